@@ -1,0 +1,153 @@
+"""avprep build-shards: manifest in, dataset folder out; resumes by itself, loses at most the shards in work."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from avprep import schema
+from avprep.config import BuildConfig, Limits
+from avprep.errors import UserError
+from avprep.executors import map_local
+from avprep.finalize import finalize
+from avprep.manifest import Clip, read_manifest, write_parquet
+from avprep.shards import PlannedShard, ShardJob, ShardReport, build_shard, is_done, plan_shards, planned_to_json
+from avprep.shared import configs, store
+from avprep.shared.commands import Progress
+from avprep.worker import Workers
+
+PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy")
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What a build came to: good clips and failures by reason, over the whole dataset; complete once finalized."""
+
+    clips: int
+    failures: dict[str, int]
+    failed_clips: list[tuple[str, str]]
+    shards_built: int
+    shards_kept: int
+    complete: bool
+
+
+def build_shards(
+    manifest: Path, out: Path, config: BuildConfig, limits: Limits, *, root: Path | None = None, workers: int = 1,
+    partition: tuple[int, int] = (0, 1), stopping: Callable[[], bool] = lambda: False,
+) -> BuildResult:  # fmt: skip
+    """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
+
+    `root` is where relative paths of the manifest start (default: the manifest's folder). With partition (0, 1) the
+    folder is also finalized. Errors: UserError (a build of other options is there, disk full, not one good clip ...),
+    Interrupted once `stopping()`.
+    """
+    index, parts = partition
+    configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
+    clips = read_manifest(manifest)
+    class_names = sorted({clip.label for clip in clips})
+    planned = plan_shards(clips, class_names, config.shards)
+    plan = {
+        "format": schema.FORMAT, "config": configs.to_dict(config), "manifest_digest": _digest_of(clips),
+        "class_names": class_names, "versions": versions(),
+    }  # fmt: skip
+    digest = configs.digest(plan)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        _write_plan(out, plan | {"config_digest": digest, "shards": planned_to_json(planned)}, clips)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
+    job = ShardJob(clips, str((root or manifest.parent).absolute()), out, config, digest, limits)
+    mine = planned[index::parts]
+    todo = [shard for shard in mine if not is_done(out, shard, digest)]
+    reports = _build(todo, job, workers, stopping)
+    complete = parts == 1
+    totals = finalize(out) if complete else None
+    failures = [failure for report in reports for failure in report.failures] if totals is None else totals.failures
+    return BuildResult(
+        clips=sum(report.clips for report in reports) if totals is None else totals.clips,
+        failures=dict(Counter(failure["reason"] for failure in failures)),
+        failed_clips=[(failure["clip_id"], failure["reason"]) for failure in failures],
+        shards_built=len(reports),
+        shards_kept=len(mine) - len(todo),
+        complete=complete,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that touches a shard's bytes."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _build(
+    todo: list[PlannedShard], job: ShardJob, workers: int, stopping: Callable[[], bool]
+) -> list[ShardReport]:
+    if not todo:
+        return []
+    reasons: Counter[str] = Counter()
+    lock = threading.Lock()
+    failed = threading.Event()
+    count = sum(len(shard.rows) for shard in todo)
+    with Progress(count, "clips", "build-shards") as progress, Workers(workers, job.limits) as pool:
+
+        def after_clip(reason: str | None) -> None:
+            with lock:
+                if reason is not None:
+                    reasons[reason] += 1
+                progress.advance(note=", ".join(f"{name} {number}" for name, number in sorted(reasons.items())))
+
+        def build(shard: PlannedShard) -> ShardReport:
+            try:
+                return build_shard(shard, job, pool.run, after_clip, lambda: stopping() or failed.is_set())
+            except BaseException:
+                failed.set()
+                raise
+
+        return list(map_local(build, todo, workers))
+
+
+def _write_plan(out: Path, plan: dict[str, Any], clips: list[Clip]) -> None:
+    """Write plan/, or check that the one that is there asks for the same."""
+    path = out / schema.PLAN_BUILD
+    if path.exists():
+        old = store.read_json(path)
+        if old["config_digest"] == plan["config_digest"]:
+            return
+        changed = configs.differences(_comparable(old), _comparable(plan))
+        raise UserError(
+            f"{out} holds a build with other options; use them again or another --out. Differences:\n  "
+            + "\n  ".join(changed)
+        )
+    if any(entry.name != "plan" for entry in out.iterdir()):
+        raise UserError(f"{out} is not empty and holds no build; choose another --out.")
+    with store.atomic_path(out / schema.PLAN_MANIFEST) as temporary:
+        write_parquet(temporary, clips)
+    store.write_json(path, plan)
+
+
+def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
+    return {key: plan[key] for key in ("config", "manifest_digest", "versions")}
+
+
+def _digest_of(clips: list[Clip]) -> str:
+    return configs.digest([[getattr(clip, name) for name in clip.__slots__] for clip in clips])
+
+
+def default_workers() -> int:
+    """As many decoding processes as this process may use cores."""
+    return len(os.sched_getaffinity(0))

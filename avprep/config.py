@@ -1,0 +1,101 @@
+"""What a build is made of: VideoSpec, AudioSpec, ShardSpec, BuildConfig, Limits. Frozen, validated, units in names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from avprep.shared.configs import check
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSpec:
+    """How frames are sampled and stored; paper: 16 fps, 112 x 112, stretched."""
+
+    frame_size: int = 112
+    """height and width of stored frames, in pixels"""
+    frame_rate_hz: int = 16
+    """frames a second of clip time"""
+    resize: str = "stretch"
+    """`stretch` ignores the aspect ratio, as the paper does"""
+    resize_filter: str = "bicubic"
+    """swscale's antialiased filter: `bicubic`, `area` or `lanczos`"""
+    frame_codec: str = "raw"
+    """`raw`: uint8 arrays"""
+
+    def __post_init__(self) -> None:
+        check(8 <= self.frame_size <= 1024, f"frame_size must be 8 to 1024 pixels, not {self.frame_size}.")
+        check(1 <= self.frame_rate_hz <= 120, f"frame_rate_hz must be 1 to 120, not {self.frame_rate_hz}.")
+        check(self.resize == "stretch", f"resize must be stretch, not {self.resize!r}.")
+        check(
+            self.resize_filter in ("bicubic", "area", "lanczos"),
+            f"resize_filter must be bicubic, area or lanczos, not {self.resize_filter!r}.",
+        )
+        check(self.frame_codec == "raw", f"frame_codec must be raw, not {self.frame_codec!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioSpec:
+    """How sound becomes log-mel: magnitude spectrogram, Slaney bands, dB (ref 1); defaults are the paper's task."""
+
+    sample_rate_hz: int = 48_000
+    """rate that the mono track is resampled to"""
+    window_samples: int = 2048
+    """length of the Fourier transform and of its Hann window"""
+    hop_samples: int = 480
+    """samples between two log-mel frames; the rate over the hop must be 100 frames a second"""
+    num_mel_bands: int = 128
+    """Slaney mel bands from 0 Hz to half the rate"""
+    amplitude_floor: float = 1e-5
+    """magnitudes below this count as this (-100 dB)"""
+    top_db: float = 100.0
+    """range below a clip's loudest bin that is kept, in dB"""
+
+    def __post_init__(self) -> None:
+        check(8_000 <= self.sample_rate_hz <= 192_000, f"sample_rate_hz must be 8000 to 192000, not {self.sample_rate_hz}.")
+        check(
+            self.hop_samples * 100 == self.sample_rate_hz,
+            f"hop_samples must give 100 frames a second: {self.sample_rate_hz // 100} at {self.sample_rate_hz} Hz, not {self.hop_samples}.",
+        )
+        check(self.window_samples >= self.hop_samples, "window_samples must not be below hop_samples.")
+        check(1 <= self.num_mel_bands <= 512, f"num_mel_bands must be 1 to 512, not {self.num_mel_bands}.")
+        check(self.amplitude_floor > 0 and self.top_db > 0, "amplitude_floor and top_db must be above 0.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardSpec:
+    """How clips are grouped into tars."""
+
+    clips_per_shard: int = 64
+    """at most this many clips of one class a shard: the unit of work, retry and resume"""
+
+    def __post_init__(self) -> None:
+        check(self.clips_per_shard >= 1, f"clips_per_shard must be 1 or more, not {self.clips_per_shard}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildConfig:
+    """Everything that decides a shard's bytes; its digest stands in every done-marker."""
+
+    video: VideoSpec = field(default_factory=VideoSpec)
+    audio: AudioSpec = field(default_factory=AudioSpec)
+    shards: ShardSpec = field(default_factory=ShardSpec)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one clip may cost before it is given up. Not part of a build's digest: a re-run may raise them."""
+
+    deadline_seconds: float = 120.0
+    """wall-clock time for one clip"""
+    memory_bytes: int = 1_500_000_000
+    """address space of a decoding process (its imports alone map 0.7 GB)"""
+    max_pixels: int = 4096 * 2304
+    """pixels of one source picture"""
+    max_clip_seconds: float = 600.0
+    """duration of a clip after cutting"""
+    max_file_bytes: int = 4_000_000_000
+    """size of a source file"""
+
+    def __post_init__(self) -> None:
+        check(self.deadline_seconds > 0, "deadline_seconds must be above 0.")
+        check(self.memory_bytes >= 1_000_000_000, "memory_bytes must be 1000000000 or more: the decoders map 0.7 GB.")

@@ -1,0 +1,144 @@
+"""Opens a dataset folder: index columns as arrays, labels, statistics, single clips."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avprep import schema
+from avprep.shared import store
+from avprep.shared.errors import UserError
+
+
+@dataclass(frozen=True)
+class WholeClip:
+    """frames uint8 [T, H, W, 3] (None for sound only) and logmel float16 [F, M] of one clip."""
+
+    frames: np.ndarray | None
+    logmel: np.ndarray
+
+
+class Dataset:
+    """A finished dataset folder. Columns are numpy arrays over rows (one row a clip); strings are read when asked for.
+
+    Errors: UserError where the folder is not a finished dataset of this format.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / schema.DATASET).is_file():
+            raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
+        self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
+        if self.info.get("format") != schema.FORMAT:
+            raise UserError(f"{self.folder} has format {self.info.get('format')!r}; this version reads {schema.FORMAT}.")
+        numbers = [f.name for f in schema.INDEX_SCHEMA if not pa.types.is_string(f.type)]
+        table = self._table(numbers)
+        self.shards, self.shard = _categories(table.column("shard"))
+        self.splits, self.split = _categories(table.column("split"))
+        self.label = _column(table, "label")
+        self.frames_offset = _column(table, "frames_offset")
+        self.frames_bytes = _column(table, "frames_bytes")
+        self.num_frames = _column(table, "num_frames")
+        self.logmel_offset = _column(table, "logmel_offset")
+        self.num_mel_frames = _column(table, "num_mel_frames")
+        self.duration_seconds = _column(table, "duration_seconds")
+        self.av_offset_seconds = _column(table, "av_offset_seconds")
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names by class id."""
+        return list(self.info["class_names"])
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 of index.parquet: the identity that plans and checkpoints refer to."""
+        return str(self.info["index_sha256"])
+
+    @property
+    def frame_size(self) -> int:
+        """Height and width of a frame, in pixels."""
+        return int(self.info["video"]["frame_size"])
+
+    @property
+    def frame_rate_hz(self) -> int:
+        """Frames a second."""
+        return int(self.info["video"]["frame_rate_hz"])
+
+    @property
+    def num_mel_bands(self) -> int:
+        """Bands M of a log-mel frame."""
+        return int(self.info["audio"]["num_mel_bands"])
+
+    @property
+    def logmel_mean(self) -> np.ndarray:
+        """Mean of each mel band over the train split, float64 [M], dB."""
+        return np.array(self.info["logmel"]["mean"])
+
+    @property
+    def logmel_std(self) -> np.ndarray:
+        """Deviation of each mel band over the train split, float64 [M], dB."""
+        return np.array(self.info["logmel"]["std"])
+
+    @cached_property
+    def clip_ids(self) -> list[str]:
+        """Clip id of every row."""
+        return self._table(["clip_id"]).column("clip_id").to_pylist()
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """int64 [rows]: equal numbers for clips of one group of the manifest (source file, speaker ...)."""
+        table = pq.read_table(self.folder / schema.PLAN_MANIFEST, columns=["clip_id", "group"])
+        of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("group").to_pylist(), strict=True))
+        names = [of_clip[clip_id] for clip_id in self.clip_ids]
+        return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1]
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """int64 rows of a split; UserError where the dataset has no such split."""
+        if split not in self.splits:
+            raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return np.flatnonzero(self.split == self.splits.index(split))
+
+    def read_clip(self, row: int) -> WholeClip:
+        """The whole clip of an index row, read by its offsets."""
+        with open(self.folder / self.shards[self.shard[row]], "rb", buffering=0) as tar:
+            logmel = _read(
+                tar.fileno(), int(self.logmel_offset[row]),
+                (int(self.num_mel_frames[row]), self.num_mel_bands), schema.LOGMEL_DTYPE,
+            )  # fmt: skip
+            if self.frames_offset[row] < 0:
+                return WholeClip(None, logmel)
+            shape = (int(self.num_frames[row]), self.frame_size, self.frame_size, 3)
+            return WholeClip(_read(tar.fileno(), int(self.frames_offset[row]), shape, schema.FRAMES_DTYPE), logmel)
+
+    def _table(self, columns: list[str]) -> pa.Table:
+        return pq.read_table(self.folder / schema.INDEX, columns=columns)
+
+
+def _column(table: pa.Table, name: str) -> np.ndarray:
+    return table.column(name).to_numpy()
+
+
+def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
+    """(names, int32 position of each row's name)."""
+    encoded = column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column
+    encoded = encoded.unify_dictionaries().combine_chunks()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.chunk(0)
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _read(handle: int, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    array = np.empty(shape, dtype)
+    if os.preadv(handle, [array.reshape(-1).view(np.uint8).data], offset) != array.nbytes:
+        raise UserError("a shard is shorter than its index says; 'avprep build-shards' repairs it.")
+    return array

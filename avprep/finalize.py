@@ -1,0 +1,104 @@
+"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avprep import schema
+from avprep.errors import UserError
+from avprep.shared import store
+
+STATISTICS_SPLIT = "train"
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Clips in the index and failures in manifest order."""
+
+    clips: int
+    failures: list[dict[str, Any]]
+
+
+def finalize(out: Path) -> Totals:
+    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
+    plan = store.read_json(out / schema.PLAN_BUILD)
+    markers = _markers(out, plan)
+    failures = sorted((failure for marker in markers for failure in marker["failures"]), key=lambda f: f["row"])
+    store.write_json_lines(
+        out / schema.FAILURES,
+        [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures],
+    )
+    rows = [
+        {**clip, "split": shard["split"], "label": shard["class_id"], "shard": shard["path"]}
+        for shard, marker in zip(plan["shards"], markers, strict=True)
+        for clip in marker["clips"]
+    ]
+    if not rows:
+        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+    columns = {
+        field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA
+    }
+    with store.atomic_path(out / schema.INDEX) as temporary:
+        pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
+    store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))
+    return Totals(len(rows), failures)
+
+
+def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+    paths = [out / schema.marker_path(shard["path"]) for shard in plan["shards"]]
+    lacking = [path for path in paths if not path.exists()]
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(paths)} planned shards of {out} are not built yet, the first is "
+            f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
+        )
+    markers = [store.read_json(path) for path in paths]
+    for path, marker in zip(paths, markers, strict=True):
+        if marker["config_digest"] != plan["config_digest"]:
+            raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
+    return markers
+
+
+def _dataset(
+    out: Path, plan: dict[str, Any], markers: list[dict[str, Any]], rows: list[dict[str, Any]]
+) -> dict[str, Any]:
+    names = plan["class_names"]
+    counts: dict[str, dict[str, int]] = {}
+    for row in rows:
+        of_split = counts.setdefault(row["split"], dict.fromkeys(names, 0))
+        of_split[names[row["label"]]] += 1
+    return {
+        "format": schema.FORMAT,
+        "video": plan["config"]["video"],
+        "audio": plan["config"]["audio"],
+        "class_names": names,
+        "counts": counts,
+        "logmel": _statistics(plan, markers),
+        "shards": {marker["shard"]: {"bytes": marker["bytes"], "sha256": marker["sha256"]} for marker in markers},
+        "index_sha256": store.sha256(out / schema.INDEX),
+        "config_digest": plan["config_digest"],
+        "versions": plan["versions"],
+    }
+
+
+def _statistics(plan: dict[str, Any], markers: list[dict[str, Any]]) -> dict[str, Any]:
+    """Mean and deviation of each mel band over all stored frames of the train split (of all, if it has none)."""
+    chosen = [
+        marker["logmel"]
+        for shard, marker in zip(plan["shards"], markers, strict=True)
+        if shard["split"] == STATISTICS_SPLIT and marker["logmel"]["frames"]
+    ]
+    split = STATISTICS_SPLIT if chosen else "all"
+    chosen = chosen or [marker["logmel"] for marker in markers if marker["logmel"]["frames"]]
+    frames = sum(part["frames"] for part in chosen)
+    mean = np.array([math.fsum(band) for band in zip(*(part["sum"] for part in chosen), strict=True)]) / frames
+    square = np.array([math.fsum(band) for band in zip(*(part["sum_of_squares"] for part in chosen), strict=True)])
+    deviation = np.sqrt(np.maximum(square / frames - mean**2, 0.0))
+    return {"split": split, "frames": frames, "mean": mean.tolist(), "std": deviation.tolist()}

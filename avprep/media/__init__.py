@@ -1,0 +1,1 @@
+"""The only importers of decoders: probe (may it be opened), video, audio, logmel, clip (one clip), render (ffmpeg)."""

@@ -1,0 +1,122 @@
+"""The dataset folder's contract, format avshards/1: names, dtypes, shapes, tar members, index columns.
+
+    DIR/plan/manifest.parquet, build.json      what was asked for, written first
+    DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; NNNNNN.json beside it says that it is whole
+    DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
+    DIR/failures.jsonl                         one line a clip left out
+
+Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB; KEY.logmel.npy float16 [F, M] dB, time-major; KEY.json.
+Only numpy and pyarrow are needed to read any of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import re
+import tarfile
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+FORMAT = "avshards/1"
+
+PLAN_MANIFEST = "plan/manifest.parquet"
+PLAN_BUILD = "plan/build.json"
+INDEX = "index.parquet"
+DATASET = "dataset.json"
+FAILURES = "failures.jsonl"
+LABELS = "labels"
+
+FRAMES_SUFFIX = ".frames.npy"
+LOGMEL_SUFFIX = ".logmel.npy"
+META_SUFFIX = ".json"
+FRAMES_DTYPE = np.dtype(np.uint8)
+LOGMEL_DTYPE = np.dtype("<f2")
+MEL_FRAMES_PER_SECOND = 100
+
+TAR_BLOCK_BYTES = 512
+TAR_RECORD_BYTES = 10_240
+KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+
+_short = pa.dictionary(pa.int32(), pa.string())
+INDEX_SCHEMA = pa.schema(
+    [
+        ("clip_id", pa.string()),
+        ("key", pa.string()),
+        ("split", _short),
+        ("label", pa.int32()),
+        ("shard", _short),
+        ("frames_offset", pa.int64()),
+        ("frames_bytes", pa.int64()),
+        ("num_frames", pa.int32()),
+        ("logmel_offset", pa.int64()),
+        ("num_mel_frames", pa.int32()),
+        ("duration_seconds", pa.float64()),
+        ("av_offset_seconds", pa.float64()),
+    ]
+)
+
+
+def slug(text: str, length: int = 40) -> str:
+    """`text` in lower-case ASCII letters, digits and dashes, never empty."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-") or "x"
+
+
+def clip_key(clip_id: str) -> str:
+    """The tar key of a clip: its id where that is a legal key, else a slug of it and 10 digits of its sha256."""
+    if KEY_PATTERN.fullmatch(clip_id):
+        return clip_id
+    return f"{slug(clip_id, 64)}-{hashlib.sha256(clip_id.encode()).hexdigest()[:10]}"
+
+
+def shard_path(split: str, class_id: int, class_name: str, number: int) -> str:
+    """Path of a shard inside the dataset folder."""
+    return f"shards/{split}/{class_id:04d}-{slug(class_name)}/{number:06d}.tar"
+
+
+def marker_path(shard: str) -> str:
+    """Path of a shard's done-marker inside the dataset folder."""
+    return shard.removesuffix(".tar") + ".json"
+
+
+def tar_header(name: str, size: int) -> bytes:
+    """The one 512-byte USTAR block before a member: no owner, no time, the same on every machine."""
+    info = tarfile.TarInfo(name)
+    info.size = size
+    return info.tobuf(format=tarfile.USTAR_FORMAT)
+
+
+def tar_padding(size: int, block: int = TAR_BLOCK_BYTES) -> bytes:
+    """Zeros from `size` to the next multiple of `block`."""
+    return bytes(-size % block)
+
+
+def tar_ending(size: int) -> bytes:
+    """Two zero blocks and the fill-up to a whole record, after `size` bytes of members."""
+    return bytes(2 * TAR_BLOCK_BYTES) + tar_padding(size + 2 * TAR_BLOCK_BYTES, TAR_RECORD_BYTES)
+
+
+def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    """The npy (version 1.0) header of a C-ordered array; its length is a multiple of 64."""
+    text = repr({"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    fill = -(10 + len(text) + 1) % 64
+    body = (text + " " * fill + "\n").encode("latin1")
+    return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
+
+
+def parse_npy_header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
+    """(dtype, shape, header length) of npy bytes that start with a 1.0 header; ValueError where they do not."""
+    if data[:8] != b"\x93NUMPY\x01\x00" or len(data) < 10:
+        raise ValueError("no npy 1.0 header")
+    end = 10 + int.from_bytes(data[8:10], "little")
+    if len(data) < end:
+        raise ValueError("npy header cut short")
+    fields = ast.literal_eval(data[10:end].decode("latin1"))
+    if fields.get("fortran_order") or set(fields) != {"descr", "fortran_order", "shape"}:
+        raise ValueError("npy array is not C-ordered")
+    dtype = np.dtype(fields["descr"])
+    if dtype.hasobject:
+        raise ValueError("npy array holds objects")
+    return dtype, tuple(fields["shape"]), end

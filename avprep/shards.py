@@ -1,0 +1,153 @@
+"""The unit of work: plan_shards() decides who stands where, build_shard() makes one tar and its done-marker.
+
+One class a shard, clips in manifest order. A shard is written under a temporary name, flushed, renamed, and then
+gets its marker: a shard that has its marker is whole. A shard whose clips all failed has an empty tar and a marker.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avprep import schema
+from avprep.config import BuildConfig, Limits, ShardSpec
+from avprep.errors import ClipError, Interrupted, UserError
+from avprep.manifest import Clip
+from avprep.shared import store
+from avprep.worker import ClipRecord, ClipTask
+
+
+@dataclass(frozen=True)
+class PlannedShard:
+    """One tar to be: its path in the dataset folder, its class, the manifest rows of its clips."""
+
+    path: str
+    split: str
+    class_id: int
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShardReport:
+    """What building a shard came to."""
+
+    path: str
+    clips: int
+    failures: list[dict[str, Any]]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ShardJob:
+    """All that is common to the shards of one build."""
+
+    clips: list[Clip]
+    root: str
+    out: Path
+    config: BuildConfig
+    config_digest: str
+    limits: Limits
+
+
+def plan_shards(clips: list[Clip], class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
+    """The shards of a manifest, by split, class id and number. Pure: the same rows give the same plan."""
+    ids = {name: number for number, name in enumerate(class_names)}
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, clip in enumerate(clips):
+        rows.setdefault((clip.split, ids[clip.label]), []).append(row)
+    size = spec.clips_per_shard
+    return [
+        PlannedShard(
+            schema.shard_path(split, class_id, class_names[class_id], number),
+            split,
+            class_id,
+            tuple(rows[split, class_id][number * size : (number + 1) * size]),
+        )
+        for split, class_id in sorted(rows)
+        for number in range(-(-len(rows[split, class_id]) // size))
+    ]
+
+
+def is_done(out: Path, planned: PlannedShard, config_digest: str) -> bool:
+    """Whether the shard has a marker of this config and its tar the size that the marker says."""
+    marker = out / schema.marker_path(planned.path)
+    try:
+        done = json.loads(marker.read_text())
+        return done["config_digest"] == config_digest and (out / planned.path).stat().st_size == done["bytes"]
+    except (OSError, ValueError, KeyError):
+        return False
+
+
+def build_shard(
+    planned: PlannedShard, job: ShardJob, run_clip: Callable[[ClipTask], ClipRecord],
+    after_clip: Callable[[str | None], None], stopping: Callable[[], bool],
+) -> ShardReport:  # fmt: skip
+    """Build one shard and commit it. `after_clip` hears the reason of each failed clip, None for a good one.
+
+    Errors: Interrupted once `stopping()` is true (the temporary file is removed); UserError where the disk refuses.
+    """
+    records: list[dict[str, Any]] = []
+    failures: list[dict[str, Any]] = []
+    sums: list[ClipRecord] = []
+    try:
+        with store.atomic_path(job.out / planned.path) as temporary:
+            end = 0
+            for row in planned.rows:
+                if stopping():
+                    raise Interrupted("the shard in work was discarded; the same command resumes the build")
+                clip = job.clips[row]
+                task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end)
+                try:
+                    record = run_clip(task)
+                except ClipError as error:
+                    _cut_back(temporary, end)
+                    failures.append(
+                        {"row": row, "clip_id": clip.clip_id, "path": clip.source, "reason": error.reason, "detail": error.detail}
+                    )  # fmt: skip
+                    after_clip(error.reason)
+                    continue
+                records.append({"row": row, **record.index})
+                sums.append(record)
+                end = record.end_offset
+                after_clip(None)
+            with open(temporary, "r+b") as tar:
+                tar.seek(end)
+                tar.write(schema.tar_ending(end))
+                size = tar.tell()
+            digest = store.sha256(temporary)
+    except OSError as error:
+        raise UserError(
+            f"{planned.path} could not be written ({error.strerror}); make room or permission in {job.out} and repeat."
+        ) from None
+    marker = {
+        "format": schema.FORMAT, "config_digest": job.config_digest, "shard": planned.path, "bytes": size,
+        "sha256": digest, "clips": records, "failures": failures, "logmel": _merged(sums, job.config),
+    }  # fmt: skip
+    store.write_json(job.out / schema.marker_path(planned.path), marker)
+    return ShardReport(planned.path, len(records), failures, size)
+
+
+def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:
+    """Log-mel sums of a whole shard: frames, sum [M] and sum of squares [M] in float64."""
+    bands = config.audio.num_mel_bands
+    total, squares = np.zeros(bands), np.zeros(bands)
+    for record in records:
+        total += record.logmel_sum
+        squares += record.logmel_sum_of_squares
+    frames = sum(record.index["num_mel_frames"] for record in records)
+    return {"frames": frames, "sum": total.tolist(), "sum_of_squares": squares.tolist()}
+
+
+def _cut_back(path: Path, size: int) -> None:
+    with open(path, "r+b") as tar:
+        tar.truncate(size)
+
+
+def planned_to_json(planned: list[PlannedShard]) -> list[dict[str, Any]]:
+    """The plan as it stands in build.json."""
+    return [asdict(shard) | {"rows": list(shard.rows)} for shard in planned]

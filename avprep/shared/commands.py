@@ -1,0 +1,139 @@
+"""How every command behaves: errors to exit codes, logging, signals, progress, --config.
+
+Exit codes: 0 done, 1 a failure of ours, 2 a user error, 75 interrupted and resumable.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+
+from avprep.shared.configs import flat
+from avprep.shared.errors import Interrupted, UserError
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 75
+
+
+class Group(click.Group):
+    """A click group whose commands end in the documented exit codes."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            click.echo(f"error: {error}", err=True)
+            ctx.exit(EXIT_USER_ERROR)
+        except (Interrupted, KeyboardInterrupt) as error:
+            click.echo(f"interrupted: {error or 'the same command resumes it'}", err=True)
+            ctx.exit(EXIT_INTERRUPTED)
+
+
+def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A `--config FILE` option: the settings of a saved JSON config become the command's defaults."""
+
+    def read(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
+        if path is None:
+            return
+        try:
+            saved = json.loads(path.read_text())
+            values = flat(saved.get("config", saved))
+        except (OSError, ValueError, AttributeError) as error:
+            raise UserError(f"{path} is not a saved config ({error}); give a config.json or build.json.") from None
+        known = {param.name for param in ctx.command.params}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise UserError(f"{path} sets {unknown[0]!r}, which '{ctx.info_name}' does not have.")
+        ctx.default_map = {name: value for name, value in values.items() if value is not None}
+
+    return click.option(
+        "--config", type=click.Path(path_type=Path, dir_okay=False), is_eager=True, expose_value=False,
+        callback=read, help="Repeat a saved config; options given here win over it.",
+    )  # fmt: skip
+
+
+class StopRequest:
+    """Becomes true once SIGTERM or SIGINT has arrived; a second signal raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.name is not None
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.name is not None:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[StopRequest]:
+    """A StopRequest that listens while the block runs (in the main thread; elsewhere it never fires)."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Progress:
+    """A tqdm bar on a terminal, one plain line every `every_seconds` elsewhere; always on standard error."""
+
+    def __init__(self, total: int, unit: str, title: str, every_seconds: float = 10.0) -> None:
+        self.total, self.unit, self.title, self.every_seconds = total, unit, title, every_seconds
+        self.done = 0
+        self.note = ""
+        self._begin = self._last = time.monotonic()
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self.done:
+            self._line()
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """Count `count` more units; `note` replaces the short text shown beside the count."""
+        self.done += count
+        self.note = self.note if note is None else note
+        if self._bar is not None:
+            self._bar.set_postfix_str(self.note, refresh=False)
+            self._bar.update(count)
+        elif time.monotonic() - self._last >= self.every_seconds:
+            self._line()
+
+    def _line(self) -> None:
+        self._last = time.monotonic()
+        seconds = max(self._last - self._begin, 1e-9)
+        rate = self.done / seconds
+        eta = f", about {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
+        note = f", {self.note}" if self.note else ""
+        print(
+            f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{eta}{note}",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip

@@ -1,0 +1,64 @@
+"""Frozen config dataclasses to and from JSON: unknown keys refused, digests, readable differences."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from avprep.shared.errors import UserError
+
+Config = TypeVar("Config")
+
+
+def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """A `kind` built from `values`, nested dataclasses included; UserError on an unknown key."""
+    hints = typing.get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise UserError(
+            f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(names))}."
+        )
+    built = {
+        name: from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
+        for name, value in values.items()
+    }
+    return kind(**built)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain JSON values, nested dataclasses as nested objects."""
+    return dataclasses.asdict(config)
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The leaves of nested `values` by their own names (names are unique across our nested configs)."""
+    leaves: dict[str, Any] = {}
+    for name, value in values.items():
+        leaves.update(flat(value) if isinstance(value, Mapping) else {name: value})
+    return leaves
+
+
+def digest(values: Any) -> str:
+    """Hex sha256 of `values` as canonical JSON (sorted keys, no spaces)."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Lines `name: old -> new` for every leaf in which the two mappings differ, sorted by name."""
+    left, right = flat(old), flat(new)
+    return [
+        f"{name}: {left.get(name)!r} -> {right.get(name)!r}"
+        for name in sorted(set(left) | set(right))
+        if left.get(name) != right.get(name)
+    ]
+
+
+def check(holds: bool, sentence: str) -> None:
+    """Raise UserError(sentence) unless `holds`; for the __post_init__ of configs."""
+    if not holds:
+        raise UserError(sentence)

@@ -1,0 +1,103 @@
+"""Files as whole things: atomic writes, JSON in and out, digests. A reader never sees half a file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from avprep.shared.errors import UserError
+
+DIGEST_BLOCK_BYTES = 1 << 22
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_path(final: Path) -> Iterator[Path]:
+    """A temporary path beside `final`; it gets the final name when the block ends well, else it is removed.
+
+    The temporary file is locked meanwhile (the lock dies with the process): UserError where another process
+    is writing the same file.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.tmp")
+    handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _lock(handle, temporary, final)
+        try:
+            os.ftruncate(handle, 0)
+            yield temporary
+            os.fsync(handle)
+            os.replace(temporary, final)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(final.parent)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, temporary: Path, final: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), os.stat(temporary)):
+            return  # else another process has just given this very file its final name
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+            raise
+    raise UserError(f"Another process is writing {final}; wait for it to end or stop it.")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as sorted, indented JSON, atomically."""
+    write_bytes(path, (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode())
+
+
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    write_bytes(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; UserError where the file is missing or broken."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error}).") from None
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(handle)
+
+
+def _sha256(handle: Any) -> str:  # Python 3.10 has no file_digest
+    state = hashlib.sha256()
+    while block := handle.read(DIGEST_BLOCK_BYTES):
+        state.update(block)
+    return state.hexdigest()
