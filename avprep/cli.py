@@ -43,7 +43,7 @@ def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
 
 @main.command()
 @click.argument("out_dir", type=DIRECTORY)
-@click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=40, show_default=True)
+@click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=52, show_default=True)
 @click.option("--instance-cue", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How strongly picture and sound of one clip share their rhythm.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Rendering processes; default: all cores.")

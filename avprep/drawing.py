@@ -1,0 +1,67 @@
+"""The demo's pictures: a flashing shape that wanders and spins over a textured background."""
+
+from __future__ import annotations
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "cross", "ring", "star", "bars", "crescent")
+
+
+def draw_clip(
+    shape: str, times: np.ndarray, flash: np.ndarray, size: np.ndarray, scene: np.ndarray, height: int, width: int,
+    draw: np.random.Generator,
+) -> np.ndarray:  # fmt: skip
+    """Frames uint8 [T, H, W, 3] at `times` seconds; `flash` and `size` [T] in 0 to 1; all else is drawn.
+
+    `scene` [2] in 0 to 1: the background's hue (blue to orange) and its brightness.
+    """
+    rows, columns = np.mgrid[0:height, 0:width]
+    y, x = (rows + 0.5) / height * 2 - 1, (columns + 0.5) / width * 2 - 1
+    radius = 0.45 + 0.4 * size
+    reach = 1.05 - radius
+    centre_y, centre_x = reach * _drift(times, draw), reach * _drift(times, draw)
+    angle = (0.4 * _drift(times, draw))[:, None, None]
+    dy, dx = y[None] - centre_y[:, None, None], x[None] - centre_x[:, None, None]
+    cos, sin = np.cos(angle) / radius[:, None, None], np.sin(angle) / radius[:, None, None]
+    inside = coverage(shape, cos * dx + sin * dy, cos * dy - sin * dx)[..., None]
+
+    colour = draw.uniform(0.15, 0.75, 3)
+    tint = (colour + (1 - colour) * 0.9 * flash[:, None])[:, None, None, :]
+    warmth, brightness = scene
+    ground = (0.15 + 0.45 * brightness) * np.array([0.3 + 0.7 * warmth, 0.65, 1 - 0.7 * warmth])
+    ground = ground * draw.uniform(0.8, 1.2, 3)
+    waves, phases = draw.uniform(1, 6, 2), draw.uniform(0, 2 * np.pi, 2)
+    texture = np.sin(waves[0] * x * np.pi + phases[0]) * np.sin(waves[1] * y * np.pi + phases[1])
+    ground = (ground + draw.uniform(0.02, 0.15) * texture[..., None]) * (1 + 0.5 * flash[:, None, None, None])
+    picture = (ground * (1 - inside) + tint * inside).astype(np.float32)
+    picture += draw.standard_normal(picture.shape, np.float32) * np.float32(draw.uniform(0.01, 0.06))
+    return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def _drift(times: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """A slow wave [T] in -1 to 1 of random pace (one turn in 1.5 to 6 s) and phase."""
+    return np.sin(2 * np.pi * draw.uniform(1 / 6, 1 / 1.5) * times + draw.uniform(0, 2 * np.pi))
+
+
+def coverage(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    """1 inside the shape, 0 outside, in its own coordinates u, v of about [-1, 1]."""
+    radius = np.hypot(u, v)
+    if shape == "circle":
+        inside = radius < 0.85
+    elif shape == "square":
+        inside = np.maximum(abs(u), abs(v)) < 0.75
+    elif shape == "triangle":
+        inside = (v > -0.55) & (v + 1.75 * abs(u) < 0.95)
+    elif shape == "cross":
+        inside = (np.minimum(abs(u), abs(v)) < 0.25) & (np.maximum(abs(u), abs(v)) < 0.95)
+    elif shape == "ring":
+        inside = (radius < 0.95) & (radius > 0.55)
+    elif shape == "star":
+        inside = radius < 0.62 + 0.33 * np.cos(5 * np.arctan2(v, u))
+    elif shape == "bars":
+        inside = (np.maximum(abs(u), abs(v)) < 0.9) & (np.mod(u * 2.2, 1.0) < 0.5)
+    elif shape == "crescent":
+        inside = (radius < 0.95) & (np.hypot(u - 0.45, v) > 0.7)
+    else:
+        raise ValueError(f"no shape {shape!r}")
+    return inside.astype(np.float64)

@@ -1,0 +1,80 @@
+"""Settings of pretraining and of evaluation: frozen, validated, every field documented; defaults are the paper's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from avprep.shared.configs import check
+
+MODEL_SIZES = ("full", "tiny")
+PROTOCOLS = ("linear", "supervised")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainConfig:
+    """What a pretraining run is made of."""
+
+    strategy: str = "random"
+    """`random` or `soft-positive[:p=P]`: which sound meets which picture"""
+    model_size: str = "full"
+    """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
+    batch_size: int = 309
+    """pairs in a global batch"""
+    epochs: int = 100
+    """passes over the train split"""
+    max_steps: int = 0
+    """stop after this many updates, 0: no such limit"""
+    learning_rate: float = 1e-4
+    """of Adam"""
+    weight_decay: float = 1e-5
+    """of Adam"""
+    temperature: float = 0.07
+    """that similarities are divided by"""
+    seed: int = 0
+    """of weights, plans, windows and flips"""
+    checkpoint_every_steps: int = 500
+    """updates between checkpoints; there is always one at the end"""
+    keep_checkpoints: int = 2
+    """checkpoints that stay"""
+
+    def __post_init__(self) -> None:
+        check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
+        check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
+        check(self.epochs >= 1 and self.max_steps >= 0, "epochs must be 1 or more and max_steps 0 or more.")
+        check(self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below.")
+        check(self.temperature > 0, f"temperature must be above 0, not {self.temperature}.")
+        check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
+        check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How an audio encoder is measured."""
+
+    protocol: str = "linear"
+    """`linear`: frozen encoder, one linear layer; `supervised`: encoder and layer from scratch"""
+    model_size: str = "full"
+    """of an encoder that comes from no run"""
+    epochs: int = 100
+    """passes over the training windows"""
+    batch_size: int = 64
+    """windows in a batch"""
+    learning_rate: float = 1e-4
+    """of Adam, for an encoder in training; linear heads choose from linear_learning_rates"""
+    weight_decay: float = 1e-4
+    """of Adam"""
+    windows_per_clip: int = 4
+    """windows of 1 s, evenly spread, whose features a linear head learns from"""
+    validation_share: float = 0.2
+    """share of the train split's groups kept for choosing epoch and rate"""
+    seed: int = 0
+    """of the split, the head and the order"""
+
+    def __post_init__(self) -> None:
+        check(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
+        check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
+        check(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more.")
+        check(self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below.")
+        check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(0 < self.validation_share < 1, f"validation_share must be between 0 and 1, not {self.validation_share}.")
+        check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")

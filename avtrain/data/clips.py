@@ -1,0 +1,59 @@
+"""Windows and whole clips of a dataset as arrays, outside of training: for encoding and classification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from avprep.dataset import Dataset
+from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
+from avtrain.data.reader import Reader
+from avtrain.data.routing import audio_ranges, batch_ranges
+from avtrain.sampling.windows import Windows, WindowSpec
+
+WINDOW_MEL_FRAMES = 100
+
+
+def read_windows(dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Log-mel float16 [B, 100, M] of `rows` from mel frames `starts`; short clips are padded by the reader."""
+    out = np.empty((len(rows), WINDOW_MEL_FRAMES, dataset.num_mel_bands), LOGMEL_DTYPE)
+    reader.read_logmel(audio_ranges(dataset, rows, starts, WINDOW_MEL_FRAMES), out)
+    return out
+
+
+def read_pairs(
+    dataset: Dataset, reader: Reader, plan: np.ndarray, windows: Windows, spec: WindowSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """(frames uint8 [B, T, H, W, 3], log-mel float16 [B, F, M]) of planned pairs, in new arrays."""
+    size = dataset.frame_size
+    frames = np.empty((len(plan), spec.num_frames, size, size, 3), FRAMES_DTYPE)
+    logmel = np.empty((len(plan), spec.num_mel_frames, dataset.num_mel_bands), LOGMEL_DTYPE)
+    of_video, of_audio = batch_ranges(dataset, plan, windows, spec)
+    reader.read_frames(of_video, frames)
+    reader.read_logmel(of_audio, logmel)
+    return frames, logmel
+
+
+def even_starts(num_mel_frames: np.ndarray, count: int) -> np.ndarray:
+    """Starts int64 [B, count] of windows evenly spread over each clip, ends included; the middle for count 1."""
+    room = np.maximum(num_mel_frames.astype(np.int64) - WINDOW_MEL_FRAMES, 0)
+    places = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
+    return np.rint(room[:, None] * places[None, :]).astype(np.int64)
+
+
+def whole_clips(
+    dataset: Dataset, reader: Reader, rows: np.ndarray, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(positions in `rows` int64 [b], log-mel float16 [b, F, M]): whole clips, batched among those of equal length.
+
+    Clips shorter than a window are padded to one.
+    """
+    lengths = np.maximum(dataset.num_mel_frames[rows], WINDOW_MEL_FRAMES)
+    for length in np.unique(lengths):
+        same = np.flatnonzero(lengths == length)
+        for first in range(0, len(same), batch_size):
+            chosen = same[first : first + batch_size]
+            out = np.empty((len(chosen), length, dataset.num_mel_bands), LOGMEL_DTYPE)
+            reader.read_logmel(audio_ranges(dataset, rows[chosen], np.zeros(len(chosen), int), int(length)), out)
+            yield chosen, out

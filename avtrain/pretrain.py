@@ -1,0 +1,135 @@
+"""avtrain pretrain: plans -> batches -> InfoNCE -> checkpoints. Reads from top to bottom; resumes by itself.
+
+On one device and thread count a run that was killed and started again ends with the same weights, bit for bit:
+every draw is a function of (seed, epoch, step), and a checkpoint holds all that changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from avprep.dataset import Dataset
+from avprep.shared import configs
+from avprep.shared.commands import Progress
+from avprep.shared.errors import Interrupted, UserError
+from avtrain import checkpoint, rundir
+from avtrain.config import PretrainConfig
+from avtrain.data.augment import Normalise
+from avtrain.data.loader import Loader
+from avtrain.losses import info_nce
+from avtrain.models.two_tower import two_tower
+from avtrain.sampling import ClipTable, Strategy, parse_strategy
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """How a run ended: updates made, mean loss of the last epoch's steps, shares of time, speed."""
+
+    steps: int
+    last_loss: float
+    pairs_per_second: float
+    waited_share: float
+
+
+def pretrain(
+    dataset_dir: Path, run: Path, config: PretrainConfig, *, device: str = "cpu",
+    stopping: Callable[[], bool] = lambda: False, quiet: bool = False,
+) -> PretrainResult:  # fmt: skip
+    """Train both encoders on the train split of a dataset; the run folder says all.
+
+    Errors: UserError (no such dataset, a strategy or batch that it cannot serve, a run of other settings);
+    Interrupted once `stopping()`, after a checkpoint; FloatingPointError where the loss is not finite.
+    """
+    dataset = Dataset(dataset_dir)
+    if dataset.info["video"] is None or not (dataset.num_frames > 0).all():
+        raise UserError(f"{dataset_dir} has clips without picture; pretraining needs both tracks.")
+    table, strategy = training_table(dataset), _strategy(config)
+    rundir.open_run(run, configs.to_dict(config) | {"dataset_digest": dataset.digest})
+    torch.manual_seed(config.seed)
+    model = two_tower(config.model_size).to(device, memory_format=torch.channels_last).train()
+    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+    try:
+        loader = Loader(
+            dataset, table, strategy, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed,
+            pinned=device.startswith("cuda"),
+        )  # fmt: skip
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    total = config.epochs * loader.steps_per_epoch
+    total = min(total, config.max_steps) if config.max_steps else total
+    step = _resume(run, model, optimiser, loader)
+    metrics = rundir.Metrics(run, step)
+    losses: list[float] = []
+    waited, begin = 0.0, time.perf_counter()
+    first = step
+
+    def save() -> None:
+        metrics.flush()
+        meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
+        checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
+
+    with Progress(total - step, "steps", run.name, every_seconds=1e9 if quiet else 10) as progress:
+        for batch in loader if step < total else ():
+            video = normalise.video(batch.video.to(device, non_blocking=True), batch.flip.to(device))
+            audio = normalise.audio(batch.audio.to(device, non_blocking=True))
+            loss = info_nce(*model(video, audio), config.temperature)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            value = loss.item()
+            if not np.isfinite(value):
+                raise FloatingPointError(f"loss {value} at step {step}, epoch {batch.epoch}, plan {batch.plan.tolist()}")
+            metrics.write(
+                step=step, epoch=batch.epoch, loss=value, waited_seconds=round(batch.waited_seconds, 6),
+                seconds=round(time.perf_counter() - begin, 3),
+            )  # fmt: skip
+            losses.append(value)
+            waited += batch.waited_seconds
+            step += 1
+            progress.advance(note=f"loss {value:.3f}")
+            if step >= total:
+                break
+            if stopping():
+                save()
+                metrics.close()
+                raise Interrupted(f"checkpoint at step {step} of {total}; the same command goes on from there")
+            if step % config.checkpoint_every_steps == 0:
+                save()
+    if step > first:
+        save()
+    metrics.close()
+    seconds = max(time.perf_counter() - begin, 1e-9)
+    last = [line["loss"] for line in rundir.read_metrics(run)][-loader.steps_per_epoch :]
+    return PretrainResult(step, float(np.mean(last)), (step - first) * config.batch_size / seconds, waited / seconds)
+
+
+def training_table(dataset: Dataset) -> ClipTable:
+    """The train split's rows and class labels, for planning."""
+    rows = dataset.rows_of("train")
+    return ClipTable(rows, dataset.label[rows])
+
+
+def _strategy(config: PretrainConfig) -> Strategy:
+    try:
+        return parse_strategy(config.strategy)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, loader: Loader) -> int:
+    """Load the newest checkpoint, if any; the number of updates made so far."""
+    folder = checkpoint.latest(run)
+    if folder is None:
+        return 0
+    meta = checkpoint.read_meta(folder)
+    checkpoint.load_model(folder, model)
+    checkpoint.load_optimiser(folder, optimiser)
+    loader.load_state_dict(meta["loader"])
+    return int(meta["step"])

@@ -1,0 +1,93 @@
+"""A run's folder: config.json, env.json, metrics.jsonl, step_N/ checkpoints, exit.json, eval/."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+
+CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
+
+
+def open_run(run: Path, config: Mapping[str, Any]) -> None:
+    """Create the folder and write its config, or check that it holds the same config; UserError with the difference."""
+    path = run / CONFIG
+    if path.exists():
+        changed = configs.differences(store.read_json(path), config)
+        if changed:
+            raise UserError(
+                f"{run} holds a run with other settings; use them again or another --run. Differences:\n  "
+                + "\n  ".join(changed)
+            )
+        return
+    if run.exists() and any(run.iterdir()):
+        raise UserError(f"{run} is not empty and holds no run; choose another --run.")
+    try:
+        store.write_json(path, dict(config))
+    except OSError as error:
+        raise UserError(f"{run} cannot be written to ({error.strerror}); choose another --run.") from None
+    store.write_json(run / ENVIRONMENT, environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine that a run began on."""
+    import numpy
+    import torch
+    import torchvision
+
+    import avtrain
+
+    return {
+        "avtrain": avtrain.__version__, "python": platform.python_version(), "platform": platform.platform(),
+        "torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": numpy.__version__,
+        "cpus": os.cpu_count(), "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+    }  # fmt: skip
+
+
+def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
+    """Say how the run's last process ended: `done`, `interrupted`, `user-error` or `failed`."""
+    store.write_json(run / EXIT, {"status": status, "code": code, "sentence": sentence})
+
+
+class Metrics:
+    """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away."""
+
+    def __init__(self, run: Path, first_step: int) -> None:
+        path = run / METRICS
+        kept = [line for line in read_metrics(run) if line["step"] < first_step]
+        store.write_json_lines(path, kept)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+
+    def write(self, **values: Any) -> None:
+        """Append a line; it must hold `step`."""
+        self._file.write(json.dumps(values) + "\n")
+
+    def flush(self) -> None:
+        """Hand all lines to the system and the disk, before the checkpoint that they precede."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """All whole lines of metrics.jsonl; a line cut off by a kill is left out."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_text().splitlines():
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines

@@ -1,0 +1,38 @@
+"""Which audio meets which video: pure planners. Standard library and numpy only; no files, no clock, no torch.
+
+A plan is an int64 array [batch, 2] of dataset rows: audio_row, video_row.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from avtrain.sampling.base import ClipTable, Strategy
+from avtrain.sampling.random import Random
+from avtrain.sampling.soft_positive import SoftPositive
+
+__all__ = ["STRATEGIES", "ClipTable", "Random", "SoftPositive", "Strategy", "parse_strategy"]
+
+STRATEGIES: dict[str, type[Strategy]] = {"random": Random, "soft-positive": SoftPositive}
+
+
+def parse_strategy(text: str) -> Strategy:
+    """The strategy that `NAME` or `NAME:field=value,field=value` names, as in `soft-positive:p=0.5`.
+
+    Errors: ValueError with one sentence.
+    """
+    name, _, settings = text.partition(":")
+    if name not in STRATEGIES:
+        raise ValueError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.")
+    kind = STRATEGIES[name]
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, float] = {}
+    for setting in filter(None, settings.split(",")):
+        field, _, value = setting.partition("=")
+        if field not in fields:
+            raise ValueError(f"Strategy {name} has no setting {field!r}; it has {', '.join(sorted(fields)) or 'none'}.")
+        try:
+            values[field] = float(value)
+        except ValueError:
+            raise ValueError(f"Setting {field} of strategy {name} is a number, not {value!r}.") from None
+    return kind(**values)

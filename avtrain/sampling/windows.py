@@ -1,0 +1,84 @@
+"""Where in its clip each window lies: the paper's 0.5 s of picture in the middle of 1 s of sound.
+
+The picture starts at t on the frame grid, the sound at round(100 (t - 0.25)) log-mel frames. t is uniform over the
+places where both windows fit. Where sound and picture come from different clips, each has its own draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from avtrain.sampling.base import AUGMENTATION, WINDOWS, generator
+
+MEL_FRAMES_PER_SECOND = 100
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """Window sizes: `num_frames` pictures at `frame_rate_hz`, `num_mel_frames` of log-mel at 100 a second."""
+
+    num_frames: int = 8
+    num_mel_frames: int = 100
+    frame_rate_hz: int = 16
+
+    @property
+    def lead_frames(self) -> int:
+        """Whole pictures by which the sound starts before the picture (a quarter of the sound's length)."""
+        return self.num_mel_frames * self.frame_rate_hz // (4 * MEL_FRAMES_PER_SECOND)
+
+    @property
+    def span_frames(self) -> int:
+        """Pictures that last as long as the sound window."""
+        return -(-self.num_mel_frames * self.frame_rate_hz // MEL_FRAMES_PER_SECOND)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Starts of a batch's windows, int64 [B] each: `frame` in the video clip, `mel_frame` in the audio clip; flips bool [B]."""
+
+    frame: np.ndarray
+    mel_frame: np.ndarray
+    flip: np.ndarray
+
+    def take(self, items: np.ndarray) -> Windows:
+        """The windows of some items of the batch."""
+        return Windows(self.frame[items], self.mel_frame[items], self.flip[items])
+
+
+def draw_windows(
+    plan: np.ndarray, num_frames: np.ndarray, spec: WindowSpec, *, seed: int, epoch: int, step: int
+) -> Windows:
+    """Windows of a global batch. `num_frames` int [rows] are the frame counts of all dataset rows.
+
+    A clip shorter than the sound window starts at min(lead, T - window) or 0; what lacks is padded by the reader.
+    """
+    audio, video = plan[:, 0], plan[:, 1]
+    draw = generator(seed, epoch, WINDOWS, step)
+    place = draw.random((2, len(plan)))
+    of_video = _starts(num_frames[video], place[0], spec)
+    of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], place[1], spec))
+    flip = generator(seed, epoch, AUGMENTATION, step).random(len(plan)) < 0.5
+    return Windows(of_video, _mel_starts(of_audio, spec), flip)
+
+
+def aligned_windows(num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec) -> Windows:
+    """Windows of picture and sound of the same clips, `place` [B] in [0, 1) through each clip; no flips."""
+    starts = _starts(num_frames, place, spec)
+    return Windows(starts, _mel_starts(starts, spec), np.zeros(len(starts), bool))
+
+
+def _mel_starts(starts: np.ndarray, spec: WindowSpec) -> np.ndarray:
+    """First log-mel frames int64 [B] of the sound windows around pictures that start at `starts`."""
+    lead = spec.lead_frames / spec.frame_rate_hz
+    mel = np.rint(MEL_FRAMES_PER_SECOND * (starts / spec.frame_rate_hz - lead)).astype(np.int64)
+    return np.maximum(mel, 0)
+
+
+def _starts(num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec) -> np.ndarray:
+    """Picture starts int64 [B]: lead + floor(place * choices) over the starts at which the sound window fits."""
+    choices = num_frames.astype(np.int64) - spec.span_frames + 1
+    fitting = spec.lead_frames + np.floor(place * np.maximum(choices, 1)).astype(np.int64)
+    short = np.clip(np.minimum(spec.lead_frames, num_frames - spec.num_frames), 0, None)
+    return np.where(choices > 0, fitting, short)
