@@ -42,9 +42,16 @@ class BuildResult:
 
 
 def build_shards(
-    manifest: Path, out: Path, config: BuildConfig, limits: Limits, *, root: Path | None = None, workers: int = 1,
-    partition: tuple[int, int] = (0, 1), stopping: Callable[[], bool] = lambda: False,
-) -> BuildResult:  # fmt: skip
+    manifest: Path,
+    out: Path,
+    config: BuildConfig,
+    limits: Limits,
+    *,
+    root: Path | None = None,
+    workers: int = 1,
+    partition: tuple[int, int] = (0, 1),
+    stopping: Callable[[], bool] = lambda: False,
+) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
     `root` is where relative paths of the manifest start (default: the manifest's folder). With partition (0, 1) the
@@ -57,9 +64,12 @@ def build_shards(
     class_names = sorted({clip.label for clip in clips})
     planned = plan_shards(clips, class_names, config.shards)
     plan = {
-        "format": schema.FORMAT, "config": configs.to_dict(config), "manifest_digest": _digest_of(clips),
-        "class_names": class_names, "versions": versions(),
-    }  # fmt: skip
+        "format": schema.FORMAT,
+        "config": configs.to_dict(config),
+        "manifest_digest": _digest_of(clips),
+        "class_names": class_names,
+        "versions": versions(),
+    }
     digest = configs.digest(plan)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -94,9 +104,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _build(
-    todo: list[PlannedShard], job: ShardJob, workers: int, stopping: Callable[[], bool]
-) -> list[ShardReport]:
+def _build(todo: list[PlannedShard], job: ShardJob, workers: int, stopping: Callable[[], bool]) -> list[ShardReport]:
     if not todo:
         return []
     reasons: Counter[str] = Counter()

@@ -25,9 +25,17 @@ def manifest() -> None:
 
 
 @manifest.command()
-@click.option("--root", type=DIRECTORY, required=True, help="Folder with one sub-folder a class (or train/, val/, test/ of such).")
+@click.option(
+    "--root", type=DIRECTORY, required=True, help="Folder with one sub-folder a class (or train/, val/, test/ of such)."
+)
 @click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--test-share", type=click.FloatRange(0, 0.9), default=0.2, show_default=True, help="Share of each class held out as test split.")
+@click.option(
+    "--test-share",
+    type=click.FloatRange(0, 0.9),
+    default=0.2,
+    show_default=True,
+    help="Share of each class held out as test split.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Chooses the held-out clips.")
 def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
     """Your own clips: the class is the sub-folder's name."""
@@ -44,7 +52,13 @@ def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
 @main.command()
 @click.argument("out_dir", type=DIRECTORY)
 @click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=52, show_default=True)
-@click.option("--instance-cue", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="How strongly picture and sound of one clip share their rhythm.")
+@click.option(
+    "--instance-cue",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How strongly picture and sound of one clip share their rhythm.",
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Rendering processes; default: all cores.")
 def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, workers: int | None) -> None:
@@ -60,28 +74,59 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 @main.command()
 @click.argument("manifest_file", metavar="MANIFEST", type=FILE)
 @click.option("--out", type=DIRECTORY, required=True, help="Dataset folder to write.")
-@click.option("--root", type=DIRECTORY, default=None, help="Where relative paths start; default: the manifest's folder.")
+@click.option(
+    "--root", type=DIRECTORY, default=None, help="Where relative paths start; default: the manifest's folder."
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
-@click.option("--partition", default="0/1", show_default=True, metavar="I/N", help="Build part I of N; 'avprep finalize' joins the parts.")
-@click.option("--frame-size", type=int, default=112, show_default=True, help="Height and width of stored frames, in pixels.")
+@click.option(
+    "--partition",
+    default="0/1",
+    show_default=True,
+    metavar="I/N",
+    help="Build part I of N; 'avprep finalize' joins the parts.",
+)
+@click.option(
+    "--frame-size", type=int, default=112, show_default=True, help="Height and width of stored frames, in pixels."
+)
 @click.option("--frame-rate-hz", type=int, default=16, show_default=True, help="Stored frames a second.")
 @click.option("--resize", type=click.Choice(["stretch"]), default="stretch", show_default=True)
-@click.option("--resize-filter", type=click.Choice(["bicubic", "area", "lanczos"]), default="bicubic", show_default=True)
+@click.option(
+    "--resize-filter", type=click.Choice(["bicubic", "area", "lanczos"]), default="bicubic", show_default=True
+)
 @click.option("--frame-codec", type=click.Choice(["raw"]), default="raw", show_default=True)
 @click.option("--sample-rate-hz", type=int, default=48_000, show_default=True, help="Rate that sound is resampled to.")
 @click.option("--window-samples", type=int, default=2048, show_default=True, help="Length of the Fourier transform.")
 @click.option("--hop-samples", type=int, default=480, show_default=True, help="Samples between log-mel frames.")
 @click.option("--num-mel-bands", type=int, default=128, show_default=True)
-@click.option("--amplitude-floor", type=float, default=1e-5, show_default=True, help="Smaller magnitudes count as this.")
-@click.option("--top-db", type=float, default=100.0, show_default=True, help="Range kept below a clip's loudest bin, in dB.")
+@click.option(
+    "--amplitude-floor", type=float, default=1e-5, show_default=True, help="Smaller magnitudes count as this."
+)
+@click.option(
+    "--top-db", type=float, default=100.0, show_default=True, help="Range kept below a clip's loudest bin, in dB."
+)
 @click.option("--clips-per-shard", type=int, default=64, show_default=True)
 @click.option("--deadline-seconds", type=float, default=120.0, show_default=True, help="Time that one clip may take.")
 @config_option()
 def build_shards(
-    manifest_file: Path, out: Path, root: Path | None, workers: int | None, partition: str, frame_size: int,
-    frame_rate_hz: int, resize: str, resize_filter: str, frame_codec: str, sample_rate_hz: int, window_samples: int,
-    hop_samples: int, num_mel_bands: int, amplitude_floor: float, top_db: float, clips_per_shard: int, deadline_seconds: float,
-) -> None:  # fmt: skip
+    manifest_file: Path,
+    out: Path,
+    root: Path | None,
+    workers: int | None,
+    partition: str,
+    frame_size: int,
+    frame_rate_hz: int,
+    resize: str,
+    resize_filter: str,
+    frame_codec: str,
+    sample_rate_hz: int,
+    window_samples: int,
+    hop_samples: int,
+    num_mel_bands: int,
+    amplitude_floor: float,
+    top_db: float,
+    clips_per_shard: int,
+    deadline_seconds: float,
+) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""
     from avprep.build import build_shards as build
     from avprep.build import default_workers
@@ -89,20 +134,33 @@ def build_shards(
 
     config = BuildConfig(
         video=VideoSpec(
-            frame_size=frame_size, frame_rate_hz=frame_rate_hz, resize=resize, resize_filter=resize_filter,
+            frame_size=frame_size,
+            frame_rate_hz=frame_rate_hz,
+            resize=resize,
+            resize_filter=resize_filter,
             frame_codec=frame_codec,
         ),
         audio=AudioSpec(
-            sample_rate_hz=sample_rate_hz, window_samples=window_samples, hop_samples=hop_samples,
-            num_mel_bands=num_mel_bands, amplitude_floor=amplitude_floor, top_db=top_db,
+            sample_rate_hz=sample_rate_hz,
+            window_samples=window_samples,
+            hop_samples=hop_samples,
+            num_mel_bands=num_mel_bands,
+            amplitude_floor=amplitude_floor,
+            top_db=top_db,
         ),
         shards=ShardSpec(clips_per_shard=clips_per_shard),
-    )  # fmt: skip
+    )
     with stop_on_signals() as request:
         result = build(
-            manifest_file, out, config, Limits(deadline_seconds=deadline_seconds), root=root,
-            workers=workers or default_workers(), partition=_partition(partition), stopping=lambda: bool(request),
-        )  # fmt: skip
+            manifest_file,
+            out,
+            config,
+            Limits(deadline_seconds=deadline_seconds),
+            root=root,
+            workers=workers or default_workers(),
+            partition=_partition(partition),
+            stopping=lambda: bool(request),
+        )
     failed = sum(result.failures.values())
     click.echo(
         f"{out}: {result.clips} clips, {failed} failed; {result.shards_built} shards built, {result.shards_kept} kept"

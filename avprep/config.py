@@ -51,10 +51,13 @@ class AudioSpec:
     """range below a clip's loudest bin that is kept, in dB"""
 
     def __post_init__(self) -> None:
-        check(8_000 <= self.sample_rate_hz <= 192_000, f"sample_rate_hz must be 8000 to 192000, not {self.sample_rate_hz}.")
+        check(
+            8_000 <= self.sample_rate_hz <= 192_000,
+            f"sample_rate_hz must be 8000 to 192000, not {self.sample_rate_hz}.",
+        )
         check(
             self.hop_samples * 100 == self.sample_rate_hz,
-            f"hop_samples must give 100 frames a second: {self.sample_rate_hz // 100} at {self.sample_rate_hz} Hz, not {self.hop_samples}.",
+            f"hop_samples must give 100 frames a second, {self.sample_rate_hz / 100:g} here, not {self.hop_samples}.",
         )
         check(self.window_samples >= self.hop_samples, "window_samples must not be below hop_samples.")
         check(1 <= self.num_mel_bands <= 512, f"num_mel_bands must be 1 to 512, not {self.num_mel_bands}.")

@@ -37,7 +37,9 @@ class Dataset:
             raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
         self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
         if self.info.get("format") != schema.FORMAT:
-            raise UserError(f"{self.folder} has format {self.info.get('format')!r}; this version reads {schema.FORMAT}.")
+            raise UserError(
+                f"{self.folder} has format {self.info.get('format')!r}; this version reads {schema.FORMAT}."
+            )
         numbers = [f.name for f in schema.INDEX_SCHEMA if not pa.types.is_string(f.type)]
         table = self._table(numbers)
         self.shards, self.shard = _categories(table.column("shard"))
@@ -112,9 +114,11 @@ class Dataset:
         """The whole clip of an index row, read by its offsets."""
         with open(self.folder / self.shards[self.shard[row]], "rb", buffering=0) as tar:
             logmel = _read(
-                tar.fileno(), int(self.logmel_offset[row]),
-                (int(self.num_mel_frames[row]), self.num_mel_bands), schema.LOGMEL_DTYPE,
-            )  # fmt: skip
+                tar.fileno(),
+                int(self.logmel_offset[row]),
+                (int(self.num_mel_frames[row]), self.num_mel_bands),
+                schema.LOGMEL_DTYPE,
+            )
             if self.frames_offset[row] < 0:
                 return WholeClip(None, logmel)
             shape = (int(self.num_frames[row]), self.frame_size, self.frame_size, 3)

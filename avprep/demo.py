@@ -1,10 +1,11 @@
 """avprep demo: a synthetic labelled set of real mp4 files, a fair miniature of audio-visual learning.
 
-A class is a shape (seen) and a timbre (heard). All else varies freely inside a class: pitch, tempo, loudness,
-background noise; colour, size, path, tilt, background, grain. In one clip picture and sound share their instance:
-the shape lights up while a note sounds (onsets, tempo, length, strength), the higher the note the smaller the shape,
-and the scene's hue and brightness go with the colour and the level of the background noise. That lets an exact pair be matched without knowing the class. `instance_cue` mixes it, from 1 (all shared) to
-0 (as many flashes and as varied sizes and scenes, but of a melody and a noise that nobody hears).
+A class is a shape (seen) and a timbre (heard). All else varies freely inside a class: pitch, tempo, loudness, the
+colour and level of the noise; colour, size, path, tilt, scene, grain. In one clip picture and sound share their
+instance: the shape lights up while a note sounds (onsets, tempo, length, strength), the higher the note the smaller
+the shape, and the scene's hue and brightness go with the colour and the level of the noise. That lets an exact pair
+be matched without knowing the class. `instance_cue` mixes it, from 1 (all shared) to 0 (as many flashes and as
+varied sizes and scenes, but of a melody and a noise that nobody hears).
 """
 
 from __future__ import annotations

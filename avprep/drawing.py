@@ -8,9 +8,15 @@ SHAPES = ("circle", "square", "triangle", "cross", "ring", "star", "bars", "cres
 
 
 def draw_clip(
-    shape: str, times: np.ndarray, flash: np.ndarray, size: np.ndarray, scene: np.ndarray, height: int, width: int,
+    shape: str,
+    times: np.ndarray,
+    flash: np.ndarray,
+    size: np.ndarray,
+    scene: np.ndarray,
+    height: int,
+    width: int,
     draw: np.random.Generator,
-) -> np.ndarray:  # fmt: skip
+) -> np.ndarray:
     """Frames uint8 [T, H, W, 3] at `times` seconds; `flash` and `size` [T] in 0 to 1; all else is drawn.
 
     `scene` [2] in 0 to 1: the background's hue (blue to orange) and its brightness.

@@ -1,10 +1,10 @@
 """The exception tree of avprep.
 
-    Exception
-    ├── UserError            one plain sentence, exit code 2 (shared.errors)
-    │   └── ManifestError    the manifest: every problem found, together
-    ├── Interrupted          stopped on request, resumable, exit code 75 (shared.errors)
-    └── ClipError            one clip cannot be used: reason code + detail; counted, never fatal
+Exception
+├── UserError            one plain sentence, exit code 2 (shared.errors)
+│   └── ManifestError    the manifest: every problem found, together
+├── Interrupted          stopped on request, resumable, exit code 75 (shared.errors)
+└── ClipError            one clip cannot be used: reason code + detail; counted, never fatal
 """
 
 from __future__ import annotations

@@ -42,9 +42,7 @@ def finalize(out: Path) -> Totals:
     ]
     if not rows:
         raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
-    columns = {
-        field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA
-    }
+    columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA}
     with store.atomic_path(out / schema.INDEX) as temporary:
         pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
     store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))

@@ -84,9 +84,12 @@ def is_done(out: Path, planned: PlannedShard, config_digest: str) -> bool:
 
 
 def build_shard(
-    planned: PlannedShard, job: ShardJob, run_clip: Callable[[ClipTask], ClipRecord],
-    after_clip: Callable[[str | None], None], stopping: Callable[[], bool],
-) -> ShardReport:  # fmt: skip
+    planned: PlannedShard,
+    job: ShardJob,
+    run_clip: Callable[[ClipTask], ClipRecord],
+    after_clip: Callable[[str | None], None],
+    stopping: Callable[[], bool],
+) -> ShardReport:
     """Build one shard and commit it. `after_clip` hears the reason of each failed clip, None for a good one.
 
     Errors: Interrupted once `stopping()` is true (the temporary file is removed); UserError where the disk refuses.
@@ -107,8 +110,14 @@ def build_shard(
                 except ClipError as error:
                     _cut_back(temporary, end)
                     failures.append(
-                        {"row": row, "clip_id": clip.clip_id, "path": clip.source, "reason": error.reason, "detail": error.detail}
-                    )  # fmt: skip
+                        {
+                            "row": row,
+                            "clip_id": clip.clip_id,
+                            "path": clip.source,
+                            "reason": error.reason,
+                            "detail": error.detail,
+                        }
+                    )
                     after_clip(error.reason)
                     continue
                 records.append({"row": row, **record.index})
@@ -125,9 +134,15 @@ def build_shard(
             f"{planned.path} could not be written ({error.strerror}); make room or permission in {job.out} and repeat."
         ) from None
     marker = {
-        "format": schema.FORMAT, "config_digest": job.config_digest, "shard": planned.path, "bytes": size,
-        "sha256": digest, "clips": records, "failures": failures, "logmel": _merged(sums, job.config),
-    }  # fmt: skip
+        "format": schema.FORMAT,
+        "config_digest": job.config_digest,
+        "shard": planned.path,
+        "bytes": size,
+        "sha256": digest,
+        "clips": records,
+        "failures": failures,
+        "logmel": _merged(sums, job.config),
+    }
     store.write_json(job.out / schema.marker_path(planned.path), marker)
     return ShardReport(planned.path, len(records), failures, size)
 

@@ -30,7 +30,7 @@ class Melody:
 
 
 def melody(draw: np.random.Generator, seconds: float) -> Melody:
-    """A tempo of 1.5 to 6 notes a second, a phase, some jitter, some notes left out, notes of 30 to 80 % of the beat."""
+    """1.5 to 6 notes a second, with a phase, some jitter, some left out; a note lasts 30 to 80 % of the beat."""
     period = 1 / (1.5 * 4 ** draw.uniform())
     beats = np.arange(draw.uniform(0, period), seconds, period)
     beats = np.sort((beats + draw.normal(0, 0.04 * period, len(beats))).clip(0, seconds))

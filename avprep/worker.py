@@ -58,9 +58,12 @@ class Workers:
     def __init__(self, count: int, limits: Limits) -> None:
         self._limits = limits
         self._pool = ProcessPool(
-            max_workers=count, max_tasks=CLIPS_PER_PROCESS, initializer=_begin,
-            initargs=(os.getpid(), limits.memory_bytes), context=multiprocessing.get_context("spawn"),
-        )  # fmt: skip
+            max_workers=count,
+            max_tasks=CLIPS_PER_PROCESS,
+            initializer=_begin,
+            initargs=(os.getpid(), limits.memory_bytes),
+            context=multiprocessing.get_context("spawn"),
+        )
 
     def __enter__(self) -> Workers:
         return self
@@ -131,8 +134,11 @@ def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
         decoded = decode_clip(
             root / clip.video_path if clip.video_path else None,
             root / clip.audio_path if clip.audio_path else None,
-            clip.start_seconds, clip.end_seconds, task.config, task.limits,
-        )  # fmt: skip
+            clip.start_seconds,
+            clip.end_seconds,
+            task.config,
+            task.limits,
+        )
         return _write(task, decoded)
     except ClipError as error:
         return error.reason, error.detail
@@ -150,10 +156,15 @@ def _write(task: ClipTask, decoded: Any) -> ClipRecord:
     clip, offset = task.clip, task.tar_offset
     key = schema.clip_key(clip.clip_id)
     index: dict[str, Any] = {
-        "clip_id": clip.clip_id, "key": key, "frames_offset": -1, "frames_bytes": 0, "num_frames": 0,
-        "num_mel_frames": len(decoded.logmel), "duration_seconds": float(decoded.span.duration),
+        "clip_id": clip.clip_id,
+        "key": key,
+        "frames_offset": -1,
+        "frames_bytes": 0,
+        "num_frames": 0,
+        "num_mel_frames": len(decoded.logmel),
+        "duration_seconds": float(decoded.span.duration),
         "av_offset_seconds": decoded.av_offset_seconds,
-    }  # fmt: skip
+    }
     parts: list[Any] = []
 
     def member(suffix: str, *pieces: Any) -> int:
@@ -173,11 +184,16 @@ def _write(task: ClipTask, decoded: Any) -> ClipRecord:
     logmel = decoded.logmel
     index["logmel_offset"] = member(schema.LOGMEL_SUFFIX, schema.npy_header(logmel.dtype, logmel.shape), logmel.data)
     meta = {
-        "clip_id": clip.clip_id, "label": clip.label, "split": clip.split, "group": clip.group,
-        "video_path": clip.video_path, "audio_path": clip.audio_path,
+        "clip_id": clip.clip_id,
+        "label": clip.label,
+        "split": clip.split,
+        "group": clip.group,
+        "video_path": clip.video_path,
+        "audio_path": clip.audio_path,
         "span_seconds": [float(decoded.span.start), float(decoded.span.end)],
-        "av_offset_seconds": decoded.av_offset_seconds, "decoder": "pyav",
-    }  # fmt: skip
+        "av_offset_seconds": decoded.av_offset_seconds,
+        "decoder": "pyav",
+    }
     member(schema.META_SUFFIX, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode())
     with open(task.tar_path, "r+b", buffering=0) as tar:
         _write_all(tar.fileno(), [memoryview(part).cast("B") for part in parts if len(part)], task.tar_offset)

@@ -27,7 +27,9 @@ def save(
     final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors")
+    save_file(
+        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors"
+    )
     save_file(_optimiser_tensors(optimiser), temporary / "optim.safetensors")
     for path in temporary.iterdir():
         with open(path, "rb") as written:

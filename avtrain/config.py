@@ -41,7 +41,9 @@ class PretrainConfig:
         check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.max_steps >= 0, "epochs must be 1 or more and max_steps 0 or more.")
-        check(self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below.")
+        check(
+            self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
+        )
         check(self.temperature > 0, f"temperature must be above 0, not {self.temperature}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
@@ -74,7 +76,9 @@ class EvaluateConfig:
         check(self.protocol in PROTOCOLS, f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}.")
         check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
         check(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more.")
-        check(self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below.")
+        check(
+            self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
+        )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
         check(0 < self.validation_share < 1, f"validation_share must be between 0 and 1, not {self.validation_share}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")

@@ -25,7 +25,7 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import even_starts, read_windows, whole_clips
 from avtrain.data.reader import Reader
 from avtrain.metrics import accuracy_interval
-from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.models.two_tower import TwoTower, audio_encoder, two_tower
 
 LINEAR_LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 ENCODE_BATCH = 256
@@ -53,20 +53,30 @@ def evaluate(
     encoder = load_audio_encoder(run) if run else audio_encoder(config.model_size)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
-        bench = _Bench(dataset, reader, encoder.to(device, memory_format=torch.channels_last), normalise, config, device)
+        bench = _Bench(
+            dataset, reader, encoder.to(device).to(memory_format=torch.channels_last), normalise, config, device
+        )
         chosen, scores = bench.linear(split) if config.protocol == "linear" else bench.supervised(split)
     truth = dataset.label[split.test]
     predicted = scores.argmax(axis=1)
     accuracy, low, high = accuracy_interval(predicted == truth)
     result = {
-        "protocol": config.protocol, "run": run.name if run else None, "accuracy": accuracy, "interval_95": [low, high],
-        "test_clips": len(truth), "fit_clips": len(split.fit), "validation_clips": len(split.validation), **chosen,
-        "config": configs.to_dict(config), "dataset_digest": dataset.digest, "class_names": dataset.class_names,
+        "protocol": config.protocol,
+        "run": run.name if run else None,
+        "accuracy": accuracy,
+        "interval_95": [low, high],
+        "test_clips": len(truth),
+        "fit_clips": len(split.fit),
+        "validation_clips": len(split.validation),
+        **chosen,
+        "config": configs.to_dict(config),
+        "dataset_digest": dataset.digest,
+        "class_names": dataset.class_names,
         "predictions": [
             {"clip_id": dataset.clip_ids[row], "label": int(label), "predicted": int(guess)}
             for row, label, guess in zip(split.test, truth, predicted, strict=True)
         ],
-    }  # fmt: skip
+    }
     if out is not None:
         store.write_json(out / "result.json", result)
     return result
@@ -82,7 +92,7 @@ def load_audio_encoder(run: Path) -> nn.Module:
     return encoder.eval()
 
 
-def load_two_tower(run: Path) -> nn.Module:
+def load_two_tower(run: Path) -> TwoTower:
     """Both encoders of a run's newest checkpoint, in eval mode."""
     folder = checkpoint.latest(run)
     if folder is None:
@@ -112,9 +122,14 @@ class _Bench:
     """One encoder on one dataset: encodes, trains heads, scores the test clips."""
 
     def __init__(
-        self, dataset: Dataset, reader: Reader, encoder: nn.Module, normalise: Normalise, config: EvaluateConfig,
+        self,
+        dataset: Dataset,
+        reader: Reader,
+        encoder: nn.Module,
+        normalise: Normalise,
+        config: EvaluateConfig,
         device: str,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.dataset, self.reader, self.encoder, self.normalise = dataset, reader, encoder, normalise
         self.config, self.device, self.classes = config, device, len(dataset.class_names)
 
@@ -168,9 +183,11 @@ class _Bench:
                 features, labels = self._window_features(split.validation)
                 score = F.cross_entropy(head(features), labels).item()
             if best is None or score < best[0]:
-                best = score, {"learning_rate": config.learning_rate, "epoch": epoch, "validation_loss": score}, {
-                    name: tensor.clone() for name, tensor in model.state_dict().items()
-                }  # fmt: skip
+                best = (
+                    score,
+                    {"learning_rate": config.learning_rate, "epoch": epoch, "validation_loss": score},
+                    {name: tensor.clone() for name, tensor in model.state_dict().items()},
+                )
         assert best is not None
         model.load_state_dict(best[2])
         model.eval()

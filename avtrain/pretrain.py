@@ -38,9 +38,14 @@ class PretrainResult:
 
 
 def pretrain(
-    dataset_dir: Path, run: Path, config: PretrainConfig, *, device: str = "cpu",
-    stopping: Callable[[], bool] = lambda: False, quiet: bool = False,
-) -> PretrainResult:  # fmt: skip
+    dataset_dir: Path,
+    run: Path,
+    config: PretrainConfig,
+    *,
+    device: str = "cpu",
+    stopping: Callable[[], bool] = lambda: False,
+    quiet: bool = False,
+) -> PretrainResult:
     """Train both encoders on the train split of a dataset; the run folder says all.
 
     Errors: UserError (no such dataset, a strategy or batch that it cannot serve, a run of other settings);
@@ -52,14 +57,19 @@ def pretrain(
     table, strategy = training_table(dataset), _strategy(config)
     rundir.open_run(run, configs.to_dict(config) | {"dataset_digest": dataset.digest})
     torch.manual_seed(config.seed)
-    model = two_tower(config.model_size).to(device, memory_format=torch.channels_last).train()
+    model = two_tower(config.model_size).to(device).to(memory_format=torch.channels_last).train()
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     try:
         loader = Loader(
-            dataset, table, strategy, batch_size=config.batch_size, epochs=config.epochs, seed=config.seed,
+            dataset,
+            table,
+            strategy,
+            batch_size=config.batch_size,
+            epochs=config.epochs,
+            seed=config.seed,
             pinned=device.startswith("cuda"),
-        )  # fmt: skip
+        )
     except ValueError as error:
         raise UserError(str(error)) from None
     total = config.epochs * loader.steps_per_epoch
@@ -75,21 +85,27 @@ def pretrain(
         meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
         checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
 
-    with Progress(total - step, "steps", run.name, every_seconds=1e9 if quiet else 10) as progress:
+    with Progress(total - step, "steps", run.name, quiet) as progress:
         for batch in loader if step < total else ():
             video = normalise.video(batch.video.to(device, non_blocking=True), batch.flip.to(device))
             audio = normalise.audio(batch.audio.to(device, non_blocking=True))
-            loss = info_nce(*model(video, audio), config.temperature)
+            seen, heard = model(video, audio)
+            loss = info_nce(seen, heard, config.temperature)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             value = loss.item()
             if not np.isfinite(value):
-                raise FloatingPointError(f"loss {value} at step {step}, epoch {batch.epoch}, plan {batch.plan.tolist()}")
+                raise FloatingPointError(
+                    f"loss {value} at step {step}, epoch {batch.epoch}, plan {batch.plan.tolist()}"
+                )
             metrics.write(
-                step=step, epoch=batch.epoch, loss=value, waited_seconds=round(batch.waited_seconds, 6),
+                step=step,
+                epoch=batch.epoch,
+                loss=value,
+                waited_seconds=round(batch.waited_seconds, 6),
                 seconds=round(time.perf_counter() - begin, 3),
-            )  # fmt: skip
+            )
             losses.append(value)
             waited += batch.waited_seconds
             step += 1

@@ -17,7 +17,6 @@ from avtrain.evaluate import load_two_tower
 from avtrain.metrics import recall_at
 from avtrain.sampling.windows import WindowSpec, aligned_windows
 
-
 WINDOWS_PER_CLIP = 4
 ENCODE_BATCH = 64
 
@@ -31,7 +30,7 @@ def retrieve(dataset_dir: Path, run: Path, split: str = "test", device: str = "c
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
-    model = load_two_tower(run).to(device, memory_format=torch.channels_last)
+    model = load_two_tower(run).to(device).to(memory_format=torch.channels_last)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     spec = WindowSpec(frame_rate_hz=dataset.frame_rate_hz)
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)

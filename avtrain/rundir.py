@@ -44,10 +44,15 @@ def environment() -> dict[str, Any]:
     import avtrain
 
     return {
-        "avtrain": avtrain.__version__, "python": platform.python_version(), "platform": platform.platform(),
-        "torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": numpy.__version__,
-        "cpus": os.cpu_count(), "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-    }  # fmt: skip
+        "avtrain": avtrain.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": numpy.__version__,
+        "cpus": os.cpu_count(),
+        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
+    }
 
 
 def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:

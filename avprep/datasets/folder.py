@@ -10,8 +10,8 @@ from pathlib import Path
 from avprep.errors import ManifestError
 from avprep.manifest import Clip, held_out_by_class
 
-VIDEO_SUFFIXES = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .flv .wmv .3gp .ogv".split())
-AUDIO_SUFFIXES = frozenset(".wav .flac .ogg .oga .opus .mp3 .m4a .aac .wma".split())
+VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
+AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
 SPLITS = ("train", "val", "test")
 
 log = logging.getLogger(__name__)
@@ -60,11 +60,9 @@ def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int)
         return clips
     chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
     return [
-        dataclasses.replace(clip, split="test" if held else "train")
-        for clip, held in zip(clips, chosen, strict=True)
+        dataclasses.replace(clip, split="test" if held else "train") for clip, held in zip(clips, chosen, strict=True)
     ]
 
 
 def _folders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-

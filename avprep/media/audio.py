@@ -44,7 +44,7 @@ def read_audio(container: av.container.InputContainer, rate_hz: int, limit_secon
     if not container.streams.audio:
         raise ClipError("no-audio", "no audio track")
     stream = container.streams.audio[0]
-    stream.thread_type = "NONE"
+    stream.codec_context.thread_type = "NONE"
     runs: list[tuple[Fraction, list[np.ndarray]]] = []
     resampler: AudioResampler | None = None
     expected: Fraction | None = None

@@ -40,9 +40,13 @@ class DecodedClip:
 
 
 def decode_clip(
-    video_path: Path | None, audio_path: Path | None, start_seconds: float | None, end_seconds: float | None,
-    config: BuildConfig, limits: Limits,
-) -> DecodedClip:  # fmt: skip
+    video_path: Path | None,
+    audio_path: Path | None,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    config: BuildConfig,
+    limits: Limits,
+) -> DecodedClip:
     """Decode the span in which all tracks exist, cut to start_seconds / end_seconds.
 
     `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError.

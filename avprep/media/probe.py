@@ -17,10 +17,38 @@ from avprep.config import Limits
 from avprep.errors import ClipError
 
 FORMATS = (
-    "mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "flv", "asf", "ogg",
-    "wav", "w64", "flac", "mp3", "aac", "amr", "aiff", "caf",
-)  # fmt: skip
-ISO_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"mfra", b"sidx", b"styp", b"uuid", b"meta", b"pdin"}
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "avi",
+    "mpeg",
+    "mpegts",
+    "flv",
+    "asf",
+    "ogg",
+    "wav",
+    "w64",
+    "flac",
+    "mp3",
+    "aac",
+    "amr",
+    "aiff",
+    "caf",
+)
+ISO_BOXES = {
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"free",
+    b"skip",
+    b"wide",
+    b"moof",
+    b"mfra",
+    b"sidx",
+    b"styp",
+    b"uuid",
+    b"meta",
+    b"pdin",
+}
 ISO_STARTS = {b"ftyp", b"moov", b"mdat", b"wide", b"styp", b"free", b"skip"}
 
 

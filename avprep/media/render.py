@@ -34,15 +34,30 @@ def render_mp4(
         pictures = ffmpeg.input(
             "pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=str(frame_rate_hz), threads=1
         )
-        output = ffmpeg.output(
-            pictures, ffmpeg.input(str(sound)), str(temporary), format="mp4", vcodec="libx264", acodec="aac",
-            pix_fmt="yuv420p", preset="ultrafast", crf=23, threads=1, fflags="+bitexact",
-            **{"flags:v": "+bitexact", "flags:a": "+bitexact", "b:a": "96k"},
-        ).global_args("-loglevel", "error", "-nostdin").overwrite_output()  # fmt: skip
+        output = (
+            ffmpeg.output(
+                pictures,
+                ffmpeg.input(str(sound)),
+                str(temporary),
+                format="mp4",
+                vcodec="libx264",
+                acodec="aac",
+                pix_fmt="yuv420p",
+                preset="ultrafast",
+                crf=23,
+                threads=1,
+                fflags="+bitexact",
+                **{"flags:v": "+bitexact", "flags:a": "+bitexact", "b:a": "96k"},
+            )
+            .global_args("-loglevel", "error", "-nostdin")
+            .overwrite_output()
+        )
         done = subprocess.run(
             output.compile(cmd=imageio_ffmpeg.get_ffmpeg_exe()),
-            input=np.ascontiguousarray(frames).tobytes(), capture_output=True, check=False,
-        )  # fmt: skip
+            input=np.ascontiguousarray(frames).tobytes(),
+            capture_output=True,
+            check=False,
+        )
         if done.returncode != 0:
             lines = done.stderr.decode(errors="replace").strip().splitlines()
             raise RuntimeError(f"ffmpeg could not write {path.name}: {lines[-1] if lines else done.returncode}")

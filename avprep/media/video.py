@@ -47,14 +47,13 @@ class VideoTrack:
         self.start = first[0]
 
     def sample(self, start: Fraction, end: Fraction | None, spec: VideoSpec) -> tuple[np.ndarray, Fraction]:
-        """(frames uint8 [T, H, W, 3], end of the track): pictures at start, start + 1/rate ... before min(end, track end).
+        """(frames uint8 [T, H, W, 3], end of the track): a picture at each tick from `start` to min(end, track end).
 
         `start` must not be before `self.start`. Decoding goes to the end of the track, or to `end`.
         """
         reformatter = VideoReformatter()
         pictures: list[np.ndarray] = []
         time, held = self._first
-        self._first = (time, None)
         for next_time, frame in self._frames:
             self._hold(pictures, held, next_time - start, reformatter, spec)
             time, held = next_time, frame
@@ -68,9 +67,13 @@ class VideoTrack:
         return (np.stack(pictures) if pictures else np.zeros(shape, np.uint8)), track_end
 
     def _hold(
-        self, pictures: list[np.ndarray], frame: VideoFrame, until: Fraction, reformatter: VideoReformatter,
+        self,
+        pictures: list[np.ndarray],
+        frame: VideoFrame,
+        until: Fraction,
+        reformatter: VideoReformatter,
         spec: VideoSpec,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Append `frame` for each tick from the next one up to, not including, clip time `until`."""
         wanted = timing.first_tick_at_or_after(until, spec.frame_rate_hz) - len(pictures)
         if wanted > 0:

@@ -24,13 +24,16 @@ from avprep.shared.errors import Interrupted, UserError
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
+PLAIN_LINE_SECONDS = 10.0
 
 
 class Group(click.Group):
     """A click group whose commands end in the documented exit codes."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+        for package in ("avprep", "avtrain"):
+            logging.getLogger(package).setLevel(logging.INFO)
         try:
             return super().invoke(ctx)
         except UserError as error:
@@ -59,9 +62,13 @@ def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         ctx.default_map = {name: value for name, value in values.items() if value is not None}
 
     return click.option(
-        "--config", type=click.Path(path_type=Path, dir_okay=False), is_eager=True, expose_value=False,
-        callback=read, help="Repeat a saved config; options given here win over it.",
-    )  # fmt: skip
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        is_eager=True,
+        expose_value=False,
+        callback=read,
+        help="Repeat a saved config; options given here win over it.",
+    )
 
 
 class StopRequest:
@@ -95,15 +102,15 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
 
 class Progress:
-    """A tqdm bar on a terminal, one plain line every `every_seconds` elsewhere; always on standard error."""
+    """A tqdm bar on a terminal, one plain line every 10 s elsewhere; on standard error, or nowhere if `quiet`."""
 
-    def __init__(self, total: int, unit: str, title: str, every_seconds: float = 10.0) -> None:
-        self.total, self.unit, self.title, self.every_seconds = total, unit, title, every_seconds
+    def __init__(self, total: int, unit: str, title: str, quiet: bool = False) -> None:
+        self.total, self.unit, self.title, self.quiet = total, unit, title, quiet
         self.done = 0
         self.note = ""
         self._begin = self._last = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not quiet:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True)
@@ -124,10 +131,12 @@ class Progress:
         if self._bar is not None:
             self._bar.set_postfix_str(self.note, refresh=False)
             self._bar.update(count)
-        elif time.monotonic() - self._last >= self.every_seconds:
+        elif time.monotonic() - self._last >= PLAIN_LINE_SECONDS:
             self._line()
 
     def _line(self) -> None:
+        if self.quiet:
+            return
         self._last = time.monotonic()
         seconds = max(self._last - self._begin, 1e-9)
         rate = self.done / seconds
@@ -135,5 +144,6 @@ class Progress:
         note = f", {self.note}" if self.note else ""
         print(
             f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{eta}{note}",
-            file=sys.stderr, flush=True,
-        )  # fmt: skip
+            file=sys.stderr,
+            flush=True,
+        )

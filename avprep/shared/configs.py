@@ -20,9 +20,7 @@ def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
     names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(values) - names)
     if unknown:
-        raise UserError(
-            f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(names))}."
-        )
+        raise UserError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(names))}.")
     built = {
         name: from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
         for name, value in values.items()

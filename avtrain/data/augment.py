@@ -1,4 +1,4 @@
-"""What happens to a batch on its device: flip, dtype, normalisation. One module, so that training and tests share it."""
+"""What happens to a batch on its device: flip, dtype, normalisation."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ class Normalise(nn.Module):
     video uint8 [B, T, H, W, 3] -> float [B, 3, T, H, W], ImageNet mean and deviation; audio float16 [B, F, M] dB ->
     float [B, 1, F, M], per-band mean and deviation (at least 1 dB).
     """
+
+    logmel_mean: torch.Tensor
+    logmel_std: torch.Tensor
+    video_mean: torch.Tensor
+    video_std: torch.Tensor
 
     def __init__(self, logmel_mean: np.ndarray, logmel_std: np.ndarray) -> None:
         super().__init__()

@@ -60,10 +60,21 @@ class Loader:
     """
 
     def __init__(
-        self, dataset: Dataset, table: ClipTable, strategy: Strategy, *, batch_size: int, epochs: int, seed: int,
-        window: WindowSpec | None = None, rank: int = 0, world_size: int = 1, prefetch: int = 2, threads: int = 2,
+        self,
+        dataset: Dataset,
+        table: ClipTable,
+        strategy: Strategy,
+        *,
+        batch_size: int,
+        epochs: int,
+        seed: int,
+        window: WindowSpec | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        prefetch: int = 2,
+        threads: int = 2,
         pinned: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.dataset, self.table, self.strategy = dataset, table, strategy
         self.batch_size, self.epochs, self.seed = batch_size, epochs, seed
         self.window = window or WindowSpec(frame_rate_hz=dataset.frame_rate_hz)
@@ -128,17 +139,20 @@ class Loader:
             first_step = 0
 
     def _read(self, reader: Reader, slot: _Slot, plan: np.ndarray, epoch: int, step: int) -> Batch:
-        windows = draw_windows(
-            plan, self.dataset.num_frames, self.window, seed=self.seed, epoch=epoch, step=step
-        )
+        windows = draw_windows(plan, self.dataset.num_frames, self.window, seed=self.seed, epoch=epoch, step=step)
         mine = np.array_split(np.arange(len(plan)), self.world_size)[self.rank]
         video, audio = batch_ranges(self.dataset, plan[mine], windows.take(mine), self.window)
         reader.read_frames(video, slot.video_array[: len(mine)])
         reader.read_logmel(audio, slot.audio_array[: len(mine)])
         return Batch(
-            epoch, step, plan[mine], len(plan), slot.video[: len(mine)], slot.audio[: len(mine)],
+            epoch,
+            step,
+            plan[mine],
+            len(plan),
+            slot.video[: len(mine)],
+            slot.audio[: len(mine)],
             torch.from_numpy(windows.flip[mine]),
-        )  # fmt: skip
+        )
 
 
 def _put(ready: queue.Queue, item: object, stop: threading.Event) -> bool:

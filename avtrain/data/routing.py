@@ -13,7 +13,7 @@ from avtrain.sampling.windows import Windows, WindowSpec
 
 @dataclass(frozen=True)
 class Ranges:
-    """Byte ranges int64 [B] each: shard number, offset in it, bytes that are there (fewer than a window in short clips)."""
+    """Byte ranges int64 [B] each: shard number, offset in it, bytes there (fewer than a window in short clips)."""
 
     shard: np.ndarray
     offset: np.ndarray
@@ -34,9 +34,7 @@ def audio_ranges(dataset: Dataset, rows: np.ndarray, starts: np.ndarray, num_mel
     return Ranges(dataset.shard[rows], dataset.logmel_offset[rows] + starts * frame_bytes, count * frame_bytes)
 
 
-def batch_ranges(
-    dataset: Dataset, plan: np.ndarray, windows: Windows, spec: WindowSpec
-) -> tuple[Ranges, Ranges]:
+def batch_ranges(dataset: Dataset, plan: np.ndarray, windows: Windows, spec: WindowSpec) -> tuple[Ranges, Ranges]:
     """(video, audio) ranges of a planned batch."""
     return (
         video_ranges(dataset, plan[:, 1], windows.frame, spec),

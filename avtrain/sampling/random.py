@@ -28,9 +28,7 @@ class Random:
             yield np.stack([rows, rows], axis=1)
 
 
-def anchor_batches(
-    table: ClipTable, batch_size: int, seed: int, epoch: int, first_step: int
-) -> Iterator[np.ndarray]:
+def anchor_batches(table: ClipTable, batch_size: int, seed: int, epoch: int, first_step: int) -> Iterator[np.ndarray]:
     """Positions int64 [batch_size] in the table: a seeded permutation, cut into whole batches."""
     check_batch(batch_size, len(table))
     order = generator(seed, epoch, ANCHORS).permutation(len(table))

@@ -1,0 +1,96 @@
+"""Self-contained HTML pages: one skeleton, tables, pictures as data. Works offline, on a phone, light and dark."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
+
+_environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+
+_page = _environment.from_string("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ title }}</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c2530; --paper: #fff; --soft: #5b6875; --line: #d9dfe5; --card: #f5f7f9; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6eaee; --paper: #14181d; --soft: #9aa7b4; --line: #323a43; --card: #1c2229; }
+}
+body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; font: 16px/1.5 system-ui, sans-serif;
+  color: var(--ink); background: var(--paper); }
+h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
+p.lead, figcaption, .note { color: var(--soft); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; }
+figure { margin: 1rem 0; } figure img { max-width: 100%; height: auto; border-radius: 6px; }
+figure.plot { background: #fff; border-radius: 8px; padding: .5rem; } figure.plot figcaption { color: #5b6875; }
+.pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
+.pairs figure { margin: 0; background: var(--card); border-radius: 8px; padding: .6rem; }
+.pairs img { width: 100%; display: block; } .pairs img.pixels { image-rendering: pixelated; }
+pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 8px; }
+</style>
+<h1>{{ title }}</h1>
+<p class="lead">{{ lead }}</p>
+{% for heading, body in sections %}
+<h2>{{ heading }}</h2>
+{{ body }}
+{% endfor %}
+</html>
+""")
+
+_table = _environment.from_string("""<div class="wide"><table>
+<tr>{% for name in header %}<th>{{ name }}</th>{% endfor %}</tr>
+{% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>
+""")
+
+
+def page(title: str, lead: str, sections: list[tuple[str, Markup]]) -> str:
+    """A whole page; `sections` are (heading, body) pairs."""
+    return _page.render(title=title, lead=lead, sections=sections)
+
+
+def table(header: list[str], rows: list[list[Any]]) -> Markup:
+    """A table; cells are escaped."""
+    return Markup(_table.render(header=header, rows=rows))
+
+
+def paragraph(text: str) -> Markup:
+    """One paragraph, escaped."""
+    return Markup("<p>{}</p>\n").format(text)
+
+
+def image(data: bytes, alt: str, kind: str = "png", css: str = "") -> Markup:
+    """An image element that carries its bytes."""
+    return Markup('<img class="{}" alt="{}" src="data:image/{};base64,{}">').format(
+        css, alt, kind, base64.b64encode(data).decode()
+    )
+
+
+def figure(body: Markup, caption: str, css: str = "") -> Markup:
+    """A figure with its caption."""
+    return Markup('<figure class="{}">{}<figcaption>{}</figcaption></figure>\n').format(css, body, caption)
+
+
+def pixels(array: np.ndarray, alt: str) -> Markup:
+    """Pixels uint8 [H, W, 3] as a PNG that is shown with hard edges."""
+    import matplotlib.image
+
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, np.ascontiguousarray(array), format="png")
+    return image(buffer.getvalue(), alt, css="pixels")
+
+
+def plot(figure: Any, alt: str) -> Markup:
+    """A matplotlib figure as an SVG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", bbox_inches="tight")
+    return image(buffer.getvalue(), alt, kind="svg+xml")
