@@ -1,3 +1,5 @@
 """avprep: labelled clips in, class-indexed audio-visual WebDataset shards out (the offline half)."""
 
-__version__ = "0.1.0"
+from avprep.shared import __version__
+
+__all__ = ["__version__"]

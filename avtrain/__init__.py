@@ -1,5 +1,5 @@
 """avtrain: class-indexed shards in, audio-visual encoders and their scores out (the online half)."""
 
-from avprep import __version__
+from avprep.shared import __version__
 
 __all__ = ["__version__"]

@@ -153,7 +153,6 @@ def demo(
     workers: int | None,
 ) -> None:
     """Synthetic clips -> shards -> random and soft-positive pretraining -> linear probe -> table and report.html."""
-    from avprep.build import default_workers
     from avtrain.demo import DemoSettings, printed, run_demo
     from avtrain.report import write_report
 
@@ -166,7 +165,7 @@ def demo(
         seed=seed,
     )
     with stop_on_signals() as request:
-        rows = run_demo(out, settings, workers or default_workers(), lambda: bool(request))
+        rows = run_demo(out, settings, workers, lambda: bool(request))
     click.echo(printed(rows))
     click.echo(f"The clips are synthetic and built to show the effect; {write_report(out, settings, rows)} says how.")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avprep.build import build_shards
+from avprep.build import build_shards, default_workers
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.demo import DemoConfig, render_demo
 from avprep.shared import configs, store
@@ -66,9 +66,10 @@ class Cell:
 
 
 def run_demo(
-    out: Path, settings: DemoSettings, workers: int, stopping: Callable[[], bool] = lambda: False
+    out: Path, settings: DemoSettings, workers: int | None = None, stopping: Callable[[], bool] = lambda: False
 ) -> list[dict[str, Any]]:
     """Run what is not done yet; returns the table's rows, which are also out/results.json."""
+    workers = workers or default_workers()
     out.mkdir(parents=True, exist_ok=True)
     datasets = {cue: prepare(out / f"cue-{cue:g}", cue, settings, workers, stopping) for cue in settings.cues}
     cells = [

@@ -43,7 +43,7 @@ class Split:
 def evaluate(
     dataset_dir: Path, config: EvaluateConfig, *, run: Path | None = None, out: Path | None = None, device: str = "cpu"
 ) -> dict[str, Any]:
-    """Measure the encoder of `run` (protocol linear without a run: an untrained one); the result is also out/result.json.
+    """Measure the encoder of `run` (linear without a run: an untrained one); the result is also out/result.json.
 
     Returns accuracy, its 95 % interval, the chosen epoch and rate, predictions per test clip. Errors: UserError.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import av.error
+import av.logging
 
 from avprep.config import Limits
 from avprep.errors import ClipError
@@ -50,6 +51,11 @@ ISO_BOXES = {
     b"pdin",
 }
 ISO_STARTS = {b"ftyp", b"moov", b"mdat", b"wide", b"styp", b"free", b"skip"}
+
+
+def silence() -> None:
+    """Stop the decoders from writing to standard error; what matters comes back as an error."""
+    av.logging.set_level(av.logging.PANIC)
 
 
 def open_media(path: Path, limits: Limits) -> av.container.InputContainer:

@@ -7,7 +7,7 @@ from torch import nn
 
 
 class AudioCNN(nn.Module):
-    """Log-mel [B, 1, F, M] -> features [B, widths[-1]]: a 7x7 stem, four blocks of two 3x3 convolutions, global max pool.
+    """Log-mel [B, 1, F, M] -> features [B, widths[-1]]: 7x7 stem, four blocks of two 3x3, global max pool.
 
     The default is the paper's: stem stride 2, widths 64 | 64, 128, 256, 512, blocks 2 and 3 with stride 2; 4.7 M
     parameters. Weights: Kaiming normal (fan out), batch norm 1 and 0.

@@ -9,7 +9,7 @@ from avtrain.models.audio import initialise
 
 
 class R2Plus1D18(nn.Module):
-    """Pictures [B, 3, T, H, W] -> features [B, 512]: torchvision's r2plus1d_18 from scratch, average pool; 31.3 M parameters."""
+    """Pictures [B, 3, T, H, W] -> features [B, 512]: torchvision's r2plus1d_18, average pool; 31.3 M parameters."""
 
     num_features = 512
 

@@ -36,7 +36,7 @@ class WindowSpec:
 
 @dataclass(frozen=True)
 class Windows:
-    """Starts of a batch's windows, int64 [B] each: `frame` in the video clip, `mel_frame` in the audio clip; flips bool [B]."""
+    """Starts int64 [B] of a batch's windows: `frame` in video clips, `mel_frame` in audio clips; `flip` bool [B]."""
 
     frame: np.ndarray
     mel_frame: np.ndarray
