@@ -102,14 +102,12 @@ def write_parquet(path: Path, clips: list[Clip]) -> None:
 
 
 def held_out_by_class(labels: list[str], share: float, seed: int) -> list[bool]:
-    """A seeded, stratified choice: True for round(share * n) clips of each class (at least 1 of 2 or more)."""
+    """A seeded, stratified choice: True for round(share * n) clips of each class, 1 to n - 1; none of a single clip."""
     generator = np.random.default_rng([seed, 0x5EED])
     chosen = [False] * len(labels)
     for label in sorted(set(labels)):
         rows = [row for row, other in enumerate(labels) if other == label]
-        count = round(share * len(rows))
-        if share > 0 and len(rows) > 1:
-            count = min(max(count, 1), len(rows) - 1)
+        count = min(max(round(share * len(rows)), 1), len(rows) - 1) if share > 0 else 0
         for position in generator.permutation(len(rows))[:count]:
             chosen[rows[position]] = True
     return chosen

@@ -12,14 +12,13 @@ import errno
 import json
 import multiprocessing
 import os
+import queue
 import resource
 import signal
-from concurrent.futures import TimeoutError as DeadlineExceeded
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-from pebble import ProcessExpired, ProcessPool
 
 from avprep import schema
 from avprep.config import BuildConfig, Limits
@@ -27,6 +26,7 @@ from avprep.errors import RETRIED_REASONS, ClipError
 from avprep.manifest import Clip
 
 PR_SET_PDEATHSIG = 1
+START_SECONDS = 300
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
 
 
@@ -53,27 +53,26 @@ class ClipRecord:
 
 
 class Workers:
-    """`count` decoding processes, shared by any number of threads; use as a context manager."""
+    """`count` decoding processes, shared by as many threads; use as a context manager.
+
+    Each is a child with a pipe of its own, so that whatever becomes of it, the one clip it held is known: a child
+    that dies or outlives its deadline is replaced, one that died between two clips costs nothing.
+    """
 
     def __init__(self, count: int, limits: Limits) -> None:
         self._limits = limits
-        self._pool = ProcessPool(
-            max_workers=count,
-            max_tasks=CLIPS_PER_PROCESS,
-            initializer=_begin,
-            initargs=(os.getpid(), limits.memory_bytes),
-            context=multiprocessing.get_context("spawn"),
-        )
+        self._idle: queue.Queue[_Child | None] = queue.Queue()
+        for _ in range(count):
+            self._idle.put(None)
 
     def __enter__(self) -> Workers:
         return self
 
-    def __exit__(self, kind: object, *_exc: object) -> None:
-        if kind is None:
-            self._pool.close()
-        else:
-            self._pool.stop()
-        self._pool.join()
+    def __exit__(self, *_exc: object) -> None:
+        while not self._idle.empty():
+            child = self._idle.get()
+            if child is not None:
+                child.end()
 
     def run(self, task: ClipTask) -> ClipRecord:
         """The record of a clip now in the tar; ClipError after the one retry that its reason allows."""
@@ -85,23 +84,90 @@ class Workers:
             return self._once(task)
 
     def _once(self, task: ClipTask) -> ClipRecord:
-        limits, clip_id = self._limits, task.clip.clip_id
-        future = self._pool.schedule(_decode_into, args=[task], timeout=limits.deadline_seconds)
+        child = self._idle.get()
         try:
-            outcome = future.result()
-        except DeadlineExceeded:
-            raise ClipError("deadline", f"more than {limits.deadline_seconds:g} s", clip_id) from None
-        except ProcessExpired as error:
-            raise ClipError("crash", f"the decoder ended with {_how(error.exitcode)}", clip_id) from None
+            if child is None or not child.alive() or child.tasks >= CLIPS_PER_PROCESS:
+                if child is not None:
+                    child.end()
+                child = _Child(self._limits.memory_bytes)
+            outcome = child.call(task, self._limits.deadline_seconds)
+        except BaseException:
+            if child is not None:
+                child.end()
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+        if isinstance(outcome, BaseException):
+            raise outcome
         if isinstance(outcome, tuple):
-            raise ClipError(*outcome, clip_id)
+            raise ClipError(*outcome, task.clip.clip_id)
         return outcome
+
+
+class _Child:
+    """One decoding process and the pipe to it."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), memory_bytes), daemon=True)
+        self._process.start()
+        theirs.close()
+        self.tasks = 0
+        if not self._pipe.poll(START_SECONDS):
+            self.end()
+            raise RuntimeError(f"a decoding process was not ready within {START_SECONDS} s")
+        try:
+            self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"a decoding process could not start ({_how(self._process.exitcode)})") from None
+
+    def alive(self) -> bool:
+        """Whether the process can take a task."""
+        return self._process.is_alive()
+
+    def call(self, task: ClipTask, deadline_seconds: float) -> ClipRecord | tuple[str, str] | BaseException:
+        """What the child answers. Errors: ClipError deadline (the child is killed), crash."""
+        self.tasks += 1
+        try:
+            self._pipe.send(task)
+            if not self._pipe.poll(deadline_seconds):
+                self.end()
+                raise ClipError("deadline", f"more than {deadline_seconds:g} s", task.clip.clip_id)
+            return self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            how = _how(self._process.exitcode)
+            raise ClipError("crash", f"the decoder ended with {how}", task.clip.clip_id) from None
+
+    def end(self) -> None:
+        """Kill the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
 
 
 def _how(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"
+
+
+def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
+    """The child: answer tasks until the parent is gone."""
+    _begin(parent_pid, memory_bytes)
+    pipe.send("ready")
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(_decode_into(task))
+        except Exception as error:
+            pipe.send(error)
 
 
 def _begin(parent_pid: int, memory_bytes: int) -> None:

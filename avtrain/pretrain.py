@@ -55,7 +55,7 @@ def pretrain(
     if dataset.info["video"] is None or not (dataset.num_frames > 0).all():
         raise UserError(f"{dataset_dir} has clips without picture; pretraining needs both tracks.")
     table, strategy = training_table(dataset), _strategy(config)
-    rundir.open_run(run, configs.to_dict(config) | {"dataset_digest": dataset.digest})
+    rundir.open_run(run, configs.to_dict(config), dataset.digest)
     torch.manual_seed(config.seed)
     model = two_tower(config.model_size).to(device).to(memory_format=torch.channels_last).train()
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)

@@ -1,0 +1,85 @@
+"""Decoders that die, hang or eat memory: each costs one clip, told by its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from avprep import worker
+from avprep.config import BuildConfig, Limits
+from avprep.errors import ClipError
+from avprep.manifest import Clip
+from avprep.worker import ClipTask, Workers
+
+
+@pytest.fixture
+def tar(tmp_path):
+    path = tmp_path / "a.tar"
+    path.write_bytes(b"")
+    return path
+
+
+def task(videos: Path, tar: Path, config: BuildConfig, name: str = "bbb_h264_aac.mp4") -> ClipTask:
+    return ClipTask(Clip("a", "x", video_path=name), str(videos), config, Limits(), str(tar), 0)
+
+
+class _Deadly(BuildConfig):
+    """A config whose unpickling in the child does harm: what a hostile file makes a decoder do."""
+
+    def __reduce__(self):
+        return self.harm
+
+
+class Crash(_Deadly):
+    harm = (__import__("os").abort, ())
+
+
+class Hang(_Deadly):
+    harm = (__import__("time").sleep, (3600,))
+
+
+def test_a_good_clip_after_a_crash_and_a_hang(videos, tar):
+    good = task(videos, tar, BuildConfig())
+    with Workers(1, Limits(deadline_seconds=4)) as workers:
+        for config, reason in ((Crash(), "crash"), (Hang(), "deadline")):
+            with pytest.raises(ClipError) as caught:
+                workers.run(task(videos, tar, config))
+            assert caught.value.reason == reason
+            assert caught.value.clip_id == "a"
+        assert workers.run(good).index["num_frames"] == 32
+
+
+def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeypatch):
+    tries = []
+    real = Workers._once
+    monkeypatch.setattr(Workers, "_once", lambda self, task: tries.append(task) or real(self, task))
+    with Workers(1, Limits(deadline_seconds=60)) as workers:
+        with pytest.raises(ClipError):
+            workers.run(task(videos, tar, Crash()))
+        assert len(tries) == 2
+        with pytest.raises(ClipError):
+            workers.run(task(videos, tar, BuildConfig(), "bbb_noaudio.mp4"))
+        assert len(tries) == 3
+
+
+def test_memory_is_bounded(videos, tar):
+    """A limit below what the imports map leaves no room for a single clip, and says so."""
+    with Workers(1, Limits(deadline_seconds=60, memory_bytes=1_000_000_000)) as workers:
+        big = ClipTask(Clip("a", "x", video_path="bbb_h264_aac.mp4"), str(videos), _huge(), Limits(), str(tar), 0)
+        with pytest.raises(ClipError) as caught:
+            workers.run(big)
+    assert caught.value.reason == "memory"
+
+
+def _huge() -> BuildConfig:
+    from avprep.config import VideoSpec
+
+    return BuildConfig(video=VideoSpec(frame_size=1024, frame_rate_hz=120))
+
+
+def test_every_reason_that_is_retried_is_a_reason():
+    from avprep.errors import REASONS, RETRIED_REASONS
+
+    assert set(REASONS) >= RETRIED_REASONS
+    assert worker.CLIPS_PER_PROCESS > 0
