@@ -25,6 +25,7 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import even_starts, read_windows, whole_clips
 from avtrain.data.reader import Reader
 from avtrain.metrics import accuracy_interval
+from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, audio_encoder, two_tower
 
 LINEAR_LEARNING_RATES = (1e-3, 3e-3, 1e-2)
@@ -54,7 +55,7 @@ def evaluate(
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         bench = _Bench(
-            dataset, reader, encoder.to(device).to(memory_format=torch.channels_last), normalise, config, device
+            dataset, reader, place(encoder, device), normalise, config, device
         )
         chosen, scores = bench.linear(split) if config.protocol == "linear" else bench.supervised(split)
     truth = dataset.label[split.test]

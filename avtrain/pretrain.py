@@ -23,6 +23,7 @@ from avtrain.config import PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.loader import Loader
 from avtrain.losses import info_nce
+from avtrain.models import place
 from avtrain.models.two_tower import two_tower
 from avtrain.sampling import ClipTable, Strategy, parse_strategy
 
@@ -57,7 +58,7 @@ def pretrain(
     table, strategy = training_table(dataset), _strategy(config)
     rundir.open_run(run, configs.to_dict(config), dataset.digest)
     torch.manual_seed(config.seed)
-    model = two_tower(config.model_size).to(device).to(memory_format=torch.channels_last).train()
+    model = place(two_tower(config.model_size), device).train()
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     try:

@@ -15,6 +15,7 @@ from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.evaluate import load_two_tower
 from avtrain.metrics import recall_at
+from avtrain.models import place
 from avtrain.sampling.windows import WindowSpec, aligned_windows
 
 WINDOWS_PER_CLIP = 4
@@ -30,12 +31,12 @@ def retrieve(dataset_dir: Path, run: Path, split: str = "test", device: str = "c
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
-    model = load_two_tower(run).to(device).to(memory_format=torch.channels_last)
+    model = place(load_two_tower(run), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     spec = WindowSpec(frame_rate_hz=dataset.frame_rate_hz)
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
-    place = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
-    windows = aligned_windows(dataset.num_frames[repeated], place, spec)
+    through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
+    windows = aligned_windows(dataset.num_frames[repeated], through, spec)
     plan = np.stack([repeated, repeated], axis=1)
     videos, audios = [], []
     with Reader(dataset) as reader:

@@ -106,7 +106,7 @@ class Progress:
 
     def __init__(self, total: int, unit: str, title: str, quiet: bool = False) -> None:
         self.total, self.unit, self.title, self.quiet = total, unit, title, quiet
-        self.done = 0
+        self.done = self._printed = 0
         self.note = ""
         self._begin = self._last = time.monotonic()
         self._bar: Any = None
@@ -121,7 +121,7 @@ class Progress:
     def __exit__(self, *_exc: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self.done:
+        elif self.done > self._printed:
             self._line()
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
@@ -137,7 +137,7 @@ class Progress:
     def _line(self) -> None:
         if self.quiet:
             return
-        self._last = time.monotonic()
+        self._last, self._printed = time.monotonic(), self.done
         seconds = max(self._last - self._begin, 1e-9)
         rate = self.done / seconds
         eta = f", about {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
