@@ -7,6 +7,7 @@ parent cuts the file back to that offset and goes on.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import json
@@ -15,6 +16,8 @@ import os
 import queue
 import resource
 import signal
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,7 +30,10 @@ from avprep.manifest import Clip
 
 PR_SET_PDEATHSIG = 1
 START_SECONDS = 300
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
+
+_environment_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -112,7 +118,8 @@ class _Child:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs, os.getpid(), memory_bytes), daemon=True)
-        self._process.start()
+        with _one_thread_each():
+            self._process.start()
         theirs.close()
         self.tasks = 0
         if not self._pipe.poll(START_SECONDS):
@@ -149,6 +156,22 @@ class _Child:
         self._pipe.close()
 
 
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The environment of a process in which numpy, from its first import on, uses one thread."""
+    with _environment_lock:
+        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
 def _how(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return signal.Signals(-exit_code).name
@@ -171,13 +194,12 @@ def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
 
 
 def _begin(parent_pid: int, memory_bytes: int) -> None:
-    """Prepare a child: die with the parent, leave signals to it, one BLAS thread, imports done, memory bounded."""
+    """Prepare a child: die with the parent, leave signals to it, imports done, memory bounded."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
     import numpy as np
 
     from avprep.config import AudioSpec

@@ -54,9 +54,7 @@ def evaluate(
     encoder = load_audio_encoder(run) if run else audio_encoder(config.model_size)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
-        bench = _Bench(
-            dataset, reader, place(encoder, device), normalise, config, device
-        )
+        bench = _Bench(dataset, reader, place(encoder, device), normalise, config, device)
         chosen, scores = bench.linear(split) if config.protocol == "linear" else bench.supervised(split)
     truth = dataset.label[split.test]
     predicted = scores.argmax(axis=1)

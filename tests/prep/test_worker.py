@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import psutil
 import pytest
 
 from avprep import worker
@@ -83,3 +84,12 @@ def test_every_reason_that_is_retried_is_a_reason():
 
     assert set(REASONS) >= RETRIED_REASONS
     assert worker.CLIPS_PER_PROCESS > 0
+
+
+def test_children_use_one_thread_each(videos, tar):
+    """numpy's threads are set before its first import there, or two decoders would fight for the cores."""
+    with Workers(1, Limits()) as workers:
+        workers.run(task(videos, tar, BuildConfig()))
+        [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        assert {child.environ().get(name) for name in worker.THREAD_VARIABLES} == {"1"}
+    assert not child.is_running()
