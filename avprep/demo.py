@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from avprep import drawing, sounds
-from avprep.errors import UserError
 from avprep.manifest import Clip, write_manifest
 from avprep.media.render import render_mp4
-from avprep.shared import configs, store
+from avprep.shared import configs
 from avprep.shared.commands import Progress
 
 CLASSES = tuple(zip(sounds.TIMBRES, drawing.SHAPES, strict=True))
@@ -62,7 +61,7 @@ def render_demo(out: Path, config: DemoConfig, workers: int) -> Path:
 
     Errors: UserError where `out` holds a demo of other settings.
     """
-    _claim(out, config)
+    configs.claim(out / "demo.json", configs.to_dict(config), "demo")
     tests = round(config.clips_per_class * config.test_share)
     clips, orders = [], []
     for class_id, (timbre, shape) in enumerate(CLASSES):
@@ -80,18 +79,6 @@ def render_demo(out: Path, config: DemoConfig, workers: int) -> Path:
             progress.advance()
     write_manifest(out / "manifest.csv", clips)
     return out / "manifest.csv"
-
-
-def _claim(out: Path, config: DemoConfig) -> None:
-    saved = out / "demo.json"
-    wanted = configs.to_dict(config)
-    if saved.exists():
-        changed = configs.differences(store.read_json(saved), wanted)
-        if changed:
-            raise UserError(f"{out} holds a demo of other settings ({'; '.join(changed)}); choose another folder.")
-    elif out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; choose another folder.")
-    store.write_json(saved, wanted)
 
 
 def _render(order: _Order) -> None:

@@ -70,7 +70,7 @@ def run_demo(
 ) -> list[dict[str, Any]]:
     """Run what is not done yet; returns the table's rows, which are also out/results.json."""
     workers = workers or default_workers()
-    out.mkdir(parents=True, exist_ok=True)
+    configs.claim(out / "demo.json", configs.to_dict(settings), "demo")
     datasets = {cue: prepare(out / f"cue-{cue:g}", cue, settings, workers, stopping) for cue in settings.cues}
     cells = [
         Cell(cue, strategy, seed, datasets[cue], out / "runs" / f"cue-{cue:g}-{strategy}-s{seed}", settings)

@@ -29,7 +29,7 @@ def write_report(out: Path, settings: DemoSettings, rows: list[dict[str, Any]]) 
     best = {row["strategy"]: row for row in rows if row["cue"] == first}
     gap = 100 * (best["soft-positive"]["accuracy"] - best["random"]["accuracy"])
     lead = (
-        f"On {best['random']['test_clips']} held-out clips, a linear layer on the audio encoder is right {gap:+.1f} "
+        f"On {best['random']['test_clips']} held-out clips, a linear layer on the audio encoder is right {gap:.1f} "
         f"points more often after soft-positive than after random sampling, {best['random']['updates']} updates each."
     )
     sections = [

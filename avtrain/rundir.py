@@ -10,30 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from avprep.shared import configs, store
-from avprep.shared.errors import UserError
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 
 
 def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str) -> None:
     """Create the folder and write its config, or check that it holds the same config; UserError with the difference."""
-    path = run / CONFIG
-    wanted = {"config": dict(config), "dataset_digest": dataset_digest}
-    if path.exists():
-        changed = configs.differences(store.read_json(path), wanted)
-        if changed:
-            raise UserError(
-                f"{run} holds a run with other settings; use them again or another --run. Differences:\n  "
-                + "\n  ".join(changed)
-            )
-        return
-    if run.exists() and any(run.iterdir()):
-        raise UserError(f"{run} is not empty and holds no run; choose another --run.")
-    try:
-        store.write_json(path, wanted)
-    except OSError as error:
-        raise UserError(f"{run} cannot be written to ({error.strerror}); choose another --run.") from None
-    store.write_json(run / ENVIRONMENT, environment())
+    if configs.claim(run / CONFIG, {"config": dict(config), "dataset_digest": dataset_digest}, "run"):
+        store.write_json(run / ENVIRONMENT, environment())
 
 
 def environment() -> dict[str, Any]:

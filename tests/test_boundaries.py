@@ -106,7 +106,7 @@ COMMANDS = [
 ]
 SMALL = {
     "avprep", "avprep.cli", "avprep.config", "avprep.errors", "avtrain", "avtrain.cli", "avtrain.config",
-    "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors",
+    "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors", "avprep.shared.store",
 }  # fmt: skip
 
 

@@ -7,8 +7,10 @@ import hashlib
 import json
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
+from avprep.shared import store
 from avprep.shared.errors import UserError
 
 Config = TypeVar("Config")
@@ -54,6 +56,27 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted(set(left) | set(right))
         if left.get(name) != right.get(name)
     ]
+
+
+def claim(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
+    """Take the folder of `path` for a `what` of these settings, saved under `path`; False if it is that already.
+
+    Errors: UserError with the differences where it holds a `what` of other settings, or where it holds other things.
+    """
+    folder = path.parent
+    if path.exists():
+        changed = differences(store.read_json(path), wanted)
+        if changed:
+            listed = "\n  ".join(changed)
+            raise UserError(f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}")
+        return False
+    try:
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
+        store.write_json(path, dict(wanted))
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from None
+    return True
 
 
 def check(holds: bool, sentence: str) -> None:

@@ -35,6 +35,7 @@ figure.plot { background: #fff; border-radius: 8px; padding: .5rem; } figure.plo
 .pairs { display: grid; grid-template-columns: repeat(auto-fit, minmax(18rem, 1fr)); gap: 1rem; }
 .pairs figure { margin: 0; background: var(--card); border-radius: 8px; padding: .6rem; }
 .pairs img { width: 100%; display: block; } .pairs img.pixels { image-rendering: pixelated; }
+.pairs img.pixels + img.pixels { height: 8rem; }
 pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 8px; }
 </style>
 <h1>{{ title }}</h1>

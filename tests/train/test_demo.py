@@ -1,0 +1,43 @@
+"""avtrain demo, small, as a user runs it: table, report, and a second run that finds all done."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+SMALL = ["--clips-per-class", "10", "--seeds", "1", "--epochs", "2", "--batch-size", "16", "--instance-cue", "0.5"]
+
+
+def demo(out):
+    command = [sys.executable, "-c", "from avtrain.cli import main; main()", "demo", str(out), *SMALL]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path):
+    out = tmp_path / "out"
+    table = demo(out)
+    rows = json.loads((out / "results.json").read_text())["rows"]
+    found = [(row["cue"], row["strategy"], row["updates"]) for row in rows]
+    assert found == [
+        (0.5, "soft-positive", 6), (0.5, "random", 6), (0.5, "untrained", 0),
+        (0.0, "soft-positive", 6), (0.0, "random", 6), (0.0, "untrained", 0),
+    ]  # fmt: skip
+    for row in rows:
+        assert f"{100 * row['accuracy']:.1f}" in table
+        assert row["test_clips"] == 32
+    assert "synthetic" in table
+    page = (out / "report.html").read_text()
+    assert "synthetic" in page
+    assert page.count("data:image/") >= 2 + 2 * 6
+    assert not re.search(r"(src|href)=\"?https?://", page)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
+    assert len(before) == 2 * 2 * 2
+    begin = time.monotonic()
+    assert demo(out) == table
+    assert time.monotonic() - begin < 120
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before
