@@ -55,8 +55,12 @@ def pretrain(dataset: Path, run: Path, device: str, threads: int | None, **setti
     try:
         with stop_on_signals() as request:
             result = train(dataset, run, config, device=_device(device, threads), stopping=lambda: bool(request))
-    except (Interrupted, UserError) as error:
-        status, code = ("interrupted", 75) if isinstance(error, Interrupted) else ("user-error", 2)
+    except BaseException as error:
+        status, code = "failed", 1
+        if isinstance(error, (Interrupted, KeyboardInterrupt)):
+            status, code = "interrupted", 75
+        elif isinstance(error, UserError):
+            status, code = "user-error", 2
         if (run / rundir.CONFIG).exists():
             rundir.write_exit(run, status, code, str(error))
         raise

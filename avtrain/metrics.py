@@ -1,4 +1,4 @@
-"""Scores and their uncertainty; numpy only."""
+"""Scores and their uncertainty."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mean_interval(values: list[float]) -> tuple[float, float]:
 
 
 def recall_at(similarity: np.ndarray, k: int) -> float:
-    """Share of queries (rows of [N, N]) whose own column is among the k most similar; ties count against."""
+    """Share of queries (rows of [N, N]) whose own column is among the k most similar; ties and nan count against."""
     own = np.diag(similarity)[:, None]
-    rank = (similarity >= own).sum(axis=1) - 1
+    rank = (~(similarity < own)).sum(axis=1) - 1
     return float(np.mean(rank < k))

@@ -56,11 +56,6 @@ def pretrain(
     if dataset.info["video"] is None or not (dataset.num_frames > 0).all():
         raise UserError(f"{dataset_dir} has clips without picture; pretraining needs both tracks.")
     table, strategy = training_table(dataset), _strategy(config)
-    rundir.open_run(run, configs.to_dict(config), dataset.digest)
-    torch.manual_seed(config.seed)
-    model = place(two_tower(config.model_size), device).train()
-    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     try:
         loader = Loader(
             dataset,
@@ -73,6 +68,11 @@ def pretrain(
         )
     except ValueError as error:
         raise UserError(str(error)) from None
+    rundir.open_run(run, configs.to_dict(config), dataset.digest)
+    torch.manual_seed(config.seed)
+    model = place(two_tower(config.model_size), device).train()
+    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
+    optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     total = config.epochs * loader.steps_per_epoch
     total = min(total, config.max_steps) if config.max_steps else total
     step = _resume(run, model, optimiser, loader)

@@ -15,9 +15,13 @@ CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl",
 
 
 def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str) -> None:
-    """Create the folder and write its config, or check that it holds the same config; UserError with the difference."""
+    """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
+
+    exit.json of an earlier process is removed.
+    """
     if configs.claim(run / CONFIG, {"config": dict(config), "dataset_digest": dataset_digest}, "run"):
         store.write_json(run / ENVIRONMENT, environment())
+    (run / EXIT).unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def claim(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
             raise UserError(f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}")
         return False
     try:
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and any(entry.name != f".{path.name}.tmp" for entry in folder.iterdir()):  # left by a kill
             raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
         store.write_json(path, dict(wanted))
     except OSError as error:

@@ -36,7 +36,7 @@ def tiny_audio() -> AudioCNN:
 
 
 def initialise(module: nn.Module) -> None:
-    """Kaiming normal (fan out) convolutions, batch norm 1 and 0, linear layers normal 0.01."""
+    """Kaiming normal (fan out) convolutions, batch norm 1 and 0."""
     for layer in module.modules():
         if isinstance(layer, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")

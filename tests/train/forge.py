@@ -1,0 +1,99 @@
+"""Dataset folders of random arrays in milliseconds: tars by tarfile and numpy alone, tables by avprep's finalize."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from avprep import schema
+from avprep.config import AudioSpec, VideoSpec
+from avprep.finalize import finalize
+from avprep.manifest import Clip, write_parquet
+from avprep.shared import store
+
+FRAME_SIZE, MEL_BANDS = 8, 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Forged:
+    """What one clip shall be; `level` in dB is added to its random log-mel."""
+
+    label: str
+    split: str = "train"
+    seconds: float = 2.0
+    group: str = ""
+    level: float = 0.0
+
+
+def forge_dataset(folder: Path, clips: list[Forged], clips_per_shard: int = 4) -> Path:
+    """A finished dataset folder of `clips`, whose ids are c0, c1 ...; returns `folder`."""
+    names = sorted({clip.label for clip in clips})
+    rows: dict[tuple[str, int], list[int]] = {}
+    for row, clip in enumerate(clips):
+        rows.setdefault((clip.split, names.index(clip.label)), []).append(row)
+    shards = []
+    for (split, label), members in sorted(rows.items()):
+        for number in range(0, len(members), clips_per_shard):
+            path = schema.shard_path(split, label, names[label], number // clips_per_shard)
+            shards.append({"path": path, "split": split, "class_id": label})
+            _write_shard(folder, path, clips, members[number : number + clips_per_shard])
+    (folder / schema.PLAN_MANIFEST).parent.mkdir()
+    write_parquet(folder / schema.PLAN_MANIFEST, [_manifest_row(row, clip) for row, clip in enumerate(clips)])
+    config = {
+        "video": dataclasses.asdict(VideoSpec(frame_size=FRAME_SIZE)),
+        "audio": dataclasses.asdict(AudioSpec(num_mel_bands=MEL_BANDS)),
+    }
+    plan = {"class_names": names, "shards": shards, "config": config, "config_digest": "forged", "versions": {}}
+    store.write_json(folder / schema.PLAN_BUILD, plan)
+    finalize(folder)
+    return folder
+
+
+def arrays(row: int, clip: Forged) -> tuple[np.ndarray, np.ndarray]:
+    """(frames uint8 [T, 8, 8, 3], log-mel float16 [F, 6]) of a clip, by its place in the list."""
+    draw = np.random.default_rng(row)
+    frames = draw.integers(0, 256, (int(16 * clip.seconds), FRAME_SIZE, FRAME_SIZE, 3)).astype(np.uint8)
+    logmel = draw.uniform(-60, 0, (1 + int(100 * clip.seconds), MEL_BANDS)) + clip.level
+    return frames, logmel.astype(schema.LOGMEL_DTYPE)
+
+
+def _manifest_row(row: int, clip: Forged) -> Clip:
+    return Clip(f"c{row}", clip.label, clip.split, video_path=f"{row}.mp4", group=clip.group or f"g{row}")
+
+
+def _write_shard(folder: Path, path: str, clips: list[Forged], rows: list[int]) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    records, sums = [], np.zeros((2, MEL_BANDS))
+    with tarfile.open(folder / path, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in rows:
+            frames, logmel = arrays(row, clips[row])
+            record = {"row": row, "clip_id": f"c{row}", "key": f"c{row}", "av_offset_seconds": 0.0}
+            record |= {"num_frames": len(frames), "num_mel_frames": len(logmel), "frames_bytes": frames.nbytes}
+            record["duration_seconds"] = clips[row].seconds
+            for name, array in (("frames", frames), ("logmel", logmel)):
+                stream = io.BytesIO()
+                np.save(stream, array)
+                info = tarfile.TarInfo(f"c{row}.{name}.npy")
+                info.size = len(stream.getvalue())
+                record[f"{name}_offset"] = tar.offset + schema.TAR_BLOCK_BYTES + info.size - array.nbytes
+                tar.addfile(info, io.BytesIO(stream.getvalue()))
+            records.append(record)
+            sums += [logmel.sum(0, dtype=float), np.square(logmel.astype(float)).sum(0)]
+    marker = {
+        "config_digest": "forged",
+        "shard": path,
+        "bytes": (folder / path).stat().st_size,
+        "sha256": store.sha256(folder / path),
+        "clips": records,
+        "failures": [],
+        "logmel": {
+            "frames": sum(record["num_mel_frames"] for record in records),
+            "sum": sums[0].tolist(),
+            "sum_of_squares": sums[1].tolist(),
+        },
+    }
+    store.write_json(folder / schema.marker_path(path), marker)

@@ -1,0 +1,221 @@
+"""Evaluation: fair splits, a frozen encoder, honest numbers in result.json."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import avtrain.evaluate
+import avtrain.retrieval
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avtrain import checkpoint
+from avtrain.config import EvaluateConfig
+from avtrain.evaluate import evaluate, split_rows
+from avtrain.metrics import accuracy_interval
+from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.retrieval import retrieve
+from tests.train.forge import Forged, forge_dataset
+
+TINY = EvaluateConfig(model_size="tiny", epochs=20, windows_per_clip=2)
+
+
+@pytest.fixture(scope="module")
+def loud_and_quiet(tmp_path_factory):
+    """Two classes that differ by 30 dB, in groups of two clips; test clips of three lengths."""
+    clips = [
+        Forged(label, split, seconds=seconds, group=f"{split}-{label}-{number // 2}", level=level)
+        for label, level in (("loud", 0.0), ("quiet", -30.0))
+        for split, count in (("train", 20), ("test", 9))
+        for number in range(count)
+        for seconds in [(0.6, 1.3, 2.0)[number % 3]]
+    ]
+    return forge_dataset(tmp_path_factory.mktemp("dataset") / "loud", clips)
+
+
+@pytest.fixture(scope="module")
+def untrained_run(tmp_path_factory):
+    """A run folder whose checkpoint holds fresh weights."""
+    run = tmp_path_factory.mktemp("runs") / "untrained"
+    torch.manual_seed(0)
+    model = two_tower("tiny")
+    checkpoint.save(run, 0, model, torch.optim.Adam(model.parameters()), {"config": {"model_size": "tiny"}})
+    return run
+
+
+def table(labels, groups):
+    labels, groups = np.array(labels), np.array(groups)
+    rows = {"train": np.arange(len(labels)), "test": np.array([99])}
+    return SimpleNamespace(rows_of=rows.__getitem__, label=labels, groups=groups, folder="here")
+
+
+def test_a_fifth_of_the_groups_of_each_class_is_held_out():
+    labels = np.repeat([0, 1, 2], 40)
+    groups = np.arange(120) // 4  # ten groups of four clips a class
+    split = split_rows(table(labels, groups), EvaluateConfig())
+    assert sorted(np.concatenate([split.fit, split.validation])) == list(range(120))
+    assert [len(np.unique(groups[split.validation][labels[split.validation] == label])) for label in range(3)] == [
+        2
+    ] * 3
+    assert len(split.validation) == 24
+    assert split.test.tolist() == [99]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=2, max_size=60),
+    st.floats(0.05, 0.95),
+    st.integers(0, 2**32),
+)
+def test_no_group_is_on_both_sides(clips, share, seed):
+    labels, groups = (np.array(column) for column in zip(*clips, strict=True))
+    try:
+        split = split_rows(table(labels, groups), EvaluateConfig(validation_share=share, seed=seed))
+    except UserError as error:
+        assert "too few groups" in str(error)  # noqa: PT017
+        return
+    assert not set(groups[split.fit]) & set(groups[split.validation])
+    assert sorted(np.concatenate([split.fit, split.validation])) == list(range(len(clips)))
+    assert len(split.fit)
+    assert len(split.validation)
+
+
+def test_every_class_with_two_groups_is_on_both_sides():
+    labels, groups = np.repeat([0, 1, 2], [2, 3, 50]), np.arange(55)
+    for share in (0.01, 0.2, 0.99):
+        split = split_rows(table(labels, groups), EvaluateConfig(validation_share=share))
+        assert set(labels[split.fit]) == set(labels[split.validation]) == {0, 1, 2}
+
+
+def test_the_split_is_a_function_of_the_seed():
+    clips = table([0] * 40, np.arange(40))
+    first, again, other = (split_rows(clips, EvaluateConfig(seed=seed)).validation.tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_one_group_cannot_be_split():
+    with pytest.raises(UserError, match="too few groups"):
+        split_rows(table([0, 0, 0], [5, 5, 5]), EvaluateConfig())
+
+
+def test_a_linear_layer_finds_a_difference_that_is_there(loud_and_quiet):
+    assert evaluate(loud_and_quiet, TINY)["accuracy"] == 1
+
+
+def test_linear_evaluation_of_the_demo_is_better_than_chance(demo_dataset):
+    result = evaluate(demo_dataset, EvaluateConfig(model_size="tiny", epochs=60))
+    low, high = result["interval_95"]
+    assert 1 / 8 < low < result["accuracy"] < high
+
+
+def test_result_json_holds_what_the_accuracy_rests_on(loud_and_quiet, untrained_run, tmp_path):
+    config = EvaluateConfig(model_size="tiny", epochs=1, windows_per_clip=1)
+    result = evaluate(loud_and_quiet, config, run=untrained_run, out=tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert written == result
+    dataset = Dataset(loud_and_quiet)
+    test = dataset.rows_of("test")
+    predictions = written["predictions"]
+    assert [entry["clip_id"] for entry in predictions] == [dataset.clip_ids[row] for row in test]
+    assert [entry["label"] for entry in predictions] == dataset.label[test].tolist()
+    correct = np.array([entry["label"] == entry["predicted"] for entry in predictions])
+    assert [written["accuracy"], *written["interval_95"]] == list(accuracy_interval(correct))
+    assert (written["test_clips"], written["fit_clips"], written["validation_clips"]) == (18, 32, 8)
+    assert (written["protocol"], written["run"]) == ("linear", "untrained")
+    assert written["dataset_digest"] == dataset.digest
+    assert written["class_names"] == ["loud", "quiet"]
+    assert written["config"]["windows_per_clip"] == 1
+    assert written["learning_rate"] in avtrain.evaluate.LINEAR_LEARNING_RATES
+    assert written["epoch"] == 0
+
+
+def test_the_same_evaluation_gives_the_same_result(loud_and_quiet):
+    config = EvaluateConfig(model_size="tiny", epochs=3, seed=4)
+    assert evaluate(loud_and_quiet, config) == evaluate(loud_and_quiet, config)
+
+
+def test_a_linear_layer_leaves_the_encoder_as_it_was(loud_and_quiet, untrained_run, monkeypatch):
+    encoder = audio_encoder("tiny").train()
+    before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
+    monkeypatch.setattr(avtrain.evaluate, "load_audio_encoder", lambda run: encoder)
+    evaluate(loud_and_quiet, TINY, run=untrained_run)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
+
+
+@pytest.mark.parametrize("protocol", ["linear", "supervised"])
+def test_test_labels_choose_nothing(loud_and_quiet, protocol, monkeypatch):
+    config = EvaluateConfig(protocol=protocol, model_size="tiny", epochs=3, batch_size=16, learning_rate=1e-3)
+    honest = evaluate(loud_and_quiet, config)
+    original = Dataset.__init__
+
+    def swapped(self, folder):
+        original(self, folder)
+        self.label = self.label.copy()
+        test = self.rows_of("test")
+        self.label[test] = 1 - self.label[test]
+
+    monkeypatch.setattr(Dataset, "__init__", swapped)
+    other = evaluate(loud_and_quiet, config)
+    for name in ("learning_rate", "epoch", "validation_loss"):
+        assert other[name] == honest[name]
+    assert other["accuracy"] == pytest.approx(1 - honest["accuracy"])
+
+
+def test_supervised_training_learns_the_difference(loud_and_quiet, tmp_path):
+    config = EvaluateConfig(
+        protocol="supervised", model_size="tiny", epochs=8, batch_size=8, learning_rate=3e-3, windows_per_clip=2
+    )
+    result = evaluate(loud_and_quiet, config, out=tmp_path)
+    assert result["accuracy"] > 0.9
+    assert 0 <= result["epoch"] < 8
+    assert json.loads((tmp_path / "result.json").read_text())["protocol"] == "supervised"
+
+
+def test_a_run_without_a_checkpoint(loud_and_quiet, tmp_path):
+    for measure in (lambda: evaluate(loud_and_quiet, TINY, run=tmp_path), lambda: retrieve(loud_and_quiet, tmp_path)):
+        with pytest.raises(UserError, match=f"{tmp_path} holds no checkpoint"):
+            measure()
+
+
+def test_retrieval_by_an_untrained_model_is_near_chance(demo_dataset, untrained_run):
+    found = retrieve(demo_dataset, untrained_run)
+    assert found["clips"] == 32
+    assert found["chance_at_1"] == 1 / 32
+    assert found["recall_at_1"] < 0.2
+    assert found["recall_at_1"] <= found["recall_at_5"] < 0.5
+
+
+class Oracle(torch.nn.Module):
+    """Gives the n-th clip of four windows the n-th axis, for sound and picture; `swap` exchanges clips 0 and 1."""
+
+    def __init__(self, swap=False):
+        super().__init__()
+        self.seen, self.heard, self.swap = 0, 0, swap
+
+    def embed_video(self, video):
+        first, self.seen = self.seen, self.seen + len(video)
+        return axes(torch.arange(first, self.seen) // 4)
+
+    def embed_audio(self, audio):
+        first, self.heard = self.heard, self.heard + len(audio)
+        clips = torch.arange(first, self.heard) // 4
+        return axes(torch.where(clips < 2, 1 - clips, clips) if self.swap else clips)
+
+
+def axes(clips):
+    return F.one_hot(clips, 32).float()
+
+
+@pytest.mark.parametrize(("swap", "found"), [(False, 1.0), (True, 30 / 32)])
+def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_run, monkeypatch, swap, found):
+    monkeypatch.setattr(avtrain.retrieval, "load_two_tower", lambda run: Oracle(swap))
+    result = retrieve(demo_dataset, untrained_run)
+    assert result["recall_at_1"] == found
+    assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class
