@@ -117,9 +117,9 @@ def assert_same_run(run, uninterrupted):
 
 
 def test_a_run_learns_and_keeps_its_books(uninterrupted, demo_dataset):
-    config = json.loads((uninterrupted / "config.json").read_text())["config"]
-    assert config["strategy"] == "soft-positive:p=0.5"
-    assert config["dataset_digest"] == Dataset(demo_dataset).digest
+    saved = json.loads((uninterrupted / "config.json").read_text())
+    assert saved["config"]["strategy"] == "soft-positive:p=0.5"
+    assert saved["dataset_digest"] == Dataset(demo_dataset).digest
     assert "torch" in json.loads((uninterrupted / "env.json").read_text())
     written = losses(uninterrupted)
     assert [epoch for _, epoch, _ in written] == [step // 6 for step in range(STEPS)]
