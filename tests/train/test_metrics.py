@@ -69,3 +69,9 @@ def test_ties_count_against():
 def test_a_similarity_that_is_no_number_finds_nothing():
     assert recall_at(np.full((4, 4), np.nan), 1) == 0
     assert recall_at(np.array([[1.0, np.nan], [0.0, 1.0]]), 1) == 0.5
+
+
+def test_queries_are_rows():
+    """The second column is nearest to every row: only one of two rows finds its own."""
+    assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]), 1) == 1 / 3
+    assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]).T, 1) == 0.0

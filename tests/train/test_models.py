@@ -97,3 +97,18 @@ def test_a_pair_embeds_both_sides_as_unit_vectors(size):
 def test_the_audio_encoder_of_a_size_is_that_of_the_pair(size):
     assert parameters(audio_encoder(size)) == parameters(two_tower(size).audio)
     assert audio_encoder(size).load_state_dict(two_tower(size).audio.state_dict())
+
+
+def test_the_audio_encoder_takes_the_maximum_over_time_and_bands():
+    encoder = AudioCNN(stem_stride=4, widths=(16, 16, 32, 64, 64)).eval()
+    sound = torch.randn(2, 1, 150, 64)
+    with torch.no_grad():
+        expected = encoder.layers(sound).flatten(2).max(dim=2).values
+        assert torch.equal(encoder(sound), expected)
+
+
+def test_the_tiny_video_encoder_sees_the_order_of_pictures():
+    encoder = TinyVideo().eval()
+    video = torch.randn(2, 3, 8, 48, 48)
+    with torch.no_grad():
+        assert not torch.allclose(encoder(video), encoder(video.flip(2)), atol=1e-4)
