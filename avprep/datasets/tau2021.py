@@ -1,0 +1,64 @@
+"""TAU Urban Audio-Visual Scenes 2021: 10 s of 10 scenes, sound and picture in separate files (Wang et al. 2021).
+
+Segments are named SCENE-CITY-LOCATION-NUMBER; those of one location belong together.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from avprep.datasets.tables import Report, read_rows, settle
+from avprep.errors import ManifestError
+from avprep.manifest import Clip
+
+SCENES = (
+    "airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
+    "street_traffic", "tram",
+)  # fmt: skip
+
+
+def clips_of_tau2021(
+    root: Path, lists: dict[str, Path], relative_to: Path, *, drop_leaks: bool = False
+) -> tuple[list[Clip], Report]:
+    """Manifest rows of the split lists (split -> csv) whose two files are below `root`; the group is the location.
+
+    A list has filename_audio, filename_video and scene_label, or names alone (the scene is then the name's first part).
+    Comma or tab separates. Errors: ManifestError.
+    """
+    report = Report()
+    clips = []
+    for split, path in lists.items():
+        for audio, video in _files(path):
+            name = Path(audio).stem
+            parts = name.split("-")
+            if len(parts) != 4 or parts[0] not in SCENES:
+                raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
+            if not ((root / audio).is_file() and (root / video).is_file()):
+                report.missing.append(name)
+                continue
+            clips.append(
+                Clip(
+                    clip_id=name,
+                    label=parts[0],
+                    split=split,
+                    video_path=os.path.relpath(root / video, relative_to),
+                    audio_path=os.path.relpath(root / audio, relative_to),
+                    group=f"{parts[1]}-{parts[2]}",
+                )
+            )
+    return settle(clips, report, drop_leaks), report
+
+
+def _files(path: Path) -> list[tuple[str, str]]:
+    """(audio, video) paths below the root, of each row of a list."""
+    try:
+        first = path.read_text(encoding="utf-8-sig").split("\n", 1)[0]
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be read ({error.strerror}).") from None
+    delimiter = "\t" if "\t" in first else ","
+    if "filename_audio" in first:
+        rows = read_rows(path, ("filename_audio", "filename_video"), delimiter)
+        return [(row["filename_audio"], row["filename_video"]) for row in rows]
+    names = [Path(row["test_dataname"]).stem for row in read_rows(path, ("test_dataname",), delimiter)]
+    return [(f"audio/{name}.wav", f"video/{name}.mp4") for name in names]

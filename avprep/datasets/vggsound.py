@@ -1,0 +1,87 @@
+"""VGGSound: 10 s of YouTube videos, 309 classes; csv of YouTube id, start seconds, label, split (Chen et al. 2020)."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from avprep.datasets.tables import Report, files_below, read_rows, settle
+from avprep.errors import ManifestError
+from avprep.manifest import Clip
+
+COLUMNS = ("youtube_id", "start_seconds", "label", "split")
+CLIP_SECONDS = 10
+
+
+def clips_of_vggsound(
+    root: Path,
+    metadata: Path,
+    relative_to: Path,
+    *,
+    subset: Path | None = None,
+    exclude: Path | None = None,
+    drop_leaks: bool = False,
+) -> tuple[list[Clip], Report]:
+    """Manifest rows of the clips of `metadata` whose file is below `root`; the group is the YouTube id.
+
+    A file is named ID_START_END.mp4 in milliseconds or ID_000START.mp4 in seconds (6 digits). `subset`: a csv of the
+    same columns whose rows replace the training rows (the paper's 309 x 123). `exclude`: YouTube ids or
+    ID_000START names, one a line. Errors: ManifestError.
+    """
+    report = Report()
+    rows = [_parsed(row, metadata) for row in read_rows(metadata, COLUMNS)]
+    if subset is not None:
+        chosen = [_parsed(row, subset) for row in read_rows(subset, COLUMNS)]
+        rows = [row for row in rows if row[3] != "train"] + chosen
+    unwanted = set(exclude.read_text().split()) if exclude else set()
+    files = files_below(root)
+    clips = []
+    for youtube_id, start, label, split in rows:
+        clip_id = f"{youtube_id}_{start:06d}"
+        if unwanted and (youtube_id in unwanted or clip_id in unwanted):
+            report.excluded.append(clip_id)
+            continue
+        path = next((files[name] for name in _names(youtube_id, start) if name in files), "")
+        if not path:
+            report.missing.append(clip_id)
+            continue
+        written = os.path.relpath(path, relative_to)
+        clips.append(Clip(clip_id, label, split, video_path=written, group=youtube_id))
+    return settle(clips, report, drop_leaks), report
+
+
+def balanced(clips: list[Clip], per_class: int | None, seed: int) -> list[Clip]:
+    """`per_class` training clips of each class (None: as many as the smallest class has), seeded; other splits whole.
+
+    Errors: ManifestError where a class has fewer.
+    """
+    of_class: dict[str, list[int]] = defaultdict(list)
+    for place, clip in enumerate(clips):
+        if clip.split == "train":
+            of_class[clip.label].append(place)
+    if not of_class:
+        raise ManifestError("There are no training clips to choose from.")
+    smallest = min(of_class, key=lambda label: (len(of_class[label]), label))
+    count = len(of_class[smallest]) if per_class is None else per_class
+    if len(of_class[smallest]) < count:
+        raise ManifestError(f"Class {smallest!r} has {len(of_class[smallest])} training clips, fewer than {count}.")
+    draw = np.random.default_rng([seed, 0xBA1A])
+    chosen: set[int] = set()
+    for label in sorted(of_class):
+        chosen.update(draw.permutation(of_class[label])[:count].tolist())
+    return [clip for place, clip in enumerate(clips) if clip.split != "train" or place in chosen]
+
+
+def _parsed(row: dict[str, str], path: Path) -> tuple[str, int, str, str]:
+    try:
+        return row["youtube_id"], int(row["start_seconds"]), row["label"], row["split"]
+    except ValueError:
+        raise ManifestError(f"{path}: start_seconds {row['start_seconds']!r} is not a whole number.") from None
+
+
+def _names(youtube_id: str, start: int) -> Collection[str]:
+    return (f"{youtube_id}_{start * 1000}_{(start + CLIP_SECONDS) * 1000}.mp4", f"{youtube_id}_{start:06d}.mp4")
