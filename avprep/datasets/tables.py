@@ -78,7 +78,7 @@ def files_below(root: Path) -> dict[str, str]:
 
 
 def settle(clips: Iterable[Clip], report: Report, drop_leaks: bool) -> list[Clip]:
-    """Clips without repeats and unknown splits; groups in two splits are reported; `drop_leaks` takes their training clips."""
+    """Clips without repeats and of known splits; groups in two splits are reported, or their training clips dropped."""
     kept: dict[str, Clip] = {}
     for clip in clips:
         if clip.split not in KNOWN_SPLITS:
