@@ -50,13 +50,14 @@ def build_shards(
     root: Path | None = None,
     workers: int = 1,
     partition: tuple[int, int] = (0, 1),
+    retry_failed: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
     `root` is where relative paths of the manifest start (default: the manifest's folder). With partition (0, 1) the
-    folder is also finalized. Errors: UserError (a build of other options is there, disk full, not one good clip ...),
-    Interrupted once `stopping()`.
+    folder is also finalized. `retry_failed` builds those shards again in which clips failed. Errors: UserError (a
+    build of other options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
     """
     index, parts = partition
     configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
@@ -73,12 +74,13 @@ def build_shards(
     digest = configs.digest(plan)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        _write_plan(out, plan | {"config_digest": digest, "shards": planned_to_json(planned)}, clips)
+        with store.folder_lock(out, "planning", wait=True):  # partitions may start together
+            _write_plan(out, plan | {"config_digest": digest, "shards": planned_to_json(planned)}, clips)
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
     job = ShardJob(clips, str((root or manifest.parent).absolute()), out, config, digest, limits)
     mine = planned[index::parts]
-    todo = [shard for shard in mine if not is_done(out, shard, digest)]
+    todo = [shard for shard in mine if not is_done(out, shard, digest, retry_failed)]
     reports = _build(todo, job, workers, stopping)
     complete = parts == 1
     totals = finalize(out) if complete else None

@@ -41,7 +41,7 @@ def manifest() -> None:
     show_default=True,
     help="Share of each class held out as test split.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the held-out clips.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the held-out clips.")
 def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
     """Your own clips: the class is the sub-folder's name."""
     from avprep.datasets.folder import clips_of_folder
@@ -58,7 +58,7 @@ def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
 @click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the kept clips.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the kept clips.")
 def vggsound(
     root: Path,
     metadata: Path,
@@ -139,7 +139,7 @@ def _write(out: Path, clips: list[Clip], report: Report | None) -> None:
     show_default=True,
     help="How strongly picture and sound of one clip share their rhythm.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Rendering processes; default: all cores.")
 def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, workers: int | None) -> None:
     """Render a synthetic labelled set of real mp4 files and their manifest."""
@@ -147,7 +147,8 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
     from avprep.demo import DemoConfig, render_demo
 
     config = DemoConfig(clips_per_class=clips_per_class, instance_cue=instance_cue, seed=seed)
-    path = render_demo(out_dir, config, workers or default_workers())
+    with stop_on_signals() as request:
+        path = render_demo(out_dir, config, workers or default_workers(), lambda: bool(request))
     click.echo(f"{path}: {config.num_clips} clips")
 
 
@@ -186,6 +187,9 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 )
 @click.option("--clips-per-shard", type=int, default=64, show_default=True)
 @click.option("--deadline-seconds", type=float, default=120.0, show_default=True, help="Time that one clip may take.")
+@click.option("--max-clip-seconds", type=float, default=180.0, show_default=True, help="Longer clips fail as too-long.")
+@click.option("--memory-bytes", type=int, default=1_500_000_000, show_default=True, help="Address space of a decoder.")
+@click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
 @config_option()
 def build_shards(
     manifest_file: Path,
@@ -206,6 +210,9 @@ def build_shards(
     top_db: float,
     clips_per_shard: int,
     deadline_seconds: float,
+    max_clip_seconds: float,
+    memory_bytes: int,
+    retry_failed: bool,
 ) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""
     from avprep.build import build_shards as build
@@ -235,10 +242,11 @@ def build_shards(
             manifest_file,
             out,
             config,
-            Limits(deadline_seconds=deadline_seconds),
+            Limits(deadline_seconds=deadline_seconds, max_clip_seconds=max_clip_seconds, memory_bytes=memory_bytes),
             root=root,
             workers=workers or default_workers(),
             partition=_partition(partition),
+            retry_failed=retry_failed,
             stopping=lambda: bool(request),
         )
     failed = sum(result.failures.values())

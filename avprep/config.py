@@ -86,7 +86,10 @@ class BuildConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one clip may cost before it is given up. Not part of a build's digest: a re-run may raise them."""
+    """What one clip may cost before it is given up.
+
+    Not part of a build's digest: a re-run with --retry-failed may raise them.
+    """
 
     deadline_seconds: float = 120.0
     """wall-clock time for one clip"""
@@ -94,8 +97,8 @@ class Limits:
     """address space of a decoding process (its imports alone map 0.7 GB)"""
     max_pixels: int = 4096 * 2304
     """pixels of one source picture"""
-    max_clip_seconds: float = 600.0
-    """duration of a clip after cutting"""
+    max_clip_seconds: float = 180.0
+    """duration of a clip after cutting; a longer one needs more memory_bytes at 112 px"""
     max_file_bytes: int = 4_000_000_000
     """size of a source file"""
 

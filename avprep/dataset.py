@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.shared import store
+from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 
 
@@ -63,8 +63,8 @@ class Dataset:
 
     @property
     def digest(self) -> str:
-        """Hex sha256 of index.parquet: the identity that plans and checkpoints refer to."""
-        return str(self.info["index_sha256"])
+        """Hex sha256 over the digests of index and shards: the identity that runs and results refer to."""
+        return configs.digest([self.info["index_sha256"], self.info["shards"]])
 
     @property
     def frame_size(self) -> int:

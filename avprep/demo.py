@@ -10,8 +10,7 @@ varied sizes and scenes, but of a melody and a noise that nobody hears).
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,6 +22,7 @@ from avprep.manifest import Clip, write_manifest
 from avprep.media.render import render_mp4
 from avprep.shared import configs
 from avprep.shared.commands import Progress
+from avprep.shared.processes import map_processes
 
 CLASSES = tuple(zip(sounds.TIMBRES, drawing.SHAPES, strict=True))
 FRAME_RATES_HZ = (Fraction(15), Fraction(20), Fraction(24), Fraction(25), Fraction(30000, 1001), Fraction(30))
@@ -41,11 +41,16 @@ class DemoConfig:
 
     def __post_init__(self) -> None:
         configs.check(self.clips_per_class >= 5, "clips_per_class must be 5 or more.")
+        configs.check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         configs.check(0 <= self.instance_cue <= 1, "instance_cue must be 0 to 1.")
 
     @property
     def num_clips(self) -> int:
         return self.clips_per_class * len(CLASSES)
+
+    @property
+    def num_training_clips(self) -> int:
+        return self.num_clips - round(self.clips_per_class * self.test_share) * len(CLASSES)
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ class _Order:
     config: DemoConfig
 
 
-def render_demo(out: Path, config: DemoConfig, workers: int) -> Path:
+def render_demo(out: Path, config: DemoConfig, workers: int, stopping: Callable[[], bool] = lambda: False) -> Path:
     """Render the clips into `out` and write out/manifest.csv, whose path is returned. Files already there are kept.
 
-    Errors: UserError where `out` holds a demo of other settings.
+    Errors: UserError where `out` holds a demo of other settings; Interrupted once `stopping()`.
     """
     configs.claim(out / "demo.json", configs.to_dict(config), "demo")
     tests = round(config.clips_per_class * config.test_share)
@@ -71,11 +76,8 @@ def render_demo(out: Path, config: DemoConfig, workers: int) -> Path:
             clips.append(Clip(name.removeprefix("clips/"), f"{timbre} {shape}", split, video_path=name, group=name))
             orders.append(_Order(out / name, class_id, number, config))
     orders = [order for order in orders if not order.path.exists()]
-    with (
-        Progress(len(orders), "clips", "render") as progress,
-        ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool,
-    ):
-        for _ in pool.map(_render, orders, chunksize=4):
+    with Progress(len(orders), "clips", "render") as progress:
+        for _ in map_processes(_render, orders, workers, stopping):
             progress.advance()
     write_manifest(out / "manifest.csv", clips)
     return out / "manifest.csv"

@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -101,6 +102,17 @@ def write_parquet(path: Path, clips: list[Clip]) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+def written_path(path: Path | str, relative_to: Path) -> str:
+    """`path` as a manifest in the folder `relative_to` names it; ManifestError where it is no UTF-8."""
+    folder, name = os.path.split(path)
+    written = os.path.join(os.path.relpath(os.path.realpath(folder), os.path.realpath(relative_to)), name)
+    try:
+        written.encode()
+    except UnicodeEncodeError:
+        raise ManifestError(f"The name of {os.fsencode(path)!r} is not UTF-8; rename the file.") from None
+    return os.path.normpath(written)
+
+
 def held_out_by_class(labels: list[str], share: float, seed: int) -> list[bool]:
     """A seeded, stratified choice: True for round(share * n) clips of each class, 1 to n - 1; none of a single clip."""
     generator = np.random.default_rng([seed, 0x5EED])
@@ -144,6 +156,8 @@ def _clip(row: dict[str, Any]) -> Clip:
     text = {name: "" if row.get(name) is None else str(row[name]) for name in COLUMNS}
     if not (text["video_path"] or text["audio_path"]):
         raise ValueError("neither video_path nor audio_path")
+    if any("\0" in value for value in text.values()):
+        raise ValueError("a NUL character")
     if not text["label"].strip():
         raise ValueError("no label")
     split = text["split"] or "train"
@@ -153,10 +167,10 @@ def _clip(row: dict[str, Any]) -> Clip:
     if end is not None and end <= (start or 0.0):
         raise ValueError(f"end_seconds {end} is not after start_seconds {start or 0.0}")
     source = text["video_path"] or text["audio_path"]
-    spans = "" if start is None and end is None else f"@{start or 0.0:g}-{'' if end is None else format(end, 'g')}"
+    spans = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
     return Clip(
         clip_id=text["clip_id"] or source + spans,
-        label=text["label"],
+        label=text["label"].strip(),
         split=split,
         video_path=text["video_path"],
         audio_path=text["audio_path"],

@@ -11,7 +11,6 @@ Only numpy and pyarrow are needed to read any of it.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import re
 import tarfile
@@ -27,7 +26,6 @@ PLAN_BUILD = "plan/build.json"
 INDEX = "index.parquet"
 DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
-LABELS = "labels"
 
 FRAMES_SUFFIX = ".frames.npy"
 LOGMEL_SUFFIX = ".logmel.npy"
@@ -104,19 +102,3 @@ def npy_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
     fill = -(10 + len(text) + 1) % 64
     body = (text + " " * fill + "\n").encode("latin1")
     return b"\x93NUMPY\x01\x00" + len(body).to_bytes(2, "little") + body
-
-
-def parse_npy_header(data: bytes) -> tuple[np.dtype[Any], tuple[int, ...], int]:
-    """(dtype, shape, header length) of npy bytes that start with a 1.0 header; ValueError where they do not."""
-    if data[:8] != b"\x93NUMPY\x01\x00" or len(data) < 10:
-        raise ValueError("no npy 1.0 header")
-    end = 10 + int.from_bytes(data[8:10], "little")
-    if len(data) < end:
-        raise ValueError("npy header cut short")
-    fields = ast.literal_eval(data[10:end].decode("latin1"))
-    if fields.get("fortran_order") or set(fields) != {"descr", "fortran_order", "shape"}:
-        raise ValueError("npy array is not C-ordered")
-    dtype = np.dtype(fields["descr"])
-    if dtype.hasobject:
-        raise ValueError("npy array holds objects")
-    return dtype, tuple(fields["shape"]), end

@@ -16,7 +16,7 @@ import numpy as np
 
 from avprep import schema
 from avprep.config import BuildConfig, Limits, ShardSpec
-from avprep.errors import ClipError, Interrupted, UserError
+from avprep.errors import ClipError, Interrupted
 from avprep.manifest import Clip
 from avprep.shared import store
 from avprep.worker import ClipRecord, ClipTask
@@ -73,12 +73,17 @@ def plan_shards(clips: list[Clip], class_names: list[str], spec: ShardSpec) -> l
     ]
 
 
-def is_done(out: Path, planned: PlannedShard, config_digest: str) -> bool:
-    """Whether the shard has a marker of this config and its tar the size that the marker says."""
+def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: bool = False) -> bool:
+    """Whether the shard has a marker of this config and its tar the size that the marker says.
+
+    With `retry_failed`, a shard in which a clip failed is not done.
+    """
     marker = out / schema.marker_path(planned.path)
     try:
         done = json.loads(marker.read_text())
-        return done["config_digest"] == config_digest and (out / planned.path).stat().st_size == done["bytes"]
+        if done["config_digest"] != config_digest or (retry_failed and done["failures"]):
+            return False
+        return (out / planned.path).stat().st_size == done["bytes"]
     except (OSError, ValueError, KeyError):
         return False
 
@@ -97,42 +102,37 @@ def build_shard(
     records: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     sums: list[ClipRecord] = []
-    try:
-        with store.atomic_path(job.out / planned.path) as temporary:
-            end = 0
-            for row in planned.rows:
-                if stopping():
-                    raise Interrupted("the shard in work was discarded; the same command resumes the build")
-                clip = job.clips[row]
-                task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end)
-                try:
-                    record = run_clip(task)
-                except ClipError as error:
-                    _cut_back(temporary, end)
-                    failures.append(
-                        {
-                            "row": row,
-                            "clip_id": clip.clip_id,
-                            "path": clip.source,
-                            "reason": error.reason,
-                            "detail": error.detail,
-                        }
-                    )
-                    after_clip(error.reason)
-                    continue
-                records.append({"row": row, **record.index})
-                sums.append(record)
-                end = record.end_offset
-                after_clip(None)
-            with open(temporary, "r+b") as tar:
-                tar.seek(end)
-                tar.write(schema.tar_ending(end))
-                size = tar.tell()
-            digest = store.sha256(temporary)
-    except OSError as error:
-        raise UserError(
-            f"{planned.path} could not be written ({error.strerror}); make room or permission in {job.out} and repeat."
-        ) from None
+    with store.atomic_path(job.out / planned.path) as temporary:
+        end = 0
+        for row in planned.rows:
+            if stopping():
+                raise Interrupted("the shard in work was discarded; the same command resumes the build")
+            clip = job.clips[row]
+            task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end)
+            try:
+                record = run_clip(task)
+            except ClipError as error:
+                _cut_back(temporary, end)
+                failures.append(
+                    {
+                        "row": row,
+                        "clip_id": clip.clip_id,
+                        "path": clip.source,
+                        "reason": error.reason,
+                        "detail": error.detail,
+                    }
+                )
+                after_clip(error.reason)
+                continue
+            records.append({"row": row, **record.index})
+            sums.append(record)
+            end = record.end_offset
+            after_clip(None)
+        with open(temporary, "r+b") as tar:
+            tar.seek(end)
+            tar.write(schema.tar_ending(end))
+            size = tar.tell()
+        digest = store.sha256(temporary)
     marker = {
         "format": schema.FORMAT,
         "config_digest": job.config_digest,

@@ -8,7 +8,6 @@ parent cuts the file back to that offset and goes on.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import json
 import multiprocessing
@@ -27,8 +26,8 @@ from avprep import schema
 from avprep.config import BuildConfig, Limits
 from avprep.errors import RETRIED_REASONS, ClipError
 from avprep.manifest import Clip
+from avprep.shared.processes import die_with_parent
 
-PR_SET_PDEATHSIG = 1
 START_SECONDS = 300
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
@@ -195,11 +194,7 @@ def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
 
 def _begin(parent_pid: int, memory_bytes: int) -> None:
     """Prepare a child: die with the parent, leave signals to it, imports done, memory bounded."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent(parent_pid)
     import numpy as np
 
     from avprep.config import AudioSpec
@@ -217,6 +212,7 @@ def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
     from avprep.media.clip import decode_clip
 
     clip, root = task.clip, Path(task.root)
+    too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
     try:
         decoded = decode_clip(
             root / clip.video_path if clip.video_path else None,
@@ -226,15 +222,15 @@ def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
             task.config,
             task.limits,
         )
-        return _write(task, decoded)
     except ClipError as error:
         return error.reason, error.detail
     except MemoryError:
-        return "memory", f"more than {task.limits.memory_bytes} bytes of address space"
+        return too_much
     except OSError as error:
-        if error.errno == errno.ENOMEM:
-            return "memory", f"more than {task.limits.memory_bytes} bytes of address space"
-        raise
+        return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
+    except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
+        return "crash", f"the decoder raised {type(error).__name__}"
+    return _write(task, decoded)
 
 
 def _write(task: ClipTask, decoded: Any) -> ClipRecord:

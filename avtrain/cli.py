@@ -121,6 +121,8 @@ def evaluate(
     else:
         if protocol == "supervised" and run is not None:
             raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
+        if protocol == "supervised" and out is None:
+            raise UserError("Give --out: the result of supervised training has no run folder to lie in.")
         config = EvaluateConfig(protocol=protocol, **settings)  # type: ignore[arg-type]
         result = measure(dataset, config, run=run, out=out, device=place)
         low, high = result["interval_95"]

@@ -62,13 +62,13 @@ class EvaluateConfig:
     batch_size: int = 64
     """windows in a batch"""
     learning_rate: float = 1e-4
-    """of Adam, for an encoder in training; linear heads choose from linear_learning_rates"""
+    """of Adam, for an encoder in training; a linear head chooses among three of its own"""
     weight_decay: float = 1e-4
     """of Adam"""
     windows_per_clip: int = 4
     """windows of 1 s, evenly spread, whose features a linear head learns from"""
     validation_share: float = 0.2
-    """share of the train split's groups kept for choosing epoch and rate"""
+    """share of the train split's groups kept for choosing epoch and rate, where there is no val split"""
     seed: int = 0
     """of the split, the head and the order"""
 

@@ -7,6 +7,8 @@ once, clip by clip in full length. Log-mel is normalised with the dataset's own 
 from __future__ import annotations
 
 import copy
+import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import nn
 
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
+from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError
 from avtrain import checkpoint
 from avtrain.config import EvaluateConfig
@@ -26,6 +29,7 @@ from avtrain.data.clips import even_starts, read_windows, whole_clips
 from avtrain.data.reader import Reader
 from avtrain.metrics import accuracy_interval
 from avtrain.models import place
+from avtrain.models.audio import AudioCNN
 from avtrain.models.two_tower import TwoTower, audio_encoder, two_tower
 
 LINEAR_LEARNING_RATES = (1e-3, 3e-3, 1e-2)
@@ -50,6 +54,12 @@ def evaluate(
     """
     dataset = Dataset(dataset_dir)
     split = split_rows(dataset, config)
+    if run is not None:
+        meta = _newest(run)[1]
+        config = dataclasses.replace(config, model_size=meta["config"]["model_size"])
+    settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest}
+    if out is not None:
+        configs.claim(out / "config.json", settings, "evaluation")
     torch.manual_seed(config.seed)
     encoder = load_audio_encoder(run) if run else audio_encoder(config.model_size)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
@@ -68,8 +78,8 @@ def evaluate(
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
         **chosen,
-        "config": configs.to_dict(config),
-        "dataset_digest": dataset.digest,
+        "step": meta["step"] if run is not None else 0,
+        **settings,
         "class_names": dataset.class_names,
         "predictions": [
             {"clip_id": dataset.clip_ids[row], "label": int(label), "predicted": int(guess)}
@@ -81,29 +91,34 @@ def evaluate(
     return result
 
 
-def load_audio_encoder(run: Path) -> nn.Module:
+def load_audio_encoder(run: Path) -> AudioCNN:
     """The audio encoder of a run's newest checkpoint, in eval mode."""
-    folder = checkpoint.latest(run)
-    if folder is None:
-        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
-    encoder = audio_encoder(checkpoint.read_meta(folder)["config"]["model_size"])
+    folder, meta = _newest(run)
+    encoder = audio_encoder(meta["config"]["model_size"])
     checkpoint.load_model(folder, encoder, prefix="audio.")
     return encoder.eval()
 
 
 def load_two_tower(run: Path) -> TwoTower:
     """Both encoders of a run's newest checkpoint, in eval mode."""
-    folder = checkpoint.latest(run)
-    if folder is None:
-        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
-    model = two_tower(checkpoint.read_meta(folder)["config"]["model_size"])
+    folder, meta = _newest(run)
+    model = two_tower(meta["config"]["model_size"])
     checkpoint.load_model(folder, model)
     return model.eval()
 
 
+def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
+    folder = checkpoint.latest(run)
+    if folder is None:
+        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
+    return folder, checkpoint.read_meta(folder)
+
+
 def split_rows(dataset: Dataset, config: EvaluateConfig) -> Split:
-    """The train split cut 80/20 by group inside each class, and the test split."""
+    """Rows to fit, choose and test on: a val split chooses, else a share of the train split, by group in each class."""
     rows, test = dataset.rows_of("train"), dataset.rows_of("test")
+    if "val" in dataset.splits:
+        return Split(rows, dataset.rows_of("val"), test)
     labels, groups = dataset.label[rows], dataset.groups[rows]
     draw = np.random.default_rng([config.seed, 0xE7A1])
     held: set[int] = set()
@@ -115,6 +130,14 @@ def split_rows(dataset: Dataset, config: EvaluateConfig) -> Split:
     if not chosen.any() or chosen.all():
         raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
     return Split(rows[~chosen], rows[chosen], test)
+
+
+def _told(epochs: int) -> Iterator[int]:
+    """Epoch numbers, with a progress bar."""
+    with Progress(epochs, "epochs", "supervised") as progress:
+        for epoch in range(epochs):
+            yield epoch
+            progress.advance()
 
 
 class _Bench:
@@ -167,7 +190,7 @@ class _Bench:
         config = self.config
         optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
         best: tuple[float, dict[str, Any], dict[str, torch.Tensor]] | None = None
-        for epoch in range(config.epochs):
+        for epoch in _told(config.epochs):
             model.train()
             for batch in self._order(len(split.fit), epoch):
                 rows = split.fit[batch.cpu().numpy()]

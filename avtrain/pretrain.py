@@ -1,7 +1,7 @@
 """avtrain pretrain: plans -> batches -> InfoNCE -> checkpoints. Reads from top to bottom; resumes by itself.
 
-On one device and thread count a run that was killed and started again ends with the same weights, bit for bit:
-every draw is a function of (seed, epoch, step), and a checkpoint holds all that changes.
+On a CPU with one thread count, a run that was killed and started again ends with the same weights, bit for bit: every
+draw is a function of (seed, epoch, step), and a checkpoint holds all that changes. (Not yet run on a GPU.)
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-from avprep.shared import configs
+from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain import checkpoint, rundir
@@ -53,9 +53,13 @@ def pretrain(
     Interrupted once `stopping()`, after a checkpoint; FloatingPointError where the loss is not finite.
     """
     dataset = Dataset(dataset_dir)
-    if dataset.info["video"] is None or not (dataset.num_frames > 0).all():
-        raise UserError(f"{dataset_dir} has clips without picture; pretraining needs both tracks.")
     table, strategy = training_table(dataset), _strategy(config)
+    blind = table.rows[dataset.num_frames[table.rows] == 0]
+    if len(blind):
+        raise UserError(
+            f"{dataset_dir} has {len(blind)} training clips without picture, such as {dataset.clip_ids[blind[0]]}; "
+            "leave them out of the manifest's train split."
+        )
     try:
         loader = Loader(
             dataset,
@@ -69,6 +73,22 @@ def pretrain(
     except ValueError as error:
         raise UserError(str(error)) from None
     rundir.open_run(run, configs.to_dict(config), dataset.digest)
+    with store.folder_lock(run, "training in"):
+        return _train(dataset, loader, run, config, device, stopping, quiet)
+
+
+def _train(
+    dataset: Dataset,
+    loader: Loader,
+    run: Path,
+    config: PretrainConfig,
+    device: str,
+    stopping: Callable[[], bool],
+    quiet: bool,
+) -> PretrainResult:
+    """The training loop, from the newest checkpoint to the last update."""
+    if device.startswith("cuda"):
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(config.seed)
     model = place(two_tower(config.model_size), device).train()
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)

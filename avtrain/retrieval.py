@@ -10,13 +10,15 @@ import torch
 import torch.nn.functional as F
 
 from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
+from avtrain.data.loader import window_of
 from avtrain.data.reader import Reader
 from avtrain.evaluate import load_two_tower
 from avtrain.metrics import recall_at
 from avtrain.models import place
-from avtrain.sampling.windows import WindowSpec, aligned_windows
+from avtrain.sampling.windows import aligned_windows
 
 WINDOWS_PER_CLIP = 4
 ENCODE_BATCH = 64
@@ -31,9 +33,11 @@ def retrieve(dataset_dir: Path, run: Path, split: str = "test", device: str = "c
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
+    if not (dataset.num_frames[rows] > 0).all():
+        raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
     model = place(load_two_tower(run), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
-    spec = WindowSpec(frame_rate_hz=dataset.frame_rate_hz)
+    spec = window_of(dataset)
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
     through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
     windows = aligned_windows(dataset.num_frames[repeated], through, spec)

@@ -19,7 +19,8 @@ def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str) -> None:
 
     exit.json of an earlier process is removed.
     """
-    if configs.claim(run / CONFIG, {"config": dict(config), "dataset_digest": dataset_digest}, "run"):
+    configs.claim(run / CONFIG, {"config": dict(config), "dataset_digest": dataset_digest}, "run")
+    if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())
     (run / EXIT).unlink(missing_ok=True)
 

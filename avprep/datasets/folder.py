@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 from pathlib import Path
 
 from avprep.errors import ManifestError
-from avprep.manifest import Clip, held_out_by_class
+from avprep.manifest import Clip, held_out_by_class, written_path
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
@@ -41,7 +40,7 @@ def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int)
             if path.name.startswith(".") or suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
                 others += 1
                 continue
-            written = os.path.relpath(path, relative_to)
+            written = written_path(path, relative_to)
             clips.append(
                 Clip(
                     clip_id=path.relative_to(root).as_posix(),

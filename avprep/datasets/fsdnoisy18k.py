@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from avprep.datasets.tables import Report, read_rows, settle
-from avprep.manifest import Clip
+from avprep.manifest import Clip, written_path
 
 COLUMNS = ("fname", "label", "aso_id", "manually_verified", "noisy_small")
 SUBSETS = ("all", "clean", "noisy", "noisy_small")
@@ -32,6 +31,6 @@ def clips_of_fsdnoisy18k(root: Path, relative_to: Path, subset: str = "all") -> 
                 continue
             name = Path(row["fname"]).stem
             clips.append(
-                Clip(name, row["label"], split, audio_path=os.path.relpath(path, relative_to), group=row["fname"])
+                Clip(name, row["label"], split, audio_path=written_path(path, relative_to), group=row["fname"])
             )
     return settle(clips, report, drop_leaks=False), report

@@ -5,12 +5,11 @@ Segments are named SCENE-CITY-LOCATION-NUMBER; those of one location belong toge
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from avprep.datasets.tables import Report, read_rows, settle
 from avprep.errors import ManifestError
-from avprep.manifest import Clip
+from avprep.manifest import Clip, written_path
 
 SCENES = (
     "airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
@@ -42,8 +41,8 @@ def clips_of_tau2021(
                     clip_id=name,
                     label=parts[0],
                     split=split,
-                    video_path=os.path.relpath(root / video, relative_to),
-                    audio_path=os.path.relpath(root / audio, relative_to),
+                    video_path=written_path(root / video, relative_to),
+                    audio_path=written_path(root / audio, relative_to),
                     group=f"{parts[1]}-{parts[2]}",
                 )
             )

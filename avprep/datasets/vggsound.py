@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 
 from avprep.datasets.tables import Report, files_below, read_rows, settle
 from avprep.errors import ManifestError
-from avprep.manifest import Clip
+from avprep.manifest import Clip, written_path
 
 COLUMNS = ("youtube_id", "start_seconds", "label", "split")
 CLIP_SECONDS = 10
@@ -49,7 +48,7 @@ def clips_of_vggsound(
         if not path:
             report.missing.append(clip_id)
             continue
-        written = os.path.relpath(path, relative_to)
+        written = written_path(path, relative_to)
         clips.append(Clip(clip_id, label, split, video_path=written, group=youtube_id))
     return settle(clips, report, drop_leaks), report
 

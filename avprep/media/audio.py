@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,8 +11,10 @@ import av.error
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
 
 from avprep.errors import ClipError
+from avprep.media.probe import checked_stream
 from avprep.timing import Span, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
@@ -36,41 +39,53 @@ class AudioTrack:
         return out
 
 
-def read_audio(container: av.container.InputContainer, rate_hz: int, limit_seconds: float) -> AudioTrack:
+def read_audio(
+    container: av.container.InputContainer, rate_hz: int, limit_seconds: float, stop_seconds: float | None = None
+) -> AudioTrack:
     """The first audio stream, decoded once and resampled by swresample; gaps over 50 ms become silence.
 
-    Errors: ClipError no-audio; too-long where it exceeds `limit_seconds`.
+    Decoding stops `stop_seconds` after the track's start. Errors: ClipError no-audio; too-long where the track
+    exceeds `limit_seconds` before that.
     """
     if not container.streams.audio:
         raise ClipError("no-audio", "no audio track")
     stream = container.streams.audio[0]
+    checked_stream(stream, "no-audio")
     stream.codec_context.thread_type = "NONE"
     runs: list[tuple[Fraction, list[np.ndarray]]] = []
     resampler: AudioResampler | None = None
     expected: Fraction | None = None
     shape: object = None
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.error.InvalidDataError:
-            continue  # a damaged packet leaves a gap, which the next timestamp shows
-        for frame in frames:
-            time = _time(frame, expected)
-            if runs and time - runs[0][0] > limit_seconds:
-                raise ClipError("too-long", f"sound beyond {limit_seconds:g} s")
-            now = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if resampler is None or expected is None or now != shape or abs(time - expected) > GAP_SECONDS:
-                _flush(resampler, runs)
-                resampler, shape = AudioResampler(format="fltp", layout="mono", rate=rate_hz), now
-                runs.append((time, []))
-                expected = time
-            expected += Fraction(frame.samples, frame.sample_rate)
-            frame.pts = None
-            runs[-1][1].extend(out.to_ndarray()[0] for out in resampler.resample(frame))
+    for frame in _frames(container, stream):
+        time = _time(frame, expected)
+        since = time - runs[0][0] if runs else Fraction(0)
+        if stop_seconds is not None and since >= stop_seconds:
+            break
+        if since > limit_seconds:
+            raise ClipError("too-long", f"sound beyond {limit_seconds:g} s")
+        now = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if resampler is None or expected is None or now != shape or abs(time - expected) > GAP_SECONDS:
+            _flush(resampler, runs)
+            resampler, shape = AudioResampler(format="fltp", layout="mono", rate=rate_hz), now
+            runs.append((time, []))
+            expected = time
+        expected += Fraction(frame.samples, frame.sample_rate)
+        frame.pts = None
+        runs[-1][1].extend(out.to_ndarray()[0] for out in resampler.resample(frame))
     _flush(resampler, runs)
     if expected is None:
         raise ClipError("no-audio", "no sound could be decoded")
     return _joined(runs, rate_hz, expected)
+
+
+def _frames(container: av.container.InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            continue  # a damaged packet leaves a gap, which the next timestamp shows
 
 
 def _time(frame: AudioFrame, expected: Fraction | None) -> Fraction:

@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import av.error
 import numpy as np
 
 from avprep import timing
@@ -15,7 +16,7 @@ from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
 from avprep.media.audio import AudioTrack, read_audio
 from avprep.media.logmel import log_mel
-from avprep.media.probe import open_media
+from avprep.media.probe import first_words, open_media
 from avprep.media.video import VideoTrack
 from avprep.timing import Span
 
@@ -49,19 +50,36 @@ def decode_clip(
 ) -> DecodedClip:
     """Decode the span in which all tracks exist, cut to start_seconds / end_seconds.
 
-    `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError.
+    `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError;
+    MemoryError.
     """
+    try:
+        return _decode(video_path, audio_path, start_seconds, end_seconds, config, limits)
+    except MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        raise ClipError("not-media", first_words(error)) from None
+
+
+def _decode(
+    video_path: Path | None,
+    audio_path: Path | None,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    config: BuildConfig,
+    limits: Limits,
+) -> DecodedClip:
     sound_path = audio_path or video_path
     if sound_path is None:
         raise ValueError("a clip needs a path")
-    longest = limits.max_clip_seconds if end_seconds is None else end_seconds + limits.max_clip_seconds
+    longest = limits.max_clip_seconds + (start_seconds or 0.0)
     with contextlib.ExitStack() as files:
         if video_path is not None:
             pictures = files.enter_context(open_media(video_path, limits))
             if not pictures.streams.video:
                 raise ClipError("no-video", "no video track")
         container = files.enter_context(open_media(sound_path, limits))
-        audio = read_audio(container, config.audio.sample_rate_hz, longest)
+        audio = read_audio(container, config.audio.sample_rate_hz, longest, end_seconds)
         declared = _declared_end(container)
         if video_path is None:
             span = timing.cut([audio.span], start_seconds, end_seconds)

@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import av.error
 import av.logging
+from av.stream import Stream
 
 from avprep.config import Limits
 from avprep.errors import ClipError
@@ -50,6 +51,7 @@ ISO_BOXES = {
     b"meta",
     b"pdin",
 }
+ENCRYPTED_TAGS = {"encv", "enca", "drmi", "drms"}
 ISO_STARTS = {b"ftyp", b"moov", b"mdat", b"wide", b"styp", b"free", b"skip"}
 
 
@@ -78,10 +80,20 @@ def open_media(path: Path, limits: Limits) -> av.container.InputContainer:
     try:
         return av.open(
             f"file:{path.absolute()}",
+            metadata_errors="ignore",
             options={"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)},
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise ClipError("not-media", _first_words(error)) from None
+        raise ClipError("not-media", first_words(error)) from None
+
+
+def checked_stream(stream: Stream, lacking: str) -> Stream:
+    """The stream, if a decoder knows its codec. Errors: ClipError encrypted, or `lacking` (no-video, no-audio)."""
+    if stream.codec_context is None:
+        raise ClipError(lacking, "no decoder knows its track")
+    if stream.codec_context.codec_tag in ENCRYPTED_TAGS:
+        raise ClipError("encrypted", f"sample entry {stream.codec_context.codec_tag}")
+    return stream
 
 
 def _iso_cut_short(path: Path, size: int) -> str:
@@ -112,6 +124,7 @@ def _iso_cut_short(path: Path, size: int) -> str:
     return ""
 
 
-def _first_words(error: Exception) -> str:
+def first_words(error: BaseException) -> str:
+    """What a decoder's error says, without the path that it names."""
     text = getattr(error, "strerror", None) or str(error)
     return text.split(";")[0].split(": '")[0][:120]

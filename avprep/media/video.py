@@ -18,6 +18,7 @@ from av.video.reformatter import VideoReformatter
 from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
+from avprep.media.probe import checked_stream
 
 FALLBACK_RATE = Fraction(25)
 
@@ -32,6 +33,7 @@ class VideoTrack:
         streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
             raise ClipError("no-video", "no video track")
+        checked_stream(streams[0], "no-video")
         self._container, self._stream = container, streams[0]
         self._stream.thread_type = "NONE"
         context = self._stream.codec_context
@@ -85,7 +87,9 @@ class VideoTrack:
         for packet in self._container.demux(self._stream):
             try:
                 frames = packet.decode()
-            except av.error.InvalidDataError:
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
                 continue  # a damaged packet: its picture is lost, the one before is held
             for frame in frames:
                 if frame.width * frame.height > self._limits.max_pixels:

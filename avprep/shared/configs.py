@@ -1,33 +1,16 @@
-"""Frozen config dataclasses to and from JSON: unknown keys refused, digests, readable differences."""
+"""Frozen config dataclasses as JSON: digests, readable differences, folders claimed for one config."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from avprep.shared import store
 from avprep.shared.errors import UserError
-
-Config = TypeVar("Config")
-
-
-def from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """A `kind` built from `values`, nested dataclasses included; UserError on an unknown key."""
-    hints = typing.get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise UserError(f"{kind.__name__} has no setting {unknown[0]!r}; it has {', '.join(sorted(names))}.")
-    built = {
-        name: from_dict(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
-        for name, value in values.items()
-    }
-    return kind(**built)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -58,8 +41,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def claim(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
-    """Take the folder of `path` for a `what` of these settings, saved under `path`; False if it is that already.
+def claim(path: Path, wanted: Mapping[str, Any], what: str) -> None:
+    """Take the folder of `path` for a `what` of these settings, saved under `path`.
 
     Errors: UserError with the differences where it holds a `what` of other settings, or where it holds other things.
     """
@@ -69,14 +52,13 @@ def claim(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
         if changed:
             listed = "\n  ".join(changed)
             raise UserError(f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}")
-        return False
+        return
     try:
         if folder.exists() and any(entry.name != f".{path.name}.tmp" for entry in folder.iterdir()):  # left by a kill
             raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
         store.write_json(path, dict(wanted))
     except OSError as error:
         raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from None
-    return True
 
 
 def check(holds: bool, sentence: str) -> None:

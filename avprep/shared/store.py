@@ -15,6 +15,7 @@ from typing import Any
 from avprep.shared.errors import UserError
 
 DIGEST_BLOCK_BYTES = 1 << 22
+REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
 
 
 def sync_folder(folder: Path) -> None:
@@ -30,12 +31,15 @@ def sync_folder(folder: Path) -> None:
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; it gets the final name when the block ends well, else it is removed.
 
-    The temporary file is locked meanwhile (the lock dies with the process): UserError where another process
-    is writing the same file.
+    The temporary file is locked meanwhile (the lock dies with the process). Errors: UserError where another process
+    is writing the same file, where the disk is full or the place may not be written.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.tmp")
-    handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _refused(final, error) from None
     try:
         _lock(handle, temporary, final)
         try:
@@ -43,12 +47,35 @@ def atomic_path(final: Path) -> Iterator[Path]:
             yield temporary
             os.fsync(handle)
             os.replace(temporary, final)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError) and error.errno in REFUSALS:
+                raise _refused(final, error) from None
             raise
         sync_folder(final.parent)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock on `folder` itself: no lock file, and it dies with the process.
+
+    Errors: UserError where another process is `what` (a verb in -ing) the folder, unless told to wait for it.
+    """
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(f"Another process is {what} {folder}; wait for it to end or stop it.") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _refused(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path} cannot be written ({error.strerror}); make room or permission there and repeat.")
 
 
 def _lock(handle: int, temporary: Path, final: Path) -> None:

@@ -47,13 +47,15 @@ def whole_clips(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(positions in `rows` int64 [b], log-mel float16 [b, F, M]): whole clips, batched among those of equal length.
 
-    Clips shorter than a window are padded to one.
+    A batch lasts as long as `batch_size` windows, so that memory is bounded. Clips shorter than a window
+    are padded to one.
     """
     lengths = np.maximum(dataset.num_mel_frames[rows], WINDOW_MEL_FRAMES)
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)
-        for first in range(0, len(same), batch_size):
-            chosen = same[first : first + batch_size]
+        size = max(1, batch_size * WINDOW_MEL_FRAMES // int(length))
+        for first in range(0, len(same), size):
+            chosen = same[first : first + size]
             out = np.empty((len(chosen), length, dataset.num_mel_bands), LOGMEL_DTYPE)
             reader.read_logmel(audio_ranges(dataset, rows[chosen], np.zeros(len(chosen), int), int(length)), out)
             yield chosen, out

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
 from avtrain.data.reader import Reader
 from avtrain.data.routing import batch_ranges
 from avtrain.sampling import ClipTable, Strategy
@@ -51,6 +52,17 @@ class _Slot:
         self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
 
 
+def window_of(dataset: Dataset) -> WindowSpec:
+    """The paper's windows at the dataset's frame rate: 0.5 s of picture in the middle of 1 s of sound.
+
+    Errors: UserError where a quarter of a second is no whole number of frames.
+    """
+    rate = dataset.frame_rate_hz
+    if rate % 4:
+        raise UserError(f"{dataset.folder} has {rate} frames a second; training windows need a multiple of 4.")
+    return WindowSpec(num_frames=rate // 2, frame_rate_hz=rate)
+
+
 class Loader:
     """Batches of `strategy` over `table`, epoch after epoch up to `epochs`; iterate once per state.
 
@@ -77,7 +89,7 @@ class Loader:
     ) -> None:
         self.dataset, self.table, self.strategy = dataset, table, strategy
         self.batch_size, self.epochs, self.seed = batch_size, epochs, seed
-        self.window = window or WindowSpec(frame_rate_hz=dataset.frame_rate_hz)
+        self.window = window or window_of(dataset)
         self.rank, self.world_size = rank, world_size
         self.prefetch, self.threads, self.pinned = prefetch, threads, pinned
         self.steps_per_epoch = strategy.steps(table, batch_size)

@@ -9,8 +9,6 @@ from torch import nn
 from avtrain.models.audio import AudioCNN, tiny_audio
 from avtrain.models.video import R2Plus1D18, TinyVideo
 
-MODEL_SIZES = ("full", "tiny")
-
 
 class TwoTower(nn.Module):
     """(video [B, 3, T, H, W], audio [B, 1, F, M]) -> (video, audio) embeddings [B, embedding_dim] of length 1."""
@@ -34,7 +32,7 @@ class TwoTower(nn.Module):
 
 
 def audio_encoder(model_size: str) -> AudioCNN:
-    """A fresh audio encoder of a size in MODEL_SIZES."""
+    """A fresh audio encoder of a size, `full` or `tiny`."""
     return AudioCNN() if model_size == "full" else tiny_audio()
 
 

@@ -242,3 +242,45 @@ def test_a_place_that_cannot_be_written_is_a_sentence(demo_clips, tmp_path):
     out.write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         build_shards(demo_clips, out / "below", CONFIG, Limits())
+
+
+def test_partitions_that_start_together_agree_on_the_plan(demo_clips, demo_dataset, tmp_path):
+    out = tmp_path / "demo"
+    script = "from avprep.cli import main; main()"
+    options = [str(demo_clips), "--out", str(out), "--frame-size", "48", "--clips-per-shard", "4", "--workers", "1"]
+    builds = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, "build-shards", *options, "--partition", f"{part}/4"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for part in range(4)
+    ]  # fmt: skip
+    for build in builds:
+        _, errors = build.communicate(timeout=300)
+        assert build.returncode == 0, errors
+    finalize(out)
+    assert tree(out) == tree(demo_dataset)
+
+
+def test_failed_clips_are_tried_again_when_asked(videos, tmp_path):
+    clips = [Clip(name, "x", video_path=f"{name}.mp4") for name in ("good", "late")]
+    write_manifest(tmp_path / "m.csv", clips)
+    shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / "good.mp4")
+    first = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits())
+    assert (first.clips, first.failures) == (1, {"missing": 1})
+    shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / "late.mp4")
+    kept = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits())
+    assert (kept.clips, kept.shards_built) == (1, 0)
+    again = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits(), retry_failed=True)
+    assert (again.clips, again.failures) == (2, {})
+    assert (tmp_path / "out" / "failures.jsonl").read_bytes() == b""
+
+
+def test_the_digest_knows_other_bytes_of_the_same_shape(videos, tmp_path):
+    write_manifest(tmp_path / "m.csv", [Clip("a", "x", video_path=str(videos / "bbb_h264_aac.mp4"))])
+    digests = set()
+    for name in ("bicubic", "area"):
+        config = BuildConfig(video=VideoSpec(frame_size=48, resize_filter=name))
+        build_shards(tmp_path / "m.csv", tmp_path / name, config, Limits())
+        digests.add(Dataset(tmp_path / name).digest)
+    assert len(digests) == 2

@@ -162,3 +162,29 @@ def test_resize_is_antialiased(tmp_path):
     render_mp4(tmp_path / "a.mp4", frames, Fraction(15), np.zeros(96_000, np.float32) + 0.01, 48_000)
     clip = decode(tmp_path / "a.mp4", config=BuildConfig(video=VideoSpec(frame_size=32)))
     assert np.abs(clip.frames[:, 4:-4, 4:-4].astype(int) - 128).max() < 40
+
+
+def test_a_short_cut_of_a_long_file_is_not_too_long(videos):
+    clip = decode(videos / "bbb_h264_aac.mp4", None, 1.0, 1.5, limits=Limits(max_clip_seconds=0.6))
+    assert clip.span.duration == Fraction(1, 2)
+
+
+def test_a_tag_that_is_not_utf8_does_no_harm(tmp_path):
+    path = tmp_path / "a.wav"
+    samples = np.zeros(48_000, "<i2").tobytes()
+    title = b"INAM\x05\x00\x00\x00Caf\xe9\x00\x00"
+    info = b"LIST" + (4 + len(title)).to_bytes(4, "little") + b"INFO" + title
+    fmt = b"fmt \x10\x00\x00\x00\x01\x00\x01\x00" + (48_000).to_bytes(4, "little") + (96_000).to_bytes(4, "little")
+    body = b"WAVE" + fmt + b"\x02\x00\x10\x00" + info + b"data" + len(samples).to_bytes(4, "little") + samples
+    path.write_bytes(b"RIFF" + len(body).to_bytes(4, "little") + body)
+    assert decode(None, path).logmel.shape == (101, 128)
+
+
+def test_a_picture_track_that_no_decoder_knows_has_a_reason(tmp_path, videos):
+    path = tmp_path / "a.mp4"
+    path.write_bytes((videos / "bbb_h264_aac.mp4").read_bytes().replace(b"avc1", b"xyz9"))
+    assert reason_of(path) == "no-video"
+
+
+def test_a_sound_track_that_no_decoder_knows_has_a_reason(real_data):
+    assert reason_of(None, real_data / "media" / "androidx_media__mp4__sample_ac4.mp4") == "no-audio"

@@ -31,7 +31,7 @@ def test_defaults(tmp_path):
     path.write_text("label,video_path,start_seconds,end_seconds,mood\nx,a.mp4,,,good\nx,a.mp4,2,4.5,\n")
     assert read_manifest(path) == [
         Clip("a.mp4", "x", "train", "a.mp4", group="a.mp4"),
-        Clip("a.mp4@2-4.5", "x", "train", "a.mp4", "", 2.0, 4.5, "a.mp4"),
+        Clip("a.mp4@2.0-4.5", "x", "train", "a.mp4", "", 2.0, 4.5, "a.mp4"),
     ]
 
 

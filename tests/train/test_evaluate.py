@@ -14,13 +14,17 @@ from hypothesis import strategies as st
 
 import avtrain.evaluate
 import avtrain.retrieval
+from avprep.build import build_shards
+from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
+from avprep.manifest import Clip, write_manifest
 from avprep.shared.errors import UserError
 from avtrain import checkpoint
-from avtrain.config import EvaluateConfig
+from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluate import evaluate, split_rows
 from avtrain.metrics import accuracy_interval
 from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.pretrain import pretrain
 from avtrain.retrieval import retrieve
 from tests.train.forge import Forged, forge_dataset
 
@@ -53,7 +57,9 @@ def untrained_run(tmp_path_factory):
 def table(labels, groups):
     labels, groups = np.array(labels), np.array(groups)
     rows = {"train": np.arange(len(labels)), "test": np.array([99])}
-    return SimpleNamespace(rows_of=rows.__getitem__, label=labels, groups=groups, folder="here")
+    return SimpleNamespace(
+        rows_of=rows.__getitem__, label=labels, groups=groups, folder="here", splits=["train", "test"]
+    )
 
 
 def test_a_fifth_of_the_groups_of_each_class_is_held_out():
@@ -219,3 +225,46 @@ def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_
     result = retrieve(demo_dataset, untrained_run)
     assert result["recall_at_1"] == found
     assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class
+
+
+def test_a_val_split_is_the_validation(tmp_path):
+    clips = [Forged(label, split) for label in ("a", "b") for split in ("train", "train", "train", "val", "test")]
+    dataset = Dataset(forge_dataset(tmp_path / "d", clips))
+    split = split_rows(dataset, EvaluateConfig())
+    assert split.fit.tolist() == dataset.rows_of("train").tolist()
+    assert split.validation.tolist() == dataset.rows_of("val").tolist()
+
+
+def test_the_result_names_the_model_and_step_that_were_measured(loud_and_quiet, untrained_run, tmp_path):
+    result = evaluate(loud_and_quiet, EvaluateConfig(epochs=2), run=untrained_run, out=tmp_path / "out")
+    assert (result["config"]["model_size"], result["step"]) == ("tiny", 0)
+    with pytest.raises(UserError, match="epochs: 2 -> 3"):
+        evaluate(loud_and_quiet, EvaluateConfig(epochs=3), run=untrained_run, out=tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def sound_only(sounds, tmp_path_factory):
+    """16 real sounds of four classes, the first word of their names; every fourth is a test clip."""
+    folder = tmp_path_factory.mktemp("sounds")
+    clips = [
+        Clip(
+            path.stem, path.stem.split("_")[0], "train" if number % 4 else "test", audio_path=str(path), group=path.stem
+        )
+        for number, path in enumerate(sorted(sounds.glob("*.ogg")))
+    ]
+    write_manifest(folder / "m.csv", clips)
+    build_shards(folder / "m.csv", folder / "out", BuildConfig(), Limits())
+    return folder / "out"
+
+
+def test_sounds_without_pictures_are_classified_whatever_their_length(sound_only):
+    result = evaluate(sound_only, EvaluateConfig(model_size="tiny", epochs=5, validation_share=0.3))
+    assert (result["test_clips"], result["fit_clips"] + result["validation_clips"]) == (4, 12)
+
+
+def test_sounds_without_pictures_are_no_pairs(sound_only, untrained_run, tmp_path):
+    with pytest.raises(UserError, match="retrieval needs both tracks"):
+        retrieve(sound_only, untrained_run)
+    with pytest.raises(UserError, match="12 training clips without picture"):
+        pretrain(sound_only, tmp_path / "run", PretrainConfig(model_size="tiny", batch_size=4))
+    assert not (tmp_path / "run").exists()

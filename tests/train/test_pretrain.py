@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 import avtrain.pretrain
 from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
 from avtrain import rundir
 from avtrain.cli import main
 from avtrain.data.reader import Reader
@@ -269,3 +270,14 @@ def test_exit_json_speaks_of_the_last_process_only(demo_dataset, tmp_path, monke
     assert seen
     assert not any(seen)
     assert ending(run)["code"] == 0
+
+
+def test_two_processes_do_not_train_one_run(demo_dataset, tmp_path):
+    from avprep.shared.store import folder_lock
+    from avtrain.config import PretrainConfig
+    from avtrain.pretrain import pretrain
+
+    config = PretrainConfig(model_size="tiny", batch_size=8, max_steps=1)
+    pretrain(demo_dataset, tmp_path / "run", config, quiet=True)
+    with folder_lock(tmp_path / "run", "training in"), pytest.raises(UserError, match="Another process is training"):
+        pretrain(demo_dataset, tmp_path / "run", config, quiet=True)
