@@ -25,7 +25,8 @@ def save(
 ) -> Path:
     """Write run/step_N and remove all but the last `keep`; returns the folder."""
     final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in run.glob(".step_*.tmp"):  # by a kill
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     save_file(
         {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors"

@@ -112,7 +112,7 @@ def test_one_group_cannot_be_split():
 
 
 def test_a_linear_layer_finds_a_difference_that_is_there(loud_and_quiet):
-    assert evaluate(loud_and_quiet, TINY)["accuracy"] == 1
+    assert evaluate(loud_and_quiet, TINY)["accuracy"] > 0.8  # chance is 0.5
 
 
 def test_linear_evaluation_of_the_demo_is_better_than_chance(demo_dataset):
@@ -217,6 +217,22 @@ class Oracle(torch.nn.Module):
 
 def axes(clips):
     return F.one_hot(clips, 32).float()
+
+
+def test_retrieval_sees_and_hears_four_places_of_each_clip(demo_dataset, untrained_run, monkeypatch):
+    read = []
+    original = avtrain.retrieval.read_pairs
+
+    def read_pairs(dataset, reader, plan, windows, spec):
+        read.extend(np.column_stack([plan, windows.frame]).tolist())
+        return original(dataset, reader, plan, windows, spec)
+
+    monkeypatch.setattr(avtrain.retrieval, "read_pairs", read_pairs)
+    retrieve(demo_dataset, untrained_run)
+    audio, video, frame = np.array(read).T
+    np.testing.assert_array_equal(audio, np.repeat(Dataset(demo_dataset).rows_of("test"), 4))
+    np.testing.assert_array_equal(audio, video)
+    assert (np.diff(frame.reshape(-1, 4), axis=1) > 0).all()
 
 
 @pytest.mark.parametrize(("swap", "found"), [(False, 1.0), (True, 30 / 32)])

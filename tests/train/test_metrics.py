@@ -59,6 +59,16 @@ def test_recall_of_a_hand_made_matrix():
     assert [recall_at(similarity, k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_recall_ranks_the_columns_of_each_row():
+    similarity = np.array([
+        [1.0, 2.0, 3.0],
+        [0.0, 4.0, 0.0],
+        [0.0, 0.0, 5.0],
+    ])  # fmt: skip
+    assert recall_at(similarity, 1) == pytest.approx(2 / 3)
+    assert recall_at(similarity.T, 1) == 1
+
+
 def test_ties_count_against():
     assert recall_at(np.ones((4, 4)), 1) == 0
     assert recall_at(np.ones((4, 4)), 3) == 0

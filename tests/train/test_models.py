@@ -38,9 +38,9 @@ def test_the_audio_encoder_takes_the_maximum_over_time():
     encoder = tiny_audio().eval()
     burst = torch.zeros(1, 1, 400, 32)
     burst[0, 0, 180:220] = 3.0
+    then_silence = torch.cat([burst, torch.zeros_like(burst)], dim=2)
     with torch.no_grad():
-        moved, still = encoder(burst.roll(64, 2)), encoder(burst)
-        torch.testing.assert_close(moved, still)
+        torch.testing.assert_close(encoder(then_silence), encoder(burst))
 
 
 def test_weights_begin_as_the_docstring_says():
