@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tarfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,12 @@ from avprep import schema
 from avprep.build import build_shards
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset
-from avprep.errors import Interrupted, UserError
+from avprep.errors import ClipError, Interrupted, UserError
 from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.shards import PlannedShard, ShardJob, build_shard
+from avprep.shared.store import folder_lock
+from avprep.worker import Workers
 
 CONFIG = BuildConfig(video=VideoSpec(frame_size=48), shards=ShardSpec(clips_per_shard=4))
 COMMAND = ["--frame-size", "48", "--clips-per-shard", "4", "--workers", "2"]
@@ -284,3 +288,39 @@ def test_the_digest_knows_other_bytes_of_the_same_shape(videos, tmp_path):
         build_shards(tmp_path / "m.csv", tmp_path / name, config, Limits())
         digests.add(Dataset(tmp_path / name).digest)
     assert len(digests) == 2
+
+
+def test_what_a_dying_decoder_had_written_is_cut_away(videos, tmp_path):
+    """A clip that fails after it has written half a megabyte leaves no byte of it, wherever it stands in the shard."""
+    clips = [Clip(name, "x", video_path=str(videos / "bbb_h264_aac.mp4")) for name in ("a", "dies", "b", "dies-last")]
+    job = ShardJob(clips, "/", tmp_path / "out", CONFIG, "digest", Limits())
+    planned = PlannedShard("shards/train/0000-x/000000.tar", "train", 0, (0, 1, 2, 3))
+    with Workers(1, Limits()) as workers:
+
+        def run_clip(task):
+            if not task.clip.clip_id.startswith("dies"):
+                return workers.run(task)
+            with open(task.tar_path, "r+b") as tar:
+                tar.seek(task.tar_offset)
+                tar.write(b"x" * 500_000)
+            raise ClipError("crash", "on purpose", task.clip.clip_id)
+
+        report = build_shard(planned, job, run_clip, lambda reason: None, lambda: False)
+    assert (report.clips, len(report.failures)) == (2, 2)
+    path = tmp_path / "out" / planned.path
+    assert path.stat().st_size == report.bytes
+    assert b"x" * 1000 not in path.read_bytes()
+    with tarfile.open(path) as tar:
+        assert [name.split(".")[0] for name in tar.getnames()] == ["a"] * 3 + ["b"] * 3
+
+
+def test_the_plan_is_written_by_one_process_at_a_time(demo_clips, demo_dataset, tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    with ThreadPoolExecutor(1) as threads:
+        with folder_lock(out, "planning"):
+            build = threads.submit(build_shards, demo_clips, out, CONFIG, Limits(), workers=2)
+            time.sleep(2)
+            assert not (out / "plan").exists()
+        assert build.result().clips == 80
+    assert tree(out) == tree(demo_dataset)

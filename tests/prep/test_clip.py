@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -104,15 +105,18 @@ def test_text_named_mp4_is_not_media(tmp_path):
 @pytest.mark.parametrize(
     "text",
     [
-        "#EXTM3U\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile '{}'\n",
-        "v=0\no=- 0 0 IN IP4 127.0.0.1\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nreal.ts\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile real.mp4\n",
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\n",
     ],
     ids=["playlist", "concat", "sdp"],
 )
 def test_a_script_that_names_other_files_opens_nothing(tmp_path, videos, text):
+    """Each lies beside the real file that it names by a safe, relative name: FFmpeg alone opens the concat script."""
+    for name in ("real.mp4", "real.ts"):
+        shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / name)
     path = tmp_path / "a.mp4"
-    path.write_text(text.format(videos / "bbb_h264_aac.mp4"))
+    path.write_text(text)
     assert reason_of(path) == "not-media"
 
 

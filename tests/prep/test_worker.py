@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -12,6 +15,7 @@ from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
 from avprep.manifest import Clip
 from avprep.worker import ClipTask, Workers
+from tests.conftest import REPOSITORY
 
 
 @pytest.fixture
@@ -93,3 +97,25 @@ def test_children_use_one_thread_each(videos, tar):
         [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
         assert {child.environ().get(name) for name in worker.THREAD_VARIABLES} == {"1"}
     assert not child.is_running()
+
+
+def test_a_decoder_that_hangs_dies_with_its_parent(videos, tar):
+    """The pipe's end cannot wake it: only the death signal can."""
+    script = (
+        "import sys, pathlib; from tests.prep.test_worker import Hang, Workers, Limits, task\n"
+        "if __name__ == '__main__':\n"
+        "    Workers(1, Limits()).run(task(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), Hang()))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(videos), str(tar)], cwd=REPOSITORY)
+    limit = time.monotonic() + 120
+    while not (found := [c for c in psutil.Process(parent.pid).children() if "spawn_main" in str(c.cmdline())]):
+        assert time.monotonic() < limit
+        time.sleep(0.05)
+    while found[0].cpu_times().user < 1 or found[0].status() != psutil.STATUS_SLEEPING:  # imports done, asleep
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+    time.sleep(1)
+    parent.kill()
+    parent.wait()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert not alive
