@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -53,27 +54,11 @@ def decode_clip(
     `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError;
     MemoryError.
     """
-    try:
-        return _decode(video_path, audio_path, start_seconds, end_seconds, config, limits)
-    except MemoryError:
-        raise
-    except av.error.FFmpegError as error:
-        raise ClipError("not-media", first_words(error)) from None
-
-
-def _decode(
-    video_path: Path | None,
-    audio_path: Path | None,
-    start_seconds: float | None,
-    end_seconds: float | None,
-    config: BuildConfig,
-    limits: Limits,
-) -> DecodedClip:
     sound_path = audio_path or video_path
     if sound_path is None:
         raise ValueError("a clip needs a path")
     longest = limits.max_clip_seconds + (start_seconds or 0.0)
-    with contextlib.ExitStack() as files:
+    with _decoder_errors(), contextlib.ExitStack() as files:
         if video_path is not None:
             pictures = files.enter_context(open_media(video_path, limits))
             if not pictures.streams.video:
@@ -96,6 +81,17 @@ def _decode(
     if not len(frames):
         raise ClipError("too-short", f"{float(span.duration):.3f} s hold no frame")
     return DecodedClip(frames, _sound(audio, span, config, limits), span, video.start, audio.span.start)
+
+
+@contextlib.contextmanager
+def _decoder_errors() -> Iterator[None]:
+    """FFmpeg's own errors as ClipError not-media; lack of memory stays what it is."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except av.error.FFmpegError as error:
+        raise ClipError("not-media", first_words(error)) from None
 
 
 def _sound(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits) -> np.ndarray:
