@@ -7,8 +7,6 @@ from pathlib import Path
 from avprep.datasets.tables import Report, read_rows, settle
 from avprep.manifest import Clip, written_path
 
-COLUMNS = ("fname", "label", "aso_id", "manually_verified", "noisy_small")
-SUBSETS = ("all", "clean", "noisy", "noisy_small")
 FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}
 
 
