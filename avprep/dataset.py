@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,14 @@ class WholeClip:
 
     frames: np.ndarray | None
     logmel: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """One label a row: values int32 [rows], -1 where a clip has none; names by value."""
+
+    values: np.ndarray
+    class_names: list[str]
 
 
 class Dataset:
@@ -103,6 +112,22 @@ class Dataset:
         of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("group").to_pylist(), strict=True))
         names = [of_clip[clip_id] for clip_id in self.clip_ids]
         return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1]
+
+    def labels(self, name: str) -> LabelColumn:
+        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.
+
+        Errors: UserError where there is no such column, with the names of those there are.
+        """
+        if name == "label":
+            return LabelColumn(self.label.astype(np.int32), self.class_names)
+        path = self.folder / schema.labels_path(name)
+        if not path.is_file():
+            others = sorted(found.stem for found in path.parent.glob("*.parquet"))
+            raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
+        table = pq.read_table(path)
+        of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
+        values = np.array([of_clip.get(clip_id, -1) for clip_id in self.clip_ids], np.int32)
+        return LabelColumn(values, json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""

@@ -3,6 +3,7 @@
     DIR/plan/manifest.parquet, build.json      what was asked for, written first
     DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; NNNNNN.json beside it says that it is whole
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
+    DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata
     DIR/failures.jsonl                         one line a clip left out
 
 Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB; KEY.logmel.npy float16 [F, M] dB, time-major; KEY.json.
@@ -57,6 +58,10 @@ INDEX_SCHEMA = pa.schema(
 )
 
 
+LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
+LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
+
+
 def slug(text: str, length: int = 40) -> str:
     """`text` in lower-case ASCII letters, digits and dashes, never empty."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:length].strip("-") or "x"
@@ -72,6 +77,11 @@ def clip_key(clip_id: str) -> str:
 def shard_path(split: str, class_id: int, class_name: str, number: int) -> str:
     """Path of a shard inside the dataset folder."""
     return f"shards/{split}/{class_id:04d}-{slug(class_name)}/{number:06d}.tar"
+
+
+def labels_path(name: str) -> str:
+    """Path of the label column `name` inside the dataset folder."""
+    return f"labels/{name}.parquet"
 
 
 def marker_path(shard: str) -> str:

@@ -108,8 +108,9 @@ COMMANDS = [
     ["avtrain", "demo"],
 ]
 SMALL = {
-    "avprep", "avprep.cli", "avprep.config", "avprep.errors", "avtrain", "avtrain.cli", "avtrain.config",
-    "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors", "avprep.shared.store",
+    "avprep", "avprep.config", "avprep.errors", "avprep.cli", "avprep.cli.build", "avprep.cli.manifests",
+    "avprep.cli.types", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors",
+    "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
 }  # fmt: skip
 
 

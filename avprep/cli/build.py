@@ -1,135 +1,18 @@
-"""The avprep command: options in, a config object out; every heavy import happens inside the command that needs it."""
+"""avprep build-shards, finalize, demo: options in, a config object out."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-import avprep
-from avprep.shared.commands import Group, config_option, stop_on_signals
+from avprep.cli.types import DIRECTORY, FILE
+from avprep.shared.commands import config_option, stop_on_signals
 
-if TYPE_CHECKING:
-    from avprep.datasets.tables import Report
-    from avprep.manifest import Clip
-
-DIRECTORY = click.Path(path_type=Path, file_okay=False)
-FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN_FAILURES = 20
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100})
-@click.version_option(avprep.__version__)
-def main() -> None:
-    """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
-
-
-@main.group()
-def manifest() -> None:
-    """Write the manifest of a dataset: one row a clip."""
-
-
-@manifest.command()
-@click.option(
-    "--root", type=DIRECTORY, required=True, help="Folder with one sub-folder a class (or train/, val/, test/ of such)."
-)
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option(
-    "--test-share",
-    type=click.FloatRange(0, 0.9),
-    default=0.2,
-    show_default=True,
-    help="Share of each class held out as test split.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the held-out clips.")
-def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
-    """Your own clips: the class is the sub-folder's name."""
-    from avprep.datasets.folder import clips_of_folder
-
-    _write(out, clips_of_folder(root, out.parent, test_share, seed), None)
-
-
-@manifest.command()
-@click.option("--root", type=DIRECTORY, required=True, help="Folder that holds the mp4 files, at any depth.")
-@click.option("--metadata", type=FILE, required=True, help="The official csv: YouTube id, start seconds, label, split.")
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--subset", type=FILE, default=None, help="csv whose rows replace the training rows.")
-@click.option("--exclude", type=FILE, default=None, help="YouTube ids, or ID_000START names, to leave out; one a line.")
-@click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
-@click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
-@click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the kept clips.")
-def vggsound(
-    root: Path,
-    metadata: Path,
-    out: Path,
-    subset: Path | None,
-    exclude: Path | None,
-    per_class: int | None,
-    balanced: bool,
-    drop_leaks: bool,
-    seed: int,
-) -> None:
-    """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4."""
-    from avprep.datasets.vggsound import balanced as choose
-    from avprep.datasets.vggsound import clips_of_vggsound
-
-    clips, report = clips_of_vggsound(root, metadata, out.parent, subset=subset, exclude=exclude, drop_leaks=drop_leaks)
-    if balanced or per_class is not None:
-        clips = choose(clips, per_class, seed)
-    _write(out, clips, report)
-
-
-@manifest.command()
-@click.option("--root", type=DIRECTORY, required=True, help="Folder that holds audio/ and video/.")
-@click.option("--train", type=FILE, required=True, help="List of training segments.")
-@click.option("--val", type=FILE, default=None, help="List of validation segments.")
-@click.option("--test", type=FILE, required=True, help="List of test segments.")
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
-def tau2021(root: Path, train: Path, val: Path | None, test: Path, out: Path, drop_leaks: bool) -> None:
-    """TAU Urban Audio-Visual Scenes 2021: sound and picture in separate files; the group is the location."""
-    from avprep.datasets.tau2021 import clips_of_tau2021
-
-    lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
-    _write(out, *clips_of_tau2021(root, lists, out.parent, drop_leaks=drop_leaks))
-
-
-@manifest.command()
-@click.option(
-    "--root", type=DIRECTORY, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
-)
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
-def fsdnoisy18k(root: Path, out: Path, subset: str) -> None:
-    """FSDnoisy18k: sound only, 20 classes, the training subset by the csv's flags."""
-    from avprep.datasets.fsdnoisy18k import clips_of_fsdnoisy18k
-
-    _write(out, *clips_of_fsdnoisy18k(root, out.parent, subset))
-
-
-def _write(out: Path, clips: list[Clip], report: Report | None) -> None:
-    """Write a manifest, and beside it what was odd; say both."""
-    from avprep.errors import ManifestError
-    from avprep.manifest import write_manifest
-    from avprep.shared import store
-
-    if not clips:
-        found = "; ".join(report.lines()) if report else "none"
-        raise ManifestError(f"There is not one clip to write to {out}: {found}.")
-    write_manifest(out, clips)
-    labels = len({clip.label for clip in clips})
-    splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
-    click.echo(f"{out}: {len(clips)} clips, {labels} classes, " + ", ".join(f"{n} {s}" for s, n in splits.items()))
-    if report is not None and report.lines():
-        beside = out.with_suffix(".report.json")
-        store.write_json(beside, report.as_dict())
-        for line in report.lines():
-            click.echo(f"  {line}")
-        click.echo(f"  all of them: {beside}")
-
-
-@main.command()
+@click.command()
 @click.argument("out_dir", type=DIRECTORY)
 @click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=52, show_default=True)
 @click.option(
@@ -152,7 +35,7 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
     click.echo(f"{path}: {config.num_clips} clips")
 
 
-@main.command()
+@click.command()
 @click.argument("manifest_file", metavar="MANIFEST", type=FILE)
 @click.option("--out", type=DIRECTORY, required=True, help="Dataset folder to write.")
 @click.option(
@@ -261,7 +144,7 @@ def build_shards(
         click.echo(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
 
 
-@main.command()
+@click.command()
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 def finalize(dataset_dir: Path) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
@@ -269,9 +152,6 @@ def finalize(dataset_dir: Path) -> None:
 
     totals = join(dataset_dir)
     click.echo(f"{dataset_dir}: {totals.clips} clips, {len(totals.failures)} failed")
-
-
-SHOWN_FAILURES = 20
 
 
 def _partition(text: str) -> tuple[int, int]:

@@ -1,0 +1,20 @@
+"""The avprep command, one file a family of sub-commands; heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import click
+
+import avprep
+from avprep.cli.build import build_shards, demo, finalize
+from avprep.cli.manifests import manifest
+from avprep.shared.commands import Group
+
+
+@click.group(cls=Group, context_settings={"max_content_width": 100})
+@click.version_option(avprep.__version__)
+def main() -> None:
+    """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
+
+
+for command in (manifest, demo, build_shards, finalize):
+    main.add_command(command)
