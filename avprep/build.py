@@ -24,7 +24,7 @@ from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.worker import Workers
 
-PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy")
+PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy", "simplejpeg")
 
 log = logging.getLogger(__name__)
 

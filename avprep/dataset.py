@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.shared import configs, store
+from avprep.shared import configs, jpeg, store
 from avprep.shared.errors import UserError
 
 
@@ -57,6 +57,7 @@ class Dataset:
         self.frames_offset = _column(table, "frames_offset")
         self.frames_bytes = _column(table, "frames_bytes")
         self.num_frames = _column(table, "num_frames")
+        self.sizes_position = _column(table, "sizes_position")
         self.logmel_offset = _column(table, "logmel_offset")
         self.num_mel_frames = _column(table, "num_mel_frames")
         self.duration_seconds = _column(table, "duration_seconds")
@@ -84,6 +85,11 @@ class Dataset:
     def frame_rate_hz(self) -> int:
         """Frames a second."""
         return int(self.info["video"]["frame_rate_hz"])
+
+    @property
+    def frame_codec(self) -> str:
+        """`raw` or `jpeg`."""
+        return str(self.info["video"]["frame_codec"])
 
     @property
     def num_mel_bands(self) -> int:
@@ -136,18 +142,29 @@ class Dataset:
         return np.flatnonzero(self.split == self.splits.index(split))
 
     def read_clip(self, row: int) -> WholeClip:
-        """The whole clip of an index row, read by its offsets."""
-        with open(self.folder / self.shards[self.shard[row]], "rb", buffering=0) as tar:
-            logmel = _read(
-                tar.fileno(),
-                int(self.logmel_offset[row]),
-                (int(self.num_mel_frames[row]), self.num_mel_bands),
-                schema.LOGMEL_DTYPE,
-            )
-            if self.frames_offset[row] < 0:
-                return WholeClip(None, logmel)
-            shape = (int(self.num_frames[row]), self.frame_size, self.frame_size, 3)
-            return WholeClip(_read(tar.fileno(), int(self.frames_offset[row]), shape, schema.FRAMES_DTYPE), logmel)
+        """The whole clip of an index row, read by its offsets. Errors: UserError where its shard is damaged."""
+        shard = self.folder / self.shards[self.shard[row]]
+        mel_shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
+        logmel = _read(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
+        if self.frames_offset[row] < 0:
+            return WholeClip(None, logmel)
+        shape = (int(self.num_frames[row]), self.frame_size, self.frame_size, 3)
+        offset = int(self.frames_offset[row])
+        if self.frame_codec == "raw":
+            return WholeClip(_read(shard, offset, shape, schema.FRAMES_DTYPE), logmel)
+        data = _read(shard, offset, (int(self.frames_bytes[row]),), schema.FRAMES_DTYPE)
+        frames = np.empty(shape, schema.FRAMES_DTYPE)
+        try:
+            jpeg.decode(data.data, self.frame_sizes(row), frames)
+        except ValueError as error:
+            raise UserError(f"{shard} holds a damaged picture ({error}); 'avprep verify' says more.") from None
+        return WholeClip(frames, logmel)
+
+    def frame_sizes(self, row: int) -> np.ndarray:
+        """Bytes of each JPEG of a clip, uint32 [T]; for the jpeg codec alone."""
+        path = self.folder / schema.sizes_path(self.shards[self.shard[row]])
+        offset = schema.SIZES_HEADER_BYTES + int(self.sizes_position[row]) * schema.SIZES_DTYPE.itemsize
+        return _read(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 
     def _table(self, columns: list[str]) -> pa.Table:
         return pq.read_table(self.folder / schema.INDEX, columns=columns)
@@ -166,8 +183,9 @@ def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def _read(handle: int, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _read(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     array = np.empty(shape, dtype)
-    if os.preadv(handle, [array.reshape(-1).view(np.uint8).data], offset) != array.nbytes:
-        raise UserError("a shard is shorter than its index says; 'avprep build-shards' repairs it.")
+    with open(path, "rb", buffering=0) as file:
+        if os.preadv(file.fileno(), [array.reshape(-1).view(np.uint8).data], offset) != array.nbytes:
+            raise UserError(f"{path} is shorter than its index says; 'avprep build-shards' repairs it.")
     return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from avprep.errors import UserError
 from avprep.shared import store
 
 STATISTICS_SPLIT = "train"
+SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
 
 
 @dataclass(frozen=True)
@@ -36,9 +38,15 @@ def finalize(out: Path) -> Totals:
         [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures],
     )
     rows = [
-        {**clip, "split": shard["split"], "label": shard["class_id"], "shard": shard["path"]}
+        {
+            **clip,
+            "split": shard["split"],
+            "label": shard["class_id"],
+            "shard": shard["path"],
+            "sizes_position": position,
+        }
         for shard, marker in zip(plan["shards"], markers, strict=True)
-        for clip in marker["clips"]
+        for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
     ]
     if not rows:
         raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
@@ -47,6 +55,14 @@ def finalize(out: Path) -> Totals:
         pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
     store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))
     return Totals(len(rows), failures)
+
+
+def _sizes_positions(marker: dict[str, Any]) -> list[int]:
+    """Where each clip's first frame stands in the shard's frame sizes; -1 where there are none."""
+    counts = [clip["num_frames"] for clip in marker["clips"]]
+    if "sizes_bytes" not in marker:
+        return [-1] * len(counts)
+    return [0, *itertools.accumulate(counts)][: len(counts)]
 
 
 def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
@@ -79,7 +95,7 @@ def _dataset(
         "class_names": names,
         "counts": counts,
         "logmel": _statistics(plan, markers),
-        "shards": {marker["shard"]: {"bytes": marker["bytes"], "sha256": marker["sha256"]} for marker in markers},
+        "shards": {marker["shard"]: {key: marker[key] for key in SHARD_FACTS if key in marker} for marker in markers},
         "index_sha256": store.sha256(out / schema.INDEX),
         "config_digest": plan["config_digest"],
         "versions": plan["versions"],

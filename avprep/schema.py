@@ -2,11 +2,13 @@
 
     DIR/plan/manifest.parquet, build.json      what was asked for, written first
     DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; NNNNNN.json beside it says that it is whole
+    DIR/shards/SPLIT/CCCC-slug/NNNNNN.sizes.npy  jpeg only: bytes of each frame, uint32, in the order of the tar
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
     DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata
     DIR/failures.jsonl                         one line a clip left out
 
-Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB; KEY.logmel.npy float16 [F, M] dB, time-major; KEY.json.
+Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB, or KEY.frames.mjpg T concatenated JPEGs; KEY.logmel.npy
+float16 [F, M] dB, time-major; KEY.json.
 Only numpy and pyarrow are needed to read any of it.
 """
 
@@ -29,10 +31,13 @@ DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
 
 FRAMES_SUFFIX = ".frames.npy"
+JPEG_SUFFIX = ".frames.mjpg"
 LOGMEL_SUFFIX = ".logmel.npy"
 META_SUFFIX = ".json"
 FRAMES_DTYPE = np.dtype(np.uint8)
 LOGMEL_DTYPE = np.dtype("<f2")
+SIZES_DTYPE = np.dtype("<u4")
+SIZES_HEADER_BYTES = 128  # of npy_header, for an array of any one length
 MEL_FRAMES_PER_SECOND = 100
 
 TAR_BLOCK_BYTES = 512
@@ -50,6 +55,7 @@ INDEX_SCHEMA = pa.schema(
         ("frames_offset", pa.int64()),
         ("frames_bytes", pa.int64()),
         ("num_frames", pa.int32()),
+        ("sizes_position", pa.int64()),
         ("logmel_offset", pa.int64()),
         ("num_mel_frames", pa.int32()),
         ("duration_seconds", pa.float64()),
@@ -87,6 +93,11 @@ def labels_path(name: str) -> str:
 def marker_path(shard: str) -> str:
     """Path of a shard's done-marker inside the dataset folder."""
     return shard.removesuffix(".tar") + ".json"
+
+
+def sizes_path(shard: str) -> str:
+    """Path of the frame sizes of a jpeg shard inside the dataset folder."""
+    return shard.removesuffix(".tar") + ".sizes.npy"
 
 
 def tar_header(name: str, size: int) -> bytes:

@@ -6,6 +6,7 @@ gets its marker: a shard that has its marker is whole. A shard whose clips all f
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -18,8 +19,9 @@ from avprep import schema
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.errors import ClipError, Interrupted
 from avprep.manifest import Clip
+from avprep.members import ClipRecord
 from avprep.shared import store
-from avprep.worker import ClipRecord, ClipTask
+from avprep.worker import ClipTask
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,17 @@ def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: 
         done = json.loads(marker.read_text())
         if done["config_digest"] != config_digest or (retry_failed and done["failures"]):
             return False
-        return (out / planned.path).stat().st_size == done["bytes"]
+        return all((out / path).stat().st_size == size for path, size in marked_files(done).items())
     except (OSError, ValueError, KeyError):
         return False
+
+
+def marked_files(marker: dict[str, Any]) -> dict[str, int]:
+    """Bytes of each file that a done-marker vouches for, by path in the dataset folder."""
+    files = {marker["shard"]: marker["bytes"]}
+    if "sizes_bytes" in marker:
+        files[schema.sizes_path(marker["shard"])] = marker["sizes_bytes"]
+    return files
 
 
 def build_shard(
@@ -143,6 +153,8 @@ def build_shard(
         "failures": failures,
         "logmel": _merged(sums, job.config),
     }
+    if job.config.video.frame_codec == "jpeg":
+        marker |= _write_sizes(job.out / schema.sizes_path(planned.path), sums)
     store.write_json(job.out / schema.marker_path(planned.path), marker)
     return ShardReport(planned.path, len(records), failures, size)
 
@@ -156,6 +168,14 @@ def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:
         squares += record.logmel_sum_of_squares
     frames = sum(record.index["num_mel_frames"] for record in records)
     return {"frames": frames, "sum": total.tolist(), "sum_of_squares": squares.tolist()}
+
+
+def _write_sizes(path: Path, records: list[ClipRecord]) -> dict[str, Any]:
+    """Write the bytes of each JPEG of a shard, in the order of the tar; what the marker says of the file."""
+    sizes = np.concatenate([np.zeros(0, schema.SIZES_DTYPE), *(record.frame_sizes for record in records)])
+    data = schema.npy_header(schema.SIZES_DTYPE, sizes.shape) + sizes.astype(schema.SIZES_DTYPE).tobytes()
+    store.write_bytes(path, data)
+    return {"sizes_bytes": len(data), "sizes_sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _cut_back(path: Path, size: int) -> None:

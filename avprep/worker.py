@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import multiprocessing
 import os
 import queue
@@ -20,12 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-from avprep import schema
 from avprep.config import BuildConfig, Limits
 from avprep.errors import RETRIED_REASONS, ClipError
 from avprep.manifest import Clip
+from avprep.members import ClipRecord, write_clip
 from avprep.shared.processes import die_with_parent
 
 START_SECONDS = 300
@@ -45,16 +43,6 @@ class ClipTask:
     limits: Limits
     tar_path: str
     tar_offset: int
-
-
-@dataclass(frozen=True)
-class ClipRecord:
-    """What a child has written: index values of one clip and float64 sums [M] of its stored log-mel."""
-
-    index: dict[str, Any]
-    end_offset: int
-    logmel_sum: list[float]
-    logmel_sum_of_squares: list[float]
 
 
 class Workers:
@@ -230,65 +218,4 @@ def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
         return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
     except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
         return "crash", f"the decoder raised {type(error).__name__}"
-    return _write(task, decoded)
-
-
-def _write(task: ClipTask, decoded: Any) -> ClipRecord:
-    import numpy as np
-
-    clip, offset = task.clip, task.tar_offset
-    key = schema.clip_key(clip.clip_id)
-    index: dict[str, Any] = {
-        "clip_id": clip.clip_id,
-        "key": key,
-        "frames_offset": -1,
-        "frames_bytes": 0,
-        "num_frames": 0,
-        "num_mel_frames": len(decoded.logmel),
-        "duration_seconds": float(decoded.span.duration),
-        "av_offset_seconds": decoded.av_offset_seconds,
-    }
-    parts: list[Any] = []
-
-    def member(suffix: str, *pieces: Any) -> int:
-        """Queue a member; returns the offset of its last piece."""
-        nonlocal offset
-        size = sum(memoryview(piece).nbytes for piece in pieces)
-        last = offset + schema.TAR_BLOCK_BYTES + size - memoryview(pieces[-1]).nbytes
-        padding = schema.tar_padding(size)
-        parts.extend([schema.tar_header(key + suffix, size), *pieces, padding])
-        offset += schema.TAR_BLOCK_BYTES + size + len(padding)
-        return last
-
-    if decoded.frames is not None:
-        frames = decoded.frames
-        index["frames_offset"] = member(schema.FRAMES_SUFFIX, schema.npy_header(frames.dtype, frames.shape), frames)
-        index["frames_bytes"], index["num_frames"] = frames.nbytes, len(frames)
-    logmel = decoded.logmel
-    index["logmel_offset"] = member(schema.LOGMEL_SUFFIX, schema.npy_header(logmel.dtype, logmel.shape), logmel.data)
-    meta = {
-        "clip_id": clip.clip_id,
-        "label": clip.label,
-        "split": clip.split,
-        "group": clip.group,
-        "video_path": clip.video_path,
-        "audio_path": clip.audio_path,
-        "span_seconds": [float(decoded.span.start), float(decoded.span.end)],
-        "av_offset_seconds": decoded.av_offset_seconds,
-        "decoder": "pyav",
-    }
-    member(schema.META_SUFFIX, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode())
-    with open(task.tar_path, "r+b", buffering=0) as tar:
-        _write_all(tar.fileno(), [memoryview(part).cast("B") for part in parts if len(part)], task.tar_offset)
-    values = logmel.astype(np.float64)
-    return ClipRecord(index, offset, values.sum(0).tolist(), np.square(values).sum(0).tolist())
-
-
-def _write_all(handle: int, parts: list[memoryview], offset: int) -> None:
-    while parts:
-        written = os.pwritev(handle, parts, offset)
-        offset += written
-        while parts and written >= len(parts[0]):
-            written -= len(parts.pop(0))
-        if written:
-            parts[0] = parts[0][written:]
+    return write_clip(clip, decoded, task.config.video, task.tar_path, task.tar_offset)

