@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import platform
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from avprep import schema
+from avprep.assembly import Execution, run_shards
 from avprep.config import BuildConfig, Limits
 from avprep.errors import UserError
-from avprep.executors import map_local
 from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_parquet
-from avprep.shards import PlannedShard, ShardJob, ShardReport, build_shard, is_done, plan_shards, planned_to_json
+from avprep.shards import ShardJob, is_done, plan_shards, planned_to_json
 from avprep.shared import configs, store
-from avprep.shared.commands import Progress
-from avprep.worker import Workers
-
-PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy", "simplejpeg")
-
-log = logging.getLogger(__name__)
+from avprep.versions import versions
 
 
 @dataclass(frozen=True)
@@ -49,13 +40,17 @@ def build_shards(
     *,
     root: Path | None = None,
     workers: int = 1,
+    executor: str = "local",
+    address: str | None = None,
+    max_consecutive_failures: int = 50,
     partition: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
-    `root` is where relative paths of the manifest start (default: the manifest's folder). With partition (0, 1) the
+    `root` is where relative paths of the manifest start (default: the manifest's folder); the execution's
+    options are those of assembly.Execution. With partition (0, 1) the
     folder is also finalized. `retry_failed` builds those shards again in which clips failed. Errors: UserError (a
     build of other options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
     """
@@ -81,7 +76,10 @@ def build_shards(
     job = ShardJob(clips, str((root or manifest.parent).absolute()), out, config, digest, limits)
     mine = planned[index::parts]
     todo = [shard for shard in mine if not is_done(out, shard, digest, retry_failed)]
-    reports = _build(todo, job, workers, stopping)
+    how = Execution(
+        workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
+    )
+    reports = run_shards(todo, job, how, f"reports/build-{index}-of-{parts}.json", stopping)
     complete = parts == 1
     totals = finalize(out) if complete else None
     failures = [failure for report in reports for failure in report.failures] if totals is None else totals.failures
@@ -93,42 +91,6 @@ def build_shards(
         shards_kept=len(mine) - len(todo),
         complete=complete,
     )
-
-
-def versions() -> dict[str, str]:
-    """Versions of everything that touches a shard's bytes."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
-
-
-def _build(todo: list[PlannedShard], job: ShardJob, workers: int, stopping: Callable[[], bool]) -> list[ShardReport]:
-    if not todo:
-        return []
-    reasons: Counter[str] = Counter()
-    lock = threading.Lock()
-    failed = threading.Event()
-    count = sum(len(shard.rows) for shard in todo)
-    with Progress(count, "clips", "build-shards") as progress, Workers(workers, job.limits) as pool:
-
-        def after_clip(reason: str | None) -> None:
-            with lock:
-                if reason is not None:
-                    reasons[reason] += 1
-                progress.advance(note=", ".join(f"{name} {number}" for name, number in sorted(reasons.items())))
-
-        def build(shard: PlannedShard) -> ShardReport:
-            try:
-                return build_shard(shard, job, pool.run, after_clip, lambda: stopping() or failed.is_set())
-            except BaseException:
-                failed.set()
-                raise
-
-        return list(map_local(build, todo, workers))
 
 
 def _write_plan(out: Path, plan: dict[str, Any], clips: list[Clip]) -> None:

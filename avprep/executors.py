@@ -1,10 +1,22 @@
-"""How shards are mapped over workers; nothing here knows what a shard is."""
+"""How shards are mapped over threads or over a Ray cluster; nothing here knows what a shard is."""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from avprep.errors import Interrupted, UserError
+
+RAY_POLL_SECONDS = 0.5
+RAY_RETRIES = 5  # of a task whose process or node died
+REACH_SECONDS = 10
+RAY_TASKS_A_CORE = 2  # queued, so that no core waits for its next task
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,3 +32,82 @@ def map_local(function: Callable[[Item], Result], items: Iterable[Item], threads
             for future in done:
                 yield future.result()
                 running.update(pool.submit(function, item) for _, item in zip(range(1), waiting, strict=False))
+
+
+def map_ray(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    cores: int,
+    address: str | None,
+    stopping: Callable[[], bool],
+) -> Iterator[Result]:
+    """Results of function(item) as they come, from tasks of one core on the Ray cluster at `address`.
+
+    Without an address a local Ray of `cores` is started for the call. A task is run again if its process or node
+    dies. Errors: what `function` raises; Interrupted once `stopping()`, the running tasks being cancelled; UserError
+    where Ray is lacking or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise UserError("--executor ray needs Ray: pip install 'avprep-avtrain[cluster]'.") from None
+
+    with _own_signals():
+        if address:
+            _check_reachable(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        else:
+            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_outcome)
+    shared = ray.put(function)
+    waiting = iter(items)
+    running: set[Any] = set()
+    try:
+        while True:
+            room = RAY_TASKS_A_CORE * int(ray.cluster_resources().get("CPU", 1)) - len(running)
+            running.update(task.remote(shared, item) for _, item in zip(range(room), waiting, strict=False))
+            if not running:
+                return
+            done, rest = ray.wait(list(running), num_returns=1, timeout=RAY_POLL_SECONDS)
+            running = set(rest)
+            if stopping():
+                raise Interrupted("the shards in work were discarded; the same command resumes the build")
+            for result in ray.get(done):
+                if isinstance(result, Exception):
+                    raise result
+                yield result
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+        ray.wait(list(running), num_returns=len(running), timeout=30) if running else None
+        ray.shutdown()
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep this process's SIGTERM handler, which ray.init replaces by one that exits at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_reachable(address: str) -> None:
+    """UserError unless something listens at host:port ('auto' is Ray's to find): Ray itself waits for minutes."""
+    host, separator, port = address.rpartition(":")
+    if not separator:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=REACH_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise UserError(f"No Ray cluster answers at {address} ({error}).") from None
+
+
+def _outcome(function: Callable[[Any], Any], item: Any) -> Any:
+    """On a cluster's node: the result of function(item), or the user error that it raised."""
+    try:
+        return function(item)
+    except UserError as error:
+        return error

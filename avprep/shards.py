@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from avprep.errors import ClipError, Interrupted
 from avprep.manifest import Clip
 from avprep.members import ClipRecord
 from avprep.shared import store
+from avprep.tally import ClipOutcome
 from avprep.worker import ClipTask
 
 
@@ -46,9 +47,9 @@ class ShardReport:
 
 @dataclass(frozen=True)
 class ShardJob:
-    """All that is common to the shards of one build."""
+    """All that is common to the shards of one build; `clips` by manifest row."""
 
-    clips: list[Clip]
+    clips: Mapping[int, Clip] | Sequence[Clip]
     root: str
     out: Path
     config: BuildConfig
@@ -102,10 +103,10 @@ def build_shard(
     planned: PlannedShard,
     job: ShardJob,
     run_clip: Callable[[ClipTask], ClipRecord],
-    after_clip: Callable[[str | None], None],
+    after_clip: Callable[[ClipOutcome], None],
     stopping: Callable[[], bool],
 ) -> ShardReport:
-    """Build one shard and commit it. `after_clip` hears the reason of each failed clip, None for a good one.
+    """Build one shard and commit it. `after_clip` hears of each clip; what it raises ends the shard.
 
     Errors: Interrupted once `stopping()` is true (the temporary file is removed); UserError where the disk refuses.
     """
@@ -132,12 +133,12 @@ def build_shard(
                         "detail": error.detail,
                     }
                 )
-                after_clip(error.reason)
+                after_clip(ClipOutcome(clip.clip_id, clip.source, error.reason, error.detail, 0))
                 continue
             records.append({"row": row, **record.index})
             sums.append(record)
+            after_clip(ClipOutcome(clip.clip_id, clip.source, "", "", record.end_offset - end))
             end = record.end_offset
-            after_clip(None)
         with open(temporary, "r+b") as tar:
             tar.seek(end)
             tar.write(schema.tar_ending(end))

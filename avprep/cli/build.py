@@ -73,6 +73,11 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 @click.option("--deadline-seconds", type=float, default=120.0, show_default=True, help="Time that one clip may take.")
 @click.option("--max-clip-seconds", type=float, default=180.0, show_default=True, help="Longer clips fail as too-long.")
 @click.option("--memory-bytes", type=int, default=1_500_000_000, show_default=True, help="Address space of a decoder.")
+@click.option(
+    "--max-consecutive-failures", type=int, default=50, show_default=True, help="Then the build stops; 0: never."
+)
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
 @config_option()
 def build_shards(
@@ -97,6 +102,9 @@ def build_shards(
     deadline_seconds: float,
     max_clip_seconds: float,
     memory_bytes: int,
+    max_consecutive_failures: int,
+    executor: str,
+    address: str | None,
     retry_failed: bool,
 ) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""

@@ -1,0 +1,19 @@
+"""What wrote a shard's bytes: versions of Python, the machine type and the packages that touch them."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy", "simplejpeg")
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that touches a shard's bytes."""
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
