@@ -95,7 +95,7 @@ def _locally(
                 raise
 
         try:
-            yield from map_local(build, todo, how.workers)
+            yield from map_local(build, todo, how.workers + 1)  # one may be flushing its shard to disk
         except Interrupted:
             raise failed[0] from None  # the others stopped because of it
 

@@ -27,6 +27,7 @@ from avprep.members import ClipRecord, write_clip
 from avprep.shared.processes import die_with_parent
 
 START_SECONDS = 300
+STARTS = 3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
 
@@ -82,7 +83,7 @@ class Workers:
             if child is None or not child.alive() or child.tasks >= CLIPS_PER_PROCESS:
                 if child is not None:
                     child.end()
-                child = _Child(self._limits.memory_bytes)
+                child = _started(self._limits.memory_bytes)
             outcome = child.call(task, self._limits.deadline_seconds)
         except BaseException:
             if child is not None:
@@ -96,6 +97,14 @@ class Workers:
         if isinstance(outcome, tuple):
             raise ClipError(*outcome, task.clip.clip_id)
         return outcome
+
+
+def _started(memory_bytes: int) -> _Child:
+    """A child that is ready; one killed while it starts costs no clip, so it is tried again."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(RuntimeError):
+            return _Child(memory_bytes)
+    return _Child(memory_bytes)
 
 
 class _Child:
@@ -218,4 +227,7 @@ def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
         return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
     except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
         return "crash", f"the decoder raised {type(error).__name__}"
-    return write_clip(clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+    try:
+        return write_clip(clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+    except MemoryError:
+        return too_much

@@ -66,7 +66,7 @@ class VideoTrack:
         last = track_end if end is None else min(track_end, end)
         self._hold(pictures, held, last - start, reformatter, spec)
         shape = (0, spec.frame_size, spec.frame_size, 3)
-        return (np.stack(pictures) if pictures else np.zeros(shape, np.uint8)), track_end
+        return (np.ascontiguousarray(np.stack(pictures)) if pictures else np.zeros(shape, np.uint8)), track_end
 
     def _hold(
         self,
