@@ -102,15 +102,16 @@ COMMANDS = [
     ["avprep", "demo"],
     ["avprep", "build-shards"],
     ["avprep", "finalize"],
+    ["avprep", "preview"],
     ["avtrain"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],
 ]
 SMALL = {
-    "avprep", "avprep.config", "avprep.errors", "avprep.cli", "avprep.cli.build", "avprep.cli.manifests",
-    "avprep.cli.types", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors",
-    "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
+    "avprep", "avprep.cli", "avprep.cli.build", "avprep.cli.look", "avprep.cli.manifests", "avprep.cli.types",
+    "avprep.config", "avprep.errors", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",
+    "avprep.shared.errors", "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
 }  # fmt: skip
 
 

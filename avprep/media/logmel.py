@@ -29,3 +29,8 @@ def log_mel(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     )
     decibels = librosa.amplitude_to_db(mel, ref=1.0, amin=spec.amplitude_floor, top_db=spec.top_db)
     return np.ascontiguousarray(decibels.T).astype(LOGMEL_DTYPE)
+
+
+def band_centres_hz(sample_rate_hz: int, num_mel_bands: int) -> np.ndarray:
+    """Centre of each mel band of log_mel, float64 [M], rising."""
+    return librosa.mel_frequencies(num_mel_bands + 2, fmin=0.0, fmax=sample_rate_hz / 2, htk=False)[1:-1]

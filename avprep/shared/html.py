@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
+import re
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
+from jinja2 import Environment, Template
 from markupsafe import Markup
 
 _environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
-_page = _environment.from_string("""<!doctype html>
+
+def anchor(heading: str) -> str:
+    """The id of the section under `heading`."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+
+
+_environment.filters["anchor"] = anchor
+
+
+def template(text: str) -> Template:
+    """A jinja template that escapes what it is given."""
+    return _environment.from_string(text)
+
+
+_page = template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <title>{{ title }}</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c2530; --paper: #fff; --soft: #5b6875; --line: #d9dfe5; --card: #f5f7f9; }
@@ -37,31 +54,63 @@ figure.plot { background: #fff; border-radius: 8px; padding: .5rem; } figure.plo
 .pairs img { width: 100%; display: block; } .pairs img.pixels { image-rendering: pixelated; }
 .pairs img.pixels + img.pixels { height: 8rem; }
 pre { overflow-x: auto; background: var(--card); padding: .8rem; border-radius: 8px; }
+nav.contents { display: flex; flex-wrap: wrap; gap: .3rem 1.2rem; }
+{{ style }}
 </style>
+<main>
 <h1>{{ title }}</h1>
 <p class="lead">{{ lead }}</p>
+{% if contents %}
+<nav class="contents" aria-label="On this page">
+{% for heading, _ in sections %}<a href="#{{ heading | anchor }}">{{ heading }}</a>
+{% endfor %}</nav>
+{% endif %}
 {% for heading, body in sections %}
-<h2>{{ heading }}</h2>
+<h2 id="{{ heading | anchor }}">{{ heading }}</h2>
 {{ body }}
 {% endfor %}
+</main>
+{% if script %}<script>{{ script }}</script>{% endif %}
 </html>
 """)
 
-_table = _environment.from_string("""<div class="wide"><table>
-<tr>{% for name in header %}<th>{{ name }}</th>{% endfor %}</tr>
+_table = template("""<div class="wide {{ css }}"><table>
+<tr>{% for name in header %}<th scope="col">{{ name }}</th>{% endfor %}</tr>
 {% for row in rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
 {% endfor %}</table></div>
 """)
 
 
-def page(title: str, lead: str, sections: list[tuple[str, Markup]]) -> str:
-    """A whole page; `sections` are (heading, body) pairs."""
-    return _page.render(title=title, lead=lead, sections=sections)
+def page(
+    title: str,
+    lead: str,
+    sections: list[tuple[str, Markup]],
+    *,
+    style: str = "",
+    script: str = "",
+    contents: bool = False,
+) -> str:
+    """A whole page; `sections` are (heading, body) pairs, `contents` lists them under the title.
+
+    The page's policy allows no address at all, data in the page itself, and no script but `script` (by its digest).
+    """
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    allowed = f"'sha256-{digest}'" if script else "'none'"
+    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src {allowed}"
+    return _page.render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        policy=policy,
+        style=Markup(style),
+        script=Markup(script),
+        contents=contents,
+    )
 
 
-def table(header: list[str], rows: list[list[Any]]) -> Markup:
-    """A table; cells are escaped."""
-    return Markup(_table.render(header=header, rows=rows))
+def table(header: list[str], rows: list[list[Any]], css: str = "") -> Markup:
+    """A table; cells are escaped. `css` is a further class of the box around it."""
+    return Markup(_table.render(header=header, rows=rows, css=css))
 
 
 def paragraph(text: str) -> Markup:

@@ -1,0 +1,1 @@
+"""avprep preview: content (which clips, their pictures and sound) to page (markup); summary, axes, assets serve it."""

@@ -1,0 +1,227 @@
+"""What the preview shows: a few clips of each class, as pictures on one time axis and as sound."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avprep import schema
+from avprep.config import Limits
+from avprep.dataset import Dataset
+from avprep.errors import ClipError
+from avprep.shared import store
+from avprep.shared.commands import Progress
+
+SHOWN_CLIPS = 150
+MAX_PER_CLASS = 4
+STRIP_TILES = 8
+MAX_COLUMNS = 640
+SCALE_CLIPS = 48
+MAX_CLIP_SOUND_BYTES = 512_000
+MAX_PAGE_SOUND_BYTES = 16_000_000
+NOT_FOUND = "source file not found"
+NO_ROOT = "source paths are relative, and no --root says which folder they start at"
+TOO_MUCH = "the page's sound budget is used up"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A WebP picture that stands for clip time [start_seconds, end_seconds)."""
+
+    data: bytes
+    start_seconds: float
+    end_seconds: float
+    columns: int
+    """frames side by side, or columns of a spectrogram"""
+
+
+@dataclass(frozen=True)
+class ShownClip:
+    """One clip of the page; `strip` is None for sound only, `silence` says why there is no `sound` (MP3)."""
+
+    row: int
+    clip_id: str
+    class_id: int
+    split: str
+    seconds: float
+    strip: Picture | None
+    spectrogram: Picture
+    sound: bytes | None = None
+    silence: str = ""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """All that the page shows; colours run over `scale_db` = (low, high) on every spectrogram."""
+
+    dataset: Dataset
+    clips: list[ShownClip]
+    scale_db: tuple[int, int]
+    failures: list[dict[str, Any]]
+    band_centres_hz: np.ndarray
+    split: str | None
+
+
+def write_preview(
+    folder: Path, out: Path, *, per_class: int | None, split: str | None, root: Path | None, seed: int
+) -> Preview:
+    """Write the page `out` of a dataset folder and return what it shows.
+
+    `per_class` clips of each class (None: up to 4, fewer of many classes), of one split or of all, chosen by `seed`.
+    `root` is where relative source paths start; without it only absolute ones are heard. Errors: UserError.
+    """
+    from avprep.media.logmel import band_centres_hz
+    from avprep.preview.page import render
+
+    dataset = Dataset(folder)
+    rows = choose_rows(dataset, per_class, split, seed)
+    scale_db = _scale_db(dataset, rows)
+    with Progress(2 * len(rows), "steps", "preview") as progress:
+        clips = _with_sounds(dataset, list(_pictures(dataset, rows, scale_db, progress)), root, progress)
+    centres = band_centres_hz(int(dataset.info["audio"]["sample_rate_hz"]), dataset.num_mel_bands)
+    preview = Preview(dataset, clips, scale_db, _failures(folder), centres, split)
+    store.write_bytes(out, render(preview).encode())
+    return preview
+
+
+def choose_rows(dataset: Dataset, per_class: int | None, split: str | None, seed: int) -> list[int]:
+    """Index rows to show, by class; a class's draw does not depend on other classes, and N + 1 clips hold the N."""
+    rows = np.arange(len(dataset)) if split is None else dataset.rows_of(split)
+    classes = np.unique(dataset.label[rows])
+    count = per_class or max(1, min(MAX_PER_CLASS, SHOWN_CLIPS // len(classes)))
+    chosen: list[int] = []
+    for label in classes:
+        mine = rows[dataset.label[rows] == label]
+        drawn = np.random.default_rng([seed, int(label)]).permutation(mine)[:count]
+        chosen.extend(int(row) for row in np.sort(drawn))
+    return chosen
+
+
+def strip_frames(num_frames: int, seconds: float, frame_rate_hz: int) -> np.ndarray:
+    """int64 [tiles]: for each of up to 8 equal parts of the clip, the frame on show in the middle of that part."""
+    tiles = min(STRIP_TILES, num_frames)
+    middles = (np.arange(tiles) + 0.5) * seconds / tiles
+    return np.minimum((middles * frame_rate_hz).astype(np.int64), num_frames - 1)
+
+
+def spectrogram_columns(logmel: np.ndarray) -> tuple[np.ndarray, int]:
+    """(dB float32 [columns, M], log-mel frames a column): means of as many frames as keep it to 640 columns."""
+    frames = -(-len(logmel) // MAX_COLUMNS)
+    padded = np.pad(logmel.astype(np.float32), ((0, -len(logmel) % frames), (0, 0)), mode="edge")
+    return padded.reshape(-1, frames, logmel.shape[1]).mean(1), frames
+
+
+def _scale_db(dataset: Dataset, rows: list[int]) -> tuple[int, int]:
+    """(low, high) in dB, whole fives, that hold nearly all of the shown spectrograms (of 48 of them)."""
+    some = rows[:: -(-len(rows) // SCALE_CLIPS)]
+    values = np.concatenate([dataset.read_clip(row).logmel.astype(np.float32).ravel() for row in some])
+    low, high = np.percentile(values, [2, 99.9])
+    high = 5 * math.ceil(high / 5)
+    return min(5 * math.floor(low / 5), high - 20), high
+
+
+def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], progress: Progress) -> Iterator[ShownClip]:
+    import matplotlib
+
+    colours = matplotlib.colormaps["magma"]
+    low, high = scale_db
+    for row in rows:
+        clip = dataset.read_clip(row)
+        seconds = float(dataset.duration_seconds[row])
+        decibels, per_column = spectrogram_columns(clip.logmel)
+        pixels = colours((np.clip(decibels.T[::-1], low, high) - low) / (high - low))[..., :3]
+        half = 0.5 / schema.MEL_FRAMES_PER_SECOND  # a log-mel frame is centred on its time
+        end = len(decibels) * per_column / schema.MEL_FRAMES_PER_SECOND - half
+        strip = None
+        if clip.frames is not None:
+            chosen = strip_frames(len(clip.frames), seconds, dataset.frame_rate_hz)
+            tiles = np.concatenate(list(clip.frames[chosen]), axis=1)
+            strip = Picture(_webp(tiles, 70), 0.0, seconds, len(chosen))
+        yield ShownClip(
+            row=row,
+            clip_id=dataset.clip_ids[row],
+            class_id=int(dataset.label[row]),
+            split=dataset.splits[dataset.split[row]],
+            seconds=seconds,
+            strip=strip,
+            spectrogram=Picture(_webp((pixels * 255).astype(np.uint8), 80), -half, end, len(decibels)),
+        )
+        progress.advance()
+
+
+def _webp(pixels: np.ndarray, quality: int) -> bytes:
+    import matplotlib.image
+
+    buffer = io.BytesIO()
+    arguments = {"quality": quality, "method": 4}
+    matplotlib.image.imsave(buffer, np.ascontiguousarray(pixels), format="webp", pil_kwargs=arguments)
+    return buffer.getvalue()
+
+
+def _with_sounds(dataset: Dataset, clips: list[ShownClip], root: Path | None, progress: Progress) -> list[ShownClip]:
+    """The clips with their sound while the page's budget lasts; the first clip of each class comes first."""
+    rank: Counter[int] = Counter()
+    order = []
+    for place, clip in enumerate(clips):
+        order.append((rank[clip.class_id], place))
+        rank[clip.class_id] += 1
+    left = MAX_PAGE_SOUND_BYTES
+    heard = list(clips)
+    for _, place in sorted(order):
+        found = _sound(dataset, clips[place], root) if left > 0 else TOO_MUCH
+        if isinstance(found, bytes) and len(found) > left:
+            found, left = TOO_MUCH, 0
+        if isinstance(found, bytes):
+            left -= len(found)
+            heard[place] = replace(clips[place], sound=found)
+        else:
+            heard[place] = replace(clips[place], silence=found)
+        progress.advance()
+    return heard
+
+
+def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
+    """The clip's own sound as MP3, cut from its source file, or why there is none."""
+    from avprep.media.playback import BITS_PER_SECOND, clip_mp3
+
+    meta = _meta(dataset, clip.row)
+    source = meta.get("audio_path") or meta.get("video_path")
+    if not source or "span_seconds" not in meta:
+        return "its shard does not name the source"
+    if not Path(source).is_absolute() and root is None:
+        return NO_ROOT
+    if clip.seconds * BITS_PER_SECOND / 8 > MAX_CLIP_SOUND_BYTES:
+        return "the clip is too long for a page"
+    path = (root or Path()) / source
+    if not path.is_file():
+        return NOT_FOUND
+    try:
+        start, end = meta["span_seconds"]
+        return clip_mp3(path, start, end, Limits())
+    except ClipError as error:
+        return f"{error.reason}: {error.detail}"
+
+
+def _meta(dataset: Dataset, row: int) -> dict[str, Any]:
+    """KEY.json of a clip; {} where its shard has none."""
+    key = schema.clip_key(dataset.clip_ids[row])
+    with tarfile.open(dataset.folder / dataset.shards[dataset.shard[row]]) as tar:
+        try:
+            member = tar.extractfile(key + schema.META_SUFFIX)
+        except KeyError:
+            return {}
+        return json.load(member) if member else {}
+
+
+def _failures(folder: Path) -> list[dict[str, Any]]:
+    path = folder / schema.FAILURES
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
