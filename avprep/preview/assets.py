@@ -6,6 +6,7 @@ body { max-width: 78rem; }
 @media (prefers-color-scheme: dark) {
   :root { --s0: #5a9bdd; --s1: #e79a4a; --s2: #5fbd8c; --s3: #ab8ad8; --s4: #d8708f; --s5: #96a1ad; --link: #82b6ee; }
 }
+[hidden] { display: none !important; }
 a { color: var(--link); }
 h1, h3, .id { overflow-wrap: anywhere; }
 h2, details.class { scroll-margin-top: 1rem; }
@@ -22,7 +23,8 @@ h2, details.class { scroll-margin-top: 1rem; }
 .legend { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; margin: .5rem 0; padding: 0; list-style: none; }
 .legend i { display: inline-block; width: .8rem; height: .8rem; border-radius: 2px; margin-right: .4rem; }
 .scale { display: flex; gap: .6rem; align-items: center; font-variant-numeric: tabular-nums; }
-.scale i { flex: 0 1 16rem; height: .8rem; border-radius: 3px; }
+.scale span { white-space: nowrap; }
+.scale i { flex: 0 1 16rem; min-width: 3rem; height: .8rem; border-radius: 3px; }
 
 .tools { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; margin: .8rem 0; }
 .tools input, .tools button { font: inherit; color: inherit; background: var(--card); border: 1px solid var(--line);
@@ -54,17 +56,19 @@ figure.clip { margin: 0; background: var(--card); border-radius: 10px; padding: 
 .chart { display: grid; grid-template-columns: 2.4rem minmax(0, 1fr); column-gap: .4rem; }
 .chart > * { position: relative; }
 .strip, .heat, .lines { grid-column: 2; overflow: hidden; }
-.strip { grid-row: 1; border-radius: 4px 4px 0 0; margin-bottom: 2px; }
+.strip { grid-row: 1; aspect-ratio: var(--tiles); border-radius: 4px 4px 0 0; margin-bottom: 2px; }
+.strip::after { content: ""; position: absolute; inset: 0; background: linear-gradient(to right, var(--card) 1px,
+  transparent 1px) -1px 0 / calc(100% / var(--tiles)) 100%; }
 .heat, .lines { grid-row: 2; height: 9rem; background: #000; border-radius: 0 0 4px 4px; }
 .alone .heat, .lines { border-radius: 4px; }
 .chart img { position: absolute; top: 0; height: 100%; max-width: none; border-radius: 0; }
 .chart img.coarse { image-rendering: pixelated; }
 .chart .y { grid-row: 2; grid-column: 1; }
 .chart .x { grid-row: 3; grid-column: 2; height: 1.35rem; }
-.chart .unit { grid-column: 1; grid-row: 3; text-align: right; }
+.chart .unit { grid-column: 1; grid-row: 3; }
 .chart .y, .chart .x, .chart .unit { color: var(--soft); font-size: .72rem; line-height: 1.3;
   font-variant-numeric: tabular-nums; }
-.chart .unit { padding-top: .3rem; }
+.chart .unit { padding: .3rem 0 0 .35rem; }
 .y span { position: absolute; right: 0; transform: translateY(50%); padding-right: .35rem; }
 .y span::after { content: ""; position: absolute; right: -.1rem; top: 50%; width: .3rem; height: 1px;
   background: var(--soft); }

@@ -72,12 +72,20 @@ class Preview:
 
 
 def write_preview(
-    folder: Path, out: Path, *, per_class: int | None, split: str | None, root: Path | None, seed: int
+    folder: Path,
+    out: Path,
+    *,
+    per_class: int | None = None,
+    split: str | None = None,
+    root: Path | None = None,
+    seed: int = 0,
+    max_sound_bytes: int = MAX_PAGE_SOUND_BYTES,
 ) -> Preview:
     """Write the page `out` of a dataset folder and return what it shows.
 
     `per_class` clips of each class (None: up to 4, fewer of many classes), of one split or of all, chosen by `seed`.
-    `root` is where relative source paths start; without it only absolute ones are heard. Errors: UserError.
+    `root` is where relative source paths start; without it only absolute ones are heard. Sounds are added while they
+    come to no more than `max_sound_bytes`. Errors: UserError.
     """
     from avprep.media.logmel import band_centres_hz
     from avprep.preview.page import render
@@ -86,7 +94,8 @@ def write_preview(
     rows = choose_rows(dataset, per_class, split, seed)
     scale_db = _scale_db(dataset, rows)
     with Progress(2 * len(rows), "steps", "preview") as progress:
-        clips = _with_sounds(dataset, list(_pictures(dataset, rows, scale_db, progress)), root, progress)
+        clips = list(_pictures(dataset, rows, scale_db, progress))
+        clips = _with_sounds(dataset, clips, root, max_sound_bytes, progress)
     centres = band_centres_hz(int(dataset.info["audio"]["sample_rate_hz"]), dataset.num_mel_bands)
     preview = Preview(dataset, clips, scale_db, _failures(folder), centres, split)
     store.write_bytes(out, render(preview).encode())
@@ -167,14 +176,15 @@ def _webp(pixels: np.ndarray, quality: int) -> bytes:
     return buffer.getvalue()
 
 
-def _with_sounds(dataset: Dataset, clips: list[ShownClip], root: Path | None, progress: Progress) -> list[ShownClip]:
-    """The clips with their sound while the page's budget lasts; the first clip of each class comes first."""
+def _with_sounds(
+    dataset: Dataset, clips: list[ShownClip], root: Path | None, left: int, progress: Progress
+) -> list[ShownClip]:
+    """The clips with their sound while `left` bytes last; the first clip of each class comes first."""
     rank: Counter[int] = Counter()
     order = []
     for place, clip in enumerate(clips):
         order.append((rank[clip.class_id], place))
         rank[clip.class_id] += 1
-    left = MAX_PAGE_SOUND_BYTES
     heard = list(clips)
     for _, place in sorted(order):
         found = _sound(dataset, clips[place], root) if left > 0 else TOO_MUCH

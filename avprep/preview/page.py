@@ -31,7 +31,7 @@ _clip = html.template("""<figure class="clip{{ " heard" if clip.sound }}" data-s
 <span class="facts-of-clip">{{ "%.2f" | format(clip.seconds) }} s · {{ clip.split }}</span></figcaption>
 <div class="chart{{ "" if clip.strip else " alone" }}">
 {% if clip.strip %}
-<div class="strip" style="aspect-ratio: {{ clip.strip.columns }}">{{ strip }}</div>
+<div class="strip" style="--tiles: {{ clip.strip.columns }}">{{ strip }}</div>
 {% endif %}
 <div class="y" aria-hidden="true">{% for place, text in hertz %}<span style="bottom: {{ place }}%">{{ text }}</span>
 {% endfor %}</div>
