@@ -16,7 +16,7 @@ h2, details.class { scroll-margin-top: 1rem; }
 .facts dt { color: var(--soft); font-size: .85rem; }
 .facts dd { margin: 0; font-size: 1.35rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 .text td, .text th { text-align: left; white-space: normal; vertical-align: top; }
-.text td { overflow-wrap: anywhere; min-width: 6rem; }
+.text td { overflow-wrap: anywhere; min-width: 2.5rem; }
 .text td:first-child { min-width: 5.5rem; }
 .wide { margin: 1rem 0; }
 
@@ -90,6 +90,8 @@ figure.clip { margin: 0; background: var(--card); border-radius: 10px; padding: 
 @media (max-width: 32rem) {
   .overview li, .overview.few li { grid-template-columns: minmax(0, 1fr) 5rem 2.6rem; }
   .clips { margin: 0 -.3rem; } figure.clip { padding: .6rem; }
+  .stack th { display: none; } .stack tr { display: block; padding: .5rem 0; border-bottom: 1px solid var(--line); }
+  .stack td { display: block; border: 0; padding: 0 .8rem; } .stack td:first-child { font-weight: 600; }
   .clip figcaption { flex-direction: column; gap: 0; }
 }
 @media print { .tools, audio { display: none; } .overview.many { max-height: none; } }

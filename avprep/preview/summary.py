@@ -140,7 +140,9 @@ def failures(failures: list[dict[str, Any]]) -> Markup:
     more = len(failures) - SHOWN_FAILURES
     note = html.paragraph(f"and {more:,} more in failures.jsonl") if more > 0 else Markup("")
     counted = html.table(["reason", "clips", "meaning"], by_reason, css="text")
-    return counted + html.table(["clip id", "path", "reason", "detail"], listed[:SHOWN_FAILURES], css="text") + note
+    return (
+        counted + html.table(["clip id", "path", "reason", "detail"], listed[:SHOWN_FAILURES], css="text stack") + note
+    )
 
 
 def statistics(dataset: Dataset, band_centres_hz: np.ndarray) -> Markup:
