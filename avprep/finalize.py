@@ -32,12 +32,26 @@ def finalize(out: Path) -> Totals:
     """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
     plan = store.read_json(out / schema.PLAN_BUILD)
     markers = _markers(out, plan)
+    failures = failure_rows(markers)
+    store.write_json_lines(out / schema.FAILURES, failures)
+    rows = index_rows(plan, markers)
+    if not rows:
+        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+    with store.atomic_path(out / schema.INDEX) as temporary:
+        pq.write_table(index_table(rows), temporary)
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, markers, rows))
+    return Totals(len(rows), failures)
+
+
+def failure_rows(markers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines of failures.jsonl, in manifest order."""
     failures = sorted((failure for marker in markers for failure in marker["failures"]), key=lambda f: f["row"])
-    store.write_json_lines(
-        out / schema.FAILURES,
-        [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures],
-    )
-    rows = [
+    return [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures]
+
+
+def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of the index; `markers` are those of the plan's shards, in its order."""
+    return [
         {
             **clip,
             "split": shard["split"],
@@ -48,13 +62,12 @@ def finalize(out: Path) -> Totals:
         for shard, marker in zip(plan["shards"], markers, strict=True)
         for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
     ]
-    if not rows:
-        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+
+
+def index_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as the table that index.parquet holds."""
     columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA}
-    with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
-    store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))
-    return Totals(len(rows), failures)
+    return pa.table(columns, schema=schema.INDEX_SCHEMA)
 
 
 def _sizes_positions(marker: dict[str, Any]) -> list[int]:
@@ -80,9 +93,10 @@ def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     return markers
 
 
-def _dataset(
+def dataset_values(
     out: Path, plan: dict[str, Any], markers: list[dict[str, Any]], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """What dataset.json holds; index.parquet of `out` must be written."""
     names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
     for row in rows:

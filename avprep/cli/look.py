@@ -1,0 +1,54 @@
+"""avprep verify, inspect, doctor: what a dataset is worth, what is in it, what this machine can do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import click
+
+from avprep.cli.types import DIRECTORY
+
+SHOWN_PROBLEMS = 100
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--workers", type=click.IntRange(1), default=None, help="Threads that read and hash; default: all cores.")
+@click.option("--decode", is_flag=True, help="Also decode some clips of each shard again and compare the bytes.")
+@click.option(
+    "--root",
+    type=DIRECTORY,
+    default=".",
+    help="For --decode: where relative paths of the manifest start; default: here.",
+)
+@click.option(
+    "--decode-per-shard", type=click.IntRange(1), default=1, show_default=True, help="Clips of a shard for --decode."
+)
+@click.pass_context
+def verify(
+    ctx: click.Context, dataset_dir: Path, workers: int | None, decode: bool, root: Path, decode_per_shard: int
+) -> None:
+    """Check every byte of the dataset DIR; exit code 1 where something is wrong."""
+    from avprep.build import default_workers
+    from avprep.verify import verify as check
+    from avprep.verify_decode import Sources
+
+    begin = time.monotonic()
+    sources = Sources(root, decode_per_shard) if decode else None
+    found = check(dataset_dir, workers or default_workers(), sources)
+    seconds = time.monotonic() - begin
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    for problem in found.problems[:SHOWN_PROBLEMS]:
+        click.echo(problem)
+    if len(found.problems) > SHOWN_PROBLEMS:
+        click.echo(f"and {len(found.problems) - SHOWN_PROBLEMS} more problems")
+    count = len(found.problems)
+    verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "all is as it was built"
+    click.echo(
+        f"{dataset_dir}: {verdict}; {found.shards} shards, {found.clips} clips, {found.bytes / 1e9:.2f} GB read in "
+        f"{seconds:.1f} s"
+    )
+    if found.problems:
+        ctx.exit(1)
