@@ -111,6 +111,7 @@ def dataset_values(
         "logmel": _statistics(plan, markers),
         "shards": {marker["shard"]: {key: marker[key] for key in SHARD_FACTS if key in marker} for marker in markers},
         "index_sha256": store.sha256(out / schema.INDEX),
+        "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
         "versions": plan["versions"],
     }

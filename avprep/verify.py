@@ -28,6 +28,7 @@ from avprep.verify_decode import Sources, check_sources
 from avprep.verify_shard import Context, DamageError, ShardCheck, check_shard, noting, read_canonical
 
 SHOWN_LEAVES = 5
+HASHED = {schema.INDEX: "index_sha256", schema.PLAN_MANIFEST: "manifest_sha256"}
 
 
 @dataclass
@@ -94,7 +95,7 @@ def _shards_of(found: Findings, name: str, values: dict[str, Any]) -> dict[str, 
     """What the file `name` says of each shard, by path."""
     with noting(found.problems, name):
         shards = values.get("shards", {})
-        return {shard["path"]: shard for shard in shards} if isinstance(shards, list) else dict(shards)
+        return {str(shard["path"]): shard for shard in shards} if isinstance(shards, list) else dict(shards)
     return {}
 
 
@@ -114,10 +115,12 @@ def _check_plan(folder: Path, found: Findings) -> dict[str, Any]:
         clips = rows
     if sound and clips:
         with noting(found.problems, schema.PLAN_BUILD):
-            shards = plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"]))
-            if planned_to_json(shards) != plan["shards"]:
-                raise DamageError("plans other shards than its manifest and options give")
+            shards = planned_to_json(plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"])))
+            altered = shards != plan.get("shards")
+            plan["shards"] = shards
             found.context = Context(plan, clips)
+            if altered:
+                raise DamageError("plans other shards than its manifest and options give")
     return plan
 
 
@@ -148,9 +151,10 @@ def _check_tables(
         _check_index(pq.read_table(folder / schema.INDEX), finalize.index_table(rows))
     with noting(found.problems, schema.DATASET):
         wanted = finalize.dataset_values(folder, plan, markers, rows)
-        if info and wanted["index_sha256"] != info["index_sha256"]:
-            found.problems.append(f"{schema.INDEX}: has another sha256 than {schema.DATASET} says: it was altered")
-            wanted["index_sha256"] = info["index_sha256"]
+        for path, name in HASHED.items():
+            if info and wanted[name] != info[name]:
+                found.problems.append(f"{path}: has another sha256 than {schema.DATASET} says: one of them was altered")
+                wanted[name] = info[name]
         leaves = _differing(info, wanted) if info else []
         if leaves:
             more = f" and {len(leaves) - SHOWN_LEAVES} more" if len(leaves) > SHOWN_LEAVES else ""

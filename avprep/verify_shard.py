@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from avprep import schema
 from avprep.errors import REASONS, UserError
@@ -76,7 +77,15 @@ def noting(problems: list[str], path: str) -> Iterator[None]:
         problems.append(f"{path}: cannot be read ({error.strerror or error})")
     except UserError as error:
         problems.append(f"{path}: {error}")
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        TypeError,
+        ValueError,
+        pa.ArrowException,
+    ) as error:
         problems.append(f"{path}: is not what avprep writes ({type(error).__name__}: {error})")
 
 
@@ -108,11 +117,15 @@ def check_shard(
             walked = check.marker
     with noting(check.problems, path), open(folder / path, "rb", buffering=0) as file:
         stream = _Stream(file)
+        belied: list[str] = []
         if walked is not None and context is not None:
-            with noting(check.problems, path):
+            with noting(belied, path):
                 _walk(stream, walked, context, check.starts)
         stream.drain()
         check.bytes = stream.offset
+        if listed is not None and listed.get("sha256") == stream.digest.hexdigest():
+            belied = [f"{name}: does not fit its tar, which is whole: {line}" for line in belied]
+        check.problems += belied
         with noting(check.problems, path):
             check.problems += _disagreements(stream, path, {name: check.marker, schema.DATASET: listed})
     return check

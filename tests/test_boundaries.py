@@ -102,15 +102,18 @@ COMMANDS = [
     ["avprep", "demo"],
     ["avprep", "build-shards"],
     ["avprep", "finalize"],
+    ["avprep", "verify"],
+    ["avprep", "inspect"],
+    ["avprep", "doctor"],
     ["avtrain"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],
 ]
 SMALL = {
-    "avprep", "avprep.config", "avprep.errors", "avprep.cli", "avprep.cli.build", "avprep.cli.manifests",
-    "avprep.cli.types", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs", "avprep.shared.errors",
-    "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
+    "avprep", "avprep.config", "avprep.errors", "avprep.cli", "avprep.cli.build", "avprep.cli.look",
+    "avprep.cli.manifests", "avprep.cli.types", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",
+    "avprep.shared.errors", "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
 }  # fmt: skip
 
 

@@ -52,3 +52,29 @@ def verify(
     )
     if found.problems:
         ctx.exit(1)
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(dataset_dir: Path, as_json: bool) -> None:
+    """Say what the dataset or unfinished build DIR holds; no shard is read."""
+    import json
+
+    from avprep.inspect import as_text
+    from avprep.inspect import inspect as look
+
+    facts = look(dataset_dir)
+    click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(as_text(facts)))
+
+
+@click.command()
+def doctor() -> None:
+    """Say what is installed and what this machine gives; exit code 1 where something needed is missing."""
+    from avprep.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(f"{'ok' if finding.fine else 'MISSING' if finding.needed else 'absent':<8}{finding.text}")
+    if any(finding.needed and not finding.fine for finding in findings):
+        click.get_current_context().exit(1)
