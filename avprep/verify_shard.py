@@ -124,7 +124,8 @@ def check_shard(
         stream.drain()
         check.bytes = stream.offset
         if listed is not None and listed.get("sha256") == stream.digest.hexdigest():
-            belied = [f"{name}: does not fit its tar, which is whole: {line}" for line in belied]
+            fault = f"{path}: does not fit its marker, though all digests fit: "
+            belied = [fault + line.removeprefix(f"{path}: ") for line in belied]
         check.problems += belied
         with noting(check.problems, path):
             check.problems += _disagreements(stream, path, {name: check.marker, schema.DATASET: listed})

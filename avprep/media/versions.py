@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
-CODECS = tuple("h264 hevc av1 vp9 vp8 mpeg4 mpeg2video mjpeg aac opus vorbis mp3 flac ac3 pcm_s16le".split())
+VIDEO_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "mjpeg")
+CODECS = (*VIDEO_CODECS, "aac", "opus", "vorbis", "mp3", "flac", "ac3", "pcm_s16le")
 SOFTWARE = {"av1": {"libdav1d", "libaom-av1"}}  # FFmpeg's own av1 needs a graphics card
 ANSWER_SECONDS = 60
 
