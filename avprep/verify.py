@@ -25,7 +25,8 @@ from avprep.shards import plan_shards, planned_to_json
 from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.verify_decode import Sources, check_sources
-from avprep.verify_shard import Context, DamageError, ShardCheck, check_shard, noting, read_canonical
+from avprep.verify_shard import ShardCheck, check_shard, noting, read_canonical
+from avprep.verify_tar import Context, DamageError
 
 SHOWN_LEAVES = 5
 HASHED = {schema.INDEX: "index_sha256", schema.PLAN_MANIFEST: "manifest_sha256"}
@@ -57,10 +58,10 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
     info: dict[str, Any] = {}
     with noting(found.problems, schema.DATASET):
         info = read_canonical(folder / schema.DATASET)
-    plan = _check_plan(folder, found)
+    plan = _check_plan(folder, found, decode is not None)
     if info and plan and info.get("format") == plan.get("format") != schema.FORMAT:
         raise UserError(f"{folder} has format {info['format']!r}; this version verifies {schema.FORMAT}.")
-    if decode is not None and found.context is not None:
+    if decode is not None and found.context is not None and found.context.frame_codec == "raw":
         decode.must_find(found.context.clips)
     planned, listed = _shards_of(found, schema.PLAN_BUILD, plan), _shards_of(found, schema.DATASET, info)
     paths = [*planned, *sorted(set(listed) - set(planned))]
@@ -99,7 +100,7 @@ def _shards_of(found: Findings, name: str, values: dict[str, Any]) -> dict[str, 
     return {}
 
 
-def _check_plan(folder: Path, found: Findings) -> dict[str, Any]:
+def _check_plan(folder: Path, found: Findings, decode: bool) -> dict[str, Any]:
     """plan/build.json ({} where unreadable), checked against its digests and its manifest."""
     plan: dict[str, Any] = {}
     sound, clips = False, []
@@ -118,7 +119,7 @@ def _check_plan(folder: Path, found: Findings) -> dict[str, Any]:
             shards = planned_to_json(plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"])))
             altered = shards != plan.get("shards")
             plan["shards"] = shards
-            found.context = Context(plan, clips)
+            found.context = Context(plan, clips, decode)
             if altered:
                 raise DamageError("plans other shards than its manifest and options give")
     return plan
@@ -127,6 +128,8 @@ def _check_plan(folder: Path, found: Findings) -> dict[str, Any]:
 def _check_strangers(folder: Path, paths: list[str], found: Findings) -> None:
     """Files below shards/ that no plan names."""
     known = {name for path in paths for name in (path, schema.marker_path(path))}
+    if found.context is None or found.context.frame_codec == "jpeg":
+        known |= {schema.sizes_path(path) for path in paths}
     for base, _, names in os.walk(folder / "shards"):
         for name in sorted(names):
             path = (Path(base) / name).relative_to(folder).as_posix()

@@ -15,7 +15,8 @@ from avprep.executors import map_local
 from avprep.manifest import Clip
 from avprep.shared import configs
 from avprep.shared.commands import Progress
-from avprep.verify_shard import Context, ShardCheck
+from avprep.verify_shard import ShardCheck
+from avprep.verify_tar import Context
 from avprep.worker import ClipTask, Workers
 
 LIMIT_REASONS = frozenset({"too-large", "too-long", "deadline", "memory"})  # the build may have had other limits

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from avprep.verify import verify
-from avprep.verify_shard import BLOCK_BYTES
+from avprep.verify_tar import BLOCK_BYTES
 
 
 def hash_file(path: Path) -> str:

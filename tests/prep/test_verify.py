@@ -6,11 +6,8 @@ import json
 import random
 import shutil
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,11 +19,7 @@ from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_manifest
 from avprep.shared import configs, store
 from avprep.verify import verify
-
-LABELS = ("bell bars", "hiss triangle")
-SHARD = "shards/train/0001-hiss-triangle/000001.tar"
-MARKER = schema.marker_path(SHARD)
-Damage = Callable[[Path], None]
+from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip
 
 
 @pytest.fixture(scope="module")
@@ -54,199 +47,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["verify", *map(str, arguments)])
-
-
-def flip(path: Path, position: int, bit: int = 0) -> None:
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1 << bit
-    path.write_bytes(data)
-
-
-def edit(path: Path, change: Callable[[dict], object]) -> None:
-    """Change a JSON file by hand, written as avprep writes it."""
-    value = json.loads(path.read_text())
-    change(value)
-    store.write_json(path, value)
-
-
-def member(folder: Path, number: int) -> tarfile.TarInfo:
-    with tarfile.open(folder / SHARD) as tar:
-        return tar.getmembers()[number]
-
-
-def cut_at_a_member(folder: Path) -> None:
-    with open(folder / SHARD, "r+b") as tar:
-        tar.truncate(member(folder, 3).offset)
-
-
-def cut_and_end(folder: Path) -> None:
-    """A tar that every tar reader takes as whole: cut at a member, then ended properly."""
-    cut_at_a_member(folder)
-    with open(folder / SHARD, "ab") as tar:
-        tar.write(schema.tar_ending(tar.tell()))
-
-
-def cut_with_marker(folder: Path) -> None:
-    """The same, with size and digest of the marker and of dataset.json made to fit."""
-    cut_and_end(folder)
-    seal(folder)
-
-
-def seal(folder: Path) -> None:
-    """Make digest and size of the altered shard true everywhere."""
-    now = {"bytes": (folder / SHARD).stat().st_size, "sha256": store.sha256(folder / SHARD)}
-    edit(folder / MARKER, lambda marker: marker.update(now))
-    edit(folder / schema.DATASET, lambda info: info["shards"].update({SHARD: now}))
-
-
-def swap_dtype(folder: Path) -> None:
-    """An npy header that says float16 of one more axis order: only the walk can tell."""
-    start = member(folder, 1).offset_data
-    data = bytearray((folder / SHARD).read_bytes())
-    data[start : start + 128] = data[start : start + 128].replace(b"'<f2'", b"'<i2'")
-    (folder / SHARD).write_bytes(data)
-    seal(folder)
-
-
-def swap_owner(folder: Path) -> None:
-    """A tar header with a time, its checksum right."""
-    found = member(folder, 0)
-    found.mtime = 1_700_000_000
-    data = bytearray((folder / SHARD).read_bytes())
-    data[:512] = found.tobuf(format=tarfile.USTAR_FORMAT)
-    (folder / SHARD).write_bytes(data)
-    seal(folder)
-
-
-def swap_sound(folder: Path) -> None:
-    flip(folder / SHARD, member(folder, 1).offset_data + 1000, bit=1)
-    seal(folder)
-
-
-def swap_meta(folder: Path) -> None:
-    data = (folder / SHARD).read_bytes()
-    (folder / SHARD).write_bytes(data.replace(b'"split": "train"', b'"split": "trial"', 1))
-    seal(folder)
-
-
-def swap_index(folder: Path) -> None:
-    """Two rows change places with their offsets; the digest is made to fit."""
-    table = pq.read_table(folder / schema.INDEX)
-    pq.write_table(table.take([1, 0, *range(2, table.num_rows)]), folder / schema.INDEX)
-    edit(folder / schema.DATASET, lambda info: info.update(index_sha256=store.sha256(folder / schema.INDEX)))
-
-
-def swap_labels(folder: Path) -> None:
-    column = pa.table({"clip_id": ["no such clip"], "label": pa.array([0], pa.int32())})
-    (folder / "labels").mkdir()
-    pq.write_table(column.replace_schema_metadata({schema.LABEL_NAMES_KEY: b'["a"]'}), folder / schema.labels_path("x"))
-
-
-def shift_label(folder: Path) -> None:
-    swap_labels(folder)
-    table = pq.read_table(folder / schema.labels_path("x"))
-    known = pq.read_table(folder / schema.INDEX).column("clip_id")[:1]
-    table = table.set_column(0, "clip_id", known).set_column(1, "label", pa.array([1], pa.int32()))
-    pq.write_table(table, folder / schema.labels_path("x"))
-
-
-def replan(folder: Path) -> None:
-    def change(plan: dict) -> None:
-        plan["config"]["video"]["frame_size"] = 16
-
-    edit(folder / schema.PLAN_BUILD, change)
-
-
-def drop_failure(folder: Path) -> None:
-    """Marker and failures.jsonl forget the failed clip together."""
-    for path in folder.glob("shards/*/*/*.json"):
-        edit(path, lambda marker: marker.update(failures=[]))
-    store.write_bytes(folder / schema.FAILURES, b"")
-
-
-def remanifest(folder: Path) -> None:
-    clips = read_manifest(folder / schema.PLAN_MANIFEST)
-    write_manifest(folder / schema.PLAN_MANIFEST, clips[:-1])
-
-
-DAMAGES: dict[str, tuple[Damage, str, str]] = {
-    "bit in a picture": (lambda d: flip(d / SHARD, member(d, 0).offset_data + 200), SHARD, "bytes were altered"),
-    "bit in a sound": (lambda d: flip(d / SHARD, member(d, 1).offset_data + 999), SHARD, "log-mel values"),
-    "bit in the padding": (lambda d: flip(d / SHARD, member(d, 3).offset - 1), SHARD, "bytes were altered"),
-    "bit in the ending": (lambda d: flip(d / SHARD, -1), SHARD, "does not end after the last clip"),
-    "bit in a tar header": (lambda d: flip(d / SHARD, member(d, 3).offset + 3), SHARD, "is due"),
-    "bit in an npy header": (lambda d: flip(d / SHARD, member(d, 0).offset_data + 20), SHARD, "npy header"),
-    "cut at a member": (cut_at_a_member, SHARD, "ends at byte"),
-    "cut and ended": (cut_and_end, SHARD, "ends its members at byte"),
-    "cut, digests too": (cut_with_marker, SHARD, "ends its members at byte"),
-    "dtype, digests too": (swap_dtype, SHARD, "npy header that is not of float16"),
-    "tar time, digests too": (swap_owner, SHARD, "tar header that avprep does not write"),
-    "sound, digests too": (swap_sound, SHARD, "log-mel values"),
-    "split, digests too": (swap_meta, SHARD, "split 'trial'"),
-    "longer": (lambda d: (d / SHARD).write_bytes((d / SHARD).read_bytes() + bytes(512)), SHARD, "bytes, not"),
-    "missing shard": (lambda d: (d / SHARD).unlink(), SHARD, "is missing"),
-    "missing marker": (lambda d: (d / MARKER).unlink(), MARKER, "is missing"),
-    "foreign shard": (
-        lambda d: shutil.copy(d / SHARD, d / SHARD.replace("000001", "000009")),
-        SHARD.replace("000001", "000009"),
-        "foreign",
-    ),
-    "marker offset": (
-        lambda d: edit(d / MARKER, lambda m: m["clips"][1].update(logmel_offset=m["clips"][1]["logmel_offset"] + 2)),
-        SHARD,
-        "does not fit its marker",
-    ),
-    "marker sum": (
-        lambda d: edit(d / MARKER, lambda m: m["logmel"]["sum"].__setitem__(5, 1.5)),
-        SHARD,
-        "does not fit its marker",
-    ),
-    "marker digest": (lambda d: edit(d / MARKER, lambda m: m.update(sha256="0" * 64)), MARKER, "does not have"),
-    "marker of another build": (
-        lambda d: edit(d / MARKER, lambda m: m.update(config_digest="0" * 64)),
-        MARKER,
-        "config_digest",
-    ),
-    "marker loses a clip": (lambda d: edit(d / MARKER, lambda m: m["clips"].pop()), MARKER, "other manifest rows"),
-    "marker renames a clip": (
-        lambda d: edit(d / MARKER, lambda m: m["clips"][0].update(clip_id="x")),
-        MARKER,
-        "the manifest",
-    ),
-    "marker in other words": (
-        lambda d: (d / MARKER).write_text(json.dumps(json.loads((d / MARKER).read_text()))),
-        MARKER,
-        "was altered",
-    ),
-    "index bit": (lambda d: flip(d / schema.INDEX, 300), schema.INDEX, "another sha256"),
-    "index rows": (swap_index, schema.INDEX, "in row 0, the done-marker says"),
-    "dataset statistics": (
-        lambda d: edit(d / schema.DATASET, lambda i: i["logmel"]["mean"].__setitem__(3, 0.0)),
-        schema.DATASET,
-        "logmel.mean",
-    ),
-    "dataset counts": (
-        lambda d: edit(d / schema.DATASET, lambda i: i["counts"]["train"].update({"hiss triangle": 7})),
-        schema.DATASET,
-        "counts.train.hiss triangle",
-    ),
-    "dataset shard table": (
-        lambda d: edit(d / schema.DATASET, lambda i: i["shards"].pop(SHARD)),
-        schema.DATASET,
-        f"shards.{SHARD}",
-    ),
-    "failure line lost": (lambda d: store.write_bytes(d / schema.FAILURES, b""), schema.FAILURES, "does not list"),
-    "failure lost everywhere": (drop_failure, "shards/train/0000-bell-bars/000002.json", "other manifest rows"),
-    "plan options": (replan, schema.PLAN_BUILD, "config_digest"),
-    "plan shards": (
-        lambda d: edit(d / schema.PLAN_BUILD, lambda p: p["shards"].pop()),
-        schema.PLAN_BUILD,
-        "other shards",
-    ),
-    "plan manifest": (remanifest, schema.PLAN_MANIFEST, "was altered"),
-    "label of a stranger": (swap_labels, "labels/x.parquet", "the manifest does not have"),
-    "label beyond its names": (shift_label, "labels/x.parquet", "beyond its 1 class names"),
-}
 
 
 def test_a_good_dataset_passes(whole):
@@ -321,7 +121,7 @@ def sources(whole: Path, demo_clips: Path, tmp_path: Path) -> tuple[Path, list[C
 def test_decode_compares_with_the_sources(whole, sources, tmp_path):
     """Equal sources pass; an exchanged or broken one is named; those that are gone are counted."""
     root, clips = sources
-    options = ["--decode", "--root", root, "--decode-per-shard", 3]
+    options = ["--decode", "--root", root, "--decode-per-shard", 3, "--workers", 1]
     done = command(whole, *options)
     assert done.exit_code == 0, done.output
     assert "note: 10 clips decoded again; the sources of 10 are not" in done.stdout
@@ -361,7 +161,73 @@ def test_other_versions_make_other_bytes_a_note(copy, sources):
         edit(path, lambda marker: marker.update(config_digest=digest))
     finalize(copy)
     shutil.copy(root / clips[1].video_path, root / clips[0].video_path)
-    done = command(copy, "--decode", "--root", root, "--decode-per-shard", 3)
+    done = command(copy, "--decode", "--root", root, "--decode-per-shard", 3, "--workers", 1)
     assert done.exit_code == 0, done.output
     assert "note: built with other versions, so that bytes may differ: numpy: '1.0' -> " in done.stdout
     assert f"{clips[0].clip_id} decodes to other bytes now" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def whole_jpeg(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The clips of one class as JPEG, two shards."""
+    out = tmp_path_factory.mktemp("verify") / "jpeg"
+    manifest = demo_clips.parent / "verify-jpeg.csv"
+    write_manifest(manifest, [clip for clip in read_manifest(demo_clips) if clip.label == LABELS[1]])
+    video = VideoSpec(frame_size=16, frame_codec="jpeg")
+    build_shards(manifest, out, BuildConfig(video=video, shards=ShardSpec(clips_per_shard=6)), Limits(), workers=2)
+    return out
+
+
+JPEG_SHARD = "shards/train/0000-hiss-triangle/000000.tar"
+JPEG_SIZES = schema.sizes_path(JPEG_SHARD)
+
+
+def overwrite_picture(folder: Path, skip: int, data: bytes) -> None:
+    """Put `data` into the second picture of the shard's first clip; all digests are made to fit."""
+    with tarfile.open(folder / JPEG_SHARD) as tar:
+        start = tar.getmembers()[0].offset_data
+    with open(folder / JPEG_SHARD, "r+b") as tar:
+        tar.seek(start + int.from_bytes((folder / JPEG_SIZES).read_bytes()[128:132], "little") + skip)
+        tar.write(data)
+    now = {"sha256": store.sha256(folder / JPEG_SHARD)}
+    edit(folder / schema.marker_path(JPEG_SHARD), lambda marker: marker.update(now))
+    edit(folder / schema.DATASET, lambda info: info["shards"][JPEG_SHARD].update(now))
+
+
+JPEG_DAMAGES = {
+    "bit in a size": (lambda d: flip(d / JPEG_SIZES, 140), JPEG_SIZES, "bytes were altered"),
+    "bit in the sizes' header": (lambda d: flip(d / JPEG_SIZES, 12), JPEG_SIZES, "npy header"),
+    "missing sizes": (lambda d: (d / JPEG_SIZES).unlink(), JPEG_SIZES, "is missing"),
+    "foreign sizes": (
+        lambda d: shutil.copy(d / JPEG_SIZES, d / JPEG_SIZES.replace("000000.", "000007.")),
+        JPEG_SIZES.replace("000000.", "000007."),
+        "foreign",
+    ),
+    "bit in a picture": (lambda d: flip(d / JPEG_SHARD, 900), JPEG_SHARD, "bytes were altered"),
+    "no JPEG, digests too": (lambda d: overwrite_picture(d, 0, b"no"), JPEG_SHARD, "no JPEG as picture 1"),
+}
+
+
+def test_a_good_jpeg_dataset_passes(whole_jpeg):
+    done = command(whole_jpeg, "--decode")
+    assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", JPEG_DAMAGES)
+def test_damage_of_jpeg_is_named(whole_jpeg, tmp_path, name):
+    damage, path, words = JPEG_DAMAGES[name]
+    copy = Path(shutil.copytree(whole_jpeg, tmp_path / "set"))
+    damage(copy)
+    done = command(copy)
+    assert done.exit_code == 1, done.output
+    assert any(line.startswith(f"{path}: ") and words in line for line in done.stdout.splitlines()), done.output
+
+
+def test_decode_decodes_each_jpeg(whole_jpeg, tmp_path):
+    """A picture that begins and ends as a JPEG but is none: --decode alone tells."""
+    copy = Path(shutil.copytree(whole_jpeg, tmp_path / "set"))
+    overwrite_picture(copy, 2, bytes(200))
+    assert command(copy).exit_code == 0
+    done = command(copy, "--decode")
+    assert done.exit_code == 1
+    assert "with a picture that cannot be decoded" in done.stdout
