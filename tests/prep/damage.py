@@ -73,14 +73,30 @@ def swap_dtype(folder: Path) -> None:
     seal(folder)
 
 
-def swap_owner(folder: Path) -> None:
-    """A tar header with a time, its checksum right."""
-    found = member(folder, 0)
+def swap_header(change: Callable[[tarfile.TarInfo], None]) -> Damage:
+    """The first member's tar header, changed, its checksum right."""
+
+    def damage(folder: Path) -> None:
+        found = member(folder, 0)
+        change(found)
+        data = bytearray((folder / SHARD).read_bytes())
+        data[:512] = found.tobuf(format=tarfile.USTAR_FORMAT)
+        (folder / SHARD).write_bytes(data)
+        seal(folder)
+
+    return damage
+
+
+def later(found: tarfile.TarInfo) -> None:
     found.mtime = 1_700_000_000
-    data = bytearray((folder / SHARD).read_bytes())
-    data[:512] = found.tobuf(format=tarfile.USTAR_FORMAT)
-    (folder / SHARD).write_bytes(data)
-    seal(folder)
+
+
+def renamed(found: tarfile.TarInfo) -> None:
+    found.name = f"x{found.name}"
+
+
+def shorter(found: tarfile.TarInfo) -> None:
+    found.size -= 1
 
 
 def swap_sound(folder: Path) -> None:
@@ -101,18 +117,18 @@ def swap_index(folder: Path) -> None:
     edit(folder / schema.DATASET, lambda info: info.update(index_sha256=store.sha256(folder / schema.INDEX)))
 
 
-def swap_labels(folder: Path) -> None:
-    column = pa.table({"clip_id": ["no such clip"], "label": pa.array([0], pa.int32())})
-    (folder / "labels").mkdir()
-    pq.write_table(column.replace_schema_metadata({schema.LABEL_NAMES_KEY: b'["a"]'}), folder / schema.labels_path("x"))
+def label_column(*rows: tuple[str | None, int]) -> Damage:
+    """A label column of (clip id, None for one of the dataset; label) rows and one class name."""
 
+    def damage(folder: Path) -> None:
+        known = pq.read_table(folder / schema.INDEX).column("clip_id")[0].as_py()
+        ids, labels = [known if name is None else name for name, _ in rows], [label for _, label in rows]
+        table = pa.table({"clip_id": ids, "label": pa.array(labels, pa.int32())})
+        (folder / "labels").mkdir()
+        names = {schema.LABEL_NAMES_KEY: b'["a"]'}
+        pq.write_table(table.replace_schema_metadata(names), folder / schema.labels_path("x"))
 
-def shift_label(folder: Path) -> None:
-    swap_labels(folder)
-    table = pq.read_table(folder / schema.labels_path("x"))
-    known = pq.read_table(folder / schema.INDEX).column("clip_id")[:1]
-    table = table.set_column(0, "clip_id", known).set_column(1, "label", pa.array([1], pa.int32()))
-    pq.write_table(table, folder / schema.labels_path("x"))
+    return damage
 
 
 def replan(folder: Path) -> None:
@@ -145,7 +161,9 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "cut and ended": (cut_and_end, SHARD, "ends its members at byte"),
     "cut, digests too": (cut_with_marker, SHARD, "ends its members at byte"),
     "dtype, digests too": (swap_dtype, SHARD, "npy header that is not of float16"),
-    "tar time, digests too": (swap_owner, SHARD, "tar header that avprep does not write"),
+    "name, digests too": (swap_header(renamed), SHARD, "at byte 0, where"),
+    "size, digests too": (swap_header(shorter), SHARD, "uint8 ["),
+    "tar time, digests too": (swap_header(later), SHARD, "tar header that avprep does not write"),
     "sound, digests too": (swap_sound, SHARD, "log-mel values"),
     "split, digests too": (swap_meta, SHARD, "split 'trial'"),
     "longer": (lambda d: (d / SHARD).write_bytes((d / SHARD).read_bytes() + bytes(512)), SHARD, "bytes, not"),
@@ -208,7 +226,8 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         schema.PLAN_BUILD,
         "other shards",
     ),
-    "plan manifest": (remanifest, schema.PLAN_MANIFEST, "was altered"),
-    "label of a stranger": (swap_labels, "labels/x.parquet", "the manifest does not have"),
-    "label beyond its names": (shift_label, "labels/x.parquet", "beyond its 1 class names"),
+    "plan manifest": (remanifest, schema.PLAN_MANIFEST, "its rows are not"),
+    "label of a stranger": (label_column(("no such clip", 0)), "labels/x.parquet", "the manifest does not have"),
+    "label beyond its names": (label_column((None, 1)), "labels/x.parquet", "beyond its 1 class names"),
+    "two labels of a clip": (label_column((None, 0), (None, -1)), "labels/x.parquet", "names a clip twice"),
 }

@@ -19,7 +19,7 @@ from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_manifest
 from avprep.shared import configs, store
 from avprep.verify import verify
-from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip
+from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip, label_column
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +49,16 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["verify", *map(str, arguments)])
 
 
-def test_a_good_dataset_passes(whole):
-    done = command(whole)
+def test_a_good_dataset_passes(copy):
+    """A label column and an empty folder do no harm."""
+    label_column((None, 0))(copy)
+    (copy / "shards" / "train" / "empty").mkdir()
+    done = command(copy)
     assert done.exit_code == 0, done.output
-    found = verify(whole, 2, quiet=True)
+    found = verify(copy, 2, quiet=True)
     assert (found.problems, found.notes) == ([], [])
     assert found.clips == 20
-    assert found.bytes == sum(path.stat().st_size for path in whole.glob("shards/*/*/*.tar"))
+    assert found.bytes == sum(path.stat().st_size for path in copy.glob("shards/*/*/*.tar"))
 
 
 @pytest.mark.parametrize("name", DAMAGES)
@@ -189,7 +192,17 @@ def overwrite_picture(folder: Path, skip: int, data: bytes) -> None:
     with open(folder / JPEG_SHARD, "r+b") as tar:
         tar.seek(start + int.from_bytes((folder / JPEG_SIZES).read_bytes()[128:132], "little") + skip)
         tar.write(data)
-    now = {"sha256": store.sha256(folder / JPEG_SHARD)}
+    seal_jpeg(folder)
+
+
+def resize_picture(folder: Path) -> None:
+    """One size is other by one; all digests are made to fit."""
+    flip(folder / JPEG_SIZES, 128 + 4 * 2)
+    seal_jpeg(folder)
+
+
+def seal_jpeg(folder: Path) -> None:
+    now = {"sha256": store.sha256(folder / JPEG_SHARD), "sizes_sha256": store.sha256(folder / JPEG_SIZES)}
     edit(folder / schema.marker_path(JPEG_SHARD), lambda marker: marker.update(now))
     edit(folder / schema.DATASET, lambda info: info["shards"][JPEG_SHARD].update(now))
 
@@ -204,6 +217,7 @@ JPEG_DAMAGES = {
         "foreign",
     ),
     "bit in a picture": (lambda d: flip(d / JPEG_SHARD, 900), JPEG_SHARD, "bytes were altered"),
+    "size, digests too": (resize_picture, JPEG_SHARD, "frame sizes add up to"),
     "no JPEG, digests too": (lambda d: overwrite_picture(d, 0, b"no"), JPEG_SHARD, "no JPEG as picture 1"),
 }
 
