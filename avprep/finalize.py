@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,10 @@ def finalize(out: Path) -> Totals:
     """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
     plan = store.read_json(out / schema.PLAN_BUILD)
     markers = _markers(out, plan)
-    failures = failure_rows(markers)
+    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
+    failures = failure_rows(markers, excluded)
     store.write_json_lines(out / schema.FAILURES, failures)
-    rows = index_rows(plan, markers)
+    rows = index_rows(plan, markers, excluded)
     if not rows:
         raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
     with store.atomic_path(out / schema.INDEX) as temporary:
@@ -43,14 +45,29 @@ def finalize(out: Path) -> Totals:
     return Totals(len(rows), failures)
 
 
-def failure_rows(markers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines of failures.jsonl, in manifest order."""
-    failures = sorted((failure for marker in markers for failure in marker["failures"]), key=lambda f: f["row"])
+def excluded_clips(out: Path) -> list[dict[str, str]]:
+    """The lines of excluded.jsonl: clip_id, reason, date of each clip taken out on request."""
+    path = out / schema.EXCLUDED
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+
+
+def failure_rows(markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
+    """The lines of failures.jsonl, in manifest order; without the clips `excluded`."""
+    failures = sorted(
+        (failure for marker in markers for failure in marker["failures"] if failure["clip_id"] not in excluded),
+        key=lambda failure: failure["row"],
+    )
     return [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures]
 
 
-def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of the index; `markers` are those of the plan's shards, in its order."""
+def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
+    """The rows of the index without the clips `excluded`; `markers` are those of the plan's shards, in its order."""
     return [
         {
             **clip,
@@ -61,6 +78,7 @@ def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]]) -> list[dict
         }
         for shard, marker in zip(plan["shards"], markers, strict=True)
         for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+        if clip["clip_id"] not in excluded
     ]
 
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from avprep import schema
 from avprep.dataset import Dataset
 from avprep.errors import UserError
+from avprep.finalize import excluded_clips
 from avprep.shared import store
 
 
@@ -54,6 +55,7 @@ def inspect(folder: Path) -> dict[str, Any]:
             "bytes": sum(marker["bytes"] for _, marker in done),
         },
         "failures": dict(Counter(failure["reason"] for _, marker in done for failure in marker["failures"])),
+        "excluded": len(excluded_clips(folder)),
         "labels": _labels(folder),
         "logmel": _statistics(dataset) if dataset else None,
         "versions": plan["versions"],
@@ -85,6 +87,7 @@ def as_text(facts: dict[str, Any]) -> list[str]:
     lines += [f"  {name:<8}{_split_text(split)}" for name, split in sorted(facts["splits"].items())]
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(facts["failures"].items()))
     lines.append(f"failures  {failures or 'none'}")
+    lines += [f"excluded  {facts['excluded']} on request"] if facts["excluded"] else []
     lines += [f"labels    {name}: {_labels_text(column)}" for name, column in facts["labels"].items()]
     lines.append(f"versions  {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}")
     return lines

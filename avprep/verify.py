@@ -144,11 +144,12 @@ def _check_tables(
 ) -> None:
     """index.parquet, dataset.json and failures.jsonl against what the markers make of them."""
     rows: list[dict[str, Any]] = []
+    excluded = _check_excluded(folder, found)
     with noting(found.problems, schema.PLAN_BUILD):
-        rows = finalize.index_rows(plan, markers)
+        rows = finalize.index_rows(plan, markers, excluded)
         found.clips = len(rows)
     with noting(found.problems, schema.FAILURES):
-        if (folder / schema.FAILURES).read_bytes() != store.json_lines(finalize.failure_rows(markers)):
+        if (folder / schema.FAILURES).read_bytes() != store.json_lines(finalize.failure_rows(markers, excluded)):
             raise DamageError("does not list the failures that the done-markers tell")
     with noting(found.problems, schema.INDEX):
         _check_index(pq.read_table(folder / schema.INDEX), finalize.index_table(rows))
@@ -162,6 +163,19 @@ def _check_tables(
         if leaves:
             more = f" and {len(leaves) - SHOWN_LEAVES} more" if len(leaves) > SHOWN_LEAVES else ""
             raise DamageError(f"differs from plan and done-markers in {', '.join(leaves[:SHOWN_LEAVES])}{more}")
+
+
+def _check_excluded(folder: Path, found: Findings) -> set[str]:
+    """Ids of the clips taken out on request; each must be of the manifest, once."""
+    ids: list[str] = []
+    with noting(found.problems, schema.EXCLUDED):
+        ids = [clip["clip_id"] for clip in finalize.excluded_clips(folder)]
+        strangers = set(ids) - {clip.clip_id for clip in found.context.clips} if found.context else set()
+        if strangers or len(set(ids)) != len(ids):
+            raise DamageError(
+                "names a clip twice" if not strangers else f"names no clip of the manifest: {min(strangers)!r}"
+            )
+    return set(ids)
 
 
 def _check_index(table: pa.Table, wanted: pa.Table) -> None:

@@ -8,6 +8,7 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
@@ -84,6 +85,26 @@ def test_any_flipped_bit_is_found(copy):
         flip(path, position, bit)
         assert verify(copy, 1, quiet=True).problems, (path, position, bit)
         path.write_bytes(before)
+
+
+def test_each_clip_is_indexed_failed_or_excluded(copy):
+    """Excluded clips, a failed one among them, stand in excluded.jsonl alone; in two places, or in none, is told."""
+    gone = [pq.read_table(copy / schema.INDEX).column("clip_id")[3].as_py(), "bad"]
+    lines = [{"clip_id": clip_id, "reason": "asked for", "date": "2026-01-01"} for clip_id in gone]
+    store.write_json_lines(copy / schema.EXCLUDED, lines)
+    named = {line.split(": ")[0] for line in verify(copy, 2, quiet=True).problems}
+    assert named == {schema.INDEX, schema.FAILURES, schema.DATASET}
+    finalize(copy)
+    found = verify(copy, 2, quiet=True)
+    assert (found.problems, found.clips) == ([], 19)
+    facts = json.loads(CliRunner().invoke(main, ["inspect", str(copy), "--json"]).stdout)
+    assert (facts["excluded"], sum(split["clips"] for split in facts["splits"].values())) == (2, 19)
+    for extra, words in ({"clip_id": "no such"}, "names no clip of"), (lines[0], "names a clip twice"):
+        store.write_json_lines(copy / schema.EXCLUDED, [*lines, extra])
+        problems = verify(copy, 2, quiet=True).problems
+        assert any(line.startswith(f"{schema.EXCLUDED}: {words}") for line in problems), problems
+    (copy / schema.EXCLUDED).unlink()
+    assert {schema.INDEX, schema.FAILURES} <= {line.split(": ")[0] for line in verify(copy, 2, quiet=True).problems}
 
 
 def test_all_problems_are_told_at_once(copy):
