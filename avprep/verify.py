@@ -1,7 +1,8 @@
 """avprep verify: is every byte of a dataset folder what its build wrote?
 
 The plan must follow from its own manifest, each done-marker from plan and tar, and index.parquet, failures.jsonl and
-dataset.json from the markers: what an altered byte contradicts is found, wherever it stands. Label columns have no digest: only their form is checked.
+dataset.json from the markers: what an altered byte contradicts is found, wherever it stands. Label columns have no
+digest: only their form is checked.
 """
 
 from __future__ import annotations
