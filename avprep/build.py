@@ -62,7 +62,7 @@ def build_shards(
     plan = {
         "format": schema.FORMAT,
         "config": configs.to_dict(config),
-        "manifest_digest": _digest_of(clips),
+        "manifest_digest": manifest_digest(clips),
         "class_names": class_names,
         "versions": versions(),
     }
@@ -116,7 +116,8 @@ def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
     return {key: plan[key] for key in ("config", "manifest_digest", "versions")}
 
 
-def _digest_of(clips: list[Clip]) -> str:
+def manifest_digest(clips: list[Clip]) -> str:
+    """Hex sha256 of the rows of a manifest, whatever its file format."""
     return configs.digest([[getattr(clip, name) for name in clip.__slots__] for clip in clips])
 
 

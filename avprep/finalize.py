@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,12 +33,42 @@ def finalize(out: Path) -> Totals:
     """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
     plan = store.read_json(out / schema.PLAN_BUILD)
     markers = _markers(out, plan)
-    failures = sorted((failure for marker in markers for failure in marker["failures"]), key=lambda f: f["row"])
-    store.write_json_lines(
-        out / schema.FAILURES,
-        [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures],
+    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
+    failures = failure_rows(markers, excluded)
+    store.write_json_lines(out / schema.FAILURES, failures)
+    rows = index_rows(plan, markers, excluded)
+    if not rows:
+        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+    with store.atomic_path(out / schema.INDEX) as temporary:
+        pq.write_table(index_table(rows), temporary)
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, markers, rows))
+    return Totals(len(rows), failures)
+
+
+def excluded_clips(out: Path) -> list[dict[str, str]]:
+    """The lines of excluded.jsonl: clip_id, reason, date of each clip taken out on request."""
+    path = out / schema.EXCLUDED
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+
+
+def failure_rows(markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
+    """The lines of failures.jsonl, in manifest order; without the clips `excluded`."""
+    failures = sorted(
+        (failure for marker in markers for failure in marker["failures"] if failure["clip_id"] not in excluded),
+        key=lambda failure: failure["row"],
     )
-    rows = [
+    return [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures]
+
+
+def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
+    """The rows of the index without the clips `excluded`; `markers` are those of the plan's shards, in its order."""
+    return [
         {
             **clip,
             "split": shard["split"],
@@ -47,14 +78,14 @@ def finalize(out: Path) -> Totals:
         }
         for shard, marker in zip(plan["shards"], markers, strict=True)
         for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+        if clip["clip_id"] not in excluded
     ]
-    if not rows:
-        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+
+
+def index_table(rows: list[dict[str, Any]]) -> pa.Table:
+    """Rows as the table that index.parquet holds."""
     columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA}
-    with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
-    store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))
-    return Totals(len(rows), failures)
+    return pa.table(columns, schema=schema.INDEX_SCHEMA)
 
 
 def _sizes_positions(marker: dict[str, Any]) -> list[int]:
@@ -80,9 +111,10 @@ def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
     return markers
 
 
-def _dataset(
+def dataset_values(
     out: Path, plan: dict[str, Any], markers: list[dict[str, Any]], rows: list[dict[str, Any]]
 ) -> dict[str, Any]:
+    """What dataset.json holds; index.parquet of `out` must be written."""
     names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
     for row in rows:
@@ -97,6 +129,7 @@ def _dataset(
         "logmel": _statistics(plan, markers),
         "shards": {marker["shard"]: {key: marker[key] for key in SHARD_FACTS if key in marker} for marker in markers},
         "index_sha256": store.sha256(out / schema.INDEX),
+        "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
         "versions": plan["versions"],
     }

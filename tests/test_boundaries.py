@@ -103,16 +103,18 @@ COMMANDS = [
     ["avprep", "build-shards"],
     ["avprep", "finalize"],
     ["avprep", "preview"],
+    ["avprep", "verify"],
+    ["avprep", "inspect"],
+    ["avprep", "doctor"],
     ["avtrain"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],
 ]
 SMALL = {
-    "avprep", "avprep.cli", "avprep.cli.build", "avprep.cli.look", "avprep.cli.manifests", "avprep.cli.types",
-    "avprep.config", "avprep.errors", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",
-    "avprep.shared.errors", "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config",
-}  # fmt: skip
+    "avprep", "avprep.config", "avprep.errors", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",
+    "avprep.shared.errors", "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config", "avprep.cli",
+} | {f"avprep.cli.{path.stem}" for path in modules("avprep/cli")}  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

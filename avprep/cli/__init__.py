@@ -6,7 +6,7 @@ import click
 
 import avprep
 from avprep.cli.build import build_shards, demo, finalize
-from avprep.cli.look import preview
+from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
 from avprep.shared.commands import Group
 
@@ -17,5 +17,5 @@ def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
 
 
-for command in (manifest, demo, build_shards, finalize, preview):
+for command in (manifest, demo, build_shards, finalize, verify, inspect, preview, doctor):
     main.add_command(command)

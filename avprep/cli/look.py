@@ -1,12 +1,83 @@
-"""avprep preview: looking at a dataset."""
+"""avprep verify, inspect, preview, doctor: what a dataset is worth, what is in it, what this machine can do."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import click
 
 from avprep.cli.types import DIRECTORY, FILE
+
+SHOWN_PROBLEMS = 100
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--workers", type=click.IntRange(1), default=None, help="Threads that read and hash; default: all cores.")
+@click.option("--decode", is_flag=True, help="Also decode some clips of each shard again and compare the bytes.")
+@click.option(
+    "--root",
+    type=DIRECTORY,
+    default=".",
+    help="For --decode: where relative paths of the manifest start; default: here.",
+)
+@click.option(
+    "--decode-per-shard", type=click.IntRange(1), default=1, show_default=True, help="Clips of a shard for --decode."
+)
+@click.pass_context
+def verify(
+    ctx: click.Context, dataset_dir: Path, workers: int | None, decode: bool, root: Path, decode_per_shard: int
+) -> None:
+    """Check every byte of the dataset DIR; exit code 1 where something is wrong."""
+    from avprep.build import default_workers
+    from avprep.verify import verify as check
+    from avprep.verify_decode import Sources
+
+    begin = time.monotonic()
+    sources = Sources(root, decode_per_shard) if decode else None
+    found = check(dataset_dir, workers or default_workers(), sources)
+    seconds = time.monotonic() - begin
+    for note in found.notes:
+        click.echo(f"note: {note}")
+    for problem in found.problems[:SHOWN_PROBLEMS]:
+        click.echo(problem)
+    if len(found.problems) > SHOWN_PROBLEMS:
+        click.echo(f"and {len(found.problems) - SHOWN_PROBLEMS} more problems")
+    count = len(found.problems)
+    verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "all is as it was built"
+    click.echo(
+        f"{dataset_dir}: {verdict}; {found.shards} shards, {found.clips} clips, {found.bytes / 1e9:.2f} GB read in "
+        f"{seconds:.1f} s"
+    )
+    if found.problems:
+        ctx.exit(1)
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def inspect(dataset_dir: Path, as_json: bool) -> None:
+    """Say what the dataset or unfinished build DIR holds; no shard is read."""
+    import json
+
+    from avprep.inspect import as_text
+    from avprep.inspect import inspect as look
+
+    facts = look(dataset_dir)
+    click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(as_text(facts)))
+
+
+@click.command()
+def doctor() -> None:
+    """Say what is installed and what this machine gives; exit code 1 where something needed is missing."""
+    from avprep.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        click.echo(f"{'ok' if finding.fine else 'MISSING' if finding.needed else 'absent':<8}{finding.text}")
+    if any(finding.needed and not finding.fine for finding in findings):
+        click.get_current_context().exit(1)
 
 
 @click.command()

@@ -1,0 +1,105 @@
+"""Clips decoded again from their sources, and compared byte for byte with what their shard holds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from avprep import schema
+from avprep.build import versions
+from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
+from avprep.errors import ClipError, UserError
+from avprep.executors import map_local
+from avprep.manifest import Clip
+from avprep.shared import configs
+from avprep.shared.commands import Progress
+from avprep.verify_shard import ShardCheck
+from avprep.verify_tar import Context
+from avprep.worker import ClipTask, Workers
+
+LIMIT_REASONS = frozenset({"too-large", "too-long", "deadline", "memory"})  # the build may have had other limits
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where relative paths of the manifest start, and how many clips of a shard are decoded again."""
+
+    root: Path
+    clips_per_shard: int = 1
+
+    def has(self, clip: Clip) -> bool:
+        """Whether all files of a clip are there."""
+        return all((self.root / path).is_file() for path in (clip.video_path, clip.audio_path) if path)
+
+    def must_find(self, clips: list[Clip]) -> None:
+        """Errors: UserError where not one clip has its source."""
+        if not any(self.has(clip) for clip in clips):
+            raise UserError(f"Not one source file is below {self.root}; say with --root where relative paths start.")
+
+
+def check_sources(
+    folder: Path, sources: Sources, context: Context, checks: list[ShardCheck], workers: int, quiet: bool
+) -> tuple[list[str], list[str]]:
+    """(problems, notes) of clips, spread evenly over each of the sound shards, decoded in `workers` processes.
+
+    Where other library versions are installed than built the shards, other bytes are a note.
+    """
+    parts = context.plan["config"]
+    config = BuildConfig(
+        video=VideoSpec(**parts["video"]), audio=AudioSpec(**parts["audio"]), shards=ShardSpec(**parts["shards"])
+    )
+    other = configs.differences(context.plan["versions"], versions())
+    problems: list[str] = []
+    notes: list[str] = []
+    todo, absent = _chosen(sources, context, checks)
+    with (
+        tempfile.TemporaryDirectory(prefix="avprep-") as scratch,
+        Workers(workers, Limits()) as pool,
+        Progress(len(todo), "clips", "decode", quiet) as progress,
+    ):
+
+        def again(job: tuple[ShardCheck, int]) -> None:
+            check, position = job
+            assert check.marker is not None
+            clip = context.clips[check.marker["clips"][position]["row"]]
+            copy = Path(scratch) / schema.clip_key(clip.clip_id)
+            copy.touch()
+            task = ClipTask(clip, str(sources.root.absolute()), config, Limits(), str(copy), 0)
+            try:
+                pool.run(task)
+                if not _same(copy, folder / check.path, check.starts[position]):
+                    words = f"{check.path}: {clip.clip_id} decodes to other bytes now"
+                    (notes if other else problems).append(words)
+            except ClipError as error:
+                words = f"{check.path}: {clip.clip_id} can no longer be decoded ({error.reason}: {error.detail})"
+                (notes if error.reason in LIMIT_REASONS else problems).append(words)
+            finally:
+                copy.unlink()
+
+        for _ in map_local(again, todo, workers):
+            progress.advance()
+    notes.insert(0, f"{len(todo)} clips decoded again; the sources of {absent} are not below {sources.root}")
+    if other:
+        notes.insert(1, f"built with other versions, so that bytes may differ: {', '.join(other)}")
+    return sorted(problems), notes
+
+
+def _chosen(sources: Sources, context: Context, checks: list[ShardCheck]) -> tuple[list[tuple[ShardCheck, int]], int]:
+    """(shard and position in its marker of each clip to decode, number of clips whose source is absent)."""
+    todo: list[tuple[ShardCheck, int]] = []
+    absent = 0
+    for check in checks:
+        entries = check.marker["clips"] if check.marker is not None else []
+        there = [place for place, entry in enumerate(entries) if sources.has(context.clips[entry["row"]])]
+        absent += len(entries) - len(there)
+        count = min(sources.clips_per_shard, len(there))
+        todo += [(check, there[(2 * number + 1) * len(there) // (2 * count)]) for number in range(count)]
+    return todo, absent
+
+
+def _same(copy: Path, shard: Path, start: int) -> bool:
+    data = copy.read_bytes()
+    with open(shard, "rb", buffering=0) as tar:
+        return os.pread(tar.fileno(), len(data), start) == data
