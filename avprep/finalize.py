@@ -1,8 +1,14 @@
-"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json."""
+"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json.
+
+Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest stands in exactly one of
+index.parquet, failures.jsonl and excluded.jsonl. The shards still hold them, and so do the sums of log-mel that the
+shards' markers carry and that become dataset.json's mean and deviation.
+"""
 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +35,41 @@ class Totals:
 
 
 def finalize(out: Path) -> Totals:
-    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
+    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good.
+
+    Where the index changes, dataset.json goes first and comes back last: a kill leaves the old dataset, the new one,
+    or none until the same command has run again.
+    """
     plan = store.read_json(out / schema.PLAN_BUILD)
+    with store.folder_lock(out, "finalizing", wait=True):
+        return _finalize(out, plan)
+
+
+def usable_clips(out: Path) -> set[str]:
+    """Ids of the clips that the shards hold, excluded ones among them. Errors: as finalize."""
+    markers = _markers(out, store.read_json(out / schema.PLAN_BUILD))
+    return {clip["clip_id"] for marker in markers for clip in marker["clips"]}
+
+
+def excluded_clips(out: Path) -> list[dict[str, str]]:
+    """The lines of excluded.jsonl: clip_id, reason, date of each clip taken out on request."""
+    path = out / schema.EXCLUDED
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+
+
+def _finalize(out: Path, plan: dict[str, Any]) -> Totals:
     markers = _markers(out, plan)
-    failures = sorted((failure for marker in markers for failure in marker["failures"]), key=lambda f: f["row"])
+    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
+    failures = sorted(
+        (failure for marker in markers for failure in marker["failures"] if failure["clip_id"] not in excluded),
+        key=lambda failure: failure["row"],
+    )
     store.write_json_lines(
         out / schema.FAILURES,
         [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures],
@@ -47,12 +84,16 @@ def finalize(out: Path) -> Totals:
         }
         for shard, marker in zip(plan["shards"], markers, strict=True)
         for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+        if clip["clip_id"] not in excluded
     ]
     if not rows:
         raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
     columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA}
     with store.atomic_path(out / schema.INDEX) as temporary:
         pq.write_table(pa.table(columns, schema=schema.INDEX_SCHEMA), temporary)
+        index = out / schema.INDEX
+        if not index.exists() or store.sha256(index) != store.sha256(temporary):
+            (out / schema.DATASET).unlink(missing_ok=True)
     store.write_json(out / schema.DATASET, _dataset(out, plan, markers, rows))
     return Totals(len(rows), failures)
 

@@ -6,6 +6,7 @@
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
     DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata
     DIR/failures.jsonl                         one line a clip left out
+    DIR/excluded.jsonl                         one line a clip taken out on request: clip_id, reason, date
 
 Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB, or KEY.frames.mjpg T concatenated JPEGs; KEY.logmel.npy
 float16 [F, M] dB, time-major; KEY.json.
@@ -29,6 +30,7 @@ PLAN_BUILD = "plan/build.json"
 INDEX = "index.parquet"
 DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
+EXCLUDED = "excluded.jsonl"
 
 FRAMES_SUFFIX = ".frames.npy"
 JPEG_SUFFIX = ".frames.mjpg"
@@ -66,6 +68,7 @@ INDEX_SCHEMA = pa.schema(
 
 LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
+LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made
 
 
 def slug(text: str, length: int = 40) -> str:

@@ -6,6 +6,7 @@ import click
 
 import avprep
 from avprep.cli.build import build_shards, demo, finalize
+from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label
 from avprep.cli.manifests import manifest
 from avprep.shared.commands import Group
 
@@ -16,5 +17,5 @@ def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
 
 
-for command in (manifest, demo, build_shards, finalize):
+for command in (manifest, demo, build_shards, finalize, pseudo_label, add_labels, add_noise, exclude):
     main.add_command(command)
