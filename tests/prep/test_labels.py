@@ -187,6 +187,17 @@ def test_a_column_is_overwritten_on_demand_alone(folder, tmp_path):
     assert column.read_bytes() == before, "the same command gives the same bytes"
 
 
+def test_a_column_of_another_index_is_another_column(folder, tmp_path):
+    add = ["add-labels", folder, table_of(tmp_path / "t.csv", {"c0": "a"}), "--name", "mine", "--column", "kind"]
+    assert run(*add).exit_code == 0
+    exclude(folder, ["c3"], "asked for", "2024-05-01")
+    done = run(*add)
+    assert done.exit_code == 2
+    assert "index_sha256" in done.output
+    assert run(*add, "--replace").exit_code == 0
+    assert pq.read_table(folder / "labels" / "mine.parquet").num_rows == 17
+
+
 @pytest.mark.parametrize("name", ["label", "../x", "a/b", ".x", ""])
 def test_names_that_no_column_can_have(folder, tmp_path, name):
     done = run("add-labels", folder, table_of(tmp_path / "t.csv", {"c0": "a"}), "--name", name, "--column", "kind")

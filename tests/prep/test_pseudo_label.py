@@ -99,7 +99,7 @@ def by_clip(path: Path) -> dict[str, dict[str, object]]:
 
 
 def test_a_pretrained_network_names_what_is_to_be_seen(data):
-    """A daisy is a daisy; with ImageNet's usual mean and deviation, or colours swapped, this network says otherwise."""
+    """A daisy is a daisy; with ImageNet's usual mean and deviation this network calls it a honeycomb."""
     done = run("pseudo-label", data, "--model", LITE0)
     assert done.exit_code == 0, done.output
     assert "4 clips of 2 classes, 1 without a label" in done.output
@@ -113,9 +113,14 @@ def test_a_pretrained_network_names_what_is_to_be_seen(data):
     for clip in ("flower", "mirror", "turn"):
         assert (found[clip]["label"], found[clip]["class_name"]) == (DAISY, "daisy")
     assert found["sound"] == {"clip_id": "sound", "label": -1, "class_name": None, "probability": None}
-    column = Dataset(data).labels(LITE0)
+    dataset = Dataset(data)
+    for clip in ("temple", "flower"):
+        expected = lite0_reference(dataset.read_clip(dataset.clip_ids.index(clip)).frames[16])
+        assert found[clip]["label"] == expected.argmax()
+        assert found[clip]["probability"] == pytest.approx(expected.max(), abs=1e-3)
+    column = dataset.labels(LITE0)
     assert len(column.class_names) == 1000
-    assert column.values.tolist() == [found[clip_id]["label"] for clip_id in Dataset(data).clip_ids]
+    assert column.values.tolist() == [found[clip_id]["label"] for clip_id in dataset.clip_ids]
     origin = json.loads(table.schema.metadata[b"origin"])
     assert (origin["model"], origin["frame"], origin["command"]) == (LITE0, "middle", "pseudo-label")
     assert origin["weights_sha256"].startswith("57934424"), "as the name of the package's file says"
