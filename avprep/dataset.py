@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property
@@ -130,10 +131,17 @@ class Dataset:
         if not path.is_file():
             others = sorted(found.stem for found in path.parent.glob("*.parquet"))
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
-        table = pq.read_table(path)
-        of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
-        values = np.array([of_clip.get(clip_id, -1) for clip_id in self.clip_ids], np.int32)
-        return LabelColumn(values, json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
+        try:
+            stored = pq.read_table(path, columns=schema.LABELS_SCHEMA.names)
+            names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
+            table = stored.cast(schema.LABELS_SCHEMA)
+            of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
+            values = np.array([of_clip.get(clip_id, -1) for clip_id in self.clip_ids], np.int32)
+            if len(of_clip) != table.num_rows or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
+                raise ValueError("a clip stands twice, or a label has no name")
+        except (ValueError, KeyError, TypeError) as error:  # pyarrow's errors are ValueErrors
+            raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
+        return LabelColumn(values, names)
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""
@@ -146,19 +154,28 @@ class Dataset:
         shard = self.folder / self.shards[self.shard[row]]
         mel_shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
         logmel = _read(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
-        if self.frames_offset[row] < 0:
-            return WholeClip(None, logmel)
-        shape = (int(self.num_frames[row]), self.frame_size, self.frame_size, 3)
+        frames = None if self.frames_offset[row] < 0 else self.read_frames(row, 0, int(self.num_frames[row]))
+        return WholeClip(frames, logmel)
+
+    def read_frames(self, row: int, begin: int, end: int) -> np.ndarray:
+        """Frames [begin, end) of a clip that has pictures, uint8 [end - begin, H, W, 3]; no other byte is read.
+
+        Errors: UserError where its shard is damaged.
+        """
+        shard = self.folder / self.shards[self.shard[row]]
         offset = int(self.frames_offset[row])
+        shape = (end - begin, self.frame_size, self.frame_size, 3)
         if self.frame_codec == "raw":
-            return WholeClip(_read(shard, offset, shape, schema.FRAMES_DTYPE), logmel)
-        data = _read(shard, offset, (int(self.frames_bytes[row]),), schema.FRAMES_DTYPE)
+            return _read(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
+        sizes = self.frame_sizes(row)
+        length = int(sizes[begin:end].sum())
+        data = _read(shard, offset + int(sizes[:begin].sum()), (length,), schema.FRAMES_DTYPE)
         frames = np.empty(shape, schema.FRAMES_DTYPE)
         try:
-            jpeg.decode(data.data, self.frame_sizes(row), frames)
+            jpeg.decode(data.data, sizes[begin:end], frames)
         except ValueError as error:
             raise UserError(f"{shard} holds a damaged picture ({error}); 'avprep verify' says more.") from None
-        return WholeClip(frames, logmel)
+        return frames
 
     def frame_sizes(self, row: int) -> np.ndarray:
         """Bytes of each JPEG of a clip, uint32 [T]; for the jpeg codec alone."""

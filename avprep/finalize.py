@@ -1,4 +1,9 @@
-"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json."""
+"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json.
+
+Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest stands in exactly one of
+index.parquet, failures.jsonl and excluded.jsonl. The shards still hold them, and so do the sums of log-mel that the
+shards' markers carry and that become dataset.json's mean and deviation.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +35,20 @@ class Totals:
 
 
 def finalize(out: Path) -> Totals:
-    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good."""
+    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good.
+
+    Where the index changes, dataset.json goes first and comes back last: a kill leaves the old dataset, the new one,
+    or none until the same command has run again.
+    """
     plan = store.read_json(out / schema.PLAN_BUILD)
-    markers = _markers(out, plan)
-    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
-    failures = failure_rows(markers, excluded)
-    store.write_json_lines(out / schema.FAILURES, failures)
-    rows = index_rows(plan, markers, excluded)
-    if not rows:
-        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
-    with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(index_table(rows), temporary)
-    store.write_json(out / schema.DATASET, dataset_values(out, plan, markers, rows))
-    return Totals(len(rows), failures)
+    with store.folder_lock(out, "finalizing", wait=True):
+        return _finalize(out, plan)
+
+
+def usable_clips(out: Path) -> set[str]:
+    """Ids of the clips that the shards hold, excluded ones among them. Errors: as finalize."""
+    markers = _markers(out, store.read_json(out / schema.PLAN_BUILD))
+    return {clip["clip_id"] for marker in markers for clip in marker["clips"]}
 
 
 def excluded_clips(out: Path) -> list[dict[str, str]]:
@@ -55,6 +61,23 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
             return [json.loads(line) for line in lines]
     except ValueError as error:
         raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+
+
+def _finalize(out: Path, plan: dict[str, Any]) -> Totals:
+    markers = _markers(out, plan)
+    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
+    failures = failure_rows(markers, excluded)
+    store.write_json_lines(out / schema.FAILURES, failures)
+    rows = index_rows(plan, markers, excluded)
+    if not rows:
+        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+    with store.atomic_path(out / schema.INDEX) as temporary:
+        pq.write_table(index_table(rows), temporary)
+        index = out / schema.INDEX
+        if not index.exists() or store.sha256(index) != store.sha256(temporary):
+            (out / schema.DATASET).unlink(missing_ok=True)
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, markers, rows))
+    return Totals(len(rows), failures)
 
 
 def failure_rows(markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ def test_avprep_never_imports_avtrain():
 
 def test_avprep_imports_torch_in_pseudo_label_alone():
     found = {inside(path) for path in modules("avprep") if roots(path) & {"torch", "torchvision", "torchaudio"}}
-    assert found <= {"avprep/pseudo_label.py"}
+    assert found == {"avprep/pseudo_label.py"}
 
 
 def test_decoders_are_imported_in_media_alone():
@@ -106,6 +106,10 @@ COMMANDS = [
     ["avprep", "verify"],
     ["avprep", "inspect"],
     ["avprep", "doctor"],
+    ["avprep", "pseudo-label"],
+    ["avprep", "add-labels"],
+    ["avprep", "add-noise"],
+    ["avprep", "exclude"],
     ["avtrain"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],

@@ -6,6 +6,7 @@ import click
 
 import avprep
 from avprep.cli.build import build_shards, demo, finalize
+from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
 from avprep.shared.commands import Group
@@ -17,5 +18,8 @@ def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
 
 
-for command in (manifest, demo, build_shards, finalize, verify, inspect, preview, doctor):
+BUILDING = (manifest, demo, build_shards, finalize)
+LABELLING = (pseudo_label, add_labels, add_noise, exclude)
+LOOKING = (verify, inspect, preview, doctor)
+for command in (*BUILDING, *LABELLING, *LOOKING):
     main.add_command(command)

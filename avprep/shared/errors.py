@@ -7,5 +7,15 @@ class UserError(Exception):
     """One plain sentence for the user: what is wrong, which file, what to do next (exit code 2)."""
 
 
+SHOWN_PROBLEMS = 20
+
+
+def listed(problems: list[str]) -> str:
+    """Problems as the lines below a sentence that ends in a colon: the first 20, then how many more."""
+    more = len(problems) - SHOWN_PROBLEMS
+    shown = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+    return shown + (f"\n  and {more} more" if more > 0 else "")
+
+
 class Interrupted(Exception):  # noqa: N818 - it is an outcome, not a fault
     """The work stopped on request and the same command resumes it (exit code 75)."""

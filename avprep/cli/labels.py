@@ -1,0 +1,141 @@
+"""avprep pseudo-label, add-labels, add-noise, exclude: other labels beside the index, and clips taken out of it."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avprep.cli.types import DIRECTORY, FILE
+from avprep.shared.commands import stop_on_signals
+
+if TYPE_CHECKING:
+    from avprep.dataset import Dataset
+
+REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of this name that was made otherwise.")
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option(
+    "--model",
+    default="efficientnet_b0",
+    show_default=True,
+    help="A torchvision image classifier, or efficientnet-lite0 (extra 'pseudo', weights in its package).",
+)
+@click.option(
+    "--weights", type=FILE, default=None, help="State dict, .safetensors or .pth; default: torchvision's download."
+)
+@click.option("--name", default=None, help="Name of the column; default: the model's, with -kK for clusters.")
+@click.option(
+    "--clusters", type=int, default=None, metavar="K", help="k-means over the network's features, not its classes."
+)
+@click.option("--frame", type=click.Choice(["first", "middle", "last"]), default="middle", show_default=True)
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Frames at a time.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of k-means.")
+@REPLACE
+def pseudo_label(
+    dataset_dir: Path,
+    model: str,
+    weights: Path | None,
+    name: str | None,
+    clusters: int | None,
+    frame: str,
+    batch_size: int,
+    device: str,
+    seed: int,
+    replace: bool,
+) -> None:
+    """Label each clip by what an image classifier sees in one of its frames."""
+    from avprep.dataset import Dataset
+    from avprep.pseudo_label import PseudoLabelConfig
+    from avprep.pseudo_label import pseudo_label as make
+
+    config = PseudoLabelConfig(
+        model=model,
+        weights=weights,
+        clusters=clusters,
+        frame=frame,
+        batch_size=batch_size,
+        device=device,
+        seed=seed,
+    )
+    dataset = Dataset(dataset_dir)
+    name = name or (model if clusters is None else f"{model}-k{clusters}")
+    with stop_on_signals() as request:
+        make(dataset, config, name, replace=replace, stopping=lambda: bool(request))
+    _say(dataset, name)
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.argument("table", metavar="FILE", type=FILE)
+@click.option("--name", required=True, help="Name of the column.")
+@click.option("--column", default="label", show_default=True, help="Column of FILE that holds the labels.")
+@REPLACE
+def add_labels(dataset_dir: Path, table: Path, name: str, column: str, replace: bool) -> None:
+    """Add your own labels from FILE: CSV, JSONL or Parquet with clip_id and label."""
+    from avprep.dataset import Dataset
+    from avprep.labels import add_labels as add
+
+    dataset = Dataset(dataset_dir)
+    unused = add(dataset, table, name, column=column, replace=replace)
+    _say(dataset, name)
+    if unused:
+        click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--share", type=click.FloatRange(0, 1), required=True, help="Share of the clips that get a wrong label.")
+@click.option("--name", required=True, help="Name of the column.")
+@click.option("--labels", default="label", show_default=True, help="Column to start from.")
+@click.option("--split", default="train", show_default=True, help="Other splits keep their labels.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses clips and classes.")
+@REPLACE
+def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: str, seed: int, replace: bool) -> None:
+    """Add a column in which a share of the clips has another class, drawn uniformly."""
+    from avprep.dataset import Dataset
+    from avprep.labels import add_noise as add
+
+    dataset = Dataset(dataset_dir)
+    add(dataset, name, share=share, labels=labels, split=split, seed=seed, replace=replace)
+    _say(dataset, name)
+    changed = int((dataset.labels(name).values != dataset.labels(labels).values).sum())
+    click.echo(f"  {changed} clips of {split} have another label than in {labels}")
+
+
+@click.command()
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--ids", type=FILE, required=True, help="Text file, one clip_id a line.")
+@click.option("--reason", required=True, help="Stands in excluded.jsonl for each clip.")
+@click.option(
+    "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
+)
+def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime | None) -> None:
+    """Take clips out of the index (takedowns); builds and finalize keep them out.
+
+    The shards are not rewritten and still hold the clips.
+    """
+    from avprep.exclude import exclude as take_out
+    from avprep.exclude import read_ids
+
+    day = (date or datetime.datetime.now()).date().isoformat()
+    done = take_out(dataset_dir, read_ids(ids), reason, day)
+    click.echo(f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left")
+
+
+def _say(dataset: Dataset, name: str) -> None:
+    """One line on what a label column holds."""
+    from avprep import schema
+
+    column = dataset.labels(name)
+    labelled = column.values[column.values >= 0]
+    none = len(column.values) - len(labelled)
+    click.echo(
+        f"{dataset.folder / schema.labels_path(name)}: {len(labelled)} clips of {len(set(labelled.tolist()))} classes, "
+        f"{none} without a label"
+    )

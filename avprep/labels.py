@@ -1,0 +1,213 @@
+"""Label columns beside the index, no shard rewritten: labels/NAME.parquet with clip_id, label, class_name and more.
+
+Dataset.labels(NAME) reads one. Here they are written: from the user's own table, and with label noise;
+pseudo_label.py makes them with a network. A column carries how it was made, so that the same command finds its work
+done and another one does not overwrite it unasked.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import avprep
+from avprep import schema
+from avprep.dataset import Dataset, LabelColumn
+from avprep.errors import UserError
+from avprep.shared import configs, store
+from avprep.shared.errors import listed
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
+NONE = -1
+
+
+def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: bool) -> dict[str, Any] | None:
+    """The full origin of the column `name` about to be made, or None where the column of this origin is there.
+
+    The origin gains the index's digest and our version. Errors: UserError where `name` is no name for a column, or
+    stands for one of another origin, unless told to `replace` it.
+    """
+    if name == "label" or not NAME_PATTERN.fullmatch(name):
+        raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
+    whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": avprep.__version__}
+    path = dataset.folder / schema.labels_path(name)
+    if replace or not path.exists():
+        return whole
+    try:
+        old = json.loads((pq.read_schema(path).metadata or {}).get(schema.LABEL_ORIGIN_KEY, b"{}"))
+    except ValueError as error:
+        raise UserError(f"{path} is no label column ({error}); give --replace or another --name.") from None
+    changed = configs.differences(old, whole)
+    if changed:
+        lines = "\n  ".join(changed)
+        raise UserError(f"{path} was made otherwise; give --replace or another --name. Differences:\n  {lines}")
+    return None
+
+
+def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[str, Any], **extra: np.ndarray) -> Path:
+    """The path of the column, written atomically: one row a clip of the index, in its order.
+
+    `extra` are further columns over the same rows; nulls where a clip has no label.
+    """
+    none = column.values == NONE
+    names = np.array([*column.class_names, ""], dtype=object)[column.values]
+    columns = {
+        "clip_id": pa.array(dataset.clip_ids, pa.string()),
+        "label": pa.array(column.values, pa.int32()),
+        "class_name": pa.array(names, pa.string(), mask=none).dictionary_encode(),
+        **{key: pa.array(values, mask=none) for key, values in extra.items()},
+    }
+    metadata = {
+        schema.LABEL_NAMES_KEY: json.dumps(column.class_names, ensure_ascii=False),
+        schema.LABEL_ORIGIN_KEY: json.dumps(origin, sort_keys=True, ensure_ascii=False),
+    }
+    path = dataset.folder / schema.labels_path(name)
+    with store.atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
+    return path
+
+
+def add_labels(dataset: Dataset, path: Path, name: str, *, column: str = "label", replace: bool = False) -> int:
+    """Write the column `name` from a user's table; returns how many rows were of clips that failed or were excluded.
+
+    Errors: UserError as labels_of_table, and where another column of this name is there.
+    """
+    labels = labels_of_table(dataset, path, column)
+    origin = claim_column(
+        dataset, name, {"command": "add-labels", "file_sha256": store.sha256(path), "column": column}, replace
+    )
+    if origin is not None:
+        write_labels(dataset, name, labels.column, origin)
+    return labels.unused
+
+
+def add_noise(
+    dataset: Dataset,
+    name: str,
+    *,
+    share: float,
+    seed: int = 0,
+    labels: str = "label",
+    split: str = "train",
+    replace: bool = False,
+) -> Path:
+    """The path of the column `name`: the column `labels` with noise in the clips of `split`, see noisy_labels.
+
+    Errors: UserError where there is no such column or split, or another column of this name.
+    """
+    column = dataset.labels(labels)
+    noisy = noisy_labels(column, dataset.rows_of(split), share, seed)
+    settings = {"command": "add-noise", "share": share, "seed": seed, "labels": labels, "split": split}
+    digest = configs.digest([column.class_names, column.values.tolist()])
+    origin = claim_column(dataset, name, {**settings, "labels_sha256": digest}, replace)
+    if origin is None:
+        return dataset.folder / schema.labels_path(name)
+    return write_labels(dataset, name, noisy, origin)
+
+
+@dataclass(frozen=True)
+class UserLabels:
+    """A user's column, and how many rows named clips of the manifest that failed or were excluded."""
+
+    column: LabelColumn
+    unused: int
+
+
+def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> UserLabels:
+    """The labels of a CSV, JSONL or Parquet table with clip_id and `column`, for the rows of the index.
+
+    Labels are strings or whole numbers; the class names are the different ones, in order (by value where all are
+    whole numbers). A clip without a row, with an empty label or with -1 has none. Errors: UserError with all clip ids
+    that the manifest lacks, that stand twice, and labels of another kind, together.
+    """
+    rows = _read_table(path, column)
+    known = set(pq.read_table(dataset.folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    found: dict[str, str | None] = {}
+    problems = []
+    for number, (clip_id, value) in enumerate(rows, start=1):
+        if clip_id not in known:
+            problems.append(f"row {number}: the dataset has no clip {clip_id!r}")
+        elif clip_id in found:
+            problems.append(f"row {number}: clip {clip_id!r} stands twice")
+        else:
+            try:
+                found[clip_id] = _class_name(value)
+            except ValueError as error:
+                problems.append(f"row {number}: {error}")
+    if problems:
+        raise UserError(f"{path} cannot be used:{listed(problems)}")
+    own = [found.get(clip_id) for clip_id in dataset.clip_ids]
+    names = sorted({name for name in own if name is not None})
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        names.sort(key=int)
+    number_of = {name: number for number, name in enumerate(names)}
+    values = np.array([NONE if name is None else number_of[name] for name in own], np.int32)
+    return UserLabels(LabelColumn(values, names), len(found.keys() - set(dataset.clip_ids)))
+
+
+def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int) -> LabelColumn:
+    """`column` with wrong labels in exactly round(share * n) of the n labelled clips among `rows`; others as they are.
+
+    The clips are drawn without replacement over all classes together; each gets another class, drawn uniformly from
+    the others that occur among `rows`, so that no class is new to them. Pure: the same arguments, the same labels.
+    Errors: UserError where fewer than two classes occur.
+    """
+    labelled = rows[column.values[rows] != NONE]
+    classes = np.unique(column.values[labelled])
+    if len(classes) < 2:
+        raise UserError(
+            f"Label noise needs two classes or more among the clips of the split, which have {len(classes)}."
+        )
+    draw = np.random.default_rng([seed, 0x401E])
+    chosen = draw.permutation(labelled)[: round(share * len(labelled))]
+    steps = draw.integers(1, len(classes), len(chosen))
+    values = column.values.copy()
+    values[chosen] = classes[(np.searchsorted(classes, values[chosen]) + steps) % len(classes)]
+    return LabelColumn(values, column.class_names)
+
+
+def _class_name(value: Any) -> str | None:
+    """The class name of a table's value: None for none. Errors: ValueError."""
+    if value is None or value in ("", -1, "-1") or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, float) and value.is_integer():  # pandas writes whole numbers with gaps as floats
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise ValueError(f"label {value!r} is no string or whole number")
+    return str(value).strip() or None
+
+
+def _read_table(path: Path, column: str) -> list[tuple[Any, Any]]:
+    """(clip_id, value of `column`) of every row. Errors: UserError."""
+    kind = path.suffix.lower()
+    try:
+        if kind == ".parquet":
+            table = pq.read_table(path)
+            rows = table.select([name for name in ("clip_id", column) if name in table.column_names]).to_pylist()
+        elif kind == ".csv":
+            with open(path, encoding="utf-8-sig", newline="") as text:
+                rows = list(csv.DictReader(text))
+        elif kind == ".jsonl":
+            with open(path, encoding="utf-8-sig") as text:
+                rows = [json.loads(line) for line in text if line.strip()]
+        else:
+            raise UserError(f"{path}: a table of labels ends in .csv, .jsonl or .parquet.")
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path} is not readable as {kind[1:]}: {error}.") from None
+    if not rows:
+        raise UserError(f"{path} has no rows.")
+    try:
+        return [(str(row["clip_id"]), row[column]) for row in rows]
+    except (KeyError, TypeError):
+        raise UserError(
+            f"{path} needs the columns clip_id and {column} in every row; --column names another."
+        ) from None
