@@ -66,6 +66,7 @@ INDEX_SCHEMA = pa.schema(
 )
 
 
+# the first columns of a label column's file; others, such as class_name and probability, may follow
 LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
 LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made

@@ -206,8 +206,9 @@ def _check_labels(folder: Path, found: Findings) -> None:
         name = schema.labels_path(path.stem)
         with noting(found.problems, name):
             table = pq.read_table(path)
-            if table.schema.names != schema.LABELS_SCHEMA.names or table.schema.types != schema.LABELS_SCHEMA.types:
-                raise DamageError("has other columns than clip_id and label")
+            fixed = pa.schema(list(table.schema)[: len(schema.LABELS_SCHEMA)])  # others may follow
+            if not fixed.equals(schema.LABELS_SCHEMA):
+                raise DamageError("does not begin with the columns clip_id and label")
             ids, labels = (table.column(column).to_pylist() for column in schema.LABELS_SCHEMA.names)
             classes = len(json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
             if len(set(ids)) != len(ids):

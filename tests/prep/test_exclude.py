@@ -99,6 +99,14 @@ def test_excluded_clips_leave_the_index_and_say_why(built, data, tmp_path):
         assert np.array_equal(found.frames, expected.frames)
 
 
+def test_verify_vouches_for_what_is_left_and_its_labels(data, tmp_path):
+    (tmp_path / "labels.csv").write_text("clip_id,label\na0,x\na1,y\n")
+    assert run("add-labels", data, tmp_path / "labels.csv", "--name", "mine").exit_code == 0
+    exclude(data, ["a1", "a3"], "asked for", "2024-05-01")
+    done = run("verify", data)
+    assert done.exit_code == 0, done.output
+
+
 def test_builds_and_finalize_keep_an_exclusion(built, data):
     exclude(data, ["a1"], "asked for", "2024-05-01")
     after = files(data)
