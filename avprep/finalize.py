@@ -10,7 +10,9 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,29 @@ from avprep.shared import store
 
 STATISTICS_SPLIT = "train"
 SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
+
+
+@dataclass(frozen=True)
+class ShardSums:
+    """What dataset.json needs of a shard: its split, sizes and digests, log-mel sums."""
+
+    split: str
+    facts: dict[str, Any]
+    logmel: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the markers come to: the index by column, the lines of failures.jsonl in manifest order, shard sums."""
+
+    columns: dict[str, list[Any]] = field(default_factory=lambda: {one.name: [] for one in schema.INDEX_SCHEMA})
+    failures: list[dict[str, Any]] = field(default_factory=list)
+    shards: list[ShardSums] = field(default_factory=list)
+
+    @property
+    def clips(self) -> int:
+        """Rows of the index."""
+        return len(self.columns["clip_id"])
 
 
 @dataclass(frozen=True)
@@ -64,50 +89,51 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
 
 
 def _finalize(out: Path, plan: dict[str, Any]) -> Totals:
-    markers = _markers(out, plan)
     excluded = {clip["clip_id"] for clip in excluded_clips(out)}
-    failures = failure_rows(markers, excluded)
-    store.write_json_lines(out / schema.FAILURES, failures)
-    rows = index_rows(plan, markers, excluded)
-    if not rows:
-        raise UserError(f"Not one of {len(failures)} clips could be used; {out / schema.FAILURES} says why for each.")
+    found = gather(plan, _markers(out, plan), excluded)
+    store.write_json_lines(out / schema.FAILURES, found.failures)
+    if not found.clips:
+        raise UserError(
+            f"Not one of {len(found.failures)} clips could be used; {out / schema.FAILURES} says why for each."
+        )
     with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(index_table(rows), temporary)
+        pq.write_table(index_table(found), temporary)
         index = out / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
             (out / schema.DATASET).unlink(missing_ok=True)
-    store.write_json(out / schema.DATASET, dataset_values(out, plan, markers, rows))
-    return Totals(len(rows), failures)
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, found))
+    return Totals(found.clips, found.failures)
 
 
-def failure_rows(markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
-    """The lines of failures.jsonl, in manifest order; without the clips `excluded`."""
-    failures = sorted(
-        (failure for marker in markers for failure in marker["failures"] if failure["clip_id"] not in excluded),
-        key=lambda failure: failure["row"],
+def gather(plan: dict[str, Any], markers: Iterable[dict[str, Any]], excluded: set[str]) -> Gathered:
+    """Columns and sums of the plan's shards, whose `markers` come in its order, without the clips `excluded`.
+
+    Only columns are kept, so that markers may be read one after the other: they are many times as large.
+    """
+    found = Gathered()
+    failures = []
+    for shard, marker in zip(plan["shards"], markers, strict=True):
+        rows = [
+            {**clip, "sizes_position": position}
+            for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+            if clip["clip_id"] not in excluded
+        ]
+        common = {"split": shard["split"], "label": shard["class_id"], "shard": shard["path"]}
+        for name, column in found.columns.items():
+            column.extend([common[name]] * len(rows) if name in common else [row[name] for row in rows])
+        failures += [failure for failure in marker["failures"] if failure["clip_id"] not in excluded]
+        facts = {name: marker[name] for name in SHARD_FACTS if name in marker}
+        found.shards.append(ShardSums(shard["split"], facts, marker["logmel"]))
+    failures.sort(key=lambda failure: failure["row"])
+    found.failures.extend(
+        {name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures
     )
-    return [{name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures]
+    return found
 
 
-def index_rows(plan: dict[str, Any], markers: list[dict[str, Any]], excluded: set[str]) -> list[dict[str, Any]]:
-    """The rows of the index without the clips `excluded`; `markers` are those of the plan's shards, in its order."""
-    return [
-        {
-            **clip,
-            "split": shard["split"],
-            "label": shard["class_id"],
-            "shard": shard["path"],
-            "sizes_position": position,
-        }
-        for shard, marker in zip(plan["shards"], markers, strict=True)
-        for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
-        if clip["clip_id"] not in excluded
-    ]
-
-
-def index_table(rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows as the table that index.parquet holds."""
-    columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in schema.INDEX_SCHEMA}
+def index_table(found: Gathered) -> pa.Table:
+    """The table that index.parquet holds."""
+    columns = {one.name: pa.array(found.columns[one.name], one.type) for one in schema.INDEX_SCHEMA}
     return pa.table(columns, schema=schema.INDEX_SCHEMA)
 
 
@@ -119,7 +145,8 @@ def _sizes_positions(marker: dict[str, Any]) -> list[int]:
     return [0, *itertools.accumulate(counts)][: len(counts)]
 
 
-def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
+def _markers(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The markers of the plan's shards, in its order, one at a time. Errors: UserError, first where one lacks."""
     paths = [out / schema.marker_path(shard["path"]) for shard in plan["shards"]]
     lacking = [path for path in paths if not path.exists()]
     if lacking:
@@ -127,30 +154,28 @@ def _markers(out: Path, plan: dict[str, Any]) -> list[dict[str, Any]]:
             f"{len(lacking)} of {len(paths)} planned shards of {out} are not built yet, the first is "
             f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
         )
-    markers = [store.read_json(path) for path in paths]
-    for path, marker in zip(paths, markers, strict=True):
+    for path in paths:
+        marker = store.read_json(path)
         if marker["config_digest"] != plan["config_digest"]:
             raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
-    return markers
+        yield marker
 
 
-def dataset_values(
-    out: Path, plan: dict[str, Any], markers: list[dict[str, Any]], rows: list[dict[str, Any]]
-) -> dict[str, Any]:
+def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:
     """What dataset.json holds; index.parquet of `out` must be written."""
     names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
-    for row in rows:
-        of_split = counts.setdefault(row["split"], dict.fromkeys(names, 0))
-        of_split[names[row["label"]]] += 1
+    of_class = Counter(zip(found.columns["split"], found.columns["label"], strict=True))
+    for (split, label), count in of_class.items():
+        counts.setdefault(split, dict.fromkeys(names, 0))[names[label]] = count
     return {
         "format": schema.FORMAT,
         "video": plan["config"]["video"],
         "audio": plan["config"]["audio"],
         "class_names": names,
         "counts": counts,
-        "logmel": _statistics(plan, markers),
-        "shards": {marker["shard"]: {key: marker[key] for key in SHARD_FACTS if key in marker} for marker in markers},
+        "logmel": _statistics(found.shards),
+        "shards": {planned["path"]: shard.facts for planned, shard in zip(plan["shards"], found.shards, strict=True)},
         "index_sha256": store.sha256(out / schema.INDEX),
         "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
@@ -158,15 +183,12 @@ def dataset_values(
     }
 
 
-def _statistics(plan: dict[str, Any], markers: list[dict[str, Any]]) -> dict[str, Any]:
+def _statistics(shards: list[ShardSums]) -> dict[str, Any]:
     """Mean and deviation of each mel band over all stored frames of the train split (of all, if it has none)."""
-    chosen = [
-        marker["logmel"]
-        for shard, marker in zip(plan["shards"], markers, strict=True)
-        if shard["split"] == STATISTICS_SPLIT and marker["logmel"]["frames"]
-    ]
+    heard = [shard for shard in shards if shard.logmel["frames"]]
+    chosen = [shard.logmel for shard in heard if shard.split == STATISTICS_SPLIT]
     split = STATISTICS_SPLIT if chosen else "all"
-    chosen = chosen or [marker["logmel"] for marker in markers if marker["logmel"]["frames"]]
+    chosen = chosen or [shard.logmel for shard in heard]
     frames = sum(part["frames"] for part in chosen)
     mean = np.array([math.fsum(band) for band in zip(*(part["sum"] for part in chosen), strict=True)]) / frames
     square = np.array([math.fsum(band) for band in zip(*(part["sum_of_squares"] for part in chosen), strict=True)])

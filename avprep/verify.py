@@ -144,18 +144,18 @@ def _check_tables(
     folder: Path, plan: dict[str, Any], markers: list[dict[str, Any]], info: dict[str, Any], found: Findings
 ) -> None:
     """index.parquet, dataset.json and failures.jsonl against what the markers make of them."""
-    rows: list[dict[str, Any]] = []
+    made = finalize.Gathered()
     excluded = _check_excluded(folder, found)
     with noting(found.problems, schema.PLAN_BUILD):
-        rows = finalize.index_rows(plan, markers, excluded)
-        found.clips = len(rows)
+        made = finalize.gather(plan, markers, excluded)
+        found.clips = made.clips
     with noting(found.problems, schema.FAILURES):
-        if (folder / schema.FAILURES).read_bytes() != store.json_lines(finalize.failure_rows(markers, excluded)):
+        if (folder / schema.FAILURES).read_bytes() != store.json_lines(made.failures):
             raise DamageError("does not list the failures that the done-markers tell")
     with noting(found.problems, schema.INDEX):
-        _check_index(pq.read_table(folder / schema.INDEX), finalize.index_table(rows))
+        _check_index(pq.read_table(folder / schema.INDEX), finalize.index_table(made))
     with noting(found.problems, schema.DATASET):
-        wanted = finalize.dataset_values(folder, plan, markers, rows)
+        wanted = finalize.dataset_values(folder, plan, made)
         for path, name in HASHED.items():
             if info and wanted[name] != info[name]:
                 found.problems.append(f"{path}: has another sha256 than {schema.DATASET} says: one of them was altered")
