@@ -10,11 +10,14 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import logging
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +25,17 @@ import numpy as np
 
 from avprep.errors import ManifestError
 from avprep.shared.store import atomic_path
+from avprep.tabular import as_text, kind_of, read_table
 
 COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group")
 SPLIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
 SHOWN_PROBLEMS = 20
+MOST_LABEL_CHARACTERS = 1000
+
+log = logging.getLogger(__name__)
+
+
+_values = attrgetter(*COLUMNS)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -49,22 +59,34 @@ class Clip:
 
 def read_manifest(path: Path) -> list[Clip]:
     """The clips of a manifest file, checked; ManifestError with every problem found, not just the first."""
-    rows = _read_rows(path)
+    clips, problems = read_clips(path)
+    problems += check(clips)
+    if problems:
+        raise unusable(path, problems)
+    return clips
+
+
+def read_clips(path: Path, renamed: Mapping[str, str] | None = None) -> tuple[list[Clip], list[str]]:
+    """(clips of the good rows, what is wrong with the other rows). `renamed`: the table's own column names to ours.
+
+    Errors: ManifestError where the file as a whole cannot be read.
+    """
     clips: list[Clip] = []
     problems: list[str] = []
-    for number, row in enumerate(rows, start=1):
+    trimmed = 0
+    for where, row in read_table(path, COLUMNS, renamed):
         try:
+            if isinstance(row, str):
+                raise ValueError(row)
             clips.append(_clip(row))
+            trimmed += clips[-1].label != str(row["label"])
         except ValueError as error:
-            problems.append(f"row {number}: {error}")
-    problems += check(clips)
-    if not rows:
+            problems.append(f"{where}: {error}")
+    if trimmed:
+        log.warning("%s: spaces around the label were dropped in %d rows", path, trimmed)
+    if not clips and not problems:
         problems.append("it has no rows")
-    if problems:
-        more = len(problems) - SHOWN_PROBLEMS
-        listed = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-        raise ManifestError(f"{path} cannot be used:{listed}" + (f"\n  and {more} more" if more > 0 else ""))
-    return clips
+    return clips, problems
 
 
 def check(clips: Iterable[Clip]) -> list[str]:
@@ -73,20 +95,28 @@ def check(clips: Iterable[Clip]) -> list[str]:
     return [f"clip_id {clip_id!r} stands {count} times" for clip_id, count in counts.items() if count > 1]
 
 
+def unusable(path: Path, problems: list[str]) -> ManifestError:
+    """The error that lists the problems of a manifest."""
+    more = len(problems) - SHOWN_PROBLEMS
+    listed = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
+    return ManifestError(f"{path} cannot be used:{listed}" + (f"\n  and {more} more" if more > 0 else ""))
+
+
 def write_manifest(path: Path, clips: list[Clip]) -> None:
     """Write clips to `path`, in the format of its suffix, atomically."""
-    kind = _kind(path)
+    kind = kind_of(path)
     with atomic_path(path) as temporary:
         if kind == "parquet":
             write_parquet(temporary, clips)
         elif kind == "jsonl":
             with open(temporary, "w", encoding="utf-8") as lines:
-                lines.writelines(json.dumps(dataclasses.asdict(clip), ensure_ascii=False) + "\n" for clip in clips)
+                rows = (dict(zip(COLUMNS, _values(clip), strict=True)) for clip in clips)
+                lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as table:
-                writer = csv.DictWriter(table, COLUMNS)
-                writer.writeheader()
-                writer.writerows(dataclasses.asdict(clip) for clip in clips)
+                writer = csv.writer(table)
+                writer.writerow(COLUMNS)
+                writer.writerows(map(_values, clips))
 
 
 def write_parquet(path: Path, clips: list[Clip]) -> None:
@@ -105,12 +135,18 @@ def write_parquet(path: Path, clips: list[Clip]) -> None:
 def written_path(path: Path | str, relative_to: Path) -> str:
     """`path` as a manifest in the folder `relative_to` names it; ManifestError where it is no UTF-8."""
     folder, name = os.path.split(path)
-    written = os.path.join(os.path.relpath(os.path.realpath(folder), os.path.realpath(relative_to)), name)
+    written = os.path.join(_from_to(str(relative_to), folder), name)
     try:
         written.encode()
     except UnicodeEncodeError:
         raise ManifestError(f"The name of {os.fsencode(path)!r} is not UTF-8; rename the file.") from None
     return os.path.normpath(written)
+
+
+@lru_cache(maxsize=4096)
+def _from_to(begin: str, end: str) -> str:
+    """The way from one folder to another, links resolved."""
+    return os.path.relpath(os.path.realpath(end), os.path.realpath(begin))
 
 
 def held_out_by_class(labels: list[str], share: float, seed: int) -> list[bool]:
@@ -125,65 +161,46 @@ def held_out_by_class(labels: list[str], share: float, seed: int) -> list[bool]:
     return chosen
 
 
-def _kind(path: Path) -> str:
-    kind = path.suffix.lower().lstrip(".")
-    if kind not in ("csv", "jsonl", "parquet"):
-        raise ManifestError(f"{path}: a manifest's name ends in .csv, .jsonl or .parquet.")
-    return kind
-
-
-def _read_rows(path: Path) -> list[dict[str, Any]]:
-    kind = _kind(path)
-    if not path.is_file():
-        raise ManifestError(f"{path} does not exist; 'avprep manifest' writes one.")
-    try:
-        if kind == "parquet":
-            import pyarrow.parquet as pq
-
-            table = pq.read_table(path)
-            return table.select([name for name in COLUMNS if name in table.column_names]).to_pylist()
-        with open(path, encoding="utf-8-sig", newline="") as text:
-            if kind == "csv":
-                return list(csv.DictReader(text))
-            return [json.loads(line) for line in text if line.strip()]
-    except (ValueError, OSError, csv.Error) as error:
-        raise ManifestError(f"{path} is not readable as {kind}: {error}.") from None
-
-
-def _clip(row: dict[str, Any]) -> Clip:
-    if not isinstance(row, dict):
-        raise ValueError("not an object")
-    text = {name: "" if row.get(name) is None else str(row[name]) for name in COLUMNS}
-    if not (text["video_path"] or text["audio_path"]):
+def _clip(row: Mapping[str, Any]) -> Clip:
+    text = {name: as_text(value, name) for name, value in row.items()}
+    label, split = text.get("label", "").strip(), text.get("split") or "train"
+    video, audio = text.get("video_path", ""), text.get("audio_path", "")
+    source = video or audio
+    if not source:
         raise ValueError("neither video_path nor audio_path")
+    if "://" in source or "://" in audio:
+        raise ValueError(f"{source!r} is an address; clips are read from files, so fetch it first")
     if any("\0" in value for value in text.values()):
         raise ValueError("a NUL character")
-    if not text["label"].strip():
+    if not label:
         raise ValueError("no label")
-    split = text["split"] or "train"
+    if len(label) > MOST_LABEL_CHARACTERS:
+        raise ValueError(f"a label of {len(label)} characters, the limit is {MOST_LABEL_CHARACTERS}")
     if not SPLIT_PATTERN.fullmatch(split):
         raise ValueError(f"split {split!r} is not a word of a-z, 0-9 and _")
-    start, end = _seconds(text["start_seconds"], "start_seconds"), _seconds(text["end_seconds"], "end_seconds")
+    start, end = (_seconds(text.get(name, ""), name) for name in ("start_seconds", "end_seconds"))
     if end is not None and end <= (start or 0.0):
         raise ValueError(f"end_seconds {end} is not after start_seconds {start or 0.0}")
-    source = text["video_path"] or text["audio_path"]
     spans = "" if start is None and end is None else f"@{start or 0.0}-{'' if end is None else end}"
     return Clip(
-        clip_id=text["clip_id"] or source + spans,
-        label=text["label"].strip(),
+        clip_id=text.get("clip_id") or source + spans,
+        label=label,
         split=split,
-        video_path=text["video_path"],
-        audio_path=text["audio_path"],
+        video_path=video,
+        audio_path=audio,
         start_seconds=start,
         end_seconds=end,
-        group=text["group"] or source,
+        group=text.get("group") or source,
     )
 
 
 def _seconds(text: str, name: str) -> float | None:
-    if not text:
+    if not text.strip():
         return None
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"{name} {text!r} is not a time of 0 s or later")
     return value

@@ -10,7 +10,7 @@ import click
 from avprep.cli.types import DIRECTORY, FILE
 
 if TYPE_CHECKING:
-    from avprep.datasets.tables import Report
+    from avprep.findings import Report
     from avprep.manifest import Clip
 
 
@@ -36,7 +36,7 @@ def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
     """Your own clips: the class is the sub-folder's name."""
     from avprep.datasets.folder import clips_of_folder
 
-    _write(out, clips_of_folder(root, out.parent, test_share, seed), None)
+    _write(out, *clips_of_folder(root, out.parent, test_share, seed))
 
 
 @manifest.command()
@@ -98,20 +98,52 @@ def fsdnoisy18k(root: Path, out: Path, subset: str) -> None:
     _write(out, *clips_of_fsdnoisy18k(root, out.parent, subset))
 
 
-def _write(out: Path, clips: list[Clip], report: Report | None) -> None:
+@manifest.command()
+@click.argument("table_file", metavar="FILE", type=FILE)
+@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--root", type=DIRECTORY, default=None, help="Where relative paths start; default: FILE's folder.")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="The table's own name of a column; may be repeated.")
+@click.option("--drop-leaks", is_flag=True, help="Drop training clips whose group or file is also in test or val.")
+@click.option(
+    "--missing", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="Clips without a file."
+)
+def table(
+    table_file: Path, out: Path, root: Path | None, rename: tuple[str, ...], drop_leaks: bool, missing: str
+) -> None:
+    """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
+
+    Also read: clip_id, split, start_seconds, end_seconds, group.
+    """
+    from avprep.datasets.table import clips_of_table
+
+    wrong = [text for text in rename if "=" not in text]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is not OLD=NEW, such as category=label", param_hint="--rename")
+    clips, report = clips_of_table(
+        table_file,
+        root or table_file.parent,
+        out.parent,
+        renamed=dict(text.rsplit("=", 1) for text in rename),
+        drop_leaks=drop_leaks,
+        drop_missing=missing == "drop",
+    )
+    _write(out, clips, report)
+
+
+def _write(out: Path, clips: list[Clip], report: Report) -> None:
     """Write a manifest, and beside it what was odd; say both."""
     from avprep.errors import ManifestError
     from avprep.manifest import write_manifest
     from avprep.shared import store
 
     if not clips:
-        found = "; ".join(report.lines()) if report else "none"
+        found = "; ".join(report.lines()) or "none"
         raise ManifestError(f"There is not one clip to write to {out}: {found}.")
     write_manifest(out, clips)
     labels = len({clip.label for clip in clips})
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
     click.echo(f"{out}: {len(clips)} clips, {labels} classes, " + ", ".join(f"{n} {s}" for s, n in splits.items()))
-    if report is not None and report.lines():
+    if report.lines():
         beside = out.with_suffix(".report.json")
         store.write_json(beside, report.as_dict())
         for line in report.lines():

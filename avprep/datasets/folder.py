@@ -6,7 +6,9 @@ import dataclasses
 import logging
 from pathlib import Path
 
+from avprep.datasets.tables import walk
 from avprep.errors import ManifestError
+from avprep.findings import Report, settle
 from avprep.manifest import Clip, held_out_by_class, written_path
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
@@ -16,17 +18,19 @@ SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
 
 
-def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int) -> list[Clip]:
+def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int) -> tuple[list[Clip], Report]:
     """Manifest rows for every media file below `root`, sorted by path; the class is the sub-folder's name.
 
-    Where the sub-folders of `root` are named train, val and test, they are the splits. Else `test_share` of
-    each class, seeded, becomes the test split. Paths are written relative to `relative_to`.
-    Errors: ManifestError where `root` has no class folders or no media files.
+    Where two or more sub-folders of `root` are named train, val or test, these are the splits, and other folders
+    beside them are reported. Else `test_share` of each class, seeded, becomes the test split. Paths are written
+    relative to `relative_to`. Errors: ManifestError where `root` has no class folders or no media files.
     """
     if not root.is_dir():
         raise ManifestError(f"{root} is not a folder; give the folder that holds one sub-folder a class.")
+    report = Report()
     folders = _folders(root)
-    has_splits = bool(folders) and {folder.name for folder in folders} <= set(SPLITS)
+    splits = [folder for folder in folders if folder.name in SPLITS]
+    has_splits = bool(splits) and (len(splits) > 1 or len(splits) == len(folders))
     places = (
         [(split.name, folder) for split in folders for folder in _folders(split)]
         if has_splits
@@ -35,32 +39,37 @@ def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int)
     clips: list[Clip] = []
     others = 0
     for split, folder in places:
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        for path in map(Path, walk(folder)):
             suffix = path.suffix.lower()
             if path.name.startswith(".") or suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
                 others += 1
                 continue
+            clip_id = path.relative_to(root).as_posix()
+            if not path.is_file():
+                report.missing.append(clip_id)
+                continue
             written = written_path(path, relative_to)
             clips.append(
                 Clip(
-                    clip_id=path.relative_to(root).as_posix(),
+                    clip_id=clip_id,
                     label=folder.name,
                     split=split,
                     video_path=written if suffix in VIDEO_SUFFIXES else "",
                     audio_path=written if suffix in AUDIO_SUFFIXES else "",
-                    group=written,
+                    group=written_path(path.resolve(), relative_to) if path.is_symlink() else written,
                 )
             )
     if not clips:
         raise ManifestError(f"{root} has no media files in class sub-folders (one sub-folder a class).")
     if others:
         log.warning("%d files below %s have no media suffix and were left out", others, root)
-    if has_splits:
-        return clips
-    chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
-    return [
-        dataclasses.replace(clip, split="test" if held else "train") for clip, held in zip(clips, chosen, strict=True)
-    ]
+    if not has_splits:
+        chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
+        clips = [
+            dataclasses.replace(clip, split="test" if held else "train")
+            for clip, held in zip(clips, chosen, strict=True)
+        ]
+    return settle(clips, report, drop_leaks=False), report
 
 
 def _folders(root: Path) -> list[Path]:

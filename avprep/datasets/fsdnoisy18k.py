@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avprep.datasets.tables import Report, read_rows, settle
+from avprep.datasets.tables import read_rows
+from avprep.findings import Report, settle
 from avprep.manifest import Clip, written_path
 
 FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}

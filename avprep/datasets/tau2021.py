@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avprep.datasets.tables import Report, read_rows, settle
+from avprep.datasets.tables import read_rows
 from avprep.errors import ManifestError
+from avprep.findings import Report, settle
 from avprep.manifest import Clip, written_path
 
 SCENES = (

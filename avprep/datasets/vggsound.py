@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.datasets.tables import Report, files_below, read_rows, settle
+from avprep.datasets.tables import files_below, read_rows
 from avprep.errors import ManifestError
+from avprep.findings import Report, settle
 from avprep.manifest import Clip, written_path
 
 COLUMNS = ("youtube_id", "start_seconds", "label", "split")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from avprep.build import build_shards
 from avprep.cli import main
+from avprep.config import BuildConfig, Limits
 from avprep.datasets.vggsound import balanced
 from avprep.errors import ManifestError
+from avprep.findings import Report, missing, settle
 from avprep.manifest import Clip, read_manifest
 
 
@@ -66,10 +70,12 @@ def test_vggsound_both_namings_and_every_oddity_at_once(tmp_path):
     assert report_of(out) == {
         "missing": ["ddddddddddd_000007"],
         "duplicates": ["aaaaaaaaaaa_000030"],
+        "same_media": [],
         "unknown_splits": ["eeeeeeeeeee_000007 (dev)"],
         "excluded": ["fffffffffff_000007"],
         "leaks": ["bbbbb_bbbbb"],
         "dropped_leaks": [],
+        "similar_labels": [],
     }
     assert all(word in printed for word in ("1 clips have no file", "1 rows repeat", "1 sources stand in two splits"))
     invoke(*base, "--drop-leaks")
@@ -91,18 +97,132 @@ def test_vggsound_balanced_and_per_class():
 
 
 def test_the_papers_subset_of_vggsound(real_data, tmp_path):
-    """The given list of 309 x 123 clips, all files there: 38,007 rows; YouTube ids that are in test too are told."""
+    """The given list of 309 x 123 clips beside the labelled list's test clips, all files but one there, as shipped."""
     metadata = real_data / "metadata"
-    rows = table(metadata / "vggsound_balanced_38007.csv")
-    touch(tmp_path / "videos", *(f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4" for row in rows[1:]))
+    subset, merged = (table(metadata / f"vggsound_{name}.csv") for name in ("balanced_38007", "labelled_merged"))
+    others = [row for row in merged if row["split"] != "train"]
+    (tmp_path / "videos").mkdir()
+    for row in [*subset, *others[1:]]:
+        (tmp_path / "videos" / f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4").touch()
     out = tmp_path / "m.parquet"
-    invoke("manifest", "vggsound", "--root", tmp_path / "videos", "--out", out,
-           "--metadata", metadata / "vggsound_labelled_merged.csv",
-           "--subset", metadata / "vggsound_balanced_38007.csv")  # fmt: skip
-    train = [clip for clip in read_manifest(out) if clip.split == "train"]
-    counts = Counter(clip.label for clip in train)
-    assert (len(train), len(counts), sorted(set(counts.values()))) == (38_006, 309, [122, 123])
-    assert f"{rows[0]['youtube_id']}_{int(rows[0]['start_seconds']):06d}" in report_of(out)["missing"]
+    base = ["manifest", "vggsound", "--root", tmp_path / "videos", "--out", out,
+            "--metadata", metadata / "vggsound_labelled_merged.csv",
+            "--subset", metadata / "vggsound_balanced_38007.csv"]  # fmt: skip
+    invoke(*base)
+    clips = read_manifest(out)
+    counts = Counter(clip.label for clip in clips if clip.split == "train")
+    assert (len(counts), set(counts.values()), counts.total()) == (309, {123}, 38_007)
+    assert sorted(counts) == (metadata / "vggsound_classes.txt").read_text().splitlines()
+    assert Counter(clip.split for clip in clips)["test"] == 15_445
+    report = report_of(out)
+    assert report["leaks"] == ["JixXL5s6fnE", "o4HqWhVTW2o", "rajXrf_Dzfw", "sKtU5y4czNc"]
+    assert report["missing"] == [f"{others[0]['youtube_id']}_{int(others[0]['start_seconds']):06d}"]
+    assert len(report["unknown_splits"]) == 37
+    assert report["duplicates"] == report["same_media"] == report["similar_labels"] == []
+    unavailable = metadata / "vggsound_unavailable_ids.txt"
+    invoke(*base, "--drop-leaks", "--exclude", unavailable)
+    left, ids = read_manifest(out), set(unavailable.read_text().split())
+    assert not {clip.group for clip in left} & ids
+    assert not {c.group for c in left if c.split == "train"} & {c.group for c in left if c.split == "test"}
+    report = report_of(out)
+    assert len(left) == len(clips) - sum(clip.group in ids for clip in clips) - len(report["dropped_leaks"])
+
+
+def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
+    (tmp_path / "in").mkdir()
+    touch(tmp_path / "media", "a.mp4", "b.mp4", "c.mp4", "sub/d.mp4", "e.wav", "e.mp4")
+    (tmp_path / "in" / "mine.csv").write_text(
+        "category,file,sound,split,t0,end_seconds,clip_id,mood\n"
+        "dog,a.mp4,,train,0,2,a0,x\n"
+        "dog,./a.mp4,,test,2,4,a1,x\n"
+        "Dog,b.mp4,,train,,,b0,x\n"
+        "dog,b.mp4,,train,,,b1,x\n"
+        "cat,c.mp4,,train,,,b0,x\n"
+        "cat,gone.mp4,,train,,,g,x\n"
+        "cat,c.mp4,,validation,,,v,x\n"
+        "cat,e.mp4,e.wav,val,,,e,x\n"
+        f"cat,{tmp_path}/media/sub/../sub/d.mp4,,train,,,d,x\n"
+    )
+    out = tmp_path / "out" / "m.jsonl"
+    out.parent.mkdir()
+    base = ["manifest", "table", tmp_path / "in" / "mine.csv", "--root", tmp_path / "media", "--out", out]
+    base += ["--rename", "category=label", "--rename", "file=video_path", "--rename", "sound=audio_path"]
+    printed = invoke(*base, "--rename", "t0=start_seconds")
+    clips = {clip.clip_id: clip for clip in read_manifest(out)}
+    assert set(clips) == {"a0", "a1", "b0", "b1", "e", "d"}
+    assert clips["a1"] == Clip("a1", "dog", "test", "../media/a.mp4", "", 2.0, 4.0, "../media/a.mp4")
+    assert clips["e"].audio_path == "../media/e.wav"
+    assert clips["d"].video_path == f"{tmp_path}/media/sub/../sub/d.mp4"
+    assert report_of(out) == {
+        "missing": ["g"],
+        "duplicates": ["b0"],
+        "same_media": ["b1 (as b0)"],
+        "unknown_splits": ["v (validation)"],
+        "excluded": [],
+        "leaks": ["a.mp4"],
+        "dropped_leaks": [],
+        "similar_labels": ["'Dog' / 'dog'"],
+    }
+    for words in ("1 clips have no file and were left out", "1 rows repeat", "1 sources stand in two", "1 sets of"):
+        assert words in printed
+    printed = invoke(*base, "--rename", "t0=start_seconds", "--drop-leaks", "--missing", "keep")
+    assert {clip.clip_id for clip in read_manifest(out)} == {"a1", "b0", "b1", "e", "d", "g"}
+    assert report_of(out)["dropped_leaks"] == ["a0"]
+    assert "1 clips have no file and will fail" in printed
+    for rename, word in (
+        ("t1=start_seconds", "no column 't1'"),
+        ("t0=begin", "'begin' is no column"),
+        ("t0", "OLD=NEW"),
+    ):
+        done = CliRunner().invoke(main, [str(a) for a in [*base, "--rename", rename]])
+        assert done.exit_code == 2
+        assert word in done.output
+
+
+def test_bad_rows_of_a_table_are_told_beside_what_is_odd(tmp_path):
+    (tmp_path / "m.csv").write_text("label,video_path,split\n,a.mp4,train\nx,b.mp4,dev\nx,c.mp4,train\n")
+    done = CliRunner().invoke(main, ["manifest", "table", str(tmp_path / "m.csv"), "--out", str(tmp_path / "o.csv")])
+    assert done.exit_code == 2
+    assert "line 2: no label" in done.output
+    assert "2 clips have no file" in done.output
+
+
+def test_a_build_says_what_is_odd_and_goes_on(tmp_path, sounds, caplog):
+    shutil.copy(sounds / "elec_blip.ogg", tmp_path / "a.ogg")
+    rows = ["label,audio_path,split,clip_id,start_seconds", "x,a.ogg,train,1,", "X,a.ogg,test,2,", "X,a.ogg,fold1,3,"]
+    (tmp_path / "m.csv").write_text("\n".join([*rows, "x,gone.ogg,train,4,", ""]))
+    result = build_shards(tmp_path / "m.csv", tmp_path / "out", BuildConfig(), Limits())
+    assert (result.clips, result.failures) == (3, {"missing": 1})
+    [told] = [record.getMessage() for record in caplog.records if "such as" in record.getMessage()]
+    for words in ("1 clips have no file and will fail, such as 4", "2 clips are the same span", "1 sources stand",
+                  "1 rows are of no known split (train, val, test), such as 3 (fold1)", "'X' / 'x'"):  # fmt: skip
+        assert words in told
+    assert "--drop-leaks" not in told
+
+
+def test_a_leak_is_told_once():
+    """By its group where that leaks, else by its file."""
+    spans = [
+        Clip("1", "a", "train", "a.mp4", "", 0.0, 1.0, "ann"),
+        Clip("2", "a", "test", "a.mp4", "", 1.0, 2.0, "ann"),
+    ]
+    files = [Clip("3", "a", "train", "b.mp4", "", 0.0, 1.0, "bob"), Clip("4", "a", "val", "b.mp4", "", 1.0, 2.0, "cat")]
+    report = Report()
+    left = settle([*spans, *files], report, drop_leaks=True)
+    assert report.leaks == ["ann", "b.mp4"]
+    assert [clip.clip_id for clip in left] == ["2", "4"]
+
+
+def test_files_are_looked_for_in_listed_and_in_single_folders(tmp_path):
+    touch(tmp_path, *(f"many/{n}.wav" for n in range(30)), *(f"single/{n}/x.wav" for n in range(6)))
+    (tmp_path / "many" / "30.wav").symlink_to("nowhere")
+    (tmp_path / "many" / "31.wav").mkdir()
+    clips = [Clip(f"many{n}", "a", audio_path=f"many/{n}.wav") for n in range(33)]
+    clips += [Clip(f"single{n}", "a", audio_path=f"single/{n}/x.wav") for n in range(8)]
+    gone = ["many30", "many31", "many32"]
+    assert missing(clips, tmp_path) == ([*gone, "single6", "single7"], 0)
+    assert missing(clips, tmp_path, most_lookups=7) == ([*gone, "single6"], 1)
+    assert missing(clips[:2], tmp_path / "many") == (["many0", "many1"], 0)
 
 
 def test_tau_with_its_own_lists(real_data, tmp_path):

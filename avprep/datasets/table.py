@@ -1,0 +1,44 @@
+"""Any table with a manifest's columns, under their own names or renamed, to a clean manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from avprep.findings import Report, missing, settle
+from avprep.manifest import Clip, read_clips, unusable, written_path
+
+
+def clips_of_table(
+    path: Path,
+    root: Path,
+    relative_to: Path,
+    *,
+    renamed: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+    drop_missing: bool = True,
+) -> tuple[list[Clip], Report]:
+    """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at `root`, and what is odd about them.
+
+    `renamed`: the table's own column names to a manifest's. Relative paths are written anew for the folder
+    `relative_to`, absolute ones stay. Errors: ManifestError with all rows that are no clip, and the other findings.
+    """
+    clips, problems = read_clips(path, renamed)
+    report = Report(missing_kept=not drop_missing)
+    report.missing, _ = missing(clips, root)
+    lacking = set() if not drop_missing else set(report.missing)
+    clips = settle([clip for clip in clips if clip.clip_id not in lacking], report, drop_leaks)
+    if problems:
+        raise unusable(path, problems + report.lines())
+    return [_moved(clip, root, relative_to) for clip in clips], report
+
+
+def _moved(clip: Clip, root: Path, relative_to: Path) -> Clip:
+    def moved(written: str) -> str:
+        return written if not written or os.path.isabs(written) else written_path(root / written, relative_to)
+
+    video, audio = moved(clip.video_path), moved(clip.audio_path)
+    group = video or audio if clip.group == clip.source else clip.group
+    return dataclasses.replace(clip, video_path=video, audio_path=audio, group=group)
