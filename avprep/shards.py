@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -186,4 +186,7 @@ def _cut_back(path: Path, size: int) -> None:
 
 def planned_to_json(planned: list[PlannedShard]) -> list[dict[str, Any]]:
     """The plan as it stands in build.json."""
-    return [asdict(shard) | {"rows": list(shard.rows)} for shard in planned]
+    return [
+        {"path": shard.path, "split": shard.split, "class_id": shard.class_id, "rows": list(shard.rows)}
+        for shard in planned
+    ]

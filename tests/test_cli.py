@@ -57,6 +57,15 @@ def test_build_with_a_partition_that_is_none(tmp_path):
         assert "artition" in error_of(done)
 
 
+def test_a_hopeless_build_is_stopped_where_the_option_says(tmp_path):
+    rows = "".join(f"{n}.mp4,x\n" for n in range(6))
+    (tmp_path / "m.csv").write_text("video_path,label\n" + rows)
+    command = ["build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", "--workers", 1, "--clips-per-shard", 1]
+    told = error_of(run("avprep", *command, "--max-consecutive-failures", 3))
+    assert "Not one of" not in told
+    assert len(list((tmp_path / "o").rglob("*.tar"))) < 6
+
+
 def test_finalize_of_no_build(tmp_path):
     assert "does not exist" in error_of(run("avprep", "finalize", tmp_path))
 

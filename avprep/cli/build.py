@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -79,6 +80,7 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be built: clips, shards, disk, hours; write nothing.")
 @config_option()
 def build_shards(
     manifest_file: Path,
@@ -106,6 +108,7 @@ def build_shards(
     executor: str,
     address: str | None,
     retry_failed: bool,
+    dry_run: bool,
 ) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""
     from avprep.build import build_shards as build
@@ -132,16 +135,29 @@ def build_shards(
         shards=ShardSpec(clips_per_shard=clips_per_shard),
     )
     with stop_on_signals() as request:
+        work: dict[str, Any] = {
+            "limits": Limits(
+                deadline_seconds=deadline_seconds, max_clip_seconds=max_clip_seconds, memory_bytes=memory_bytes
+            ),
+            "root": root,
+            "workers": workers or default_workers(),
+            "partition": _partition(partition),
+            "retry_failed": retry_failed,
+            "stopping": lambda: bool(request),
+        }
+        if dry_run:
+            from avprep.dryrun import forecast
+
+            click.echo("\n".join(forecast(manifest_file, out, config, **work).lines()))
+            return
         result = build(
             manifest_file,
             out,
             config,
-            Limits(deadline_seconds=deadline_seconds, max_clip_seconds=max_clip_seconds, memory_bytes=memory_bytes),
-            root=root,
-            workers=workers or default_workers(),
-            partition=_partition(partition),
-            retry_failed=retry_failed,
-            stopping=lambda: bool(request),
+            **work,
+            executor=executor,
+            address=address,
+            max_consecutive_failures=max_consecutive_failures,
         )
     failed = sum(result.failures.values())
     click.echo(
