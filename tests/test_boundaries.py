@@ -99,6 +99,7 @@ COMMANDS = [
     ["avprep", "manifest", "vggsound"],
     ["avprep", "manifest", "tau2021"],
     ["avprep", "manifest", "fsdnoisy18k"],
+    ["avprep", "manifest", "table"],
     ["avprep", "demo"],
     ["avprep", "build-shards"],
     ["avprep", "finalize"],
