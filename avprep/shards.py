@@ -84,7 +84,9 @@ def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: 
     marker = out / schema.marker_path(planned.path)
     try:
         done = json.loads(marker.read_text())
-        if done["config_digest"] != config_digest or (retry_failed and done["failures"]):
+        if (done["shard"], done["config_digest"]) != (planned.path, config_digest):
+            return False
+        if retry_failed and done["failures"]:
             return False
         return all((out / path).stat().st_size == size for path, size in marked_files(done).items())
     except (OSError, ValueError, KeyError):

@@ -101,6 +101,8 @@ def test_sigterm_under_ray_discards_the_shards_in_work(demo_clips, demo_dataset,
     process.terminate()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 75, errors
+    report = json.loads((out / "reports" / "build-0-of-1.json").read_text())
+    assert (report["executor"], report["outcome"]) == ("ray", "interrupted")
     assert not list(out.rglob("*.tmp"))
     assert build_shards(demo_clips, out, CONFIG, Limits(), workers=2).shards_kept >= 1
     assert tree(out) == tree(demo_dataset)

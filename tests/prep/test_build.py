@@ -227,6 +227,15 @@ def test_a_shard_that_lost_bytes_is_built_again(demo_clips, demo_dataset, tmp_pa
     assert tree(out) == tree(demo_dataset)
 
 
+def test_a_marker_of_another_shard_vouches_for_nothing(demo_clips, demo_dataset, tmp_path):
+    out = tmp_path / "demo"
+    shutil.copytree(demo_dataset, out)
+    one, other = sorted(out.glob("shards/*/*/*.json"))[:2]
+    shutil.copy(one, other)
+    assert build_shards(demo_clips, out, CONFIG, Limits()).shards_built == 1
+    assert tree(out) == tree(demo_dataset)
+
+
 def test_a_pipe_posing_as_a_clip_costs_itself(demo_clips, tmp_path):
     clips = read_manifest(demo_clips)[:2]
     slow = tmp_path / "slow.mkv"
