@@ -111,6 +111,7 @@ COMMANDS = [
     ["avprep", "add-noise"],
     ["avprep", "exclude"],
     ["avtrain"],
+    ["avtrain", "plan"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],

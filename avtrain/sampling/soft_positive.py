@@ -14,7 +14,7 @@ from avtrain.sampling.random import permuted_batches
 
 @dataclass(frozen=True)
 class SoftPositive(Strategy):
-    """With probability p the picture is of another clip with the same label: each equally likely, drawn anew each epoch.
+    """With probability p the picture is of another clip with the same label, each as likely; drawn anew each epoch.
 
     Anchors are those of `random` with the same seed, so p=0 is random, bit for bit. A clip that is alone in its label,
     or has none (-1), keeps itself. `labelled` is the share of the clips with a label that keep it: chosen by the seed,
