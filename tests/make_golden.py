@@ -27,9 +27,14 @@ SMALL = {
 }
 SEED, EPOCH, BATCH, BATCHES = 11, 2, 4, 2
 PAPER = {
-    "random": 309, "easy-negative": 200, "hard-negative": 123, "soft-positive": 309, "soft-positive:p=0.5": 309,
-    "soft-positive:labelled=0.1": 309, "class-balanced": 309,
-}  # fmt: skip
+    "random": 309,
+    "easy-negative": 200,
+    "hard-negative": 123,
+    "soft-positive": 309,
+    "soft-positive:p=0.5": 309,
+    "soft-positive:labelled=0.1": 309,
+    "class-balanced": 309,
+}
 
 
 def plans() -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -149,3 +150,12 @@ def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, sec
     }
     store.write_json(folder / schema.DATASET, info)
     return folder
+
+
+def write_labels(folder: Path, name: str, labels: dict[str, int], class_names: list[str]) -> None:
+    """The label column labels/NAME.parquet of a dataset folder: labels by clip id."""
+    path = folder / schema.labels_path(name)
+    path.parent.mkdir(exist_ok=True)
+    columns = {"clip_id": list(labels), "label": list(labels.values())}
+    table = pa.table(columns, schema.LABELS_SCHEMA)
+    pq.write_table(table.replace_schema_metadata({schema.LABEL_NAMES_KEY: json.dumps(class_names)}), path)

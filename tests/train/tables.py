@@ -12,9 +12,14 @@ BALANCED, UNBALANCED, SINGLETONS = [0, 1, 2] * 8, [0] * 20 + [1] * 3 + [2], list
 UNLABELLED, MIXED, ONE_CLASS = [-1] * 24, [-1, 3] * 10 + [0, 1, 2, 2], [5] * 24
 SEEDS = st.integers(0, 2**32)
 LABEL_STRATEGIES = (
-    Random(), EasyNegative(), HardNegative(), SoftPositive(1.0), SoftPositive(0.3), SoftPositive(1.0, labelled=0.5),
+    Random(),
+    EasyNegative(),
+    HardNegative(),
+    SoftPositive(1.0),
+    SoftPositive(0.3),
+    SoftPositive(1.0, labelled=0.5),
     ClassBalanced(),
-)  # fmt: skip
+)
 
 
 def table_of(labels):

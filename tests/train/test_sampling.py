@@ -110,11 +110,15 @@ def test_a_fresh_process_makes_the_same_plans():
     )
     printed = [
         subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=REPOSITORY,
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=REPOSITORY,
             env=os.environ | {"PYTHONHASHSEED": seed},
         ).stdout.split()
         for seed in ("1", "2")
-    ]  # fmt: skip
+    ]
     assert printed[0] == printed[1]
     assert len(set(printed[0])) == len(all_strategies(table_of(BALANCED)))
 

@@ -234,8 +234,10 @@ def test_hard_batches_are_made_and_ordered_anew_each_epoch():
     assert len(order) > 5
     members = [{frozenset(plan[:, 0]) for plan in plans} for plans in epochs]
     assert len(members[0] & members[1]) <= 2
-    left_out = [set(table.rows) - set(np.concatenate(plans_of(HardNegative(), table, 11, epoch=epoch))[:, 0])
-                for epoch in range(20)]  # fmt: skip
+    left_out = [
+        set(table.rows) - set(np.concatenate(plans_of(HardNegative(), table, 11, epoch=epoch))[:, 0])
+        for epoch in range(20)
+    ]
     assert {len(rows) for rows in left_out} == {2}
     assert len(set().union(*left_out)) > 10
 
