@@ -41,6 +41,16 @@ def plans_of(strategy, table, batch_size, seed=0, epoch=0, first_step=0):
     return list(strategy.plan(table, batch_size=batch_size, seed=seed, epoch=epoch, first_step=first_step))
 
 
+def epochs_of(strategy, table, batch_size, epochs, seed=0):
+    """The batches of many epochs, one after the other."""
+    return [plan for epoch in range(epochs) for plan in plans_of(strategy, table, batch_size, seed, epoch)]
+
+
+def sizes_of(labels):
+    """Clips of each label, in the order of labels."""
+    return np.unique([label for label in labels if label >= 0], return_counts=True)[1]
+
+
 def labels_at(table, rows):
     order = np.argsort(table.rows)
     return table.labels[order[np.searchsorted(table.rows, rows, sorter=order)]]
