@@ -14,9 +14,9 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.shared import configs
 from avtrain.config import PlanConfig
-from avtrain.data.routing import batch_ranges, window_of
+from avtrain.data.routing import audio_ranges, window_of
 from avtrain.sampling import ClipTable, Strategy
-from avtrain.sampling.windows import draw_windows
+from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
 from avtrain.strategies import steps_of, strategy_of, training_table
 
 EXAMINED_BATCHES = 1_000
@@ -102,7 +102,7 @@ class _Found:
     fallback: int = 0
     soft_of_one_class: int = 0
     same_class_negatives: int = 0
-    bytes: int = 0
+    bytes: float = 0.0
     shards: list[int] = field(default_factory=list)
     planned_pairs: int = 0
     largest_batch: int = 0
@@ -120,7 +120,7 @@ def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: Pla
                 draw = {"seed": config.seed, "epoch": epoch, "step": step}
                 _add(found, dataset, plan, strategy.fallbacks(table, plan, **draw))
                 windows = draw_windows(plan, dataset.num_frames, window, **draw)
-                found.bytes += sum(int(part.length.sum()) for part in batch_ranges(dataset, plan, windows, window))
+                found.bytes += _bytes_of(dataset, plan, windows, window)
             heard.came[plan[:, 0]] = True
             seen.came[plan[:, 1]] = True
             found.planned_pairs += len(plan)
@@ -146,6 +146,14 @@ def _add(found: _Found, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarra
     pictures = np.bincount(other, minlength=int(own.max()) + 1)
     found.same_class_negatives += int(pictures[own].sum() - alike.sum())
     found.shards.append(len(np.unique(dataset.shard[plan])))
+
+
+def _bytes_of(dataset: Dataset, plan: np.ndarray, windows: Windows, window: WindowSpec) -> float:
+    """Bytes that a batch reads; of JPEGs, whose sizes lie beside the shards, by the mean size in each clip."""
+    audio, video = plan.T
+    pictures = np.minimum(window.num_frames, dataset.num_frames[video] - windows.frame)
+    sound = audio_ranges(dataset, audio, windows.mel_frame, window.num_mel_frames).length
+    return float((pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum() + sound.sum())
 
 
 def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:

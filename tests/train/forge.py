@@ -133,6 +133,7 @@ def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, sec
         "frames_offset": offset,
         "frames_bytes": np.full(count, num_frames * frame_bytes),
         "num_frames": np.full(count, num_frames, np.int32),
+        "sizes_position": np.full(count, -1),
         "logmel_offset": offset + num_frames * frame_bytes,
         "num_mel_frames": np.full(count, num_mel_frames, np.int32),
         "duration_seconds": np.full(count, seconds),

@@ -8,9 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from avprep import schema
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain import plan as plan_module
@@ -180,6 +183,20 @@ def test_the_small_set_of_the_paper(tmp_path, strategy, batch, steps):
     assert found["heard"]["epochs_until_all"] == 1
     expected = {309: 308 * 122 / 38_006, 123: 122}[batch]
     assert found["same_class_negatives_per_anchor"] == pytest.approx(expected, rel=0.02)
+
+
+def test_bytes_of_jpegs_are_reckoned_from_the_size_of_each_clip(folder, tmp_path):
+    index = pq.read_table(folder / schema.INDEX)
+    num_frames = index.column("num_frames").to_numpy()
+    smaller = pa.array(num_frames * np.where(num_frames > 8, 20, 10), pa.int64())
+    index = index.set_column(index.column_names.index("frames_bytes"), "frames_bytes", smaller)
+    pq.write_table(index, tmp_path / schema.INDEX)
+    (tmp_path / schema.DATASET).write_bytes((folder / schema.DATASET).read_bytes())
+    found = survey(Dataset(tmp_path), PlanConfig(batch_size=30, epochs=1))
+    short, short_mel = (num_frames[index.column("split").to_numpy() == "train"] == 6).sum(), 41
+    assert short == 4
+    pictures = (30 - short) * 8 * 20 + short * 6 * 10
+    assert found["bytes_per_epoch"] == pictures + ((30 - short) * 100 + short * short_mel) * MEL_BYTES
 
 
 def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
