@@ -16,7 +16,7 @@ from avprep.shared import configs
 from avtrain.config import PlanConfig
 from avtrain.data.routing import audio_ranges, window_of
 from avtrain.sampling import ClipTable, Strategy
-from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
+from avtrain.sampling.windows import WindowSpec, aligned_windows
 from avtrain.strategies import steps_of, strategy_of, training_table
 
 EXAMINED_BATCHES = 1_000
@@ -117,10 +117,8 @@ def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: Pla
         plans = strategy.plan(table, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
         for step, plan in enumerate(plans):
             if len(found.shards) < EXAMINED_BATCHES:
-                draw = {"seed": config.seed, "epoch": epoch, "step": step}
-                _add(found, dataset, plan, strategy.fallbacks(table, plan, **draw))
-                windows = draw_windows(plan, dataset.num_frames, window, **draw)
-                found.bytes += _bytes_of(dataset, plan, windows, window)
+                _add(found, dataset, plan, strategy.fallbacks(table, plan, seed=config.seed, epoch=epoch, step=step))
+                found.bytes += _bytes_of(dataset, plan, window)
             heard.came[plan[:, 0]] = True
             seen.came[plan[:, 1]] = True
             found.planned_pairs += len(plan)
@@ -148,11 +146,17 @@ def _add(found: _Found, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarra
     found.shards.append(len(np.unique(dataset.shard[plan])))
 
 
-def _bytes_of(dataset: Dataset, plan: np.ndarray, windows: Windows, window: WindowSpec) -> float:
-    """Bytes that a batch reads; of JPEGs, whose sizes lie beside the shards, by the mean size in each clip."""
+def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
+    """Bytes that a batch reads; of JPEGs, whose sizes lie beside the shards, by the mean size in each clip.
+
+    Where windows begin plays no part: only clips too short for them are read in part, and always at one place.
+    """
     audio, video = plan.T
-    pictures = np.minimum(window.num_frames, dataset.num_frames[video] - windows.frame)
-    sound = audio_ranges(dataset, audio, windows.mel_frame, window.num_mel_frames).length
+    at_start = np.zeros(len(plan))
+    frame = aligned_windows(dataset.num_frames[video], at_start, window).frame
+    mel_frame = aligned_windows(dataset.num_frames[audio], at_start, window).mel_frame
+    pictures = np.minimum(window.num_frames, dataset.num_frames[video] - frame)
+    sound = audio_ranges(dataset, audio, mel_frame, window.num_mel_frames).length
     return float((pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum() + sound.sum())
 
 
