@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from avprep.dataset import Dataset
+from avprep.schema import LOGMEL_DTYPE
 from avprep.shared import configs
 from avtrain.config import PlanConfig
-from avtrain.data.routing import audio_ranges, window_of
+from avtrain.data.routing import window_of
 from avtrain.sampling import ClipTable, Strategy
-from avtrain.sampling.windows import WindowSpec, aligned_windows
+from avtrain.sampling.windows import WindowSpec
 from avtrain.strategies import steps_of, strategy_of, training_table
 
 EXAMINED_BATCHES = 1_000
@@ -147,17 +148,15 @@ def _add(found: _Found, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarra
 
 
 def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
-    """Bytes that a batch reads; of JPEGs, whose sizes lie beside the shards, by the mean size in each clip.
+    """Bytes that a batch reads: a window is whole wherever it begins, unless its clip is shorter than that.
 
-    Where windows begin plays no part: only clips too short for them are read in part, and always at one place.
+    The sizes of JPEGs lie beside the shards; here each counts as the mean of its clip.
     """
     audio, video = plan.T
-    at_start = np.zeros(len(plan))
-    frame = aligned_windows(dataset.num_frames[video], at_start, window).frame
-    mel_frame = aligned_windows(dataset.num_frames[audio], at_start, window).mel_frame
-    pictures = np.minimum(window.num_frames, dataset.num_frames[video] - frame)
-    sound = audio_ranges(dataset, audio, mel_frame, window.num_mel_frames).length
-    return float((pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum() + sound.sum())
+    pictures = np.minimum(window.num_frames, dataset.num_frames[video])
+    sound = np.minimum(window.num_mel_frames, dataset.num_mel_frames[audio])
+    of_pictures = (pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum()
+    return float(of_pictures + sound.sum() * dataset.num_mel_bands * LOGMEL_DTYPE.itemsize)
 
 
 def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:
