@@ -27,7 +27,7 @@ def training_table(dataset: Dataset, labels: str = "label", split: str = "train"
     if len(blind):
         raise UserError(
             f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
-            f"leave them out of the manifest's {split} split."
+            f"take them out with 'avprep exclude', or of the manifest's {split} split."
         )
     return ClipTable(rows, dataset.labels(labels).values[rows])
 

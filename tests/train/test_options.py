@@ -67,7 +67,7 @@ def test_clips_without_picture_cannot_train(folder):
     pq.write_table(
         index.set_column(index.column_names.index("num_frames"), "num_frames", pa.array(blind)), folder / schema.INDEX
     )
-    with pytest.raises(UserError, match="has 1 train clips without picture, such as c3; leave them out"):
+    with pytest.raises(UserError, match="has 1 train clips without picture, such as c3; take them out"):
         training_table(Dataset(folder))
     with pytest.raises(UserError, match="has 1 test clips without picture, such as c12"):
         training_table(Dataset(folder), split="test")
