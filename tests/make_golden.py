@@ -43,7 +43,8 @@ def plans() -> dict[str, Any]:
         "numpy": np.__version__,
         "first_batches": {
             f"{_name(strategy)} {name}": [
-                plan.tolist() for plan in tables.plans_of(strategy, table, BATCH, SEED, EPOCH)[:BATCHES]
+                " ".join(f"{audio}:{video}" for audio, video in plan)
+                for plan in tables.plans_of(strategy, table, BATCH, SEED, EPOCH)[:BATCHES]
             ]
             for name, table in ((name, tables.table_of(labels)) for name, labels in SMALL.items())
             for strategy in tables.all_strategies(table)
