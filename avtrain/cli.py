@@ -9,10 +9,11 @@ import click
 import avtrain
 from avprep.shared.commands import Group, config_option, stop_on_signals
 from avprep.shared.errors import Interrupted, UserError
-from avtrain.config import MODEL_SIZES, PROTOCOLS, EvaluateConfig, PretrainConfig
+from avtrain.config import MODEL_SIZES, PROTOCOLS, EvaluateConfig, PlanConfig, PretrainConfig
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 PRETRAIN = PretrainConfig()
+PLAN = PlanConfig()
 EVALUATE = EvaluateConfig()
 
 
@@ -30,18 +31,52 @@ def device_options(command: click.decorators.FC) -> click.decorators.FC:
     return click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")(command)
 
 
+def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
+    """What decides the batches: --strategy, --labels, --batch-size, --epochs, --seed."""
+    for option in (
+        click.option("--seed", type=int, default=PRETRAIN.seed),
+        click.option("--epochs", type=int, default=PRETRAIN.epochs),
+        click.option("--batch-size", type=int, default=PRETRAIN.batch_size, help="Pairs in a batch, over all ranks."),
+        click.option(
+            "--labels", default=PRETRAIN.labels, help="Label column that the strategy goes by: a NAME of labels/."
+        ),
+        click.option(
+            "--strategy",
+            default=PRETRAIN.strategy,
+            help="random | easy-negative | hard-negative | soft-positive[:p=P,labelled=SHARE] | class-balanced | "
+            "pairs:FILE (Parquet: audio, video, optional weight).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command()
+@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@sampling_options
+@click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
+@click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def plan(dataset: Path, as_json: bool, **settings: object) -> None:
+    """Say what the batches of a pretraining run on dataset DIR will be; reads no media."""
+    import json
+
+    from avprep.dataset import Dataset
+    from avtrain.plan import printed, survey
+
+    found = survey(Dataset(dataset), PlanConfig(**settings))  # type: ignore[arg-type]
+    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+
+
 @main.command()
 @click.argument("dataset", metavar="DIR", type=DIRECTORY)
 @click.option("--run", type=DIRECTORY, required=True, help="Run folder; a run that is there is resumed.")
-@click.option("--strategy", default=PRETRAIN.strategy, help="random | soft-positive[:p=P]")
+@sampling_options
 @click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
-@click.option("--batch-size", type=int, default=PRETRAIN.batch_size, help="Pairs in a batch.")
-@click.option("--epochs", type=int, default=PRETRAIN.epochs)
 @click.option("--max-steps", type=int, default=PRETRAIN.max_steps, help="Stop after this many updates; 0: no limit.")
 @click.option("--learning-rate", type=float, default=PRETRAIN.learning_rate)
 @click.option("--weight-decay", type=float, default=PRETRAIN.weight_decay)
 @click.option("--temperature", type=float, default=PRETRAIN.temperature)
-@click.option("--seed", type=int, default=PRETRAIN.seed)
 @click.option("--checkpoint-every-steps", type=int, default=PRETRAIN.checkpoint_every_steps)
 @click.option("--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints)
 @device_options

@@ -15,7 +15,10 @@ class PretrainConfig:
     """What a pretraining run is made of."""
 
     strategy: str = "random"
-    """`random` or `soft-positive[:p=P]`: which sound meets which picture"""
+    """which sound meets which picture: `random`, `easy-negative`, `hard-negative`, `class-balanced`, `pairs:FILE` or
+    `soft-positive[:p=P,labelled=SHARE]`"""
+    labels: str = "label"
+    """label column that the strategy goes by: `label`, or NAME of labels/NAME.parquet"""
     model_size: str = "full"
     """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
     batch_size: int = 309
@@ -47,6 +50,31 @@ class PretrainConfig:
         check(self.temperature > 0, f"temperature must be above 0, not {self.temperature}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanConfig:
+    """What `avtrain plan` shall look at: the settings of a pretraining run that decide its batches."""
+
+    strategy: str = PretrainConfig.strategy
+    """as in PretrainConfig"""
+    labels: str = PretrainConfig.labels
+    """as in PretrainConfig"""
+    split: str = "train"
+    """split whose clips are paired"""
+    batch_size: int = PretrainConfig.batch_size
+    """pairs in a global batch"""
+    epochs: int = PretrainConfig.epochs
+    """passes over the split"""
+    seed: int = PretrainConfig.seed
+    """of plans and windows"""
+    world_size: int = 1
+    """ranks that share a batch"""
+
+    def __post_init__(self) -> None:
+        check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
+        check(self.epochs >= 1 and self.world_size >= 1, "epochs and world_size must be 1 or more.")
+        check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ import torch
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.commands import Progress
-from avprep.shared.errors import Interrupted, UserError
+from avprep.shared.errors import Interrupted
 from avtrain import checkpoint, rundir
 from avtrain.config import PretrainConfig
 from avtrain.data.augment import Normalise
@@ -25,7 +25,8 @@ from avtrain.data.loader import Loader
 from avtrain.losses import info_nce
 from avtrain.models import place
 from avtrain.models.two_tower import two_tower
-from avtrain.sampling import ClipTable, Strategy, parse_strategy
+from avtrain.sampling import digest
+from avtrain.strategies import strategy_of, training_table
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,18 @@ def pretrain(
     Interrupted once `stopping()`, after a checkpoint; FloatingPointError where the loss is not finite.
     """
     dataset = Dataset(dataset_dir)
-    table, strategy = training_table(dataset), _strategy(config)
-    blind = table.rows[dataset.num_frames[table.rows] == 0]
-    if len(blind):
-        raise UserError(
-            f"{dataset_dir} has {len(blind)} training clips without picture, such as {dataset.clip_ids[blind[0]]}; "
-            "leave them out of the manifest's train split."
-        )
-    try:
-        loader = Loader(
-            dataset,
-            table,
-            strategy,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            seed=config.seed,
-            pinned=device.startswith("cuda"),
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from None
-    rundir.open_run(run, configs.to_dict(config), dataset.digest)
+    table = training_table(dataset, config.labels)
+    strategy = strategy_of(config.strategy, dataset, table)
+    loader = Loader(
+        dataset,
+        table,
+        strategy,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        pinned=device.startswith("cuda"),
+    )
+    rundir.open_run(run, configs.to_dict(config), dataset.digest, digest(strategy, table))
     with store.folder_lock(run, "training in"):
         return _train(dataset, loader, run, config, device, stopping, quiet)
 
@@ -145,19 +138,6 @@ def _train(
     seconds = max(time.perf_counter() - begin, 1e-9)
     last = [line["loss"] for line in rundir.read_metrics(run)][-loader.steps_per_epoch :]
     return PretrainResult(step, float(np.mean(last)), (step - first) * config.batch_size / seconds, waited / seconds)
-
-
-def training_table(dataset: Dataset) -> ClipTable:
-    """The train split's rows and class labels, for planning."""
-    rows = dataset.rows_of("train")
-    return ClipTable(rows, dataset.label[rows])
-
-
-def _strategy(config: PretrainConfig) -> Strategy:
-    try:
-        return parse_strategy(config.strategy)
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, loader: Loader) -> int:

@@ -13,8 +13,8 @@ from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
-from avtrain.data.loader import window_of
 from avtrain.data.reader import Reader
+from avtrain.data.routing import window_of
 from avtrain.evaluate import load_two_tower
 from avtrain.metrics import recall_at
 from avtrain.models import place

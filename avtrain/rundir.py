@@ -14,12 +14,14 @@ from avprep.shared import configs, store
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 
 
-def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str) -> None:
+def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str, plan_digest: str) -> None:
     """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
 
+    `plan_digest` is of the labels and pairs that the plans are made from: their files may change under one name.
     exit.json of an earlier process is removed.
     """
-    configs.claim(run / CONFIG, {"config": dict(config), "dataset_digest": dataset_digest}, "run")
+    wanted = {"config": dict(config), "dataset_digest": dataset_digest, "plan_digest": plan_digest}
+    configs.claim(run / CONFIG, wanted, "run")
     if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())
     (run / EXIT).unlink(missing_ok=True)

@@ -112,6 +112,7 @@ COMMANDS = [
     ["avprep", "add-noise"],
     ["avprep", "exclude"],
     ["avtrain"],
+    ["avtrain", "plan"],
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],

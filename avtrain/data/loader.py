@@ -15,11 +15,11 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-from avprep.shared.errors import UserError
 from avtrain.data.reader import Reader
-from avtrain.data.routing import batch_ranges
+from avtrain.data.routing import batch_ranges, window_of
 from avtrain.sampling import ClipTable, Strategy
 from avtrain.sampling.windows import WindowSpec, draw_windows
+from avtrain.strategies import steps_of
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,12 @@ class _Slot:
         self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
 
 
-def window_of(dataset: Dataset) -> WindowSpec:
-    """The paper's windows at the dataset's frame rate: 0.5 s of picture in the middle of 1 s of sound.
-
-    Errors: UserError where a quarter of a second is no whole number of frames.
-    """
-    rate = dataset.frame_rate_hz
-    if rate % 4:
-        raise UserError(f"{dataset.folder} has {rate} frames a second; training windows need a multiple of 4.")
-    return WindowSpec(num_frames=rate // 2, frame_rate_hz=rate)
-
-
 class Loader:
     """Batches of `strategy` over `table`, epoch after epoch up to `epochs`; iterate once per state.
 
     `state_dict()` names the next batch to come; `load_state_dict` goes there. Rank r of `world_size` gets the r-th
-    contiguous `tensor_split` slice of each global plan. Errors: UserError (a shard is gone or short), ValueError
-    (the strategy cannot serve this table).
+    contiguous `tensor_split` slice of each global plan. Errors: UserError (a shard is gone or short; the strategy
+    cannot serve this table, batch size or number of ranks).
     """
 
     def __init__(
@@ -92,7 +81,7 @@ class Loader:
         self.window = window or window_of(dataset)
         self.rank, self.world_size = rank, world_size
         self.prefetch, self.threads, self.pinned = prefetch, threads, pinned
-        self.steps_per_epoch = strategy.steps(table, batch_size)
+        self.steps_per_epoch = steps_of(strategy, table, batch_size, world_size)
         self._epoch, self._step = 0, 0
 
     def state_dict(self) -> dict[str, int]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from avprep.dataset import Dataset
 from avprep.schema import LOGMEL_DTYPE
+from avprep.shared.errors import UserError
 from avtrain.sampling.windows import Windows, WindowSpec
 
 
@@ -18,6 +19,17 @@ class Ranges:
     shard: np.ndarray
     offset: np.ndarray
     length: np.ndarray
+
+
+def window_of(dataset: Dataset) -> WindowSpec:
+    """The paper's windows at the dataset's frame rate: 0.5 s of picture in the middle of 1 s of sound.
+
+    Errors: UserError where a quarter of a second is no whole number of frames.
+    """
+    rate = dataset.frame_rate_hz
+    if rate % 4:
+        raise UserError(f"{dataset.folder} has {rate} frames a second; training windows need a multiple of 4.")
+    return WindowSpec(num_frames=rate // 2, frame_rate_hz=rate)
 
 
 def video_ranges(dataset: Dataset, rows: np.ndarray, starts: np.ndarray, spec: WindowSpec) -> Ranges:

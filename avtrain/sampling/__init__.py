@@ -1,29 +1,52 @@
 """Which audio meets which video: pure planners. Standard library and numpy only; no files, no clock, no torch.
 
-A plan is an int64 array [batch, 2] of dataset rows: audio_row, video_row.
+A plan is an int64 array [batch, 2] of dataset rows: audio_row, video_row. It is a function of table, strategy, batch
+size, seed and epoch alone; ranks take slices of it, and a run that resumes takes its tail.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
-from avtrain.sampling.base import ClipTable, Strategy
+from avtrain.sampling.base import ClipTable, Strategy, digest
+from avtrain.sampling.class_balanced import ClassBalanced
+from avtrain.sampling.easy_negative import EasyNegative
+from avtrain.sampling.hard_negative import HardNegative
+from avtrain.sampling.pairs import Pairs
 from avtrain.sampling.random import Random
 from avtrain.sampling.soft_positive import SoftPositive
 
-__all__ = ["STRATEGIES", "ClipTable", "Random", "SoftPositive", "Strategy", "parse_strategy"]
+__all__ = [
+    "STRATEGIES",
+    "ClassBalanced",
+    "ClipTable",
+    "EasyNegative",
+    "HardNegative",
+    "Pairs",
+    "Random",
+    "SoftPositive",
+    "Strategy",
+    "digest",
+    "parse_strategy",
+]
 
-STRATEGIES: dict[str, type[Strategy]] = {"random": Random, "soft-positive": SoftPositive}
+STRATEGIES: dict[str, type[Strategy]] = {
+    "random": Random,
+    "easy-negative": EasyNegative,
+    "hard-negative": HardNegative,
+    "soft-positive": SoftPositive,
+    "class-balanced": ClassBalanced,
+}
 
 
 def parse_strategy(text: str) -> Strategy:
     """The strategy that `NAME` or `NAME:field=value,field=value` names, as in `soft-positive:p=0.5`.
 
-    Errors: ValueError with one sentence.
+    (`pairs:FILE` needs a file, so it is made elsewhere.) Errors: ValueError with one sentence.
     """
     name, _, settings = text.partition(":")
     if name not in STRATEGIES:
-        raise ValueError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}.")
+        raise ValueError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}, pairs:FILE.")
     kind = STRATEGIES[name]
     fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     values: dict[str, float] = {}

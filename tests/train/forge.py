@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import tarfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.config import AudioSpec, VideoSpec
@@ -97,3 +101,62 @@ def _write_shard(folder: Path, path: str, clips: list[Forged], rows: list[int]) 
         },
     }
     store.write_json(folder / schema.marker_path(path), marker)
+
+
+def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, seconds: float = 10.0) -> Path:
+    """A dataset folder with an index of paper-sized training clips and nothing behind it; returns `folder`.
+
+    Clip i has labels[i], id ci; labels are class ids, `c0`, `c1` ... their names.
+    """
+    frame_bytes, mel_bands = 112 * 112 * 3, 128
+    num_frames, num_mel_frames = int(16 * seconds), 1 + int(100 * seconds)
+    clip_bytes = num_frames * frame_bytes + 2 * num_mel_frames * mel_bands
+    order = np.argsort(labels, kind="stable")
+    sizes = np.bincount(labels)
+    place = np.empty(len(labels), np.int64)
+    place[order] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    number, first = place // clips_per_shard, np.cumsum(np.r_[0, -(-sizes // clips_per_shard)])
+    names = [
+        schema.shard_path("train", label, f"c{label}", shard)
+        for label, count in enumerate(np.diff(first).tolist())
+        for shard in range(count)
+    ]
+    offset = (place % clips_per_shard) * clip_bytes
+    count = len(labels)
+    ids = pc.binary_join_element_wise("c", pa.array(np.arange(count)).cast(pa.string()), "")
+    columns = {
+        "clip_id": ids,
+        "key": ids,
+        "split": pa.DictionaryArray.from_arrays(np.zeros(count, np.int32), ["train"]),
+        "label": labels.astype(np.int32),
+        "shard": pa.DictionaryArray.from_arrays((first[labels] + number).astype(np.int32), names),
+        "frames_offset": offset,
+        "frames_bytes": np.full(count, num_frames * frame_bytes),
+        "num_frames": np.full(count, num_frames, np.int32),
+        "sizes_position": np.full(count, -1),
+        "logmel_offset": offset + num_frames * frame_bytes,
+        "num_mel_frames": np.full(count, num_mel_frames, np.int32),
+        "duration_seconds": np.full(count, seconds),
+        "av_offset_seconds": np.zeros(count),
+    }
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table(columns, schema.INDEX_SCHEMA), folder / schema.INDEX)
+    info = {
+        "format": schema.FORMAT,
+        "index_sha256": "forged",
+        "shards": {},
+        "video": dataclasses.asdict(VideoSpec()),
+        "audio": dataclasses.asdict(AudioSpec()),
+        "class_names": [f"c{label}" for label in range(len(sizes))],
+    }
+    store.write_json(folder / schema.DATASET, info)
+    return folder
+
+
+def write_labels(folder: Path, name: str, labels: dict[str, int], class_names: list[str]) -> None:
+    """The label column labels/NAME.parquet of a dataset folder: labels by clip id."""
+    path = folder / schema.labels_path(name)
+    path.parent.mkdir(exist_ok=True)
+    columns = {"clip_id": list(labels), "label": list(labels.values())}
+    table = pa.table(columns, schema.LABELS_SCHEMA)
+    pq.write_table(table.replace_schema_metadata({schema.LABEL_NAMES_KEY: json.dumps(class_names)}), path)

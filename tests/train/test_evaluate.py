@@ -281,6 +281,6 @@ def test_sounds_without_pictures_are_classified_whatever_their_length(sound_only
 def test_sounds_without_pictures_are_no_pairs(sound_only, untrained_run, tmp_path):
     with pytest.raises(UserError, match="retrieval needs both tracks"):
         retrieve(sound_only, untrained_run)
-    with pytest.raises(UserError, match="12 training clips without picture"):
+    with pytest.raises(UserError, match="12 train clips without picture"):
         pretrain(sound_only, tmp_path / "run", PretrainConfig(model_size="tiny", batch_size=4))
     assert not (tmp_path / "run").exists()

@@ -18,9 +18,9 @@ from avtrain.data import reader as reader_module
 from avtrain.data.clips import even_starts, read_pairs, read_windows, whole_clips
 from avtrain.data.loader import Loader
 from avtrain.data.reader import Reader
-from avtrain.pretrain import training_table
 from avtrain.sampling import Random, SoftPositive
 from avtrain.sampling.windows import WindowSpec, aligned_windows, draw_windows
+from avtrain.strategies import training_table
 from tests.train.forge import Forged, arrays, forge_dataset
 
 SPEC = WindowSpec()

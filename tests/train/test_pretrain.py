@@ -189,7 +189,7 @@ def test_a_run_of_another_dataset_is_refused(uninterrupted, short_dataset):
     ("wrong", "sentence"),
     [
         (("--batch-size", "49"), "A batch of 49 cannot be drawn from 48 clips"),
-        (("--strategy", "hardest"), "There is no strategy 'hardest'; choose from random, soft-positive."),
+        (("--strategy", "hardest"), "There is no strategy 'hardest'; choose from random, easy-negative, "),
         (("--strategy", "soft-positive:p=2"), "probability"),
         (("--batch-size", "1"), "batch_size must be 2 or more, not 1."),
         (("--learning-rate", "0"), "learning_rate must be above 0"),

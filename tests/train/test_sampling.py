@@ -1,144 +1,129 @@
-"""What each strategy promises about its plans, over all kinds of label tables."""
+"""What all strategies promise about their plans, over all kinds of label tables."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from avtrain.sampling import ClipTable, Random, SoftPositive, parse_strategy
-
-BALANCED, UNBALANCED, SINGLETONS = [0, 1, 2] * 8, [0] * 20 + [1] * 3 + [2], list(range(24))
-UNLABELLED, MIXED = [-1] * 24, [-1, 3] * 10 + [0, 1, 2, 2]
-SEEDS = st.integers(0, 2**32)
-
-
-def table_of(labels):
-    """Rows are odd numbers in falling order, so that a row is never its position in the table."""
-    return ClipTable(np.arange(len(labels), 0, -1, dtype=np.int64) * 2 + 1, np.array(labels, np.int32))
-
-
-def plans_of(strategy, table, batch_size, seed=0, epoch=0, first_step=0):
-    return list(strategy.plan(table, batch_size=batch_size, seed=seed, epoch=epoch, first_step=first_step))
-
-
-def labels_at(table, rows):
-    order = np.argsort(table.rows)
-    return table.labels[order[np.searchsorted(table.rows, rows, sorter=order)]]
-
-
-def over_tables(test):
-    """Run `test(labels, batch_share, seed)` over drawn tables, and over one of each kind."""
-    for labels in (BALANCED, UNBALANCED, SINGLETONS, UNLABELLED, MIXED, [0], [-1]):
-        test = example(labels=labels, batch_share=0.3, seed=7)(test)
-    drawn = given(labels=st.lists(st.integers(-1, 4), min_size=1, max_size=40), batch_share=st.floats(0, 1), seed=SEEDS)
-    return settings(deadline=None, max_examples=60)(drawn(test))
-
-
-def batch_of(labels, share):
-    return max(1, round(share * len(labels)))
+from avtrain.sampling import (
+    STRATEGIES,
+    ClassBalanced,
+    ClipTable,
+    EasyNegative,
+    HardNegative,
+    Random,
+    SoftPositive,
+    digest,
+    parse_strategy,
+)
+from tests.conftest import REPOSITORY
+from tests.train.tables import (
+    BALANCED,
+    LABEL_STRATEGIES,
+    all_strategies,
+    batch_of,
+    given_pairs,
+    over_tables,
+    plans_of,
+    serves,
+    table_of,
+)
 
 
 @over_tables
-def test_plans_are_int64_pairs_of_table_rows(labels, batch_share, seed):
+def test_plans_are_int64_pairs_of_table_rows_in_the_steps_foretold(labels, batch_share, seed):
     table, batch = table_of(labels), batch_of(labels, batch_share)
-    for strategy in (Random(), SoftPositive(1.0), SoftPositive(0.3)):
+    for strategy in all_strategies(table):
+        if not serves(strategy, table, batch):
+            with pytest.raises(ValueError, match=r"\.$"):
+                plans_of(strategy, table, batch, seed)
+            continue
         plans = plans_of(strategy, table, batch, seed)
-        assert len(plans) == strategy.steps(table, batch) == len(labels) // batch
-        assert all(plan.shape == (batch, 2) and plan.dtype == np.int64 for plan in plans)
+        assert len(plans) == strategy.steps(table, batch) > 0
+        assert all(plan.dtype == np.int64 and plan.shape == (len(plan), 2) for plan in plans)
+        assert min(len(plan) for plan in plans) == strategy.smallest_batch(table, batch)
+        if not isinstance(strategy, HardNegative):
+            assert {len(plan) for plan in plans} == {batch}
         assert np.isin(np.concatenate(plans), table.rows).all()
 
 
 @over_tables
 def test_an_anchor_comes_at_most_once_an_epoch(labels, batch_share, seed):
     table, batch = table_of(labels), batch_of(labels, batch_share)
-    for strategy in (Random(), SoftPositive(1.0)):
-        anchors = np.concatenate(plans_of(strategy, table, batch, seed))[:, 0]
-        assert len(np.unique(anchors)) == len(anchors) == len(labels) // batch * batch
+    for strategy in all_strategies(table):
+        with_replacement = isinstance(strategy, ClassBalanced) or getattr(strategy, "weights", None) is not None
+        if serves(strategy, table, batch) and not with_replacement:
+            anchors = np.concatenate(plans_of(strategy, table, batch, seed))[:, 0]
+            assert len(np.unique(anchors)) == len(anchors)
 
 
 @over_tables
-def test_random_pairs_each_clip_with_itself(labels, batch_share, seed):
-    plan = np.concatenate(plans_of(Random(), table_of(labels), batch_of(labels, batch_share), seed))
-    assert (plan[:, 0] == plan[:, 1]).all()
-
-
-@over_tables
-def test_soft_positive_takes_another_clip_of_the_same_label_wherever_there_is_one(labels, batch_share, seed):
-    table = table_of(labels)
-    audio, video = np.concatenate(plans_of(SoftPositive(1.0), table, batch_of(labels, batch_share), seed)).T
-    own = labels_at(table, audio)
-    mates = np.array([labels.count(label) for label in own])
-    keeps_itself = (own < 0) | (mates == 1)
-    assert (labels_at(table, video) == own).all()
-    assert ((audio == video) == keeps_itself).all()
-
-
-@over_tables
-def test_soft_positive_of_probability_0_is_random_bit_for_bit(labels, batch_share, seed):
+def test_sound_and_picture_are_of_one_clip_where_no_partner_is_sought(labels, batch_share, seed):
     table, batch = table_of(labels), batch_of(labels, batch_share)
-    for soft, plain in zip(
-        plans_of(SoftPositive(0.0), table, batch, seed), plans_of(Random(), table, batch, seed), strict=True
-    ):
-        np.testing.assert_array_equal(soft, plain)
+    for strategy in (Random(), EasyNegative(), HardNegative(), ClassBalanced()):
+        if serves(strategy, table, batch):
+            audio, video = np.concatenate(plans_of(strategy, table, batch, seed)).T
+            assert (audio == video).all()
 
 
 @over_tables
-def test_every_probability_has_the_same_anchors(labels, batch_share, seed):
+def test_clips_without_label_take_no_part_where_labels_decide_who_meets(labels, batch_share, seed):
     table, batch = table_of(labels), batch_of(labels, batch_share)
-    plain = np.concatenate(plans_of(Random(), table, batch, seed))[:, 0]
-    for p in (0.5, 1.0):
-        np.testing.assert_array_equal(np.concatenate(plans_of(SoftPositive(p), table, batch, seed))[:, 0], plain)
+    unlabelled = table.rows[table.labels < 0]
+    for strategy in (EasyNegative(), HardNegative(), ClassBalanced()):
+        if serves(strategy, table, batch):
+            assert not np.isin(np.concatenate(plans_of(strategy, table, batch, seed)), unlabelled).any()
 
 
 @over_tables
 def test_a_plan_from_a_later_step_is_the_tail(labels, batch_share, seed):
     table, batch = table_of(labels), batch_of(labels, batch_share)
-    for strategy in (Random(), SoftPositive(0.5)):
+    for strategy in all_strategies(table):
+        if not serves(strategy, table, batch):
+            continue
         whole = plans_of(strategy, table, batch, seed, epoch=3)
-        for first in range(len(whole) + 1):
+        for first in {0, 1, len(whole) // 3, len(whole) // 2, len(whole) - 1, len(whole)}:
             tail = plans_of(strategy, table, batch, seed, epoch=3, first_step=first)
-            assert len(tail) == len(whole) - first
+            assert len(tail) == max(len(whole) - first, 0)
             assert all((one == other).all() for one, other in zip(tail, whole[first:], strict=True))
 
 
-@pytest.mark.parametrize("strategy", [Random(), SoftPositive(1.0)])
+@pytest.mark.parametrize("strategy", all_strategies(table_of(BALANCED)), ids=repr)
 def test_seed_and_epoch_decide_the_plan(strategy):
-    table = table_of(BALANCED)
-    first = np.concatenate(plans_of(strategy, table, 8, seed=1, epoch=2))
-    assert (np.concatenate(plans_of(strategy, table, 8, seed=1, epoch=2)) == first).all()
+    table, batch = table_of(BALANCED), 3
+    first = np.concatenate(plans_of(strategy, table, batch, seed=1, epoch=2))
+    assert (np.concatenate(plans_of(strategy, table, batch, seed=1, epoch=2)) == first).all()
     for seed, epoch in ((2, 2), (1, 3), (2, 1)):
-        assert (np.concatenate(plans_of(strategy, table, 8, seed=seed, epoch=epoch)) != first).any()
+        assert (np.concatenate(plans_of(strategy, table, batch, seed=seed, epoch=epoch)) != first).any()
 
 
-def test_partners_are_drawn_anew_each_epoch():
-    table = table_of([0] * 24)
-    partner = [dict(np.concatenate(plans_of(SoftPositive(1.0), table, 8, epoch=epoch))) for epoch in range(2)]
-    same = sum(partner[0][anchor] == partner[1][anchor] for anchor in table.rows)
-    assert same <= 6  # by chance 24 / 23
+def test_a_fresh_process_makes_the_same_plans():
+    script = (
+        "import hashlib\nfrom tests.train.tables import *\ntable = table_of(MIXED * 3)\n"
+        "for s in all_strategies(table):\n"
+        "    text = b''.join(plan.tobytes() for plan in plans_of(s, table, 4, seed=5, epoch=6))\n"
+        "    print(hashlib.sha256(text).hexdigest())"
+    )
+    printed = [
+        subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout.split()
+        for seed in ("1", "2")
+    ]
+    assert printed[0] == printed[1]
+    assert len(set(printed[0])) == len(all_strategies(table_of(BALANCED)))
 
 
-def test_probability_one_half_replaces_about_half_of_the_pictures():
-    table = table_of([0, 1] * 200)
-    plan = np.concatenate([plans_of(SoftPositive(0.5), table, 100, epoch=epoch) for epoch in range(25)]).reshape(-1, 2)
-    assert len(plan) == 10_000
-    assert 0.48 < (plan[:, 0] != plan[:, 1]).mean() < 0.52  # four standard deviations
-
-
-def test_each_classmate_is_equally_likely():
-    table = table_of([1, 0, 0, 1, 0, 2, 0, 0])  # label 0 has five clips
-    plan = np.concatenate([plans_of(SoftPositive(1.0), table, 8, epoch=epoch)[0] for epoch in range(2000)])
-    rows = table.rows[table.labels == 0]
-    counts = np.array([[(plan == (anchor, mate)).all(axis=1).sum() for mate in rows] for anchor in rows])
-    off_diagonal = counts[~np.eye(5, dtype=bool)]
-    assert np.trace(counts) == 0
-    assert off_diagonal.sum() == 10_000
-    chi_square = ((off_diagonal - 500) ** 2 / 500).sum()
-    assert chi_square < 50  # 15 degrees of freedom: exceeded once in 100 000
-
-
-@pytest.mark.parametrize("strategy", [Random(), SoftPositive()])
+@pytest.mark.parametrize("strategy", [Random(), SoftPositive(), ClassBalanced()], ids=repr)
 @pytest.mark.parametrize("batch_size", [0, 25])
 def test_a_batch_that_the_table_cannot_fill(strategy, batch_size):
     table = table_of(BALANCED)
@@ -153,31 +138,56 @@ def test_rows_and_labels_of_a_table_belong_together():
         ClipTable(np.arange(3), np.zeros(2, np.int32))
 
 
+def test_the_digest_is_of_all_that_plans_are_made_from():
+    table = table_of(BALANCED)
+    pairs, weighted = given_pairs(table), given_pairs(table, weighted=True)
+    others = [
+        digest(Random(), ClipTable(table.rows[::-1].copy(), table.labels)),
+        digest(Random(), ClipTable(table.rows, table.labels[::-1].copy())),
+        digest(pairs, table),
+        digest(weighted, table),
+        digest(type(pairs)(pairs.video, pairs.audio), table),
+    ]
+    assert len({digest(Random(), table), *others}) == 6
+    assert digest(Random(), table) == digest(SoftPositive(), table_of(BALANCED))
+
+
 @pytest.mark.parametrize(
     ("text", "strategy"),
     [
         ("random", Random()),
+        ("easy-negative", EasyNegative()),
+        ("hard-negative", HardNegative()),
+        ("class-balanced", ClassBalanced()),
         ("soft-positive", SoftPositive(1.0)),
         ("soft-positive:p=0.5", SoftPositive(0.5)),
         ("soft-positive:p=0", SoftPositive(0.0)),
+        ("soft-positive:labelled=0.1", SoftPositive(1.0, 0.1)),
+        ("soft-positive:p=0.5,labelled=0.1", SoftPositive(0.5, 0.1)),
     ],
 )
 def test_a_strategy_is_named_by_text(text, strategy):
     assert parse_strategy(text) == strategy
 
 
+def test_every_strategy_that_labels_serve_has_a_name():
+    assert {type(strategy) for strategy in LABEL_STRATEGIES} == set(STRATEGIES.values())
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("", "no strategy ''"),
-        ("soft", "no strategy 'soft'; choose from random, soft-positive"),
-        ("random:p=0.5", "no setting 'p'"),
-        ("soft-positive:q=1", "no setting 'q'; it has p"),
+        ("soft", "no strategy 'soft'; choose from random, .*soft-positive.* pairs:FILE"),
+        ("random:p=0.5", "no setting 'p'; it has none"),
+        ("soft-positive:q=1", "no setting 'q'; it has labelled, p"),
         ("soft-positive:p", "is a number"),
         ("soft-positive:p=half", "is a number, not 'half'"),
         ("soft-positive:p=1.5", "probability"),
         ("soft-positive:p=-0.1", "probability"),
         ("soft-positive:p=nan", "probability"),
+        ("soft-positive:labelled=1.5", "share"),
+        ("soft-positive:labelled=nan", "share"),
     ],
 )
 def test_a_strategy_that_does_not_exist(text, sentence):

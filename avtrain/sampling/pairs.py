@@ -1,0 +1,56 @@
+"""pairs: sound and picture as somebody else has paired them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from avtrain.sampling.base import ANCHORS, ClipTable, Strategy, generator, whole_batches
+from avtrain.sampling.random import permuted_batches
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs(Strategy):
+    """P given pairs: dataset rows `audio` and `video` int64 [P], and their weights float64 [P] or None.
+
+    Without weights each pair comes at most once an epoch. With weights, pairs are drawn independently, with
+    replacement, in proportion to their weight. A clip may stand in many pairs, and so more than once in a batch. Labels
+    play no part.
+    Batches: all of batch_size, 1 to P; P // batch_size of them make an epoch.
+    """
+
+    audio: np.ndarray
+    video: np.ndarray
+    weights: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        shapes = {array.shape for array in (self.audio, self.video, self.weights) if array is not None}
+        if len(shapes) != 1 or self.audio.ndim != 1:
+            raise ValueError(f"audio, video and weights of pairs must be equal, flat shapes, not {sorted(shapes)}.")
+        if self.weights is not None and not (
+            np.isfinite(self.weights).all() and (self.weights >= 0).all() and self.weights.sum() > 0
+        ):
+            raise ValueError("Weights of pairs must be finite, 0 or more, and not all 0.")
+
+    def steps(self, table: ClipTable, batch_size: int) -> int:
+        """Batches in an epoch: P // batch_size. Errors: ValueError if batch_size > P."""
+        return whole_batches(len(self.audio), batch_size, "pairs")
+
+    def plan(
+        self, table: ClipTable, *, batch_size: int, seed: int, epoch: int, first_step: int = 0
+    ) -> Iterator[np.ndarray]:
+        """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError if batch_size > P."""
+        for chosen in self._chosen(batch_size, seed, epoch, first_step):
+            yield np.stack([self.audio[chosen], self.video[chosen]], axis=1)
+
+    def _chosen(self, batch_size: int, seed: int, epoch: int, first_step: int) -> Iterator[np.ndarray]:
+        """Numbers int64 [batch_size] of the pairs of each batch."""
+        if self.weights is None:
+            yield from permuted_batches(len(self.audio), batch_size, seed, epoch, first_step, "pairs")
+            return
+        reached = np.cumsum(self.weights)
+        reached /= reached[-1]
+        for step in range(first_step, whole_batches(len(self.audio), batch_size, "pairs")):
+            yield np.searchsorted(reached, generator(seed, epoch, ANCHORS, step).random(batch_size), side="right")
