@@ -16,7 +16,7 @@ class VideoSpec:
     frame_rate_hz: int = 16
     """frames a second of clip time"""
     resize: str = "stretch"
-    """`stretch` ignores the aspect ratio, as the paper does"""
+    """`stretch` ignores the aspect ratio, as the paper does; `crop` fits the shorter side and takes the middle"""
     resize_filter: str = "bicubic"
     """swscale's antialiased filter: `bicubic`, `area` or `lanczos`"""
     frame_codec: str = "raw"
@@ -27,7 +27,7 @@ class VideoSpec:
     def __post_init__(self) -> None:
         check(8 <= self.frame_size <= 1024, f"frame_size must be 8 to 1024 pixels, not {self.frame_size}.")
         check(1 <= self.frame_rate_hz <= 120, f"frame_rate_hz must be 1 to 120, not {self.frame_rate_hz}.")
-        check(self.resize == "stretch", f"resize must be stretch, not {self.resize!r}.")
+        check(self.resize in ("stretch", "crop"), f"resize must be stretch or crop, not {self.resize!r}.")
         check(
             self.resize_filter in ("bicubic", "area", "lanczos"),
             f"resize_filter must be bicubic, area or lanczos, not {self.resize_filter!r}.",
@@ -85,6 +85,14 @@ class BuildConfig:
     video: VideoSpec = field(default_factory=VideoSpec)
     audio: AudioSpec = field(default_factory=AudioSpec)
     shards: ShardSpec = field(default_factory=ShardSpec)
+    decoder: str = "pyav"
+    """`pyav`, `decord`, `ffmpeg`, or `auto`: pyav, then ffmpeg for what pyav cannot read"""
+
+    def __post_init__(self) -> None:
+        check(
+            self.decoder in ("pyav", "decord", "ffmpeg", "auto"),
+            f"decoder must be pyav, decord, ffmpeg or auto, not {self.decoder!r}.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +108,7 @@ class Limits:
     """address space of a decoding process (its imports alone map 0.7 GB)"""
     max_pixels: int = 4096 * 2304
     """pixels of one source picture"""
-    max_clip_seconds: float = 180.0
+    max_clip_seconds: float = 300.0
     """duration of a clip after cutting; a longer one needs more memory_bytes at 112 px"""
     max_file_bytes: int = 4_000_000_000
     """size of a source file"""

@@ -83,7 +83,7 @@ def write_clip(clip: Clip, decoded: DecodedClip, spec: VideoSpec, tar_path: str,
         "audio_path": clip.audio_path,
         "span_seconds": [float(decoded.span.start), float(decoded.span.end)],
         "av_offset_seconds": decoded.av_offset_seconds,
-        "decoder": "pyav",
+        "decoder": decoded.decoder,
     }
     members.add(schema.META_SUFFIX, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode())
     with open(tar_path, "r+b", buffering=0) as tar:

@@ -54,7 +54,13 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
     "--frame-size", type=int, default=112, show_default=True, help="Height and width of stored frames, in pixels."
 )
 @click.option("--frame-rate-hz", type=int, default=16, show_default=True, help="Stored frames a second.")
-@click.option("--resize", type=click.Choice(["stretch"]), default="stretch", show_default=True)
+@click.option(
+    "--resize",
+    type=click.Choice(["stretch", "crop"]),
+    default="stretch",
+    show_default=True,
+    help="To a square: ignore the aspect ratio, as the paper does, or take the middle of the picture.",
+)
 @click.option(
     "--resize-filter", type=click.Choice(["bicubic", "area", "lanczos"]), default="bicubic", show_default=True
 )
@@ -71,8 +77,15 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
     "--top-db", type=float, default=100.0, show_default=True, help="Range kept below a clip's loudest bin, in dB."
 )
 @click.option("--clips-per-shard", type=int, default=64, show_default=True)
+@click.option(
+    "--decoder",
+    type=click.Choice(["pyav", "decord", "ffmpeg", "auto"]),
+    default="pyav",
+    show_default=True,
+    help="auto: pyav, then ffmpeg for what pyav cannot read.",
+)
 @click.option("--deadline-seconds", type=float, default=120.0, show_default=True, help="Time that one clip may take.")
-@click.option("--max-clip-seconds", type=float, default=180.0, show_default=True, help="Longer clips fail as too-long.")
+@click.option("--max-clip-seconds", type=float, default=300.0, show_default=True, help="Longer clips fail as too-long.")
 @click.option("--memory-bytes", type=int, default=1_500_000_000, show_default=True, help="Address space of a decoder.")
 @click.option(
     "--max-consecutive-failures", type=int, default=50, show_default=True, help="Then the build stops; 0: never."
@@ -101,6 +114,7 @@ def build_shards(
     amplitude_floor: float,
     top_db: float,
     clips_per_shard: int,
+    decoder: str,
     deadline_seconds: float,
     max_clip_seconds: float,
     memory_bytes: int,
@@ -133,6 +147,7 @@ def build_shards(
             top_db=top_db,
         ),
         shards=ShardSpec(clips_per_shard=clips_per_shard),
+        decoder=decoder,
     )
     with stop_on_signals() as request:
         work: dict[str, Any] = {

@@ -15,10 +15,10 @@ import numpy as np
 from avprep import timing
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
-from avprep.media.audio import AudioTrack, read_audio
+from avprep.media import decoders
+from avprep.media.audio import AudioTrack, Wanted, read_audio
 from avprep.media.logmel import log_mel
-from avprep.media.probe import first_words, open_media
-from avprep.media.video import VideoTrack
+from avprep.media.probe import Header, first_words
 from avprep.timing import Span
 
 END_TOLERANCE_SECONDS = 0.5
@@ -34,6 +34,7 @@ class DecodedClip:
     span: Span
     video_start: Fraction | None
     audio_start: Fraction
+    decoder: str
 
     @property
     def av_offset_seconds(self) -> float:
@@ -51,36 +52,64 @@ def decode_clip(
 ) -> DecodedClip:
     """Decode the span in which all tracks exist, cut to start_seconds / end_seconds.
 
-    `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError;
-    MemoryError.
+    `audio_path` None means the sound of `video_path`; `video_path` None a sound-only clip. Errors: ClipError, the
+    first decoder's where several are tried; MemoryError.
     """
+    first_error: ClipError | None = None
+    for name in decoders.names(config.decoder):
+        try:
+            with _decoder_errors():
+                return _decode(name, video_path, audio_path, start_seconds, end_seconds, config, limits)
+        except ClipError as error:
+            first_error = first_error or error
+            if error.reason not in decoders.SECOND_CHANCE:
+                break
+    assert first_error is not None
+    raise first_error
+
+
+def _decode(
+    name: str,
+    video_path: Path | None,
+    audio_path: Path | None,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    config: BuildConfig,
+    limits: Limits,
+) -> DecodedClip:
     sound_path = audio_path or video_path
     if sound_path is None:
         raise ValueError("a clip needs a path")
+    decoder = decoders.decoder(name)
     longest = limits.max_clip_seconds + (start_seconds or 0.0)
-    with _decoder_errors(), contextlib.ExitStack() as files:
-        if video_path is not None:
-            pictures = files.enter_context(open_media(video_path, limits))
-            if not pictures.streams.video:
-                raise ClipError("no-video", "no video track")
-        container = files.enter_context(open_media(sound_path, limits))
-        audio = read_audio(container, config.audio.sample_rate_hz, longest, end_seconds)
-        declared = _declared_end(container)
-        if video_path is None:
-            span = timing.cut([audio.span], start_seconds, end_seconds)
-            _check_end(declared, audio.span.end, end_seconds)
-            return DecodedClip(None, _sound(audio, span, config, limits), span, None, audio.span.start)
-        video = VideoTrack(pictures, limits)
-        origin = min(video.start, audio.span.start)
-        start = max(video.start, audio.span.start, origin + (timing.as_seconds(start_seconds) or 0))
-        stop = timing.as_seconds(end_seconds)
-        frames, video_end = video.sample(start, None if stop is None else origin + stop, config.video)
-        _check_end(declared, max(audio.span.end, video_end), end_seconds)
-    span = timing.cut([Span(video.start, video_end), audio.span], start_seconds, end_seconds)
-    frames = frames[: timing.frame_count(span.duration, config.video.frame_rate_hz)]
-    if not len(frames):
-        raise ClipError("too-short", f"{float(span.duration):.3f} s hold no frame")
-    return DecodedClip(frames, _sound(audio, span, config, limits), span, video.start, audio.span.start)
+    begin, stop = timing.as_seconds(start_seconds) or Fraction(0), timing.as_seconds(end_seconds)
+    with contextlib.ExitStack() as files:
+        video = files.enter_context(decoder.open_pictures(video_path, config.video, limits)) if video_path else None
+        sound = files.enter_context(decoder.open_sound(sound_path, limits))
+        _check_length([sound.header, *([video.header] if video else [])], end_seconds, longest)
+        wanted = Wanted(
+            limit_seconds=longest,
+            start_seconds=start_seconds,
+            end_seconds=end_seconds,
+            other_start=video.start if video else None,
+        )
+        audio = read_audio(sound, config.audio.sample_rate_hz, wanted)
+        tracks = [audio.span]
+        frames = None
+        if video:
+            origin = min(video.start, audio.span.start)
+            start = max(video.start, audio.span.start, origin + begin)
+            last = None if stop is None else origin + stop
+            frames, video_end = video.sample(start, audio.span.end, last, longest)
+            tracks.insert(0, Span(video.start, video_end))
+        _check_end(sound.header.end_seconds, max(track.end for track in tracks), end_seconds)
+    span = timing.cut(tracks, start_seconds, end_seconds)
+    if frames is not None:
+        frames = frames[: timing.frame_count(span.duration, config.video.frame_rate_hz)]
+        if not len(frames):
+            raise ClipError("too-short", f"{float(span.duration):.3f} s hold no frame")
+    logmel = _log_mel(audio, span, config, limits)
+    return DecodedClip(frames, logmel, span, video.start if video else None, audio.span.start, name)
 
 
 @contextlib.contextmanager
@@ -94,7 +123,7 @@ def _decoder_errors() -> Iterator[None]:
         raise ClipError("not-media", first_words(error)) from None
 
 
-def _sound(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits) -> np.ndarray:
+def _log_mel(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits) -> np.ndarray:
     if span.duration > limits.max_clip_seconds:
         raise ClipError("too-long", f"{float(span.duration):.1f} s, the limit is {limits.max_clip_seconds:g} s")
     samples = audio.window(span)
@@ -103,11 +132,11 @@ def _sound(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits) -
     return log_mel(samples, config.audio)
 
 
-def _declared_end(container: av.container.InputContainer) -> float | None:
-    """The end that the container's header gives, in file seconds."""
-    if not container.duration or container.duration < 0:
-        return None
-    return (container.duration + max(container.start_time or 0, 0)) / av.time_base
+def _check_length(headers: list[Header], end_seconds: float | None, longest: float) -> None:
+    """Too-long where the tracks' headers say so of a clip without an end, before anything is decoded."""
+    lengths = [header.track_seconds for header in headers if header.track_seconds is not None]
+    if end_seconds is None and len(lengths) == len(headers) and min(lengths) > longest:
+        raise ClipError("too-long", f"{min(lengths):.1f} s by its header, the limit is {longest:g} s")
 
 
 def _check_end(declared: float | None, decoded: Fraction, end_seconds: float | None) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 
 from avprep.config import Limits
 from avprep.errors import ClipError
-from avprep.media.audio import read_audio
-from avprep.media.probe import first_words, open_media
+from avprep.media.audio import Wanted, read_audio
+from avprep.media.probe import first_words
+from avprep.media.with_pyav import open_sound
 from avprep.timing import Span
 
 RATE_HZ = 24_000
@@ -29,10 +30,10 @@ def clip_mp3(path: Path, start_seconds: float, end_seconds: float, limits: Limit
     build has already read. Errors: ClipError.
     """
     try:
-        with open_media(path, limits) as container:
-            origin = (container.start_time or 0) / av.time_base
+        with open_sound(path, limits) as sound:
+            origin = (sound.container.start_time or 0) / av.time_base
             stop = end_seconds - origin + MARGIN_SECONDS
-            track = read_audio(container, RATE_HZ, stop + MARGIN_SECONDS, stop)
+            track = read_audio(sound, RATE_HZ, Wanted(limit_seconds=stop + MARGIN_SECONDS, end_seconds=stop))
         samples = track.window(Span(Fraction(start_seconds), Fraction(end_seconds)))
         if not len(samples):
             raise ClipError("too-short", "the span holds no sound")

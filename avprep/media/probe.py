@@ -1,22 +1,31 @@
 """Decides whether a file may be opened, and opens it. Nothing else in avprep opens media for decoding.
 
 A file is opened by absolute path with the `file:` prefix, the file protocol alone and a fixed list of container
-formats, so that no playlist, concat script or image pattern posing as media reads another file or address.
+formats, so that no playlist, concat script or image pattern posing as media reads another file or address. Pictures
+above the pixel limit are refused before their memory is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-import struct
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import av.error
 import av.logging
-from av.stream import Stream
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.stream import Disposition, Stream
+from av.video.stream import VideoStream
 
 from avprep.config import Limits
 from avprep.errors import ClipError
+from avprep.media import boxes
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -36,23 +45,16 @@ FORMATS = (
     "aiff",
     "caf",
 )
-ISO_BOXES = {
-    b"ftyp",
-    b"moov",
-    b"mdat",
-    b"free",
-    b"skip",
-    b"wide",
-    b"moof",
-    b"mfra",
-    b"sidx",
-    b"styp",
-    b"uuid",
-    b"meta",
-    b"pdin",
-}
-ENCRYPTED_TAGS = {"encv", "enca", "drmi", "drms"}
-ISO_STARTS = {b"ftyp", b"moov", b"mdat", b"wide", b"styp", b"free", b"skip"}
+GUESSING = {"aac", "amr", "mp3"}  # their length may be a guess from the first packets' bit rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a container claims about one track, in seconds; None where it does not say."""
+
+    track_seconds: float | None = None
+    end_seconds: float | None = None
+    """where the whole file ends, on its own clock"""
 
 
 def silence() -> None:
@@ -60,8 +62,11 @@ def silence() -> None:
     av.logging.set_level(av.logging.PANIC)
 
 
-def open_media(path: Path, limits: Limits) -> av.container.InputContainer:
-    """An open container. Errors: ClipError missing, empty, too-large, truncated, not-media, io."""
+def check_file(path: Path, limits: Limits, track: str) -> None:
+    """Refuse what needs no decoder to be refused; `track` is `vide` or `soun`, what is wanted of the file.
+
+    Errors: ClipError missing, empty, too-large, truncated, encrypted, io.
+    """
     try:
         size = os.stat(path).st_size
         if not path.is_file():
@@ -70,57 +75,93 @@ def open_media(path: Path, limits: Limits) -> av.container.InputContainer:
             raise ClipError("empty", "0 bytes")
         if size > limits.max_file_bytes:
             raise ClipError("too-large", f"{size} bytes, the limit is {limits.max_file_bytes}")
-        cut_short = _iso_cut_short(path, size)
+        cut_short = boxes.cut_short(path, size)
+        encrypted = boxes.encrypted_entry(path, track)
     except FileNotFoundError:
         raise ClipError("missing", "no such file") from None
     except OSError as error:
         raise ClipError("io", error.strerror or "read error") from None
     if cut_short:
         raise ClipError("truncated", cut_short)
+    if encrypted:
+        raise ClipError("encrypted", f"sample entry {encrypted}")
+
+
+def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
+    """An open container. Errors: ClipError of check_file, not-media."""
+    check_file(path, limits, track)
     try:
-        return av.open(
-            f"file:{path.absolute()}",
-            metadata_errors="ignore",
-            options={"protocol_whitelist": "file", "format_whitelist": ",".join(FORMATS)},
-        )
+        return av.open(f"file:{path.absolute()}", metadata_errors="ignore", options=input_options(limits))
     except (av.error.FFmpegError, ValueError) as error:
         raise ClipError("not-media", first_words(error)) from None
 
 
-def checked_stream(stream: Stream, lacking: str) -> Stream:
-    """The stream, if a decoder knows its codec. Errors: ClipError encrypted, or `lacking` (no-video, no-audio)."""
-    if stream.codec_context is None:
-        raise ClipError(lacking, "no decoder knows its track")
-    if stream.codec_context.codec_tag in ENCRYPTED_TAGS:
-        raise ClipError("encrypted", f"sample entry {stream.codec_context.codec_tag}")
+def input_options(limits: Limits) -> dict[str, str]:
+    """FFmpeg's options for any file from outside, the same for the library and for the child process."""
+    return {
+        "protocol_whitelist": "file",
+        "format_whitelist": ",".join(FORMATS),
+        "max_pixels": str(limits.max_pixels),
+    }
+
+
+def video_stream(container: InputContainer, limits: Limits) -> VideoStream:
+    """The first track of pictures that is no cover. Errors: ClipError no-video, too-large."""
+    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not streams:
+        raise ClipError("no-video", "no video track")
+    stream = streams[0]
+    _check_known(stream, "no-video")
+    if stream.width * stream.height > limits.max_pixels:
+        raise ClipError("too-large", f"{stream.width}x{stream.height} pixels, the limit is {limits.max_pixels}")
     return stream
 
 
-def _iso_cut_short(path: Path, size: int) -> str:
-    """Why an MP4 / QuickTime file ends too early, by a walk over its top-level boxes; '' where it does not."""
-    seen: set[bytes] = set()
-    position = 0
-    with open(path, "rb") as handle:
-        while position + 8 <= size:
-            handle.seek(position)
-            header = handle.read(16)
-            length, kind = struct.unpack(">I4s", header[:8])
-            if position == 0 and kind not in ISO_STARTS:
-                return ""
-            if kind not in ISO_BOXES:
-                break
-            seen.add(kind)
-            if length == 1 and len(header) == 16:
-                length = struct.unpack(">Q", header[8:16])[0]
-            if length == 0:
-                break
-            if length < 8:
-                return ""
-            if position + length > size:
-                return f"box {kind.decode()} is {position + length - size} bytes longer than the file"
-            position += length
-    if b"ftyp" in seen and not seen & {b"moov", b"moof"}:
-        return "the moov box is lacking"
+def audio_stream(container: InputContainer) -> AudioStream:
+    """The first sound track. Errors: ClipError no-audio."""
+    if not container.streams.audio:
+        raise ClipError("no-audio", "no audio track")
+    _check_known(container.streams.audio[0], "no-audio")
+    return container.streams.audio[0]
+
+
+def header(container: InputContainer, stream: Stream) -> Header:
+    """What the container claims about `stream`."""
+    whole = max(container.duration or 0, 0) / av.time_base
+    start = max(container.start_time or 0, 0) / av.time_base
+    if container.format.name.startswith("matroska"):  # some writers put the end there for the length: take the less
+        end, whole = whole, whole - start
+    else:
+        end = start + whole
+    length = stream.duration * stream.time_base if stream.duration and stream.time_base else Fraction(0)
+    seconds = float(length) if length > 0 else whole
+    known = seconds > 0 and container.format.name not in GUESSING
+    return Header(track_seconds=seconds if known else None, end_seconds=end if whole > 0 else None)
+
+
+def _check_known(stream: Stream, lacking: str) -> None:
+    if stream.codec_context is None:
+        raise ClipError(lacking, "no decoder knows its track")
+
+
+@contextlib.contextmanager
+def decoder_log() -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg says of errors in this thread meanwhile; nothing is written to standard error."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.ERROR)
+    try:
+        with av.logging.Capture(local=True) as lines:
+            yield lines
+    finally:
+        av.logging.set_level(before)
+
+
+def refused_pixels(log: list[tuple[int, str, str]], limits: Limits) -> str:
+    """WxH where a decoder refused a picture for its size, else ''; only its log tells."""
+    for _, _, line in log:
+        for width, height in re.findall(r"\b(\d{1,9})x(\d{1,9})\b", line):
+            if int(width) * int(height) > limits.max_pixels:
+                return f"{width}x{height}"
     return ""
 
 

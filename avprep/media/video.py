@@ -1,111 +1,245 @@
-"""Source frames to clip frames with PyAV: sampled on the tick grid, resized, upright RGB.
+"""The pictures of a PyAV container on the tick grid: decoded once, in one thread, shrunk, upright RGB.
 
-The stream is decoded once, in one thread. A source frame is converted only if some tick k / rate falls in its
-time; cost: decoding plus about 0.1 ms a converted frame.
+A picture is converted only if some tick k / rate falls in its time, and of four codecs a picture that no tick needs
+and no other picture refers to is not even decoded: the same bytes for less work. That rests on the timestamps of the
+packets, so whatever contradicts them (a picture that does not come, one that no packet announced, damage) makes the
+track be decoded again in full. Cost: decoding plus about 0.1 ms a converted picture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 
 import av
 import av.error
 import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media.probe import checked_stream
+from avprep.media import frames, probe
 
 FALLBACK_RATE = Fraction(25)
+SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}
+LOOKAHEAD_PACKETS = 32  # more than any of them reorders
+
+
+class ContradictionError(Exception):
+    """What was decoded is not what the packets' timestamps promised."""
 
 
 class VideoTrack:
-    """The first video stream of an open container; `start` is the time of its first picture, in file seconds.
+    """The first video track of an open container, `zero` being the container's time of file time 0.
 
-    Errors: ClipError no-video, too-large.
+    `reopen` gives the container anew; without it every picture is decoded. Errors: ClipError no-video, too-large.
     """
 
-    def __init__(self, container: av.container.InputContainer, limits: Limits) -> None:
-        streams = [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams:
-            raise ClipError("no-video", "no video track")
-        checked_stream(streams[0], "no-video")
-        self._container, self._stream = container, streams[0]
+    def __init__(
+        self,
+        container: InputContainer,
+        spec: VideoSpec,
+        limits: Limits,
+        zero: Fraction = Fraction(0),
+        reopen: Callable[[], InputContainer] | None = None,
+    ) -> None:
+        self._container, self._spec, self._limits, self._zero, self._reopen = container, spec, limits, zero, reopen
+        self._stream = probe.video_stream(container, limits)
         self._stream.thread_type = "NONE"
-        context = self._stream.codec_context
-        if context.width * context.height > limits.max_pixels:
-            raise ClipError("too-large", f"{context.width}x{context.height} pixels, the limit is {limits.max_pixels}")
-        self._limits = limits
+        self._context = self._stream.codec_context
+        self._context.options = {"max_pixels": str(limits.max_pixels)}
+        self.header = probe.header(container, self._stream)
+        self._time_base = Fraction(self._stream.time_base or 1)
         self._step = 1 / Fraction(self._stream.average_rate or FALLBACK_RATE)
-        self._frames = self._decoded()
-        first = next(self._frames, None)
+        self._clock = Clock(container.format.name == "avi")
+        self._needs = Needs() if reopen and self._context.name in SKIPPABLE and not self._clock.by_dts else None
+        self._reformatter = VideoReformatter()
+        self._rotation: int | None = None
+        self._matrix: bytes | None = None
+        self._pictures = self._decoded()
+        first = next(self._pictures, None)
         if first is None:
             raise ClipError("no-video", "no picture could be decoded")
         self._first = first
         self.start = first[0]
 
-    def sample(self, start: Fraction, end: Fraction | None, spec: VideoSpec) -> tuple[np.ndarray, Fraction]:
-        """(frames uint8 [T, H, W, 3], end of the track): a picture at each tick from `start` to min(end, track end).
+    def sample(
+        self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
+    ) -> tuple[np.ndarray, Fraction]:
+        """As Pictures.sample says."""
+        try:
+            return self._sample(start, until, stop, longest)
+        except ContradictionError:
+            assert self._reopen is not None
+            with self._reopen() as container:
+                again = VideoTrack(container, self._spec, self._limits, self._zero)
+                return again._sample(start, until, stop, longest)
 
-        `start` must not be before `self.start`. Decoding goes to the end of the track, or to `end`.
-        """
-        reformatter = VideoReformatter()
-        pictures: list[np.ndarray] = []
+    def _sample(
+        self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
+    ) -> tuple[np.ndarray, Fraction]:
+        if self._needs:
+            self._needs.begin(start + self._zero, until + self._zero, self._spec.frame_rate_hz, self._time_base)
+        ticks = frames.TickFrames(start, until, self._spec)
         time, held = self._first
-        for next_time, frame in self._frames:
-            self._hold(pictures, held, next_time - start, reformatter, spec)
+        for next_time, frame in self._pictures:
+            ticks.hold(lambda: self._picture(held), next_time)  # noqa: B023 - called at once
             time, held = next_time, frame
-            if end is not None and time >= end:
+            if stop is not None and time >= stop:
                 break
+            if time - self.start > longest:
+                raise ClipError("too-long", f"pictures beyond {longest:g} s")
+        if self._needs:
+            self._needs.check()
         length = held.duration * held.time_base if held.duration and held.time_base else self._step
         track_end = time + max(Fraction(length), Fraction(0))
-        last = track_end if end is None else min(track_end, end)
-        self._hold(pictures, held, last - start, reformatter, spec)
-        shape = (0, spec.frame_size, spec.frame_size, 3)
-        return (np.ascontiguousarray(np.stack(pictures)) if pictures else np.zeros(shape, np.uint8)), track_end
-
-    def _hold(
-        self,
-        pictures: list[np.ndarray],
-        frame: VideoFrame,
-        until: Fraction,
-        reformatter: VideoReformatter,
-        spec: VideoSpec,
-    ) -> None:
-        """Append `frame` for each tick from the next one up to, not including, clip time `until`."""
-        wanted = timing.first_tick_at_or_after(until, spec.frame_rate_hz) - len(pictures)
-        if wanted > 0:
-            pictures.extend([_picture(frame, reformatter, spec)] * wanted)
+        ticks.hold(lambda: self._picture(held), track_end if stop is None else min(track_end, stop))
+        return ticks.taken(), track_end
 
     def _decoded(self) -> Iterator[tuple[Fraction, VideoFrame]]:
         """(time, frame) in rising time; frames without a timestamp follow their predecessor by one step."""
         last: Fraction | None = None
-        for packet in self._container.demux(self._stream):
-            try:
-                frames = packet.decode()
-            except MemoryError:
-                raise
-            except av.error.FFmpegError:
-                continue  # a damaged packet: its picture is lost, the one before is held
-            for frame in frames:
+        for packet, needed in self._packets():
+            self._context.skip_frame = "DEFAULT" if needed else "NONREF"
+            for frame in self._frames_of(packet):
                 if frame.width * frame.height > self._limits.max_pixels:
                     raise ClipError("too-large", f"{frame.width}x{frame.height} pixels")
-                if frame.pts is not None and frame.time_base is not None:
-                    time = frame.pts * Fraction(frame.time_base)
+                if self._needs:
+                    self._needs.arrived(frame)
+                stamp = self._clock.stamp(frame)
+                if stamp is not None:
+                    time = stamp * self._time_base - self._zero
                 else:
                     time = Fraction(0) if last is None else last + self._step
                 if last is None or time > last:
                     last = time
                     yield time, frame
 
+    def _frames_of(self, packet: Packet) -> list[VideoFrame]:
+        with probe.decoder_log() as log:
+            try:
+                return packet.decode()
+            except MemoryError:
+                raise
+            except av.error.FFmpegError:
+                refused = probe.refused_pixels(log, self._limits)
+        if refused:
+            raise ClipError("too-large", f"{refused} pixels, the limit is {self._limits.max_pixels}")
+        if self._needs:
+            self._needs.damaged()
+        return []  # a damaged packet: its picture is lost, the one before is held
 
-def _picture(frame: VideoFrame, reformatter: VideoReformatter, spec: VideoSpec) -> np.ndarray:
-    size = spec.frame_size
-    small = reformatter.reformat(frame, size, size, "rgb24", interpolation=spec.resize_filter.upper())
-    picture = small.to_ndarray()
-    quarter_turns = round(frame.rotation / 90) % 4
-    return np.rot90(picture, quarter_turns) if quarter_turns else picture
+    def _packets(self) -> Iterator[tuple[Packet, bool]]:
+        """(packet, whether its picture is needed), each decided once the packets after it are known."""
+        ahead: deque[Packet] = deque()
+        for packet in self._container.demux(self._stream):
+            ahead.append(packet)
+            if self._needs and not self._needs.announced(packet):
+                self._needs = None
+            if not self._needs or len(ahead) > LOOKAHEAD_PACKETS:
+                yield self._with_need(ahead.popleft())
+        while ahead:
+            yield self._with_need(ahead.popleft())
+
+    def _with_need(self, packet: Packet) -> tuple[Packet, bool]:
+        return packet, not self._needs or self._needs.needed(packet)
+
+    def _picture(self, frame: VideoFrame) -> np.ndarray:
+        spec = self._spec
+        width, height = frames.scaled_size(frame.width, frame.height, self._stream.sample_aspect_ratio, spec)
+        small = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=spec.resize_filter.upper())
+        if frame.rotation != self._rotation:  # side data and its frame hold each other: ask once, not for every frame
+            matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
+            self._rotation, self._matrix = frame.rotation, bytes(matrix) if matrix else None
+        return frames.upright(frames.centre(small.to_ndarray(), spec.frame_size), self._matrix)
+
+
+class Clock:
+    """When pictures are shown, in units of the stream: by their own time, or by when their packet was to be decoded.
+
+    The latter where they have none, where it goes wrong less often, and in AVI, which stores no other.
+    """
+
+    def __init__(self, by_dts: bool) -> None:
+        self.by_dts = by_dts
+        self._last: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def stamp(self, frame: VideoFrame) -> int | None:
+        """The time of the next picture, None where nothing tells."""
+        for name, value in (("pts", frame.pts), ("dts", frame.dts)):
+            if value is not None:
+                self._faults[name] += name in self._last and value <= self._last[name]
+                self._last[name] = value
+        if frame.dts is not None and (self.by_dts or frame.pts is None or self._faults["pts"] > self._faults["dts"]):
+            return frame.dts
+        return frame.pts
+
+
+class Needs:
+    """Which packets' pictures some tick needs, by the packets' timestamps alone; times in units of the stream."""
+
+    def __init__(self) -> None:
+        self._announced: list[int] = []  # sorted
+        self._wanted: set[int] = set()
+        self._arrived: set[int | None] = set()
+        self._last: int | None = None
+        self._skipped = False
+        self._tick: Callable[[int], int] | None = None
+        self._end_tick = 0
+
+    def begin(self, start: Fraction, until: Fraction, rate_hz: int, time_base: Fraction) -> None:
+        """Ticks lie at start + k / rate_hz up to `until`; before this call everything is needed."""
+        scale = rate_hz * time_base.numerator * start.denominator
+        shift = rate_hz * time_base.denominator * start.numerator
+        unit = time_base.denominator * start.denominator
+        self._tick = lambda pts: -((shift - scale * pts) // unit)  # the first at or after pts, in whole numbers
+        self._end_tick = -int(((start - until) * rate_hz) // 1)
+
+    def announced(self, packet: Packet) -> bool:
+        """Take note of a packet; False where packets without timestamps make the track unfit for skipping."""
+        if packet.size and packet.pts is None:
+            if self._skipped:
+                raise ContradictionError
+            return False
+        if packet.pts is not None and not packet.is_discard:
+            insort(self._announced, packet.pts)
+        return True
+
+    def needed(self, packet: Packet) -> bool:
+        """Whether a tick falls in the packet's time, which ends with the next picture's; the last one is needed."""
+        if self._tick is None or packet.pts is None or packet.is_discard:
+            return True
+        after = bisect_right(self._announced, packet.pts)
+        if after < len(self._announced):
+            end = min(self._tick(self._announced[after]), self._end_tick)
+            if end <= max(self._tick(packet.pts), 0):
+                self._skipped = True
+                return False
+        self._wanted.add(packet.pts)
+        return True
+
+    def arrived(self, frame: VideoFrame) -> None:
+        """Take note of a decoded picture."""
+        if self._skipped and (
+            frame.pts is None or frame.is_corrupt or (self._last is not None and frame.pts <= self._last)
+        ):
+            raise ContradictionError
+        self._last = frame.pts
+        self._arrived.add(frame.pts)
+
+    def damaged(self) -> None:
+        """A packet could not be decoded: what is then shown may rest on a skipped picture."""
+        if self._skipped:
+            raise ContradictionError
+
+    def check(self) -> None:
+        """Raise ContradictionError unless what was wanted has come, and nothing that no packet announced."""
+        if self._skipped and not (self._wanted <= self._arrived <= set(self._announced)):
+            raise ContradictionError
