@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-PACKAGES = ("avprep-avtrain", "av", "librosa", "numpy", "simplejpeg")
+PACKAGES = ("avprep-avtrain", "av", "decord", "imageio-ffmpeg", "librosa", "numpy", "simplejpeg")
 
 
 def versions() -> dict[str, str]:

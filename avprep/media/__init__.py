@@ -1,1 +1,1 @@
-"""The only importers of decoders: probe (may it be opened), video, audio, logmel, clip (one clip), render (ffmpeg)."""
+"""The only importers of decoders: probe (may it be opened), with_NAME, video, audio, logmel, clip, render (ffmpeg)."""

@@ -2,8 +2,8 @@
 
 A picture is converted only if some tick k / rate falls in its time, and of four codecs a picture that no tick needs
 and no other picture refers to is not even decoded: the same bytes for less work. That rests on the timestamps of the
-packets, so whatever contradicts them (a picture that does not come, one that no packet announced, damage) makes the
-track be decoded again in full. Cost: decoding plus about 0.1 ms a converted picture.
+packets, so what contradicts them (a picture that does not come, one that no packet announced, damage that the decoder
+reports) makes the track be decoded again in full. Cost: decoding plus about 0.1 ms a converted picture.
 """
 
 from __future__ import annotations

@@ -21,10 +21,10 @@ from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
 from avprep.manifest import Clip, write_manifest
-from avprep.media.audio import read_audio
+from avprep.media.audio import Wanted, read_audio
 from avprep.media.logmel import band_centres_hz, log_mel
 from avprep.media.playback import RATE_HZ, encode_mp3
-from avprep.media.probe import open_media
+from avprep.media.with_pyav import open_sound
 from avprep.media.render import render_mp4
 from avprep.preview.axes import hertz_ticks, nice_ticks
 from avprep.preview.content import NO_ROOT, TOO_MUCH, choose_rows, spectrogram_columns, strip_frames, write_preview
@@ -187,8 +187,8 @@ def test_failures_are_counted_and_listed(mixed_page):
 def test_sound_is_the_clips_own_span(mixed_page, mixed, videos):
     cards = mixed_page.cards()
     assert all(len(card.all("audio")) == 1 for card in cards.values())
-    with open_media(videos / "bbb_vfr.mkv", Limits()) as container:
-        track = read_audio(container, RATE_HZ, 60)
+    with open_sound(videos / "bbb_vfr.mkv", Limits()) as sound:
+        track = read_audio(sound, RATE_HZ, Wanted(limit_seconds=60))
     heard = samples_of(cards["part"].all("audio")[0])
     assert len(heard) == RATE_HZ
     origin = min(Fraction(0), track.span.start)
