@@ -24,8 +24,8 @@ from avprep.manifest import Clip, write_manifest
 from avprep.media.audio import Wanted, read_audio
 from avprep.media.logmel import band_centres_hz, log_mel
 from avprep.media.playback import RATE_HZ, encode_mp3
-from avprep.media.with_pyav import open_sound
 from avprep.media.render import render_mp4
+from avprep.media.with_pyav import open_sound
 from avprep.preview.axes import hertz_ticks, nice_ticks
 from avprep.preview.content import NO_ROOT, TOO_MUCH, choose_rows, spectrogram_columns, strip_frames, write_preview
 from avprep.shared import html

@@ -103,6 +103,8 @@ def test_a_damaged_file_is_decoded_again_in_full(tmp_path, skipped, monkeypatch)
     opened = []
     real = probe.open_media
     monkeypatch.setattr(probe, "open_media", lambda *arguments: opened.append(1) or real(*arguments))
+    for other in ("check", "arrived"):  # the damage alone must do
+        monkeypatch.setattr(video.Needs, other, lambda *_: None)
     assert same(path)
     assert skipped
     assert len(opened) == 3  # with skipping, again without, and the test's own
@@ -123,3 +125,9 @@ def test_a_wanted_picture_that_does_not_come_means_decoding_again(tmp_path, monk
 
     monkeypatch.setattr(video.Needs, "needed", needed)
     assert same(path)
+
+
+def test_nothing_is_kept_beyond_what_is_asked_for_though_the_end_is_found(videos):
+    with with_pyav.open_pictures(videos / "bbb_h264_aac.mp4", VideoSpec(frame_size=32), Limits()) as track:
+        frames, end = track.sample(track.start, track.start + 1, None, 60)
+    assert (len(frames), end - track.start) == (16, 2)
