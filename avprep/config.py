@@ -50,6 +50,11 @@ class AudioSpec:
     """Slaney mel bands from 0 Hz to half the rate"""
     amplitude_floor: float = 1e-5
     """magnitudes below this count as this (-100 dB)"""
+    decibels: str = "amplitude"
+    """`amplitude`: 20 log10 of the magnitude; `power`: 10 log10 of it, half of true dB, as the released code has it"""
+    resample: bool = True
+    """False: the file's own samples are taken as if they came at sample_rate_hz, as the released code does; then a
+    second of clip has as many log-mel frames as its own rate over hop_samples"""
     top_db: float = 100.0
     """range below a clip's loudest bin that is kept, in dB"""
 
@@ -64,7 +69,25 @@ class AudioSpec:
         )
         check(self.window_samples >= self.hop_samples, "window_samples must not be below hop_samples.")
         check(1 <= self.num_mel_bands <= 512, f"num_mel_bands must be 1 to 512, not {self.num_mel_bands}.")
+        check(self.decibels in ("amplitude", "power"), f"decibels must be amplitude or power, not {self.decibels!r}.")
         check(self.amplitude_floor > 0 and self.top_db > 0, "amplitude_floor and top_db must be above 0.")
+
+
+LOGMEL_PRESETS = {
+    "paper": AudioSpec(),
+    "text-16k": AudioSpec(sample_rate_hz=16_000, window_samples=512, hop_samples=160),
+    "released-code": AudioSpec(
+        sample_rate_hz=16_000,
+        window_samples=512,
+        hop_samples=160,
+        amplitude_floor=1e-10,
+        top_db=80.0,
+        decibels="power",
+        resample=False,
+    ),
+}
+"""Log-mel as in the paper's task; at the 16 kHz of its text; and as its released code in fact computes it (top_db is
+per clip here, per window there)."""
 
 
 @dataclass(frozen=True, kw_only=True)

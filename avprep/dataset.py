@@ -98,6 +98,13 @@ class Dataset:
         return int(self.info["audio"]["num_mel_bands"])
 
     @property
+    def mel_rates_hz(self) -> np.ndarray:
+        """Log-mel frames a second of each clip, float64 [rows]: 100, else as frames and length tell."""
+        if self.info["audio"]["resample"]:
+            return np.broadcast_to(float(schema.MEL_FRAMES_PER_SECOND), len(self))
+        return (self.num_mel_frames - 1) / self.duration_seconds
+
+    @property
     def logmel_mean(self) -> np.ndarray:
         """Mean of each mel band over the train split, float64 [M], dB."""
         return np.array(self.info["logmel"]["mean"])

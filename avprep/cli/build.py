@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,21 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
 )
 @click.option("--frame-codec", type=click.Choice(["raw", "jpeg"]), default="raw", show_default=True)
 @click.option("--jpeg-quality", type=int, default=90, show_default=True, help="For --frame-codec jpeg.")
-@click.option("--sample-rate-hz", type=int, default=48_000, show_default=True, help="Rate that sound is resampled to.")
-@click.option("--window-samples", type=int, default=2048, show_default=True, help="Length of the Fourier transform.")
-@click.option("--hop-samples", type=int, default=480, show_default=True, help="Samples between log-mel frames.")
-@click.option("--num-mel-bands", type=int, default=128, show_default=True)
 @click.option(
-    "--amplitude-floor", type=float, default=1e-5, show_default=True, help="Smaller magnitudes count as this."
+    "--logmel-preset",
+    type=click.Choice(["paper", "text-16k", "released-code"]),
+    default="paper",
+    show_default=True,
+    help="Values of the options of sound below that are not given.",
 )
-@click.option(
-    "--top-db", type=float, default=100.0, show_default=True, help="Range kept below a clip's loudest bin, in dB."
-)
+@click.option("--sample-rate-hz", type=int, default=None, help="Rate that sound is resampled to; paper: 48000.")
+@click.option("--window-samples", type=int, default=None, help="Length of the Fourier transform; paper: 2048.")
+@click.option("--hop-samples", type=int, default=None, help="Samples between log-mel frames; paper: 480.")
+@click.option("--num-mel-bands", type=int, default=None, help="Slaney mel bands; paper: 128.")
+@click.option("--amplitude-floor", type=float, default=None, help="Smaller magnitudes count as this; paper: 1e-5.")
+@click.option("--top-db", type=float, default=None, help="Range kept below a clip's loudest bin, in dB; paper: 100.")
+@click.option("--decibels", type=click.Choice(["amplitude", "power"]), default=None, help="20 or 10 log10; paper: 20.")
+@click.option("--resample/--no-resample", default=None, help="Or take samples as if at --sample-rate-hz.")
 @click.option("--clips-per-shard", type=int, default=64, show_default=True)
 @click.option(
     "--decoder",
@@ -107,12 +113,15 @@ def build_shards(
     resize_filter: str,
     frame_codec: str,
     jpeg_quality: int,
-    sample_rate_hz: int,
-    window_samples: int,
-    hop_samples: int,
-    num_mel_bands: int,
-    amplitude_floor: float,
-    top_db: float,
+    logmel_preset: str,
+    sample_rate_hz: int | None,
+    window_samples: int | None,
+    hop_samples: int | None,
+    num_mel_bands: int | None,
+    amplitude_floor: float | None,
+    top_db: float | None,
+    decibels: str | None,
+    resample: bool | None,
     clips_per_shard: int,
     decoder: str,
     deadline_seconds: float,
@@ -127,8 +136,18 @@ def build_shards(
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""
     from avprep.build import build_shards as build
     from avprep.build import default_workers
-    from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
+    from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec, VideoSpec
 
+    of_sound: dict[str, Any] = {
+        "sample_rate_hz": sample_rate_hz,
+        "window_samples": window_samples,
+        "hop_samples": hop_samples,
+        "num_mel_bands": num_mel_bands,
+        "amplitude_floor": amplitude_floor,
+        "top_db": top_db,
+        "decibels": decibels,
+        "resample": resample,
+    }
     config = BuildConfig(
         video=VideoSpec(
             frame_size=frame_size,
@@ -138,13 +157,8 @@ def build_shards(
             frame_codec=frame_codec,
             jpeg_quality=jpeg_quality,
         ),
-        audio=AudioSpec(
-            sample_rate_hz=sample_rate_hz,
-            window_samples=window_samples,
-            hop_samples=hop_samples,
-            num_mel_bands=num_mel_bands,
-            amplitude_floor=amplitude_floor,
-            top_db=top_db,
+        audio=dataclasses.replace(
+            LOGMEL_PRESETS[logmel_preset], **{name: value for name, value in of_sound.items() if value is not None}
         ),
         shards=ShardSpec(clips_per_shard=clips_per_shard),
         decoder=decoder,

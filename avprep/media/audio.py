@@ -68,10 +68,10 @@ class AudioTrack:
         return out
 
 
-def read_audio(sound: Sound, rate_hz: int, wanted: Wanted) -> AudioTrack:
+def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
     """The first audio stream, decoded once and resampled by swresample; gaps over 50 ms become silence.
 
-    Decoding stops `end_seconds` after the track's start. Errors:
+    `rate_hz` None keeps the rate of its first samples. Decoding stops `end_seconds` after the track's start. Errors:
     ClipError no-audio; too-long where the track exceeds `limit_seconds` before that.
     """
     stream = probe.audio_stream(sound.container)
@@ -83,7 +83,7 @@ def read_audio(sound: Sound, rate_hz: int, wanted: Wanted) -> AudioTrack:
     for frame in _frames(sound.container, stream):
         time = _time(frame, expected, sound.zero)
         if kept is None:
-            kept = _Kept(time, rate_hz, wanted)
+            kept = _Kept(time, rate_hz or frame.sample_rate, wanted)
         if wanted.end_seconds is not None and time - kept.start >= wanted.end_seconds:
             break
         if time - kept.start > wanted.limit_seconds:
@@ -91,7 +91,7 @@ def read_audio(sound: Sound, rate_hz: int, wanted: Wanted) -> AudioTrack:
         now = (frame.format.name, frame.layout.name, frame.sample_rate)
         if resampler is None or expected is None or now != shape or abs(time - expected) > GAP_SECONDS:
             kept.take(resampler, None)
-            resampler, shape = AudioResampler(format="fltp", layout="mono", rate=rate_hz), now
+            resampler, shape = AudioResampler(format="fltp", layout="mono", rate=kept.rate_hz), now
             kept.move_to(time)
             expected = time
         expected += Fraction(frame.samples, frame.sample_rate)
@@ -100,7 +100,7 @@ def read_audio(sound: Sound, rate_hz: int, wanted: Wanted) -> AudioTrack:
     if kept is None or expected is None:
         raise ClipError("no-audio", "no sound could be decoded")
     kept.take(resampler, None)
-    return AudioTrack(kept.samples(), rate_hz, Span(kept.start, max(expected, kept.start)), kept.first)
+    return AudioTrack(kept.samples(), kept.rate_hz, Span(kept.start, max(expected, kept.start)), kept.first)
 
 
 class _Kept:
@@ -110,7 +110,7 @@ class _Kept:
     """
 
     def __init__(self, start: Fraction, rate_hz: int, wanted: Wanted) -> None:
-        self.start, self._rate_hz = start, rate_hz
+        self.start, self.rate_hz = start, rate_hz
         origin = start if wanted.other_start is None else min(start, wanted.other_start)
         cut = timing.as_seconds(wanted.start_seconds) or Fraction(0)
         self.first = max(int((origin + cut - start) * rate_hz), 0)
@@ -120,7 +120,7 @@ class _Kept:
 
     def move_to(self, time: Fraction) -> None:
         """Put what comes next at file time `time`."""
-        self._position = round((time - self.start) * self._rate_hz) - self.first
+        self._position = round((time - self.start) * self.rate_hz) - self.first
 
     def take(self, resampler: AudioResampler | None, frame: AudioFrame | None) -> None:
         """Append what the resampler makes of `frame`, or of its end (None)."""

@@ -93,7 +93,7 @@ def _decode(
             end_seconds=end_seconds,
             other_start=video.start if video else None,
         )
-        audio = read_audio(sound, config.audio.sample_rate_hz, wanted)
+        audio = read_audio(sound, config.audio.sample_rate_hz if config.audio.resample else None, wanted)
         tracks = [audio.span]
         frames = None
         if video:

@@ -21,14 +21,16 @@ def log_mel(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     """Log-mel float16 [1 + N // hop, M] in dB (ref 1), time-major, of mono float32 samples [N].
 
     Frame j is centred on sample j * hop (zeros beyond the ends). Values below the clip's maximum minus top_db are
-    raised to that floor. Cost: about 6 ms for 10 s at 48 kHz.
+    raised to that floor. `spec.decibels` `power` gives 10 log10 of the magnitude instead of 20. Cost: about 6 ms for
+    10 s at 48 kHz.
     """
     count = 1 + len(samples) // spec.hop_samples
     mel = np.empty((count, spec.num_mel_bands), np.float32)
     for first in range(0, count, BLOCK_FRAMES):
         last = min(first + BLOCK_FRAMES, count)
         mel[first:last] = _magnitudes(samples, first, last, spec) @ _bands(spec)
-    decibels = 10 * np.log10(np.maximum(np.square(mel, out=mel), spec.amplitude_floor**2, out=mel), out=mel)
+    power = 2 if spec.decibels == "amplitude" else 1
+    decibels = 10 * power * np.log10(np.maximum(mel, spec.amplitude_floor, out=mel), out=mel)
     return np.maximum(decibels, decibels.max() - spec.top_db, out=decibels).astype(LOGMEL_DTYPE)
 
 

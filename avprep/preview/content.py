@@ -148,8 +148,9 @@ def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], prog
         seconds = float(dataset.duration_seconds[row])
         decibels, per_column = spectrogram_columns(clip.logmel)
         pixels = colours((np.clip(decibels.T[::-1], low, high) - low) / (high - low))[..., :3]
-        half = 0.5 / schema.MEL_FRAMES_PER_SECOND  # a log-mel frame is centred on its time
-        end = len(decibels) * per_column / schema.MEL_FRAMES_PER_SECOND - half
+        rate_hz = float(dataset.mel_rates_hz[row])
+        half = 0.5 / rate_hz  # a log-mel frame is centred on its time
+        end = len(decibels) * per_column / rate_hz - half
         strip = None
         if clip.frames is not None:
             chosen = strip_frames(len(clip.frames), seconds, dataset.frame_rate_hz)
