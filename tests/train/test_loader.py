@@ -14,7 +14,7 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.data import reader as reader_module
+from avtrain.data import local as local_module
 from avtrain.data.clips import even_starts, read_pairs, read_windows, whole_clips
 from avtrain.data.loader import Loader
 from avtrain.data.reader import Reader
@@ -107,12 +107,12 @@ def test_whole_clips_are_those_of_the_tar(demo_dataset):
 @pytest.mark.parametrize("strategy", [Random(), SoftPositive(1.0)])
 def test_batches_are_the_windows_of_whole_clips(folder, strategy, request):
     loader = loader_of(request.getfixturevalue(folder), strategy)
-    dataset = loader.dataset
+    dataset = loader.recipe.dataset
     batches = copies(loader)
     planned = [
         (epoch, step, plan)
         for epoch in range(2)
-        for step, plan in enumerate(strategy.plan(loader.table, batch_size=4, seed=5, epoch=epoch))
+        for step, plan in enumerate(strategy.plan(loader.recipe.table, batch_size=4, seed=5, epoch=epoch))
     ]
     assert len(batches) == len(planned) == 2 * loader.steps_per_epoch
     for (epoch, step, plan), batch in zip(planned, batches, strict=True):
@@ -263,7 +263,7 @@ def test_few_files_are_open_at_a_time_and_none_in_the_end(tmp_path, monkeypatch,
             opened.discard(handle)
         real_close(handle)
 
-    monkeypatch.setattr(reader_module, "OPEN_FILES", limit)
+    monkeypatch.setattr(local_module, "OPEN_FILES", limit)
     monkeypatch.setattr(os, "open", counting_open)
     monkeypatch.setattr(os, "close", counting_close)
     assert_equal(copies(loader_of(folder, threads=threads)), whole)
