@@ -177,6 +177,31 @@ def test_a_loader_with_the_state_of_another_goes_on_where_that_stood(short_datas
     assert_equal(copies(second), whole[taken:])
 
 
+@pytest.mark.parametrize("taken", [1, 3, 7, 11])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 4)])
+def test_a_run_goes_on_with_another_number_of_ranks(short_dataset, taken, before, after):
+    whole = copies(loader_of(short_dataset, epochs=4))
+    states = []
+    for rank in range(before):
+        loader = loader_of(short_dataset, epochs=4, rank=rank, world_size=before)
+        batches = iter(loader)
+        for _ in range(taken):
+            next(batches)
+        states.append(loader.state_dict())
+        batches.close()
+    assert all(state == states[0] for state in states)
+    ranks = []
+    for rank in range(after):
+        loader = loader_of(short_dataset, epochs=4, rank=rank, world_size=after)
+        loader.load_state_dict(states[0])
+        ranks.append(copies(loader))
+    joined = [
+        (*parts[0][:2], *(np.concatenate([part[field] for part in parts]) for field in range(2, 6)))
+        for parts in zip(*ranks, strict=True)
+    ]
+    assert_equal(joined, whole[taken:])
+
+
 def test_a_loader_at_its_end_has_no_batches(short_dataset):
     loader = loader_of(short_dataset)
     assert len(list(loader)) == 6

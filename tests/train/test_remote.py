@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import threading
 import time
 
 import numpy as np
 import pytest
 
 from avprep.dataset import Dataset
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, Retry
 from avtrain import rundir
 from avtrain.config import PretrainConfig
-from avtrain.data import CacheConfig, Loader, Reader, training_table
+from avtrain.data import CacheConfig, Loader, training_table
+from avtrain.data import cache as cache_module
+from avtrain.data.cache import ShardCache, kept_path
 from avtrain.data.remote import GAP_BYTES, coalesce
 from avtrain.data.routing import Ranges
 from avtrain.pretrain import pretrain
@@ -297,16 +302,61 @@ def test_an_altered_shard_is_not_kept_and_a_cut_one_is_fetched_again(stored, ser
     assert kept[0].stat().st_size > 100
 
 
-def test_a_reader_that_closes_early_leaves_no_half_shard(served, tmp_path):
-    served.latency_seconds = 0.02
-    dataset = remote_dataset(served)
-    rows = training_table(dataset).rows
-    with Reader(dataset, cache=CacheConfig(folder=tmp_path, max_bytes=10**9)) as reader:
-        out = np.empty((len(rows), 100, dataset.num_mel_bands), np.float16)
-        reader.read_logmel(rows, np.zeros(len(rows), int), out)
-    digests = {facts["sha256"]: facts["bytes"] for facts in dataset.info["shards"].values()}
-    assert all(path.stat().st_size == digests[path.stem] for path in tmp_path.glob("*.tar"))
-    assert not list(tmp_path.glob(".*"))
+def cache_of(folder, data, fetch=None, **options):
+    """A cache of one shard, whose bytes are `data`."""
+    config = CacheConfig(folder=folder, **({"max_bytes": 1000, "idle_seconds": 0.0} | options))
+    facts = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    whole = fetch or (lambda _shard, begin, end: bytearray(data[begin:end]))
+    return ShardCache(config, [facts], whole, lambda _shard: None), kept_path(config, facts)
+
+
+def test_the_shard_used_longest_ago_goes_first_and_no_more_than_must(tmp_path):
+    used = [5, 3, 8, 1, 9, 2, 7, 4]
+    for when in used:
+        path = tmp_path / f"{hashlib.sha256(bytes([when])).hexdigest()}.tar"
+        path.write_bytes(bytes(100))
+        os.utime(path, (when, when))
+    cache, path = cache_of(tmp_path, bytes(350))  # 150 too many
+    assert not cache.use(0)
+    until(path.exists)
+    cache.close()
+    assert cache.use(0)
+    stayed = {int(entry.stat().st_mtime) for entry in tmp_path.glob("*.tar")} - {int(path.stat().st_mtime)}
+    assert stayed == set(used) - {1, 2}
+
+
+def test_a_cache_closes_without_waiting_for_the_rest_of_a_shard(tmp_path, monkeypatch):
+    begun = threading.Event()
+
+    def fetch(_shard, begin, end):
+        begun.set()
+        time.sleep(0.1)
+        return bytearray(end - begin)
+
+    monkeypatch.setattr(cache_module, "FETCHED_BYTES", 1)
+    cache, _ = cache_of(tmp_path, bytes(900), fetch)
+    cache.use(0)
+    assert begun.wait(30)
+    within(20, cache.close)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_shard_larger_than_the_cache_is_not_fetched(tmp_path):
+    cache, _ = cache_of(tmp_path, bytes(1001), lambda *_: pytest.fail("fetched"))
+    assert not cache.use(0)
+    cache.close()
+    assert not cache._wanted
+
+
+def test_two_processes_share_a_cache(tmp_path):
+    """While another fills it, this one waits for its turn, and finds what has been fetched meanwhile."""
+    with store.folder_lock(tmp_path, "filling"):
+        cache, path = cache_of(tmp_path, bytes(100))
+        assert not cache.use(0)
+        time.sleep(0.2)
+        assert not path.exists()
+    until(path.exists)
+    cache.close()
 
 
 def test_pretraining_over_http_learns_what_it_learns_locally(stored, served, tmp_path):
