@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import shutil
 import tarfile
 
@@ -254,6 +255,23 @@ def test_planned_batches_in_a_dataloader_are_those_of_the_loader(kept, workers, 
     assert planned[2].plan.tolist() == planned[2].plan.tolist() == whole[len(planned) + 2][2].tolist()
     with pytest.raises(IndexError):
         planned[len(planned)]
+
+
+def test_planned_batches_outlive_a_fork_and_a_pickle(kept):
+    import torch
+
+    dataset = Dataset(kept)
+    recipe = Recipe(dataset=dataset, table=training_table(dataset), strategy=Random(), batch_size=4)
+    planned = PlannedBatches(recipe, threads=2)
+    first = planned[0]  # by threads and files of this process, which a forked one cannot use
+    options = {"num_workers": 1, "multiprocessing_context": "fork", "timeout": 30}
+    for again in (
+        torch.utils.data.DataLoader(planned, batch_size=None, **options),
+        pickle.loads(pickle.dumps(planned)),
+    ):
+        batch = next(iter(again))
+        assert torch.equal(batch.video, first.video)
+        assert torch.equal(batch.audio, first.audio)
 
 
 def test_memory_and_open_files_stay_flat(tmp_path):

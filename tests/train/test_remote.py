@@ -10,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from torch.utils.data import DataLoader
 
 from avprep.dataset import Dataset
 from avprep.shared import store
@@ -17,7 +18,7 @@ from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, Retry
 from avtrain import rundir
 from avtrain.config import PretrainConfig
-from avtrain.data import CacheConfig, Loader, training_table
+from avtrain.data import CacheConfig, Loader, PlannedBatches, Recipe, training_table
 from avtrain.data import cache as cache_module
 from avtrain.data.cache import ShardCache, kept_path
 from avtrain.data.remote import GAP_BYTES, coalesce
@@ -82,6 +83,16 @@ def test_over_http_batches_and_clips_are_the_same(either):
         for row in range(0, len(local), 5):
             np.testing.assert_array_equal(dataset.read_clip(row).frames, local.read_clip(row).frames)
             np.testing.assert_array_equal(dataset.read_clip(row).logmel, local.read_clip(row).logmel)
+
+
+def test_worker_processes_reach_a_server_that_their_parent_has_reached(stored, served):
+    def batches(dataset, **options):
+        recipe = Recipe(dataset=dataset, table=training_table(dataset), strategy=SoftPositive(1.0), batch_size=4)
+        planned = PlannedBatches(recipe, threads=2)
+        return copies([planned[0]]) + copies(DataLoader(planned, batch_size=None, **options))
+
+    options = {"num_workers": 2, "multiprocessing_context": "fork", "timeout": 30}
+    assert_equal(batches(remote_dataset(served), **options), batches(Dataset(stored)))
 
 
 def test_in_fsspecs_memory_batches_are_the_same(either):
