@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from avprep import schema
 from avprep.shared import configs, jpeg, store
 from avprep.shared.errors import UserError
+from avprep.shared.remote import RemotePath, path_of
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,14 @@ class LabelColumn:
 
 
 class Dataset:
-    """A finished dataset folder. Columns are numpy arrays over rows (one row a clip); strings are read when asked for.
+    """A finished dataset folder, or the URL of one: http(s)://, s3://, gs://, memory://.
 
+    Columns are numpy arrays over rows (one row a clip); strings are read when asked for.
     Errors: UserError where the folder is not a finished dataset of this format.
     """
 
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path | RemotePath) -> None:
+        self.folder: Path | RemotePath = path_of(folder)
         if not (self.folder / schema.DATASET).is_file():
             raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
         self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
@@ -66,6 +68,13 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.label)
+
+    @property
+    def local_folder(self) -> Path:
+        """The folder, for what writes into it. Errors: UserError where it lies behind a URL."""
+        if isinstance(self.folder, RemotePath):
+            raise UserError(f"{self.folder} is not on this machine, which this needs; copy the folder here.")
+        return self.folder
 
     @property
     def class_names(self) -> list[str]:
@@ -120,9 +129,14 @@ class Dataset:
         return self._table(["clip_id"]).column("clip_id").to_pylist()
 
     @cached_property
+    def keys(self) -> pa.ChunkedArray:
+        """Tar key of every row."""
+        return self._table(["key"]).column("key")
+
+    @cached_property
     def groups(self) -> np.ndarray:
         """int64 [rows]: equal numbers for clips of one group of the manifest (source file, speaker ...)."""
-        table = pq.read_table(self.folder / schema.PLAN_MANIFEST, columns=["clip_id", "group"])
+        table = _read_table(self.folder / schema.PLAN_MANIFEST, columns=["clip_id", "group"])
         of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("group").to_pylist(), strict=True))
         names = [of_clip[clip_id] for clip_id in self.clip_ids]
         return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1]
@@ -136,10 +150,10 @@ class Dataset:
             return LabelColumn(self.label.astype(np.int32), self.class_names)
         path = self.folder / schema.labels_path(name)
         if not path.is_file():
-            others = sorted(found.stem for found in path.parent.glob("*.parquet"))
+            others = sorted(found.stem for found in path.parent.glob("*.parquet")) if isinstance(path, Path) else []
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
         try:
-            stored = pq.read_table(path, columns=schema.LABELS_SCHEMA.names)
+            stored = _read_table(path, schema.LABELS_SCHEMA.names)
             names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
             table = stored.cast(schema.LABELS_SCHEMA)
             of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
@@ -191,7 +205,7 @@ class Dataset:
         return _read(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 
     def _table(self, columns: list[str]) -> pa.Table:
-        return pq.read_table(self.folder / schema.INDEX, columns=columns)
+        return _read_table(self.folder / schema.INDEX, columns)
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:
@@ -207,9 +221,18 @@ def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def _read(path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+def _read_table(path: Path | RemotePath, columns: list[str] | None = None) -> pa.Table:
+    source = path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
+    return pq.read_table(source, columns=columns)
+
+
+def _read(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     array = np.empty(shape, dtype)
+    view = array.reshape(-1).view(np.uint8).data
+    if isinstance(path, RemotePath):
+        path.read_range(offset, view)
+        return array
     with open(path, "rb", buffering=0) as file:
-        if os.preadv(file.fileno(), [array.reshape(-1).view(np.uint8).data], offset) != array.nbytes:
+        if os.preadv(file.fileno(), [view], offset) != array.nbytes:
             raise UserError(f"{path} is shorter than its index says; 'avprep build-shards' repairs it.")
     return array

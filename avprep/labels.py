@@ -39,7 +39,7 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     if name == "label" or not NAME_PATTERN.fullmatch(name):
         raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
     whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": avprep.__version__}
-    path = dataset.folder / schema.labels_path(name)
+    path = dataset.local_folder / schema.labels_path(name)
     if replace or not path.exists():
         return whole
     try:
@@ -70,7 +70,7 @@ def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[
         schema.LABEL_NAMES_KEY: json.dumps(column.class_names, ensure_ascii=False),
         schema.LABEL_ORIGIN_KEY: json.dumps(origin, sort_keys=True, ensure_ascii=False),
     }
-    path = dataset.folder / schema.labels_path(name)
+    path = dataset.local_folder / schema.labels_path(name)
     with store.atomic_path(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
     return path
@@ -110,7 +110,7 @@ def add_noise(
     digest = configs.digest([column.class_names, column.values.tolist()])
     origin = claim_column(dataset, name, {**settings, "labels_sha256": digest}, replace)
     if origin is None:
-        return dataset.folder / schema.labels_path(name)
+        return dataset.local_folder / schema.labels_path(name)
     return write_labels(dataset, name, noisy, origin)
 
 
@@ -130,7 +130,7 @@ def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> User
     that the manifest lacks, that stand twice, and labels of another kind, together.
     """
     rows = _read_table(path, column)
-    known = set(pq.read_table(dataset.folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
     found: dict[str, str | None] = {}
     problems = []
     for number, (clip_id, value) in enumerate(rows, start=1):

@@ -102,7 +102,7 @@ def pseudo_label(
         origin |= {"clusters": config.clusters, "seed": config.seed, "scikit-learn": version("scikit-learn")}
     whole = claim_column(dataset, name, origin, replace)
     if whole is None:
-        return dataset.folder / schema.labels_path(name)
+        return dataset.local_folder / schema.labels_path(name)
     rows = np.flatnonzero(dataset.num_frames > 0)
     check(len(rows) > 0, f"{dataset.folder} has no pictures to label; its clips are sound only.")
     values = np.full(len(dataset), NONE, np.int32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,10 +12,27 @@ from avprep.shared.commands import Group, config_option, stop_on_signals
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.config import MODEL_SIZES, PROTOCOLS, EvaluateConfig, PlanConfig, PretrainConfig
 
+if TYPE_CHECKING:
+    from avtrain.data.cache import CacheConfig
+
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+CACHE_BYTES = 100 << 30
 PRETRAIN = PretrainConfig()
 PLAN = PlanConfig()
 EVALUATE = EvaluateConfig()
+
+
+def dataset_of(text: str) -> Path | str:
+    """A dataset folder: a path, or a URL as text."""
+    return text if "://" in text else Path(text)
+
+
+def cache_options(command: click.decorators.FC) -> click.decorators.FC:
+    """--cache and --cache-bytes."""
+    command = click.option(
+        "--cache-bytes", type=click.IntRange(1), default=CACHE_BYTES, help="Most bytes that the cache may hold."
+    )(command)
+    return click.option("--cache", type=DIRECTORY, default=None, help="Keep shards of a remote DIR here.")(command)
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
@@ -52,12 +70,12 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 @main.command()
-@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@click.argument("dataset", metavar="DIR", type=dataset_of)
 @sampling_options
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(dataset: Path, as_json: bool, **settings: object) -> None:
+def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     """Say what the batches of a pretraining run on dataset DIR will be; reads no media."""
     import json
 
@@ -69,7 +87,7 @@ def plan(dataset: Path, as_json: bool, **settings: object) -> None:
 
 
 @main.command()
-@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@click.argument("dataset", metavar="DIR", type=dataset_of)
 @click.option("--run", type=DIRECTORY, required=True, help="Run folder; a run that is there is resumed.")
 @sampling_options
 @click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
@@ -79,9 +97,19 @@ def plan(dataset: Path, as_json: bool, **settings: object) -> None:
 @click.option("--temperature", type=float, default=PRETRAIN.temperature)
 @click.option("--checkpoint-every-steps", type=int, default=PRETRAIN.checkpoint_every_steps)
 @click.option("--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints)
+@click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@cache_options
 @device_options
 @config_option()
-def pretrain(dataset: Path, run: Path, device: str, threads: int | None, **settings: object) -> None:
+def pretrain(
+    dataset: Path | str,
+    run: Path,
+    device: str,
+    threads: int | None,
+    cache: Path | None,
+    cache_bytes: int,
+    **settings: object,
+) -> None:
     """Train both encoders on the train split of dataset DIR; the same command resumes."""
     from avtrain import rundir
     from avtrain.pretrain import pretrain as train
@@ -89,7 +117,14 @@ def pretrain(dataset: Path, run: Path, device: str, threads: int | None, **setti
     config = PretrainConfig(**settings)  # type: ignore[arg-type]
     try:
         with stop_on_signals() as request:
-            result = train(dataset, run, config, device=_device(device, threads), stopping=lambda: bool(request))
+            result = train(
+                dataset,
+                run,
+                config,
+                device=_device(device, threads),
+                cache=_cache(dataset, cache, cache_bytes),
+                stopping=lambda: bool(request),
+            )
     except BaseException as error:
         status, code = "failed", 1
         if isinstance(error, (Interrupted, KeyboardInterrupt)):
@@ -107,7 +142,7 @@ def pretrain(dataset: Path, run: Path, device: str, threads: int | None, **setti
 
 
 @main.command()
-@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@click.argument("dataset", metavar="DIR", type=dataset_of)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
 @click.option("--run", type=DIRECTORY, default=None, help="Run whose newest checkpoint is measured.")
 @click.option(
@@ -126,7 +161,7 @@ def pretrain(dataset: Path, run: Path, device: str, threads: int | None, **setti
 @device_options
 @config_option()
 def evaluate(
-    dataset: Path,
+    dataset: Path | str,
     protocol: str,
     run: Path | None,
     out: Path | None,
@@ -141,7 +176,7 @@ def evaluate(
 
     place = _device(device, threads)
     if out is None and run is not None:
-        name = dataset.resolve().name
+        name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}"
     if protocol == "retrieval":
         if run is None:
@@ -209,6 +244,47 @@ def demo(
         rows = run_demo(out, settings, workers, lambda: bool(request))
     click.echo(printed(rows))
     click.echo(f"The clips are synthetic and built to show the effect; {write_report(out, settings, rows)} says how.")
+
+
+@main.command()
+@click.argument("dataset", metavar="DIR", type=dataset_of)
+@click.option("--strategy", "strategies", multiple=True, help="One to measure; may be given more than once.")
+@click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
+@click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is told.")
+@click.option("--threads", type=click.IntRange(1), default=2, help="Reading and decoding threads.")
+@click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
+@click.option("--seed", type=int, default=PRETRAIN.seed)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@cache_options
+def bench(
+    dataset: Path | str,
+    strategies: tuple[str, ...],
+    as_json: bool,
+    cache: Path | None,
+    cache_bytes: int,
+    **settings: int,
+) -> None:
+    """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds."""
+    import json
+
+    from avprep.dataset import Dataset
+    from avtrain.bench import BenchConfig, measure, printed
+
+    chosen = {"strategies": strategies} if strategies else {}
+    config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
+    found = measure(Dataset(dataset), config, _cache(dataset, cache, cache_bytes))
+    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+
+
+def _cache(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheConfig | None:
+    if folder is None:
+        return None
+    if isinstance(dataset, Path):
+        raise UserError(f"{dataset} is on this machine already; --cache is for datasets at a URL.")
+    from avtrain.data.cache import CacheConfig
+
+    return CacheConfig(folder=folder, max_bytes=max_bytes)
 
 
 def _device(name: str, threads: int | None) -> str:

@@ -33,8 +33,10 @@ class PretrainConfig:
     """of Adam"""
     temperature: float = 0.07
     """that similarities are divided by"""
+    spec_augment: bool = False
+    """mask a band of frequencies and a stretch of time of each sound"""
     seed: int = 0
-    """of weights, plans, windows and flips"""
+    """of weights, plans, windows, flips and masks"""
     checkpoint_every_steps: int = 500
     """updates between checkpoints; there is always one at the end"""
     keep_checkpoints: int = 2

@@ -46,7 +46,12 @@ class Split:
 
 
 def evaluate(
-    dataset_dir: Path, config: EvaluateConfig, *, run: Path | None = None, out: Path | None = None, device: str = "cpu"
+    dataset_dir: Path | str,
+    config: EvaluateConfig,
+    *,
+    run: Path | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """Measure the encoder of `run` (linear without a run: an untrained one); the result is also out/result.json.
 

@@ -20,7 +20,8 @@ from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted
 from avtrain import checkpoint, rundir
 from avtrain.config import PretrainConfig
-from avtrain.data.augment import Normalise
+from avtrain.data.augment import Augment, SpecAugment
+from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.losses import info_nce
 from avtrain.models import place
@@ -40,15 +41,16 @@ class PretrainResult:
 
 
 def pretrain(
-    dataset_dir: Path,
+    dataset_dir: Path | str,
     run: Path,
     config: PretrainConfig,
     *,
     device: str = "cpu",
+    cache: CacheConfig | None = None,
     stopping: Callable[[], bool] = lambda: False,
     quiet: bool = False,
 ) -> PretrainResult:
-    """Train both encoders on the train split of a dataset; the run folder says all.
+    """Train both encoders on the train split of a dataset (a folder or a URL); the run folder says all.
 
     Errors: UserError (no such dataset, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()`, after a checkpoint; FloatingPointError where the loss is not finite.
@@ -64,6 +66,7 @@ def pretrain(
         epochs=config.epochs,
         seed=config.seed,
         pinned=device.startswith("cuda"),
+        cache=cache,
     )
     rundir.open_run(run, configs.to_dict(config), dataset.digest, digest(strategy, table))
     with store.folder_lock(run, "training in"):
@@ -84,7 +87,8 @@ def _train(
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     torch.manual_seed(config.seed)
     model = place(two_tower(config.model_size), device).train()
-    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
+    masks = SpecAugment() if config.spec_augment else None
+    augment = Augment(dataset, spec_augment=masks, seed=config.seed).to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     total = config.epochs * loader.steps_per_epoch
     total = min(total, config.max_steps) if config.max_steps else total
@@ -101,9 +105,7 @@ def _train(
 
     with Progress(total - step, "steps", run.name, quiet) as progress:
         for batch in loader if step < total else ():
-            video = normalise.video(batch.video.to(device, non_blocking=True), batch.flip.to(device))
-            audio = normalise.audio(batch.audio.to(device, non_blocking=True))
-            seen, heard = model(video, audio)
+            seen, heard = model(*augment(batch))
             loss = info_nce(seen, heard, config.temperature)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()

@@ -25,7 +25,7 @@ ENCODE_BATCH = 64
 
 
 @torch.no_grad()
-def retrieve(dataset_dir: Path, run: Path, split: str = "test", device: str = "cpu") -> dict[str, Any]:
+def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu") -> dict[str, Any]:
     """Recall at 1 and 5, mean of both directions, among the clips of a split; chance beside it.
 
     A clip's embedding is the mean over 4 evenly spread pairs of windows. `class_recall_at_1` counts any clip of the

@@ -116,6 +116,7 @@ COMMANDS = [
     ["avtrain", "pretrain"],
     ["avtrain", "evaluate"],
     ["avtrain", "demo"],
+    ["avtrain", "bench"],
 ]
 SMALL = {
     "avprep", "avprep.config", "avprep.errors", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",

@@ -225,7 +225,7 @@ def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
 def _meta(dataset: Dataset, row: int) -> dict[str, Any]:
     """KEY.json of a clip; {} where its shard has none."""
     key = schema.clip_key(dataset.clip_ids[row])
-    with tarfile.open(dataset.folder / dataset.shards[dataset.shard[row]]) as tar:
+    with tarfile.open(dataset.local_folder / dataset.shards[dataset.shard[row]]) as tar:
         try:
             member = tar.extractfile(key + schema.META_SUFFIX)
         except KeyError:

@@ -72,7 +72,7 @@ def render(preview: Preview) -> str:
         f"{len(preview.clips)} of the dataset's {len(dataset):,} clips, drawn at random from each class{of_split}, "
         "as training will read them."
     )
-    title = f"Preview of {dataset.folder.resolve().name}"
+    title = f"Preview of {dataset.local_folder.resolve().name}"
     return html.page(title, lead, sections, style=STYLE, script=SCRIPT, contents=True)
 
 

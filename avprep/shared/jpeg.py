@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+BOUNDARY = b"\xff\xd9\xff\xd8"  # end of one, begin of the next: inside a picture's data no marker follows 0xFF
+
 
 def encode(frames: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
     """(JPEGs one after the other, bytes of each uint32 [T]) of frames uint8 [T, H, W, 3]; chroma at half size.
@@ -29,3 +31,19 @@ def decode(data: memoryview, sizes: np.ndarray, out: np.ndarray) -> None:
         if found.shape != picture.shape:
             raise ValueError(f"a picture of {found.shape[1]}x{found.shape[0]} pixels where {picture.shape[1]} are due")
         begin += size
+
+
+def decode_all(data: bytes) -> np.ndarray:
+    """Frames uint8 [T, H, W, 3] of consecutive JPEGs whose sizes are not at hand, as `webdataset` gives them.
+
+    Errors: ValueError where one is damaged or of another size than the first.
+    """
+    import simplejpeg
+
+    pictures = data.split(BOUNDARY)
+    sizes = np.array([len(picture) + len(BOUNDARY) for picture in pictures])
+    sizes[[0, -1]] -= len(BOUNDARY) // 2
+    height, width, _, _ = simplejpeg.decode_jpeg_header(data)
+    frames = np.empty((len(sizes), height, width, 3), np.uint8)
+    decode(memoryview(data), sizes, frames)
+    return frames

@@ -10,9 +10,12 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from avprep.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from avprep.shared.remote import RemotePath
 
 DIGEST_BLOCK_BYTES = 1 << 22
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
@@ -117,7 +120,7 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     write_bytes(path, json_lines(rows))
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path | RemotePath) -> Any:
     """The JSON value in `path`; UserError where the file is missing or broken."""
     try:
         return json.loads(path.read_text())

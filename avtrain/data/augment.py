@@ -1,10 +1,16 @@
-"""What happens to a batch on its device: flip, dtype, normalisation."""
+"""What happens to a batch on its device: flip, dtype, normalisation, masks."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
+
+from avprep.dataset import Dataset
+from avtrain.data.batches import Batch
+from avtrain.sampling.base import AUGMENTATION
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,3 +46,48 @@ class Normalise(nn.Module):
     def audio(self, logmel: torch.Tensor) -> torch.Tensor:
         """Normalised log-mel."""
         return ((logmel.float() - self.logmel_mean) / self.logmel_std).unsqueeze(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpecAugment:
+    """One mask over up to `bands` mel bands and one over up to `frames` mel frames of each log-mel, set to its mean."""
+
+    bands: int = 16
+    frames: int = 20
+
+    def mask(self, batch: Batch, seed: int) -> torch.Tensor:
+        """1 where sound stays, 0 where it is masked: float [b, 1, F, M]. The same for an item on any rank."""
+        import torchaudio.functional as sounds
+
+        _, length, bands = batch.audio.shape
+        mine = slice(batch.first_item, batch.first_item + len(batch.audio))
+        state = np.random.SeedSequence([seed, batch.epoch, AUGMENTATION, batch.step + 1]).generate_state(1, np.uint64)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(state[0]))
+            high = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, 1, bands), self.bands, 0.0, 3)
+            long = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, length, 1), self.frames, 0.0, 2)
+        return high[mine] * long[mine]
+
+
+class Augment(nn.Module):
+    """Batches to model inputs on the device this module was moved to: flips of p 0.5, the dataset's normalisation.
+
+    With `spec_augment`, parts of the sound are masked, drawn from (seed, epoch, step).
+    """
+
+    def __init__(
+        self, dataset: Dataset, *, flip: bool = True, spec_augment: SpecAugment | None = None, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.normalise = Normalise(dataset.logmel_mean, dataset.logmel_std)
+        self.flip, self.spec_augment, self.seed = flip, spec_augment, seed
+
+    def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """(video float [b, 3, T, H, W], audio float [b, 1, F, M])."""
+        device = self.normalise.video_mean.device
+        moved = batch.to(device)
+        video = self.normalise.video(moved.video, moved.flip if self.flip else None)
+        audio = self.normalise.audio(moved.audio)
+        if self.spec_augment is not None:
+            audio = audio * self.spec_augment.mask(batch, self.seed).to(device)
+        return video, audio

@@ -9,7 +9,6 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avtrain.data.reader import Reader
-from avtrain.data.routing import audio_ranges, batch_ranges
 from avtrain.sampling.windows import Windows, WindowSpec
 
 WINDOW_MEL_FRAMES = 100
@@ -18,7 +17,7 @@ WINDOW_MEL_FRAMES = 100
 def read_windows(dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Log-mel float16 [B, 100, M] of `rows` from mel frames `starts`; short clips are padded by the reader."""
     out = np.empty((len(rows), WINDOW_MEL_FRAMES, dataset.num_mel_bands), LOGMEL_DTYPE)
-    reader.read_logmel(audio_ranges(dataset, rows, starts, WINDOW_MEL_FRAMES), out)
+    reader.read_logmel(rows, starts, out)
     return out
 
 
@@ -29,9 +28,7 @@ def read_pairs(
     size = dataset.frame_size
     frames = np.empty((len(plan), spec.num_frames, size, size, 3), FRAMES_DTYPE)
     logmel = np.empty((len(plan), spec.num_mel_frames, dataset.num_mel_bands), LOGMEL_DTYPE)
-    of_video, of_audio = batch_ranges(dataset, plan, windows, spec)
-    reader.read_frames(of_video, frames)
-    reader.read_logmel(of_audio, logmel)
+    reader.read_pairs(plan, windows, frames, logmel)
     return frames, logmel
 
 
@@ -57,5 +54,5 @@ def whole_clips(
         for first in range(0, len(same), size):
             chosen = same[first : first + size]
             out = np.empty((len(chosen), length, dataset.num_mel_bands), LOGMEL_DTYPE)
-            reader.read_logmel(audio_ranges(dataset, rows[chosen], np.zeros(len(chosen), int), int(length)), out)
+            reader.read_logmel(rows[chosen], np.zeros(len(chosen), int), out)
             yield chosen, out

@@ -9,55 +9,23 @@ import queue
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-
-import numpy as np
-import torch
+from dataclasses import replace
 
 from avprep.dataset import Dataset
+from avtrain.data.batches import Batch, Buffers, Recipe
+from avtrain.data.cache import CacheConfig
 from avtrain.data.reader import Reader
-from avtrain.data.routing import batch_ranges, window_of
 from avtrain.sampling import ClipTable, Strategy
-from avtrain.sampling.windows import WindowSpec, draw_windows
-from avtrain.strategies import steps_of
-
-
-@dataclass(frozen=True)
-class Batch:
-    """This rank's slice of a planned batch.
-
-    video uint8 [b, T, H, W, 3]; audio float16 [b, F, M] dB; flip bool [b]; plan int64 [b, 2] of dataset rows;
-    `global_size` pairs over all ranks; `waited_seconds` that the trainer stood still for it.
-    """
-
-    epoch: int
-    step: int
-    plan: np.ndarray
-    global_size: int
-    video: torch.Tensor
-    audio: torch.Tensor
-    flip: torch.Tensor
-    waited_seconds: float = field(default=0.0, compare=False)
-
-
-class _Slot:
-    """One ring buffer, as tensors and as the numpy arrays over the same memory; pinned where CUDA is used."""
-
-    def __init__(self, batch: int, dataset: Dataset, spec: WindowSpec, pinned: bool) -> None:
-        size = dataset.frame_size
-        self.video = torch.empty((batch, spec.num_frames, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
-        self.audio = torch.empty(
-            (batch, spec.num_mel_frames, dataset.num_mel_bands), dtype=torch.float16, pin_memory=pinned
-        )
-        self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
+from avtrain.sampling.windows import WindowSpec
 
 
 class Loader:
     """Batches of `strategy` over `table`, epoch after epoch up to `epochs`; iterate once per state.
 
-    `state_dict()` names the next batch to come; `load_state_dict` goes there. Rank r of `world_size` gets the r-th
-    contiguous `tensor_split` slice of each global plan. Errors: UserError (a shard is gone or short; the strategy
-    cannot serve this table, batch size or number of ranks).
+    `state_dict()` names the next batch to come; `load_state_dict` goes there, whatever the number of ranks was. Rank r
+    of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. `pinned` buffers make copies to
+    CUDA faster; `cache` keeps shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the
+    strategy cannot serve this table, batch size or number of ranks).
     """
 
     def __init__(
@@ -68,21 +36,34 @@ class Loader:
         *,
         batch_size: int,
         epochs: int,
-        seed: int,
+        seed: int = 0,
         window: WindowSpec | None = None,
         rank: int = 0,
         world_size: int = 1,
         prefetch: int = 2,
         threads: int = 2,
         pinned: bool = False,
+        cache: CacheConfig | None = None,
     ) -> None:
-        self.dataset, self.table, self.strategy = dataset, table, strategy
-        self.batch_size, self.epochs, self.seed = batch_size, epochs, seed
-        self.window = window or window_of(dataset)
-        self.rank, self.world_size = rank, world_size
-        self.prefetch, self.threads, self.pinned = prefetch, threads, pinned
-        self.steps_per_epoch = steps_of(strategy, table, batch_size, world_size)
+        if prefetch < 1 or threads < 1:
+            raise ValueError(f"prefetch {prefetch} and threads {threads} must be 1 or more")
+        self.recipe = Recipe(
+            dataset=dataset,
+            table=table,
+            strategy=strategy,
+            batch_size=batch_size,
+            seed=seed,
+            window=window,
+            rank=rank,
+            world_size=world_size,
+        )
+        self.epochs, self.steps_per_epoch = epochs, self.recipe.steps_per_epoch
+        self.prefetch, self.threads, self.pinned, self.cache = prefetch, threads, pinned, cache
         self._epoch, self._step = 0, 0
+
+    def __len__(self) -> int:
+        """Batches still to come."""
+        return max(0, (self.epochs - self._epoch) * self.steps_per_epoch - self._step)
 
     def state_dict(self) -> dict[str, int]:
         """Position of the next batch: {"epoch", "step"}."""
@@ -105,55 +86,36 @@ class Loader:
                     return
                 if isinstance(item, BaseException):
                     raise item
-                object.__setattr__(item, "waited_seconds", time.perf_counter() - begin)
-                self._epoch, self._step = item.epoch, item.step + 1
-                if self._step == self.steps_per_epoch:
-                    self._epoch, self._step = item.epoch + 1, 0
-                yield item
+                batch = replace(item, waited_seconds=time.perf_counter() - begin)
+                self._epoch, self._step = divmod(
+                    batch.epoch * self.steps_per_epoch + batch.step + 1, self.steps_per_epoch
+                )
+                yield batch
         finally:
             stop.set()
             thread.join()
 
     def _produce(self, ready: queue.Queue[Batch | BaseException | None], stop: threading.Event) -> None:
         try:
-            size = len(np.array_split(np.empty(self.batch_size), self.world_size)[self.rank])
             # taken by the trainer: 1 + prefetch; waiting: prefetch - 1 or 1; being filled: 1
-            count = 2 * self.prefetch + 2
-            slots = [_Slot(size, self.dataset, self.window, self.pinned) for _ in range(count)]
-            with Reader(self.dataset, self.threads) as reader:
-                for batch in self._batches(reader, slots):
+            ring = [self.recipe.buffers(self.pinned) for _ in range(2 * self.prefetch + 2)]
+            with Reader(self.recipe.dataset, self.threads, self.cache) as reader:
+                for batch in self._batches(reader, ring):
                     if not _put(ready, batch, stop):
                         return
             _put(ready, None, stop)
         except BaseException as error:
             _put(ready, error, stop)
 
-    def _batches(self, reader: Reader, slots: list[_Slot]) -> Iterator[Batch]:
+    def _batches(self, reader: Reader, ring: list[Buffers]) -> Iterator[Batch]:
         number, first_step = 0, self._step
         for epoch in range(self._epoch, self.epochs):
-            plans = self.strategy.plan(
-                self.table, batch_size=self.batch_size, seed=self.seed, epoch=epoch, first_step=first_step
-            )
-            for step, plan in enumerate(plans, start=first_step):
-                yield self._read(reader, slots[number % len(slots)], plan, epoch, step)
+            for step, plan in self.recipe.plans(epoch, first_step):
+                buffers = ring[number % len(ring)]
+                buffers.wait()
+                yield self.recipe.read(reader, buffers, plan, epoch, step)
                 number += 1
             first_step = 0
-
-    def _read(self, reader: Reader, slot: _Slot, plan: np.ndarray, epoch: int, step: int) -> Batch:
-        windows = draw_windows(plan, self.dataset.num_frames, self.window, seed=self.seed, epoch=epoch, step=step)
-        mine = np.array_split(np.arange(len(plan)), self.world_size)[self.rank]
-        video, audio = batch_ranges(self.dataset, plan[mine], windows.take(mine), self.window)
-        reader.read_frames(video, slot.video_array[: len(mine)])
-        reader.read_logmel(audio, slot.audio_array[: len(mine)])
-        return Batch(
-            epoch,
-            step,
-            plan[mine],
-            len(plan),
-            slot.video[: len(mine)],
-            slot.audio[: len(mine)],
-            torch.from_numpy(windows.flip[mine]),
-        )
 
 
 def _put(ready: queue.Queue, item: object, stop: threading.Event) -> bool:

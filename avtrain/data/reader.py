@@ -1,38 +1,56 @@
-"""Byte ranges of local shards straight into batch buffers, by a few threads (preadv releases the GIL).
+"""Windows of clips into batch buffers, whatever the codec and wherever the dataset lies.
 
 A window longer than its clip is padded: pictures repeat the last one, log-mel continues at the clip's own minimum.
+Where a clip has nothing at all in a window, that is zero.
 """
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from threading import Lock
+from dataclasses import dataclass
 
 import numpy as np
 
 from avprep.dataset import Dataset
-from avprep.schema import LOGMEL_DTYPE
+from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
+from avprep.shared import jpeg
 from avprep.shared.errors import UserError
-from avtrain.data.routing import Ranges
+from avprep.shared.remote import RemotePath
+from avtrain.data.cache import CacheConfig
+from avtrain.data.heads import MemberKind, frames_kind, logmel_kind
+from avtrain.data.local import PARTS_PER_THREAD, LocalShards, finish
+from avtrain.data.remote import RemoteShards
+from avtrain.data.routing import Ranges, audio_ranges, video_ranges
+from avtrain.data.sizes import FrameSizes
+from avtrain.sampling.windows import Windows
 
-OPEN_FILES = 512
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Ranges of one kind of member and the places for their bytes; `rows` they belong to."""
+
+    kind: MemberKind
+    rows: np.ndarray
+    ranges: Ranges
+    views: list[memoryview]
 
 
 class Reader:
-    """Reads ranges of one dataset; shared by threads. `close()` when done, or use as a context manager."""
+    """Reads windows of one dataset by `threads`; one call at a time. `close()` when done, or use as a context manager.
 
-    def __init__(self, dataset: Dataset, threads: int = 2) -> None:
-        self._folder = dataset.folder
-        self._shards = dataset.shards
-        self._sizes = [dataset.info["shards"][shard]["bytes"] for shard in dataset.shards]
-        self._files: OrderedDict[int, int] = OrderedDict()
-        self._users: dict[int, int] = {}
-        self._lock = Lock()
-        self._threads = threads
+    A shard's size is checked at its first use, a member's headers at its first use. Errors of every reading method:
+    UserError naming the shard (and clip) that is gone, short, damaged or cannot be reached; ValueError for a buffer
+    of another shape or dtype.
+    """
+
+    def __init__(self, dataset: Dataset, threads: int = 2, cache: CacheConfig | None = None) -> None:
+        self._dataset, self._threads = dataset, threads
+        self._kinds = {"frames": frames_kind(dataset), "logmel": logmel_kind(dataset)}
+        self._seen = {name: np.zeros(len(dataset), bool) for name in self._kinds}
+        self._sizes = FrameSizes(dataset) if dataset.frame_codec == "jpeg" else None
+        self._scratch = np.empty(0, np.uint8)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="read") if threads > 1 else None
+        self._source = _source(dataset, cache, self._pool, threads)
 
     def __enter__(self) -> Reader:
         return self
@@ -44,81 +62,126 @@ class Reader:
         """Stop the threads and close the files."""
         if self._pool is not None:
             self._pool.shutdown()
-        for handle in self._files.values():
-            os.close(handle)
-        self._files.clear()
+        self._source.close()
 
-    def read_frames(self, ranges: Ranges, out: np.ndarray) -> None:
-        """Fill `out` uint8 [B, T, H, W, 3]. Errors: UserError naming a shard that is gone or short."""
-        self._read(ranges, out)
-        frame = out[0, 0].nbytes
-        for item in np.flatnonzero(ranges.length < out[0].nbytes):
-            have = ranges.length[item] // frame
-            out[item, have:] = out[item, have - 1] if have else 0
+    def read_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` uint8 [B, T, H, W, 3] with the pictures of `rows` from frames `starts`."""
+        self._read([self._frames(rows, starts, out)])
+        self._finish_frames(rows, starts, out)
 
-    def read_logmel(self, ranges: Ranges, out: np.ndarray) -> None:
-        """Fill `out` float16 [B, F, M]. Errors: UserError naming a shard that is gone or short."""
-        self._read(ranges, out)
-        frame = out.shape[2] * LOGMEL_DTYPE.itemsize
-        for item in np.flatnonzero(ranges.length < out[0].nbytes):
-            have = ranges.length[item] // frame
-            out[item, have:] = out[item, :have].min() if have else 0
+    def read_logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
+        """Fill `out` float16 [B, F, M] with the log-mel of `rows` from mel frames `starts`."""
+        self._read([self._logmel(rows, starts, out)])
+        self._finish_logmel(rows, starts, out)
 
-    def _read(self, ranges: Ranges, out: np.ndarray) -> None:
-        flat = out.reshape(len(out), -1).view(np.uint8)
-        order = np.lexsort((ranges.offset, ranges.shard))
+    def read_pairs(self, plan: np.ndarray, windows: Windows, video: np.ndarray, audio: np.ndarray) -> None:
+        """Fill `video` and `audio`, as above, with the windows of planned pairs int64 [B, 2]; all are read together."""
+        audio_rows, video_rows = plan.T
+        self._read([self._frames(video_rows, windows.frame, video), self._logmel(audio_rows, windows.mel_frame, audio)])
+        self._finish_frames(video_rows, windows.frame, video)
+        self._finish_logmel(audio_rows, windows.mel_frame, audio)
+
+    def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:
+        size = self._dataset.frame_size
+        _check_buffer(out, (len(rows), out.shape[1], size, size, 3), FRAMES_DTYPE)
+        kind, count = self._kinds["frames"], out.shape[1]
+        if self._sizes is None:
+            ranges = video_ranges(self._dataset, rows, starts, count)
+            return _Wanted(kind, rows, ranges, _views(out, ranges.length))
+        self._sizes.load(rows)
+        ranges = video_ranges(self._dataset, rows, starts, count, self._sizes)
+        ends = np.cumsum(ranges.length)
+        if len(rows) and ends[-1] > len(self._scratch):
+            self._scratch = np.empty(int(ends[-1] * 1.25), np.uint8)
+        begins = (ends - ranges.length).tolist()
+        views = [self._scratch[begin:end].data for begin, end in zip(begins, ends.tolist(), strict=True)]
+        return _Wanted(kind, rows, ranges, views)
+
+    def _logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:
+        _check_buffer(out, (len(rows), out.shape[1], self._dataset.num_mel_bands), LOGMEL_DTYPE)
+        ranges = audio_ranges(self._dataset, rows, starts, out.shape[1])
+        return _Wanted(self._kinds["logmel"], rows, ranges, _views(out, ranges.length))
+
+    def _read(self, wanted: list[_Wanted]) -> None:
+        """Read all ranges at once, and the heads of members that are used for the first time."""
+        ranges = [want.ranges for want in wanted]
+        views = [view for want in wanted for view in want.views]
+        heads: list[tuple[str, np.ndarray, np.ndarray]] = []
+        for name, seen in self._seen.items():
+            used = [want.rows[want.ranges.length > 0] for want in wanted if want.kind is self._kinds[name]]
+            new = np.unique(np.concatenate(used)) if used else np.zeros(0, np.int64)
+            new = new[~seen[new]]
+            if len(new):
+                kind = self._kinds[name]
+                head = np.empty((len(new), kind.head_bytes), np.uint8)
+                heads.append((name, new, head))
+                ranges.append(kind.head_ranges(new))
+                views += _views(head, np.full(len(new), kind.head_bytes))
+        joined = Ranges.joined(ranges)
+        filled = np.flatnonzero(joined.length > 0)
+        if len(filled) < len(views):
+            joined, views = joined.take(filled), [views[item] for item in filled]
+        self._source.read(joined, views)
+        for name, rows, head in heads:
+            self._kinds[name].check(rows, head)
+            self._seen[name][rows] = True
+
+    def _finish_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
+        """Decode what has been read into the scratch buffer, and pad."""
+        have = np.clip(self._dataset.num_frames[rows] - starts, 0, out.shape[1])
+        if self._sizes is not None:
+            self._decode(rows, starts, have, out)
+        for item in np.flatnonzero(have < out.shape[1]):
+            out[item, have[item] :] = out[item, have[item] - 1] if have[item] else 0
+
+    def _finish_logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
+        have = np.clip(self._dataset.num_mel_frames[rows] - starts, 0, out.shape[1])
+        for item in np.flatnonzero(have < out.shape[1]):
+            out[item, have[item] :] = out[item, : have[item]].min() if have[item] else 0
+
+    def _decode(self, rows: np.ndarray, starts: np.ndarray, have: np.ndarray, out: np.ndarray) -> None:
+        assert self._sizes is not None
+        sizes = [self._sizes.of(*each) for each in zip(rows.tolist(), starts.tolist(), have.tolist(), strict=True)]
+        ends = np.cumsum([size.sum() for size in sizes]).tolist()
+        data = self._scratch.data
+
+        def part(items: np.ndarray) -> None:
+            for item in items.tolist():
+                begin = ends[item - 1] if item else 0
+                try:
+                    jpeg.decode(data[begin : ends[item]], sizes[item], out[item, : have[item]])
+                except ValueError as error:
+                    row = rows[item]
+                    shard = self._dataset.folder / self._dataset.shards[self._dataset.shard[row]]
+                    raise UserError(
+                        f"{shard} holds a damaged picture of clip {self._dataset.clip_ids[row]} ({error}); "
+                        "'avprep verify' tells more."
+                    ) from None
+
+        items = np.arange(len(rows))
         if self._pool is None:
-            self._read_part(order, ranges, flat)
-            return
-        parts = np.array_split(order, self._threads)
-        for done in [self._pool.submit(self._read_part, part, ranges, flat) for part in parts]:
-            done.result()
+            part(items)
+        else:
+            count = min(PARTS_PER_THREAD * self._threads, max(len(items), 1))
+            finish([self._pool.submit(part, some) for some in np.array_split(items, count)])
 
-    def _read_part(self, items: np.ndarray, ranges: Ranges, flat: np.ndarray) -> None:
-        shards, offsets, lengths = ranges.shard[items], ranges.offset[items], ranges.length[items]
-        held = -1
-        try:
-            for item, shard, offset, length in zip(
-                items.tolist(), shards.tolist(), offsets.tolist(), lengths.tolist(), strict=True
-            ):
-                if shard != held:
-                    if held >= 0:
-                        self._release(held)
-                    held = -1
-                    handle = self._acquire(shard)
-                    held = shard
-                if os.preadv(handle, [flat[item, :length].data], offset) != length:
-                    raise UserError(f"{self._folder / self._shards[shard]} is shorter than its index says.")
-        finally:
-            if held >= 0:
-                self._release(held)
 
-    def _acquire(self, shard: int) -> int:
-        """The shard's file descriptor, opened and its size checked at first use; not closed until released."""
-        with self._lock:
-            handle = self._files.get(shard)
-            if handle is None:
-                while len(self._files) >= OPEN_FILES:
-                    idle = next((s for s in self._files if not self._users.get(s)), None)
-                    if idle is None:
-                        break
-                    os.close(self._files.pop(idle))
-                handle = self._files[shard] = self._open(self._folder / self._shards[shard], self._sizes[shard])
-            self._files.move_to_end(shard)
-            self._users[shard] = self._users.get(shard, 0) + 1
-            return handle
+def _source(
+    dataset: Dataset, cache: CacheConfig | None, pool: ThreadPoolExecutor | None, threads: int
+) -> LocalShards | RemoteShards:
+    if isinstance(dataset.folder, RemotePath):
+        return RemoteShards(dataset, cache, pool, threads)
+    folder = dataset.folder
+    sizes = [dataset.info["shards"][shard]["bytes"] for shard in dataset.shards]
+    return LocalShards(lambda shard: folder / dataset.shards[shard], sizes, pool, threads)
 
-    def _release(self, shard: int) -> None:
-        with self._lock:
-            self._users[shard] -= 1
 
-    def _open(self, path: Path, size: int) -> int:
-        try:
-            handle = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise UserError(f"{path} cannot be read ({error.strerror}); 'avprep build-shards' repairs it.") from None
-        found = os.fstat(handle).st_size
-        if found != size:
-            os.close(handle)
-            raise UserError(f"{path} has {found} bytes, not {size}; 'avprep build-shards' repairs it.")
-        return handle
+def _check_buffer(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    if out.shape != shape or out.dtype != dtype or not out.flags.c_contiguous:
+        raise ValueError(f"a buffer {out.dtype} {out.shape} where C-ordered {dtype} {shape} is needed")
+
+
+def _views(out: np.ndarray, lengths: np.ndarray) -> list[memoryview]:
+    """The first `lengths` [B] bytes of each item of `out`."""
+    flat = out.reshape(len(out), -1).view(np.uint8)
+    return [item[:length].data for item, length in zip(flat, lengths.tolist(), strict=True)]

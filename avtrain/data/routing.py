@@ -1,4 +1,4 @@
-"""Plan rows and windows to byte ranges of shards. Arithmetic on index columns; nothing is opened."""
+"""Windows of clips to byte ranges of shards. Arithmetic on index columns; nothing is opened."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.schema import LOGMEL_DTYPE
 from avprep.shared.errors import UserError
-from avtrain.sampling.windows import Windows, WindowSpec
+from avtrain.data.sizes import FrameSizes
+from avtrain.sampling.windows import WindowSpec
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,15 @@ class Ranges:
     shard: np.ndarray
     offset: np.ndarray
     length: np.ndarray
+
+    def take(self, items: np.ndarray) -> Ranges:
+        """Some of the ranges."""
+        return Ranges(self.shard[items], self.offset[items], self.length[items])
+
+    @staticmethod
+    def joined(parts: list[Ranges]) -> Ranges:
+        """The ranges of all parts, one part after the other."""
+        return Ranges(*(np.concatenate([getattr(part, name) for part in parts]) for name in Ranges.__match_args__))
 
 
 def window_of(dataset: Dataset) -> WindowSpec:
@@ -32,23 +42,24 @@ def window_of(dataset: Dataset) -> WindowSpec:
     return WindowSpec(num_frames=rate // 2, frame_rate_hz=rate)
 
 
-def video_ranges(dataset: Dataset, rows: np.ndarray, starts: np.ndarray, spec: WindowSpec) -> Ranges:
-    """Ranges of `spec.num_frames` pictures from `starts` in each of `rows`."""
-    frame_bytes = dataset.frame_size**2 * 3
-    count = np.clip(dataset.num_frames[rows] - starts, 0, spec.num_frames)
-    return Ranges(dataset.shard[rows], dataset.frames_offset[rows] + starts * frame_bytes, count * frame_bytes)
+def raw_bytes_before(dataset: Dataset, frames: np.ndarray) -> np.ndarray:
+    """Bytes int64 [B] of raw pictures before each of `frames`."""
+    return frames.astype(np.int64) * dataset.frame_size**2 * 3
+
+
+def video_ranges(
+    dataset: Dataset, rows: np.ndarray, starts: np.ndarray, num_frames: int, sizes: FrameSizes | None = None
+) -> Ranges:
+    """Ranges of up to `num_frames` pictures from `starts` in each of `rows`; JPEGs need their sizes, loaded."""
+    ends = np.maximum(starts, np.minimum(starts + num_frames, dataset.num_frames[rows]))
+    begin, end = (
+        raw_bytes_before(dataset, frames) if sizes is None else sizes.before(rows, frames) for frames in (starts, ends)
+    )
+    return Ranges(dataset.shard[rows], dataset.frames_offset[rows] + begin, end - begin)
 
 
 def audio_ranges(dataset: Dataset, rows: np.ndarray, starts: np.ndarray, num_mel_frames: int) -> Ranges:
-    """Ranges of `num_mel_frames` log-mel frames from `starts` in each of `rows`."""
+    """Ranges of up to `num_mel_frames` log-mel frames from `starts` in each of `rows`."""
     frame_bytes = dataset.num_mel_bands * LOGMEL_DTYPE.itemsize
     count = np.clip(dataset.num_mel_frames[rows] - starts, 0, num_mel_frames)
     return Ranges(dataset.shard[rows], dataset.logmel_offset[rows] + starts * frame_bytes, count * frame_bytes)
-
-
-def batch_ranges(dataset: Dataset, plan: np.ndarray, windows: Windows, spec: WindowSpec) -> tuple[Ranges, Ranges]:
-    """(video, audio) ranges of a planned batch."""
-    return (
-        video_ranges(dataset, plan[:, 1], windows.frame, spec),
-        audio_ranges(dataset, plan[:, 0], windows.mel_frame, spec.num_mel_frames),
-    )

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from PIL import Image
 
 from avprep import schema
 from avprep.config import AudioSpec, VideoSpec
@@ -33,35 +34,43 @@ class Forged:
     level: float = 0.0
 
 
-def forge_dataset(folder: Path, clips: list[Forged], clips_per_shard: int = 4) -> Path:
+def forge_dataset(
+    folder: Path,
+    clips: list[Forged],
+    clips_per_shard: int = 4,
+    codec: str = "raw",
+    frame_size: int = 8,
+    mel_bands: int = 6,
+) -> Path:
     """A finished dataset folder of `clips`, whose ids are c0, c1 ...; returns `folder`."""
     names = sorted({clip.label for clip in clips})
     rows: dict[tuple[str, int], list[int]] = {}
     for row, clip in enumerate(clips):
         rows.setdefault((clip.split, names.index(clip.label)), []).append(row)
+    video = VideoSpec(frame_size=frame_size, frame_codec=codec)
+    audio = AudioSpec(num_mel_bands=mel_bands)
     shards = []
     for (split, label), members in sorted(rows.items()):
         for number in range(0, len(members), clips_per_shard):
             path = schema.shard_path(split, label, names[label], number // clips_per_shard)
             shards.append({"path": path, "split": split, "class_id": label})
-            _write_shard(folder, path, clips, members[number : number + clips_per_shard])
+            _write_shard(folder, path, clips, members[number : number + clips_per_shard], video, audio)
     (folder / schema.PLAN_MANIFEST).parent.mkdir()
     write_parquet(folder / schema.PLAN_MANIFEST, [_manifest_row(row, clip) for row, clip in enumerate(clips)])
-    config = {
-        "video": dataclasses.asdict(VideoSpec(frame_size=FRAME_SIZE)),
-        "audio": dataclasses.asdict(AudioSpec(num_mel_bands=MEL_BANDS)),
-    }
+    config = {"video": dataclasses.asdict(video), "audio": dataclasses.asdict(audio)}
     plan = {"class_names": names, "shards": shards, "config": config, "config_digest": "forged", "versions": {}}
     store.write_json(folder / schema.PLAN_BUILD, plan)
     finalize(folder)
     return folder
 
 
-def arrays(row: int, clip: Forged) -> tuple[np.ndarray, np.ndarray]:
+def arrays(
+    row: int, clip: Forged, frame_size: int = FRAME_SIZE, mel_bands: int = MEL_BANDS
+) -> tuple[np.ndarray, np.ndarray]:
     """(frames uint8 [T, 8, 8, 3], log-mel float16 [F, 6]) of a clip, by its place in the list."""
     draw = np.random.default_rng(row)
-    frames = draw.integers(0, 256, (int(16 * clip.seconds), FRAME_SIZE, FRAME_SIZE, 3)).astype(np.uint8)
-    logmel = draw.uniform(-60, 0, (1 + int(100 * clip.seconds), MEL_BANDS)) + clip.level
+    frames = draw.integers(0, 256, (int(16 * clip.seconds), frame_size, frame_size, 3)).astype(np.uint8)
+    logmel = draw.uniform(-60, 0, (1 + int(100 * clip.seconds), mel_bands)) + clip.level
     return frames, logmel.astype(schema.LOGMEL_DTYPE)
 
 
@@ -69,22 +78,50 @@ def _manifest_row(row: int, clip: Forged) -> Clip:
     return Clip(f"c{row}", clip.label, clip.split, video_path=f"{row}.mp4", group=clip.group or f"g{row}")
 
 
-def _write_shard(folder: Path, path: str, clips: list[Forged], rows: list[int]) -> None:
+def jpegs(frames: np.ndarray) -> list[bytes]:
+    """Each of frames uint8 [T, 8, 8, 3] as a JPEG, written by another library than the one under test."""
+    streams = [io.BytesIO() for _ in frames]
+    for frame, stream in zip(frames, streams, strict=True):
+        Image.fromarray(frame).save(stream, "JPEG", quality=90)
+    return [stream.getvalue() for stream in streams]
+
+
+def _member(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _write_shard(
+    folder: Path, path: str, clips: list[Forged], rows: list[int], video: VideoSpec, audio: AudioSpec
+) -> None:
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    records, sums = [], np.zeros((2, MEL_BANDS))
+    records, sums, sizes = [], np.zeros((2, audio.num_mel_bands)), []
     with tarfile.open(folder / path, "w", format=tarfile.USTAR_FORMAT) as tar:
         for row in rows:
-            frames, logmel = arrays(row, clips[row])
+            frames, logmel = arrays(row, clips[row], video.frame_size, audio.num_mel_bands)
             record = {"row": row, "clip_id": f"c{row}", "key": f"c{row}", "av_offset_seconds": 0.0}
             record |= {"num_frames": len(frames), "num_mel_frames": len(logmel), "frames_bytes": frames.nbytes}
             record["duration_seconds"] = clips[row].seconds
-            for name, array in (("frames", frames), ("logmel", logmel)):
-                stream = io.BytesIO()
-                np.save(stream, array)
-                info = tarfile.TarInfo(f"c{row}.{name}.npy")
-                info.size = len(stream.getvalue())
-                record[f"{name}_offset"] = tar.offset + schema.TAR_BLOCK_BYTES + info.size - array.nbytes
-                tar.addfile(info, io.BytesIO(stream.getvalue()))
+            members = [
+                ("frames", "npy", _member(frames), frames.nbytes),
+                ("logmel", "npy", _member(logmel), logmel.nbytes),
+            ]
+            if video.frame_codec == "jpeg":
+                pictures = jpegs(frames)
+                sizes += [len(picture) for picture in pictures]
+                record["frames_bytes"] = sum(len(picture) for picture in pictures)
+                members[0] = ("frames", "mjpg", b"".join(pictures), record["frames_bytes"])
+            for name, kind, data, data_bytes in members:
+                record[f"{name}_offset"] = tar.offset + schema.TAR_BLOCK_BYTES + len(data) - data_bytes
+                _add(tar, f"c{row}.{name}.{kind}", data)
+            _add(tar, f"c{row}.json", json.dumps({"clip_id": f"c{row}", "label": clips[row].label}).encode())
             records.append(record)
             sums += [logmel.sum(0, dtype=float), np.square(logmel.astype(float)).sum(0)]
     marker = {
@@ -100,6 +137,10 @@ def _write_shard(folder: Path, path: str, clips: list[Forged], rows: list[int]) 
             "sum_of_squares": sums[1].tolist(),
         },
     }
+    if video.frame_codec == "jpeg":
+        np.save(folder / schema.sizes_path(path), np.array(sizes, schema.SIZES_DTYPE))
+        marker["sizes_bytes"] = (folder / schema.sizes_path(path)).stat().st_size
+        marker["sizes_sha256"] = store.sha256(folder / schema.sizes_path(path))
     store.write_json(folder / schema.marker_path(path), marker)
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from avtrain.data.augment import Normalise
+from avprep.dataset import Dataset
+from avtrain.data.augment import Augment, Normalise, SpecAugment
+from tests.train.test_loader import loader_of
 
 
 @pytest.fixture
@@ -49,3 +51,53 @@ def test_a_raw_batch_is_left_as_it_was(normalise):
     normalise.audio(logmel)
     assert torch.equal(frames, before[0])
     assert torch.equal(logmel, before[1])
+
+
+def test_a_batch_becomes_what_its_plan_says(short_dataset):
+    dataset = Dataset(short_dataset)
+    augment, normalise = Augment(dataset), Normalise(dataset.logmel_mean, dataset.logmel_std)
+    flips = []
+    for batch in loader_of(short_dataset, epochs=3):
+        video, audio = augment(batch)
+        assert torch.equal(video, normalise.video(batch.video, batch.flip))
+        assert torch.equal(audio, normalise.audio(batch.audio))
+        assert torch.equal(Augment(dataset, flip=False)(batch)[0], normalise.video(batch.video))
+        flips += batch.flip.tolist()
+    assert 0 < sum(flips) < len(flips)
+
+
+def masked(folder, rank=0, world_size=1, seed=3, **sizes):
+    """Masks [items, F, M] of two batches of 4, from one rank."""
+    loader = loader_of(folder, epochs=1, rank=rank, world_size=world_size)
+    augment = Augment(loader.recipe.dataset, spec_augment=SpecAugment(**sizes), seed=seed)
+    plain = Augment(loader.recipe.dataset)
+    found = []
+    for batch in loader:
+        sound, whole = augment(batch)[1][:, 0], plain(batch)[1][:, 0]
+        assert torch.equal(sound[sound != 0], whole[sound != 0])
+        found.append((sound == 0) & (whole != 0))
+    return torch.stack(found[:2])
+
+
+def test_masks_are_a_band_and_a_time_of_each_sound_and_the_same_on_any_rank(short_dataset):
+    masks = masked(short_dataset, bands=3, frames=20)
+    assert torch.equal(masks, masked(short_dataset, bands=3, frames=20))
+    assert not torch.equal(masks, masked(short_dataset, bands=3, frames=20, seed=4))
+    assert not torch.equal(masks[0], masks[1])
+    assert len({item.numpy().tobytes() for item in masks[0]}) > 1
+    ranks = [masked(short_dataset, rank, 3, bands=3, frames=20) for rank in range(3)]
+    assert torch.equal(torch.cat(ranks, dim=1), masks)
+    for item in masks.flatten(0, 1):
+        bands, times = item.all(0), item.all(1)
+        assert bands.sum() < 3
+        assert times.sum() < 20
+        assert (item == (bands[None, :] | times[:, None])).float().mean() > 0.9  # a value may be its band's mean
+    assert masks.any()
+
+
+def test_masks_leave_the_generator_of_weights_alone(short_dataset):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    masked(short_dataset)
+    assert torch.equal(torch.rand(1), expected)

@@ -14,7 +14,7 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.data import reader as reader_module
+from avtrain.data import local as local_module
 from avtrain.data.clips import even_starts, read_pairs, read_windows, whole_clips
 from avtrain.data.loader import Loader
 from avtrain.data.reader import Reader
@@ -107,12 +107,12 @@ def test_whole_clips_are_those_of_the_tar(demo_dataset):
 @pytest.mark.parametrize("strategy", [Random(), SoftPositive(1.0)])
 def test_batches_are_the_windows_of_whole_clips(folder, strategy, request):
     loader = loader_of(request.getfixturevalue(folder), strategy)
-    dataset = loader.dataset
+    dataset = loader.recipe.dataset
     batches = copies(loader)
     planned = [
         (epoch, step, plan)
         for epoch in range(2)
-        for step, plan in enumerate(strategy.plan(loader.table, batch_size=4, seed=5, epoch=epoch))
+        for step, plan in enumerate(strategy.plan(loader.recipe.table, batch_size=4, seed=5, epoch=epoch))
     ]
     assert len(batches) == len(planned) == 2 * loader.steps_per_epoch
     for (epoch, step, plan), batch in zip(planned, batches, strict=True):
@@ -175,6 +175,31 @@ def test_a_loader_with_the_state_of_another_goes_on_where_that_stood(short_datas
     second.load_state_dict(state)
     assert second.state_dict() == state == {"epoch": taken // 3, "step": taken % 3}
     assert_equal(copies(second), whole[taken:])
+
+
+@pytest.mark.parametrize("taken", [1, 3, 7, 11])
+@pytest.mark.parametrize(("before", "after"), [(1, 3), (3, 2), (2, 4)])
+def test_a_run_goes_on_with_another_number_of_ranks(short_dataset, taken, before, after):
+    whole = copies(loader_of(short_dataset, epochs=4))
+    states = []
+    for rank in range(before):
+        loader = loader_of(short_dataset, epochs=4, rank=rank, world_size=before)
+        batches = iter(loader)
+        for _ in range(taken):
+            next(batches)
+        states.append(loader.state_dict())
+        batches.close()
+    assert all(state == states[0] for state in states)
+    ranks = []
+    for rank in range(after):
+        loader = loader_of(short_dataset, epochs=4, rank=rank, world_size=after)
+        loader.load_state_dict(states[0])
+        ranks.append(copies(loader))
+    joined = [
+        (*parts[0][:2], *(np.concatenate([part[field] for part in parts]) for field in range(2, 6)))
+        for parts in zip(*ranks, strict=True)
+    ]
+    assert_equal(joined, whole[taken:])
 
 
 def test_a_loader_at_its_end_has_no_batches(short_dataset):
@@ -263,7 +288,7 @@ def test_few_files_are_open_at_a_time_and_none_in_the_end(tmp_path, monkeypatch,
             opened.discard(handle)
         real_close(handle)
 
-    monkeypatch.setattr(reader_module, "OPEN_FILES", limit)
+    monkeypatch.setattr(local_module, "OPEN_FILES", limit)
     monkeypatch.setattr(os, "open", counting_open)
     monkeypatch.setattr(os, "close", counting_close)
     assert_equal(copies(loader_of(folder, threads=threads)), whole)

@@ -258,13 +258,13 @@ def test_exit_json_speaks_of_the_last_process_only(demo_dataset, tmp_path, monke
     assert invoke(command(demo_dataset, run)).exit_code == 2
     assert ending(run)["code"] == 2
     seen = []
-    original = Reader.read_frames
+    original = Reader.read_pairs
 
-    def read_frames(*arguments):
+    def read_pairs(*arguments):
         seen.append((run / "exit.json").exists())
         original(*arguments)
 
-    monkeypatch.setattr(Reader, "read_frames", read_frames)
+    monkeypatch.setattr(Reader, "read_pairs", read_pairs)
     Path(run / "step_00000024" / "meta.json").unlink()
     assert invoke(command(demo_dataset, run, "--seed", "1")).exit_code == 0
     assert seen

@@ -1,0 +1,271 @@
+"""Files behind http(s)://, s3://, gs:// or memory://: whole ones and ranges, many at a time, retried with patience.
+
+fsspec does the talking; credentials come from the environment that its file systems read, and are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from avprep.shared.errors import UserError
+
+log = logging.getLogger(__name__)
+
+CONCURRENT_REQUESTS = 64
+PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
+PASSING = (408, 425, 429)  # as is all from 500 on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retry:
+    """How long a request is repeated: waits double from `first_wait_seconds` to `longest_wait_seconds`."""
+
+    attempts: int = 7
+    first_wait_seconds: float = 0.25
+    longest_wait_seconds: float = 8.0
+    attempt_seconds: float = 60.0
+    """an attempt that takes longer has failed"""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Bytes begin to end of a file."""
+
+    path: RemotePath
+    begin: int
+    end: int
+
+
+class RemotePath:
+    """A file or folder at a URL, with as much of pathlib's manners as reading needs. Text shows no credentials."""
+
+    def __init__(self, url: str, retry: Retry | None = None, remote: _Remote | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.query:
+            raise UserError(f"{_shown(url)} has a query; name a folder, and give credentials by the environment.")
+        self._url = url.rstrip("/")
+        self._remote = remote or _Remote(parts.scheme, _shown(url), retry or Retry())
+
+    def __truediv__(self, inside: str) -> RemotePath:
+        return RemotePath(f"{self._url}/{inside}", remote=self._remote)
+
+    def __str__(self) -> str:
+        return _shown(self._url)
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self._url.rsplit("/", 1)[-1]
+
+    @property
+    def url(self) -> str:
+        """The URL as it was given, credentials included."""
+        return self._url
+
+    def is_file(self) -> bool:
+        """Whether there is such a file. Errors: UserError where the server does not say."""
+        try:
+            self.sizes([self])
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_bytes(self) -> bytes:
+        """The whole file. Errors: FileNotFoundError; UserError where it cannot be had."""
+        return self.read_together([self])[0]
+
+    def read_together(self, paths: Sequence[RemotePath]) -> list[bytes]:
+        """Whole files of the same server. Errors: as read_bytes."""
+        return self._remote.run([self._remote.whole(path) for path in paths])
+
+    def read_text(self) -> str:
+        """The whole file as UTF-8."""
+        return self.read_bytes().decode()
+
+    def sizes(self, paths: Sequence[RemotePath]) -> list[int | None]:
+        """Bytes of each of some files of the same server; None where it does not say. Errors: as read_bytes."""
+        return self._remote.run([self._remote.size(path) for path in paths])
+
+    def read_range(self, begin: int, view: memoryview) -> None:
+        """Fill `view` with the bytes from `begin` on. Errors: as fetch."""
+
+        def take(_number: int, data: bytes) -> None:
+            view[:] = data
+
+        self.fetch([Span(self, begin, begin + len(view))], take)
+
+    def fetch(self, spans: Sequence[Span], take: Callable[[int, bytes], None]) -> None:
+        """Call take(number, bytes) for each span of the same server's files, as they arrive, in any order.
+
+        Errors: FileNotFoundError; UserError naming a file that is short, or whose server is down or ignores ranges.
+        """
+
+        async def one(number: int, span: Span) -> None:
+            take(number, await self._remote.span(span))
+
+        self._remote.run([one(number, span) for number, span in enumerate(spans)])
+
+
+def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
+    """A Path, or a RemotePath where `folder` is a URL."""
+    if isinstance(folder, RemotePath):
+        return folder
+    return RemotePath(folder) if isinstance(folder, str) and "://" in folder else Path(folder)
+
+
+def read_all(paths: Sequence[Path | RemotePath]) -> list[bytes]:
+    """Whole files of one place, remote ones together. Errors: OSError; as RemotePath.read_bytes."""
+    remote = [path for path in paths if isinstance(path, RemotePath)]
+    return remote[0].read_together(remote) if remote else [path.read_bytes() for path in paths]
+
+
+class _Remote:
+    """One file system of fsspec, opened at first use and anew in a forked process."""
+
+    def __init__(self, scheme: str, shown: str, retry: Retry) -> None:
+        self.scheme, self.shown, self.retry = scheme, shown, retry
+        self._opened: tuple[int, Any, asyncio.Semaphore] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    def run(self, calls: Sequence[Awaitable[Any]]) -> list[Any]:
+        """The results of all calls; the first error ends the others."""
+        from fsspec.asyn import sync
+
+        async def together() -> list[Any]:
+            tasks = [asyncio.ensure_future(call) for call in calls]
+            try:
+                return list(await asyncio.gather(*tasks))
+            except BaseException:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                raise
+
+        try:
+            return sync(self._open()[0].loop, together)
+        except BaseException:
+            for call in calls:
+                if asyncio.iscoroutine(call):
+                    call.close()
+            raise
+
+    async def whole(self, path: RemotePath) -> bytes:
+        return await self._patiently(path, lambda files: files._cat_file(path.url))
+
+    async def size(self, path: RemotePath) -> int | None:
+        return (await self._patiently(path, lambda files: files._info(path.url)))["size"]
+
+    async def span(self, span: Span) -> bytes:
+        wanted = span.end - span.begin
+
+        async def read(files: Any) -> bytes:
+            data = await files._cat_file(span.path.url, start=span.begin, end=span.end)
+            if len(data) > wanted:
+                raise UserError(f"{span.path} came whole where a range was asked; its server must honour Range.")
+            if len(data) < wanted:
+                raise _ShortAnswerError(f"{len(data)} bytes instead of {wanted}")
+            return data
+
+        return await self._patiently(span.path, read)
+
+    def _open(self) -> tuple[Any, asyncio.Semaphore]:
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), _file_system(self.scheme, self.shown), asyncio.Semaphore(CONCURRENT_REQUESTS))
+        return self._opened[1:]
+
+    async def _patiently(self, path: RemotePath, request: Callable[[Any], Awaitable[Any]]) -> Any:
+        """What `request` gives, after as many attempts as it takes within bounds."""
+        files, free = self._open()
+        wait = self.retry.first_wait_seconds
+        for attempt in range(1, self.retry.attempts + 1):
+            try:
+                async with free:
+                    return await asyncio.wait_for(request(files), self.retry.attempt_seconds)
+            except Exception as error:
+                reason = _passing_reason(path, error)
+            if attempt < self.retry.attempts:
+                log.warning("%s: %s; attempt %d follows in %.2g s", path, reason, attempt + 1, wait)
+                await asyncio.sleep(wait)
+                wait = min(2 * wait, self.retry.longest_wait_seconds)
+        raise UserError(f"{path} could not be read in {self.retry.attempts} attempts ({reason}); try again later.")
+
+
+class _ShortAnswerError(OSError):
+    """Fewer bytes than were asked for."""
+
+
+def _shown(url: str) -> str:
+    """`url` without user, password and query."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def _file_system(scheme: str, shown: str) -> Any:
+    import fsspec
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+
+    options = {"config_kwargs": {"max_pool_connections": CONCURRENT_REQUESTS}} if scheme == "s3" else {}
+    try:
+        files = fsspec.filesystem(scheme, **options)
+    except (ImportError, ValueError) as error:
+        package = PACKAGES.get(scheme)
+        step = f"pip install {package}" if package else "http, https, s3, gs and memory can be read"
+        raise UserError(f"{shown} cannot be opened ({str(error).splitlines()[0]}): {step}.") from None
+    return files if files.async_impl else AsyncFileSystemWrapper(files, asynchronous=False)
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status that an error, or one that caused it, tells of."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+        status = getattr(error, "status", None) or known.get("HTTPStatusCode")
+        if status is None and type(error).__module__.startswith("gcsfs"):
+            status = getattr(error, "code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+def _passing_reason(path: RemotePath, error: BaseException) -> str:
+    """Why another attempt may help, without the text of an error that may hold a URL; else raises what to tell."""
+    if isinstance(error, UserError):
+        raise error
+    status, name = _status(error), type(error).__name__
+    if status is not None:
+        if status in PASSING or status >= 500:
+            return f"HTTP {status}"
+        raise _final(path, status) from None
+    if isinstance(error, FileNotFoundError):
+        if error.__cause__ is None:
+            raise _final(path, 404) from None
+        return _passing_reason(path, error.__cause__)
+    if isinstance(error, PermissionError) or "Credentials" in name:
+        raise _final(path, 403) from None
+    if isinstance(error, _ShortAnswerError):
+        return str(error)
+    if isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__module__.split(".")[0] in CLIENTS:
+        return name
+    raise error
+
+
+def _final(path: RemotePath, status: int) -> Exception:
+    """What to tell of an HTTP status that will stay."""
+    if status == 404:
+        return FileNotFoundError(str(path))
+    if status in (401, 403):
+        return UserError(f"{path} is refused; give this machine credentials that may read it.")
+    if status == 416:
+        return UserError(f"{path} is shorter than its index says; copy it there again.")
+    return UserError(f"{path} cannot be read (HTTP {status}).")

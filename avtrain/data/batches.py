@@ -1,0 +1,130 @@
+"""What a planned batch is: its recipe (which windows of which clips) and its tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+
+from avprep.dataset import Dataset
+from avtrain.data.reader import Reader
+from avtrain.data.routing import window_of
+from avtrain.sampling import ClipTable, Strategy
+from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
+from avtrain.strategies import steps_of
+
+
+class Buffers:
+    """Memory for one batch, as tensors and as the numpy arrays over the same bytes; pinned where CUDA is used."""
+
+    def __init__(self, batch: int, dataset: Dataset, spec: WindowSpec, pinned: bool) -> None:
+        size = dataset.frame_size
+        self.video = torch.empty((batch, spec.num_frames, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        self.audio = torch.empty(
+            (batch, spec.num_mel_frames, dataset.num_mel_bands), dtype=torch.float16, pin_memory=pinned
+        )
+        self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
+        self.copied: torch.cuda.Event | None = None
+
+    def wait(self) -> None:
+        """Return when the copy to a device that was begun last has been made."""
+        if self.copied is not None:
+            self.copied.synchronize()
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """This rank's slice of a planned batch.
+
+    video uint8 [b, T, H, W, 3]; audio float16 [b, F, M] dB; flip bool [b]; plan int64 [b, 2] of dataset rows (audio,
+    video); `first_item` is its place among the `global_size` pairs of all ranks; `waited_seconds` that the trainer
+    stood still for it.
+    """
+
+    epoch: int
+    step: int
+    plan: np.ndarray
+    first_item: int
+    global_size: int
+    video: torch.Tensor
+    audio: torch.Tensor
+    flip: torch.Tensor
+    waited_seconds: float = 0.0
+    buffers: Buffers | None = field(default=None, repr=False)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device. Pinned buffers are copied in the background and not used again before."""
+        moved = replace(
+            self,
+            video=self.video.to(device, non_blocking=True),
+            audio=self.audio.to(device, non_blocking=True),
+            flip=self.flip.to(device, non_blocking=True),
+        )
+        if self.buffers is not None and moved.video.is_cuda:
+            self.buffers.copied = torch.cuda.Event()
+            self.buffers.copied.record(torch.cuda.current_stream(moved.video.device))
+        return moved
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All that decides the batches: dataset, clips and labels, strategy, batch size, seed, windows, rank.
+
+    Rank r of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. Errors: UserError (the
+    strategy cannot serve this table, batch size or number of ranks; the dataset's frame rate).
+    """
+
+    dataset: Dataset
+    table: ClipTable
+    strategy: Strategy
+    batch_size: int
+    seed: int = 0
+    window: WindowSpec | None = None
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        steps = steps_of(self.strategy, self.table, self.batch_size, self.world_size)
+        object.__setattr__(self, "steps_per_epoch", steps)
+        object.__setattr__(self, "spec", self.window or window_of(self.dataset))
+
+    steps_per_epoch: int = field(init=False)
+    spec: WindowSpec = field(init=False)
+
+    def buffers(self, pinned: bool = False) -> Buffers:
+        """Memory for the largest batch of this rank."""
+        largest = -(-self.batch_size // self.world_size)
+        return Buffers(largest, self.dataset, self.spec, pinned)
+
+    def plans(self, epoch: int, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
+        """(step, global plan int64 [batch, 2]) of an epoch from a step on."""
+        plans = self.strategy.plan(
+            self.table, batch_size=self.batch_size, seed=self.seed, epoch=epoch, first_step=first_step
+        )
+        return enumerate(plans, start=first_step)
+
+    def windows(self, plan: np.ndarray, epoch: int, step: int) -> Windows:
+        """Windows and flips of a global plan."""
+        return draw_windows(plan, self.dataset.num_frames, self.spec, seed=self.seed, epoch=epoch, step=step)
+
+    def read(self, reader: Reader, buffers: Buffers, plan: np.ndarray, epoch: int, step: int) -> Batch:
+        """This rank's slice of a global plan, in `buffers`."""
+        windows = self.windows(plan, epoch, step)
+        mine = np.array_split(np.arange(len(plan)), self.world_size)[self.rank]
+        video, audio = buffers.video[: len(mine)], buffers.audio[: len(mine)]
+        reader.read_pairs(
+            plan[mine], windows.take(mine), buffers.video_array[: len(mine)], buffers.audio_array[: len(mine)]
+        )
+        return Batch(
+            epoch=epoch,
+            step=step,
+            plan=plan[mine],
+            first_item=int(mine[0]) if len(mine) else 0,
+            global_size=len(plan),
+            video=video,
+            audio=audio,
+            flip=torch.from_numpy(windows.flip[mine]),
+            buffers=buffers,
+        )

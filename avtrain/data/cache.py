@@ -1,0 +1,171 @@
+"""Whole shards of a remote dataset on a local disk: filled behind the reading, kept within a size, found again later.
+
+A file is named by its sha256, so that datasets and versions may share a folder; it gets its name when it is whole and
+its digest right. What stands there is all that the cache knows: processes may share it, and start again at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avprep.shared import store
+from avprep.shared.errors import UserError
+
+log = logging.getLogger(__name__)
+
+FETCHED_BYTES = 8 << 20
+IDLE_SECONDS = 600.0
+BUSY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """Where shards are kept, and how many bytes of them at most.
+
+    One that was used within `idle_seconds` makes no room for another: where a dataset is larger than the cache and
+    read in random order, a part of it stays instead of everything being fetched over and over.
+    """
+
+    folder: Path
+    max_bytes: int
+    idle_seconds: float = IDLE_SECONDS
+
+
+def kept_path(config: CacheConfig, facts: dict[str, Any]) -> Path:
+    """Where a shard of these facts lies if it is cached."""
+    return config.folder / f"{facts['sha256']}.tar"
+
+
+class _ClosingError(Exception):
+    """The reader has gone before a shard was whole."""
+
+
+class ShardCache:
+    """Finds whole shards on disk, and fetches those that were asked for by one thread in the background."""
+
+    def __init__(
+        self,
+        config: CacheConfig,
+        shards: list[dict[str, Any]],
+        fetch: Callable[[int, int, int], bytearray],
+        dropped: Callable[[int], None],
+    ) -> None:
+        """`shards` have bytes and sha256; fetch(shard, begin, end) gets a part; dropped(shard) says that one went."""
+        self._config, self._shards, self._fetch, self._dropped = config, shards, fetch, dropped
+        self._number_of = {facts["sha256"]: number for number, facts in enumerate(shards)}
+        self._wanted: OrderedDict[int, None] = OrderedDict()
+        self._touched: dict[int, float] = {}
+        self._news = threading.Condition()
+        self._closing = False
+        config.folder.mkdir(parents=True, exist_ok=True)
+        self._thread = threading.Thread(target=self._fill, name="shard-cache", daemon=True)
+        self._thread.start()
+
+    def use(self, shard: int) -> bool:
+        """Whether the shard is there, which counts as use; if it is not, it is fetched sometime."""
+        now = time.monotonic()
+        if now - self._touched.get(shard, -1e9) < 1:  # a look at the disk a second is enough
+            return True
+        if not self._is_whole(kept_path(self._config, self._shards[shard]), int(self._shards[shard]["bytes"])):
+            self._touched.pop(shard, None)
+            if self._shards[shard]["bytes"] <= self._config.max_bytes:
+                with self._news:
+                    self._wanted.setdefault(shard)
+                    self._news.notify()
+            return False
+        self._touched[shard] = now
+        return True
+
+    def close(self) -> None:
+        """Stop fetching; a shard that is not whole is forgotten."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        self._thread.join()
+
+    def _is_whole(self, path: Path, size: int) -> bool:
+        try:
+            os.utime(path)
+            whole = path.stat().st_size == size
+            if not whole:
+                path.unlink()
+            return whole
+        except FileNotFoundError:
+            return False
+
+    def _fill(self) -> None:
+        while True:
+            with self._news:
+                while not self._wanted and not self._closing:
+                    self._news.wait()
+                if self._closing:
+                    return
+                shard = next(iter(self._wanted))
+            with contextlib.ExitStack() as stack:
+                try:  # one process at a time counts and fetches
+                    stack.enter_context(store.folder_lock(self._config.folder, "filling"))
+                except UserError:
+                    with self._news:
+                        self._news.wait_for(lambda: self._closing, BUSY_SECONDS)
+                    continue
+                self._try_to_keep(shard)
+            with self._news:
+                self._wanted.pop(shard, None)
+
+    def _try_to_keep(self, shard: int) -> None:
+        try:
+            self._keep(shard)
+        except _ClosingError:
+            pass
+        except (UserError, OSError) as error:
+            log.warning("a shard is not cached as %s: %s", kept_path(self._config, self._shards[shard]), error)
+
+    def _keep(self, shard: int) -> None:
+        path, size = kept_path(self._config, self._shards[shard]), int(self._shards[shard]["bytes"])
+        if path.exists() or not self._make_room(size):
+            return
+        state = hashlib.sha256()
+        with store.atomic_path(path) as temporary:
+            with open(temporary, "wb") as file:
+                for part in self._parts(shard, size):
+                    if self._closing:
+                        raise _ClosingError
+                    state.update(part)
+                    file.write(part)
+            if state.hexdigest() != self._shards[shard]["sha256"]:
+                raise UserError("its bytes are not those that dataset.json tells of; 'avprep verify' tells more.")
+
+    def _parts(self, shard: int, size: int) -> Iterator[bytearray]:
+        for begin in range(0, size, FETCHED_BYTES):
+            yield self._fetch(shard, begin, min(begin + FETCHED_BYTES, size))
+
+    def _make_room(self, size: int) -> bool:
+        """Delete shards unused for longest until `size` more bytes fit; False where too few are idle."""
+        found = sorted((entry.stat().st_mtime, entry) for entry in self._config.folder.glob("*.tar"))
+        excess = sum(entry.stat().st_size for _, entry in found) + size - self._config.max_bytes
+        idle = [entry for used, entry in found if time.time() - used >= self._config.idle_seconds]
+        leaving: list[Path] = []
+        for entry in idle:
+            if excess <= 0:
+                break
+            excess -= entry.stat().st_size
+            leaving.append(entry)
+        if excess > 0:
+            return False
+        for entry in leaving:
+            entry.unlink()
+            number = self._number_of.get(entry.stem)
+            if number is not None:
+                self._touched.pop(number, None)
+                self._dropped(number)
+        return True

@@ -1,0 +1,75 @@
+"""Where each JPEG of a clip begins: the frame sizes beside the shards, read when a shard is first used."""
+
+from __future__ import annotations
+
+import io
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+import avprep.schema as schema
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avprep.shared.remote import RemotePath, read_all
+
+KEPT_BYTES = 256 << 20
+
+
+class FrameSizes:
+    """Sizes of JPEGs by row and frame. Sums of the shards used last are kept in memory, up to KEPT_BYTES."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._sums: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._kept_bytes = 0
+
+    def load(self, rows: np.ndarray) -> None:
+        """Make the sizes of `rows` ready. Errors: UserError naming a file that lacks or disagrees with the index."""
+        needed = np.unique(self._dataset.shard[rows]).tolist()
+        for shard in needed:
+            if shard in self._sums:
+                self._sums.move_to_end(shard)
+        new = [shard for shard in needed if shard not in self._sums]
+        try:
+            files = read_all([self._path(shard) for shard in new])
+        except OSError as error:
+            raise UserError(f"{error.filename or error} cannot be read; 'avprep build-shards' repairs it.") from None
+        for shard, data in zip(new, files, strict=True):
+            self._sums[shard] = self._summed(shard, data)
+            self._kept_bytes += self._sums[shard].nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._sums) > len(needed):
+            self._kept_bytes -= self._sums.popitem(last=False)[1].nbytes
+        for row in rows[self.before(rows, self._dataset.num_frames[rows]) != self._dataset.frames_bytes[rows]].tolist():
+            raise UserError(
+                f"{self._path(self._dataset.shard[row])} disagrees with the index on clip "
+                f"{self._dataset.clip_ids[row]}; 'avprep build-shards' repairs it."
+            )
+
+    def before(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Bytes int64 [B] of each clip's JPEGs before a frame; `load` first."""
+        shards, firsts = self._dataset.shard[rows].tolist(), self._dataset.sizes_position[rows].tolist()
+        found = np.empty(len(rows), np.int64)
+        for item, (shard, first, frame) in enumerate(zip(shards, firsts, frames.tolist(), strict=True)):
+            sums = self._sums[shard]
+            found[item] = sums[first + frame] - sums[first]
+        return found
+
+    def of(self, row: int, start: int, count: int) -> np.ndarray:
+        """Bytes int64 [count] of a clip's JPEGs from `start` on; `load` first."""
+        first = int(self._dataset.sizes_position[row]) + start
+        return np.diff(self._sums[int(self._dataset.shard[row])][first : first + count + 1])
+
+    def _path(self, shard: int) -> Path | RemotePath:
+        return self._dataset.folder / schema.sizes_path(self._dataset.shards[shard])
+
+    def _summed(self, shard: int, data: bytes) -> np.ndarray:
+        """Sums int64 [frames + 1] of a file's sizes."""
+        expected = self._dataset.info["shards"][self._dataset.shards[shard]]["sizes_bytes"]
+        try:
+            sizes = np.load(io.BytesIO(data), allow_pickle=False)
+        except ValueError:
+            sizes = None
+        if len(data) != expected or sizes is None or sizes.dtype != schema.SIZES_DTYPE or sizes.ndim != 1:
+            raise UserError(f"{self._path(shard)} is damaged; 'avprep build-shards' repairs it.")
+        return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])
