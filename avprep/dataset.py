@@ -106,7 +106,7 @@ class Dataset:
         """Bands M of a log-mel frame."""
         return int(self.info["audio"]["num_mel_bands"])
 
-    @property
+    @cached_property
     def mel_rates_hz(self) -> np.ndarray:
         """Log-mel frames a second of each clip, float64 [rows]: 100, else as frames and length tell."""
         if self.info["audio"]["resample"]:

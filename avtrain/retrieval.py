@@ -40,7 +40,7 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
     spec = window_of(dataset)
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
     through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
-    windows = aligned_windows(dataset.num_frames[repeated], through, spec)
+    windows = aligned_windows(dataset.num_frames[repeated], through, spec, dataset.mel_rates_hz[repeated])
     plan = np.stack([repeated, repeated], axis=1)
     videos, audios = [], []
     with Reader(dataset) as reader:

@@ -107,7 +107,15 @@ class Recipe:
 
     def windows(self, plan: np.ndarray, epoch: int, step: int) -> Windows:
         """Windows and flips of a global plan."""
-        return draw_windows(plan, self.dataset.num_frames, self.spec, seed=self.seed, epoch=epoch, step=step)
+        return draw_windows(
+            plan,
+            self.dataset.num_frames,
+            self.spec,
+            seed=self.seed,
+            epoch=epoch,
+            step=step,
+            mel_rates_hz=self.dataset.mel_rates_hz,
+        )
 
     def read(self, reader: Reader, buffers: Buffers, plan: np.ndarray, epoch: int, step: int) -> Batch:
         """This rank's slice of a global plan, in `buffers`."""

@@ -48,9 +48,18 @@ class Windows:
 
 
 def draw_windows(
-    plan: np.ndarray, num_frames: np.ndarray, spec: WindowSpec, *, seed: int, epoch: int, step: int
+    plan: np.ndarray,
+    num_frames: np.ndarray,
+    spec: WindowSpec,
+    *,
+    seed: int,
+    epoch: int,
+    step: int,
+    mel_rates_hz: np.ndarray | None = None,
 ) -> Windows:
     """Windows of a global batch. `num_frames` int [rows] are the frame counts of all dataset rows.
+
+    `mel_rates_hz` float [rows]: log-mel frames a second of each clip, where they are not 100.
 
     A clip shorter than the sound window starts at min(lead, T - window) or 0; what lacks is padded by the reader.
     """
@@ -60,19 +69,23 @@ def draw_windows(
     of_video = _starts(num_frames[video], place[0], spec)
     of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], place[1], spec))
     flip = generator(seed, epoch, AUGMENTATION, step).random(len(plan)) < 0.5
-    return Windows(of_video, _mel_starts(of_audio, spec), flip)
+    rates_hz = None if mel_rates_hz is None else mel_rates_hz[audio]
+    return Windows(of_video, _mel_starts(of_audio, spec, rates_hz), flip)
 
 
-def aligned_windows(num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec) -> Windows:
-    """Windows of picture and sound of the same clips, `place` [B] in [0, 1) through each clip; no flips."""
+def aligned_windows(
+    num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec, mel_rates_hz: np.ndarray | None = None
+) -> Windows:
+    """Windows of picture and sound of the same clips [B], `place` in [0, 1) through each clip; no flips."""
     starts = _starts(num_frames, place, spec)
-    return Windows(starts, _mel_starts(starts, spec), np.zeros(len(starts), bool))
+    return Windows(starts, _mel_starts(starts, spec, mel_rates_hz), np.zeros(len(starts), bool))
 
 
-def _mel_starts(starts: np.ndarray, spec: WindowSpec) -> np.ndarray:
+def _mel_starts(starts: np.ndarray, spec: WindowSpec, rates_hz: np.ndarray | None) -> np.ndarray:
     """First log-mel frames int64 [B] of the sound windows around pictures that start at `starts`."""
     lead = spec.lead_frames / spec.frame_rate_hz
-    mel = np.rint(MEL_FRAMES_PER_SECOND * (starts / spec.frame_rate_hz - lead)).astype(np.int64)
+    rate_hz = MEL_FRAMES_PER_SECOND if rates_hz is None else rates_hz
+    mel = np.rint(rate_hz * (starts / spec.frame_rate_hz - lead)).astype(np.int64)
     return np.maximum(mel, 0)
 
 

@@ -108,3 +108,18 @@ def test_aligned_windows_go_from_the_first_to_the_last_start():
     assert windows.frame.tolist() == [4, 4 + 42, 100 - 12, 4, 1]
     assert windows.mel_frame.tolist() == [0, round(100 * (46 / 16 - 0.25)), 525, 0, 0]
     assert not windows.flip.any()
+
+
+def test_sound_of_another_rate_starts_at_the_same_time():
+    """Clips whose log-mel is not resampled have frames of their own length; the quarter of a second stays one."""
+    plan = np.array([[0, 0], [1, 1], [1, 0]])
+    num_frames, rates_hz = np.array([160, 160]), np.array([100.0, 275.625])
+    usual = draw_windows(plan, num_frames, SPEC, **DRAWN)
+    other = draw_windows(plan, num_frames, SPEC, **DRAWN, mel_rates_hz=rates_hz)
+    assert np.array_equal(other.frame, usual.frame)
+    assert other.mel_frame[0] == usual.mel_frame[0]
+    assert np.abs(other.mel_frame[1:] / 275.625 - usual.mel_frame[1:] / 100).max() < 0.01
+    assert np.array_equal(
+        aligned_windows(num_frames, np.full(2, 0.5), SPEC, rates_hz).mel_frame,
+        [round(100 * (72 / 16)), round(275.625 * (72 / 16))],
+    )
