@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep import schema
@@ -137,9 +138,9 @@ class Dataset:
     def groups(self) -> np.ndarray:
         """int64 [rows]: equal numbers for clips of one group of the manifest (source file, speaker ...)."""
         table = _read_table(self.folder / schema.PLAN_MANIFEST, columns=["clip_id", "group"])
-        of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("group").to_pylist(), strict=True))
-        names = [of_clip[clip_id] for clip_id in self.clip_ids]
-        return np.unique(np.array(names, dtype=object).astype(str), return_inverse=True)[1]
+        place = pc.index_in(self._table(["clip_id"]).column("clip_id"), value_set=table.column("clip_id"))
+        names = table.column("group").take(place).to_numpy()
+        return np.unique(names.astype(str), return_inverse=True)[1]
 
     def labels(self, name: str) -> LabelColumn:
         """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.
@@ -156,9 +157,11 @@ class Dataset:
             stored = _read_table(path, schema.LABELS_SCHEMA.names)
             names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
             table = stored.cast(schema.LABELS_SCHEMA)
-            of_clip = dict(zip(table.column("clip_id").to_pylist(), table.column("label").to_pylist(), strict=True))
-            values = np.array([of_clip.get(clip_id, -1) for clip_id in self.clip_ids], np.int32)
-            if len(of_clip) != table.num_rows or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
+            ids = table.column("clip_id").combine_chunks()
+            place = pc.index_in(self._table(["clip_id"]).column("clip_id"), value_set=ids).combine_chunks()
+            given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
+            values = given[place.fill_null(len(ids)).to_numpy()]
+            if len(ids.unique()) != len(ids) or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
                 raise ValueError("a clip stands twice, or a label has no name")
         except (ValueError, KeyError, TypeError) as error:  # pyarrow's errors are ValueErrors
             raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
