@@ -110,7 +110,7 @@ class Dataset:
     @cached_property
     def mel_rates_hz(self) -> np.ndarray:
         """Log-mel frames a second of each clip, float64 [rows]: 100, else as frames and length tell."""
-        if self.info["audio"]["resample"]:
+        if self.info["audio"].get("resample", True):
             return np.broadcast_to(float(schema.MEL_FRAMES_PER_SECOND), len(self))
         return (self.num_mel_frames - 1) / self.duration_seconds
 
@@ -208,7 +208,13 @@ class Dataset:
         return _read(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 
     def _table(self, columns: list[str]) -> pa.Table:
-        return _read_table(self.folder / schema.INDEX, columns)
+        try:
+            return _read_table(self.folder / schema.INDEX, columns)
+        except pa.ArrowInvalid as error:  # a column that it lacks, or no Parquet at all
+            raise UserError(
+                f"{self.folder / schema.INDEX} cannot be read ({str(error).splitlines()[0][:120]}); where an older "
+                "version wrote it, 'avprep finalize' writes it anew."
+            ) from None
 
 
 def _column(table: pa.Table, name: str) -> np.ndarray:

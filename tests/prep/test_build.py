@@ -335,3 +335,14 @@ def test_the_plan_is_written_by_one_process_at_a_time(demo_clips, demo_dataset, 
             assert not (out / "plan").exists()
         assert build.result().clips == 80
     assert tree(out) == tree(demo_dataset)
+
+
+def test_an_index_of_an_older_version_is_named_and_repaired(demo_dataset, tmp_path):
+    out = tmp_path / "demo"
+    shutil.copytree(demo_dataset, out)
+    index = out / "index.parquet"
+    pq.write_table(pq.read_table(index).drop_columns(["sizes_position"]), index)
+    with pytest.raises(UserError, match=r"index.parquet cannot be read \(.*sizes_position"):
+        Dataset(out)
+    finalize(out)
+    assert len(Dataset(out)) == 80
