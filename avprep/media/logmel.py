@@ -29,8 +29,11 @@ def log_mel(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     for first in range(0, count, BLOCK_FRAMES):
         last = min(first + BLOCK_FRAMES, count)
         mel[first:last] = _magnitudes(samples, first, last, spec) @ _bands(spec)
-    power = 2 if spec.decibels == "amplitude" else 1
-    decibels = 10 * power * np.log10(np.maximum(mel, spec.amplitude_floor, out=mel), out=mel)
+    floor = spec.amplitude_floor
+    if spec.decibels == "amplitude":
+        np.square(mel, out=mel)
+        floor **= 2
+    decibels = 10 * np.log10(np.maximum(mel, floor, out=mel), out=mel)
     return np.maximum(decibels, decibels.max() - spec.top_db, out=decibels).astype(LOGMEL_DTYPE)
 
 

@@ -15,7 +15,7 @@ from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
-from avtrain.data import loader
+from avtrain.data import Recipe
 from avtrain.pretrain import pretrain
 from avtrain.sampling import Random, SoftPositive
 from avtrain.strategies import strategy_of, training_table
@@ -156,8 +156,8 @@ def test_a_run_of_given_pairs_reads_these(linked_dataset, tmp_path, monkeypatch)
     train = ids_of(dataset, training_table(dataset).rows)
     path = pairs_file(folder, audio=train[:8], video=train[8:16])
     read = []
-    ranges = loader.batch_ranges
-    monkeypatch.setattr(loader, "batch_ranges", lambda *arguments: read.append(arguments[1]) or ranges(*arguments))
+    windows = Recipe.windows
+    monkeypatch.setattr(Recipe, "windows", lambda *arguments: read.append(arguments[1]) or windows(*arguments))
     config = PretrainConfig(strategy=f"pairs:{path}", model_size="tiny", batch_size=8, epochs=1)
     pretrain(folder, tmp_path / "run", config, quiet=True)
     met = {tuple(ids_of(dataset, pair)) for plan in read for pair in plan}
