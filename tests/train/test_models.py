@@ -139,6 +139,9 @@ def test_the_released_models_blocks_keep_their_width():
     assert [layer.out_channels for layer in blocks] == [64] * 8 + [128] * 8 + [256] * 8 + [512] * 8
     for space, time in zip(blocks[::2], blocks[1::2], strict=True):
         assert space.out_channels == time.in_channels == time.out_channels
+    weights = sum(layer.weight.numel() for layer in convolutions(network))
+    norms = 64 + 8 * (64 + 128 + 256 + 512) + 128 + 256 + 512  # stem, one after each convolution, short cuts
+    assert parameters(network) == weights + 2 * norms
 
 
 def test_the_pair_of_full_size_is_the_papers_unless_another_video_model_is_named():
