@@ -1,17 +1,108 @@
-"""Contrastive losses over a batch of pairs."""
+"""Contrastive losses over a batch of pairs, both directions; half precision is computed in float32, under autocast too.
+
+Notation: v_i and a_i are the unit embeddings of pair i's two sides, y_i the label of its anchor (-1: none), t the
+temperature, B the number of pairs. Each loss is (L(v, a) + L(a, v)) / 2.
+"""
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
+from torch import nn
+
+from avprep.shared.errors import UserError
+
+LOSSES = ("info-nce", "mask", "supcon")
 
 
-def info_nce(video: torch.Tensor, audio: torch.Tensor, temperature: float = 0.07) -> torch.Tensor:
-    """Symmetric InfoNCE of unit embeddings [B, D]: mean of both directions, pair i against all others of the batch.
+def contrastive(
+    name: str, video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
+) -> torch.Tensor:
+    """The loss of a name of LOSSES for embeddings [B, D] and labels [B]; a scalar."""
+    if name == "info-nce":
+        return info_nce(video, audio, temperature)
+    return {"mask": masked_info_nce, "supcon": supcon}[name](video, audio, labels, temperature)
 
-    -1/2B sum_i [log softmax_j(v_i a_j / t)_i + log softmax_j(a_i v_j / t)_i]; ln B for embeddings that say nothing.
+
+def info_nce(video: torch.Tensor, audio: torch.Tensor, temperature: float | torch.Tensor = 0.07) -> torch.Tensor:
+    """Symmetric InfoNCE of unit embeddings [B, D]: pair i against all others of the batch.
+
+    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_j exp(v_i a_j / t)]; ln B for embeddings that say nothing.
     Source: van den Oord et al. 2018; the paper's mean of both directions.
     """
-    logits = video @ audio.T / temperature
+    return _both(_similarities(video, audio, temperature))
+
+
+def masked_info_nce(
+    video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
+) -> torch.Tensor:
+    """InfoNCE in which another pair of the same class is no negative: it leaves the denominator; labels [B].
+
+    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_{j in N(i)} exp(v_i a_j / t)], N(i) = {i} and all j whose y_j is
+    not y_i; a pair of label -1 masks nothing and is masked nowhere. A batch of one class costs 0, with gradient 0.
+    """
+    logits = _similarities(video, audio, temperature)
+    same = _same_class(labels, logits)
+    others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
+    return _both(logits.masked_fill(others, -math.inf))
+
+
+def supcon(
+    video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
+) -> torch.Tensor:
+    """InfoNCE in which every pair of the same class is a positive; labels [B].
+
+    L(v, a) = -1/B sum_i 1/|P(i)| sum_{p in P(i)} log [exp(v_i a_p / t) / sum_j exp(v_i a_j / t)], P(i) = {i} and all p
+    whose y_p is y_i, where y_i is not -1. Source: Khosla et al. 2020, equation 2 (the sum outside the logarithm), here
+    between the two sides instead of among all embeddings, so the denominator has all B. With one class: at least ln B.
+    """
+    logits = _similarities(video, audio, temperature)
+    same = _same_class(labels, logits)
+    exact = torch.eye(len(same), dtype=torch.bool, device=same.device)
+    positives = (same | exact).to(logits.dtype)
+    shares = positives / positives.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, shares) + F.cross_entropy(logits.T, shares)) / 2
+
+
+class Temperature(nn.Module):
+    """() -> the temperature, learnt as CLIP does (Radford et al. 2021): exp(-log_scale), never under 0.01 or over 1.
+
+    `log_scale` = ln(1 / t) is the parameter, put back into [0, ln 100] before each use; the gradient at a bound lives.
+    Errors: UserError where it would start outside.
+    """
+
+    def __init__(self, initial: float = 0.07) -> None:
+        super().__init__()
+        if not 0.01 <= initial <= 1:
+            raise UserError(f"A learnt temperature starts between 0.01 and 1, not at {initial}.")
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(initial)))
+
+    def forward(self) -> torch.Tensor:
+        with torch.no_grad():
+            self.log_scale.clamp_(0.0, math.log(100.0))
+        return torch.exp(-self.log_scale)
+
+
+def _similarities(video: torch.Tensor, audio: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:
+    """v_i a_j / t [B, B], in float32 or more. Errors: ValueError where the two are not both [B, D]."""
+    if video.dim() != 2 or video.shape != audio.shape:
+        raise ValueError(f"embeddings must both be [B, D], not {list(video.shape)} and {list(audio.shape)}")
+    dtype = torch.promote_types(torch.promote_types(video.dtype, audio.dtype), torch.float32)
+    with torch.autocast(video.device.type, enabled=False):
+        return video.to(dtype) @ audio.to(dtype).T / temperature
+
+
+def _both(logits: torch.Tensor) -> torch.Tensor:
+    """The mean over both directions of -log softmax at the diagonal."""
     pairs = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
+
+
+def _same_class(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Whether i and j have the same label, which is not -1: bool [B, B] on the device of the logits."""
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(f"labels must be [{len(logits)}], not {list(labels.shape)}")
+    labels = labels.to(logits.device)
+    return (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0)

@@ -10,6 +10,17 @@ from torch import nn
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class Encoder(nn.Module):
+    """Media -> features [B, num_features]: a network that is not ours, with the width that it gives."""
+
+    def __init__(self, network: nn.Module, num_features: int) -> None:
+        super().__init__()
+        self.network, self.num_features = network, num_features
+
+    def forward(self, media: torch.Tensor) -> torch.Tensor:
+        return self.network(media)
+
+
 def place(module: Module, device: str) -> Module:
     """`module` on `device`, its 2D convolutions in channels-last order, which CPUs and tensor cores prefer."""
     module.to(device)

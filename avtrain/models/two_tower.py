@@ -7,11 +7,15 @@ import torch.nn.functional as F
 from torch import nn
 
 from avtrain.models.audio import AudioCNN, tiny_audio
-from avtrain.models.video import R2Plus1D18, TinyVideo
+from avtrain.models.video import build_video
 
 
 class TwoTower(nn.Module):
-    """(video [B, 3, T, H, W], audio [B, 1, F, M]) -> (video, audio) embeddings [B, embedding_dim] of length 1."""
+    """(video [B, 3, T, H, W], audio [B, 1, F, M]) -> (video, audio) embeddings [B, embedding_dim] of length 1.
+
+    The two linear layers begin as torch has them: weights and biases uniform in +-1 / sqrt(num_features). The length is
+    made 1 in float32 where a layer gave float16 or bfloat16.
+    """
 
     def __init__(self, video: nn.Module, audio: nn.Module, embedding_dim: int = 128) -> None:
         super().__init__()
@@ -24,11 +28,11 @@ class TwoTower(nn.Module):
 
     def embed_video(self, video: torch.Tensor) -> torch.Tensor:
         """Unit vectors [B, embedding_dim] of pictures."""
-        return F.normalize(self.video_head(self.video(video)), dim=1)
+        return _unit(self.video_head(self.video(video)))
 
     def embed_audio(self, audio: torch.Tensor) -> torch.Tensor:
         """Unit vectors [B, embedding_dim] of log-mel."""
-        return F.normalize(self.audio_head(self.audio(audio)), dim=1)
+        return _unit(self.audio_head(self.audio(audio)))
 
 
 def audio_encoder(model_size: str) -> AudioCNN:
@@ -36,6 +40,16 @@ def audio_encoder(model_size: str) -> AudioCNN:
     return AudioCNN() if model_size == "full" else tiny_audio()
 
 
-def two_tower(model_size: str) -> TwoTower:
-    """A fresh pair of encoders: `full` is the paper's, `tiny` is for CPUs and 32 to 64 px frames."""
-    return TwoTower(R2Plus1D18() if model_size == "full" else TinyVideo(), audio_encoder(model_size))
+def two_tower(model_size: str, *, video_model: str = "", video_pool: str = "auto", frame_size: int = 112) -> TwoTower:
+    """A fresh pair of encoders: `full` is the paper's, `tiny` is for CPUs and 32 to 64 px frames.
+
+    `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny. Errors:
+    UserError.
+    """
+    name = video_model or {"full": "r2plus1d_18", "tiny": "tiny"}[model_size]
+    return TwoTower(build_video(name, video_pool, frame_size=frame_size), audio_encoder(model_size))
+
+
+def _unit(rows: torch.Tensor) -> torch.Tensor:
+    """`rows` [B, D] made of length 1, half precision as float32."""
+    return F.normalize(rows.to(torch.promote_types(rows.dtype, torch.float32)), dim=1)

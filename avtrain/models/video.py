@@ -1,39 +1,110 @@
-"""Video encoders: torchvision's R(2+1)D-18, and a small one of the same idea for CPUs."""
+"""Video encoders by name: torchvision's, the released R(2+1)D-18, a small one for CPUs, the user's own."""
 
 from __future__ import annotations
 
 import torch
 from torch import nn
 
+from avprep.shared.errors import UserError
+from avtrain.models import Encoder
 from avtrain.models.audio import initialise
+from avtrain.models.own import own_encoder
+
+TORCHVISION_NAMES = ("r2plus1d_18", "r3d_18", "mc3_18", "s3d", "swin3d_t", "swin3d_s", "swin3d_b")
+VIDEO_NAMES = (*TORCHVISION_NAMES, "r2plus1d_18_released", "tiny")
+POOLS = ("auto", "average", "max")
 
 
-class R2Plus1D18(nn.Module):
-    """Pictures [B, 3, T, H, W] -> features [B, 512]: torchvision's r2plus1d_18, average pool; 31.3 M parameters."""
+def build_video(name: str, pool: str = "auto", *, frame_size: int = 112) -> nn.Module:
+    """A fresh video encoder, pictures [B, 3, T, H, W] -> features [B, num_features].
 
-    num_features = 512
+    | name | features | M parameters | GFLOP for 8 pictures of 112 px |
+    |---|---|---|---|
+    | r2plus1d_18 | 512 | 31.3 | 40.5 |
+    | r2plus1d_18_released | 512 | 15.4 | 20.0 |
+    | r3d_18 | 512 | 33.2 | 40.7 |
+    | mc3_18 | 512 | 11.5 | 43.3 |
+    | s3d | 1024 | 7.9 | 4.5 |
+    | swin3d_t, _s, _b | 768, 768, 1024 | 27.9, 49.5, 87.6 | 10.3, 19.3, 33.5 |
+    | tiny | 64 | 0.04 | 0.09 |
 
-    def __init__(self) -> None:
-        super().__init__()
-        from torchvision.models.video import r2plus1d_18
+    A multiply-add is 2 FLOP. No weights are downloaded; they begin as torchvision has them: ResNets as `initialise`,
+    s3d by torch's default, swin's linear layers normal with deviation 0.02; the released one and tiny as `initialise`.
+    `pool` over time and space: `average` or `max`; `auto` is average, for r2plus1d_18_released the max it was published
+    with. torchvision's mvit models fix 16 pictures and are not among them. `package:function` is the user's own and
+    pools by itself; it is tried on 8 pictures of `frame_size` px. Errors: UserError.
+    """
+    if pool not in POOLS:
+        raise UserError(f"There is no pool {pool!r}; choose one of {', '.join(POOLS)}.")
+    if ":" in name:
+        if pool != "auto":
+            raise UserError(f"{name} pools by itself; leave the pool at auto, not {pool}.")
+        return own_encoder(name, [(2, 3, 8, frame_size, frame_size)])
+    if name not in VIDEO_NAMES:
+        raise UserError(
+            f"There is no video model {name!r}; choose one of {', '.join(VIDEO_NAMES)} or package:function."
+        )
+    if name == "r2plus1d_18_released":
+        return _pooled(_released(), "max" if pool == "auto" else pool)
+    pool = "average" if pool == "auto" else pool
+    if name == "tiny":
+        return TinyVideo(pool)
+    from torchvision.models import get_model
 
-        self.network = r2plus1d_18(weights=None)
-        self.network.fc = nn.Identity()
+    return _pooled(get_model(name, weights=None), pool)
 
-    def forward(self, video: torch.Tensor) -> torch.Tensor:
-        return self.network(video)
+
+def _pooled(network: nn.Module, pool: str) -> Encoder:
+    """A torchvision video network that ends at a global pool: its classifier, whatever its name, taken off."""
+    last = next(name for name in ("fc", "classifier", "head") if hasattr(network, name))
+    classifier = next(layer for layer in getattr(network, last).modules() if isinstance(layer, nn.Linear | nn.Conv3d))
+    setattr(network, last, nn.Identity())
+    network.avgpool = nn.AdaptiveMaxPool3d(1) if pool == "max" else nn.AdaptiveAvgPool3d(1)
+    return Encoder(network, classifier.weight.shape[1])
+
+
+def _released() -> nn.Module:
+    """The R(2+1)D-18 of the authors' code: stem one full 3x7x7, blocks as in `_SameWidth`; 15.4 M parameters.
+
+    The paper's facts give sizes and widths; batch norm and ReLU between the two convolutions are R(2+1)D's habit.
+    """
+    from torchvision.models.video.resnet import BasicBlock, BasicStem, VideoResNet
+
+    return VideoResNet(BasicBlock, [_SameWidth] * 4, [2, 2, 2, 2], BasicStem)
+
+
+class _SameWidth(nn.Sequential):
+    """[B, inputs, T, H, W] -> [B, width, T / stride, H / stride, W / stride]: 1x3x3 to `width`, 3x1x1 within it.
+
+    torchvision's block widens to `_middle` channels between the two, so as to weigh as much as a 3x3x3.
+    """
+
+    def __init__(self, inputs: int, width: int, _middle: int, stride: int = 1) -> None:
+        super().__init__(
+            nn.Conv3d(inputs, width, (1, 3, 3), (1, stride, stride), padding=(0, 1, 1), bias=False),
+            nn.BatchNorm3d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv3d(width, width, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False),
+        )
+
+    @staticmethod
+    def get_downsample_stride(stride: int) -> tuple[int, int, int]:
+        """Strides of the block's short cut, which VideoResNet asks for."""
+        return stride, stride, stride
 
 
 class TinyVideo(nn.Module):
-    """Pictures [B, 3, T, H, W] -> features [B, 64]: three (2+1)D layers, average pool; for 32 to 64 px on a CPU.
+    """Pictures [B, 3, T, H, W] -> features [B, 64]: three (2+1)D layers, global pool; for 32 to 64 px on a CPU.
 
-    Each layer is a spatial convolution over all pictures, then one over time. Weights as in AudioCNN.
+    Each layer is a spatial convolution over all pictures, then one over time; 0.04 M parameters, 0.02 GFLOP for 8
+    pictures of 48 px. Weights: `initialise`.
     """
 
     num_features = 64
 
-    def __init__(self) -> None:
+    def __init__(self, pool: str = "average") -> None:
         super().__init__()
+        self.pool = pool
         self.layers = nn.ModuleList(
             [_Layer(3, 16, kernel=7, stride=4), _Layer(16, 32, kernel=3, stride=2), _Layer(32, 64, kernel=3, stride=2)]
         )
@@ -44,6 +115,8 @@ class TinyVideo(nn.Module):
         pictures = video.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for layer in self.layers:
             pictures = layer(pictures, length)
+        if self.pool == "max":
+            return pictures.amax(dim=(2, 3)).view(batch, length, -1).amax(dim=1)
         return pictures.mean(dim=(2, 3)).view(batch, length, -1).mean(dim=1)
 
 

@@ -1,4 +1,4 @@
-"""InfoNCE against its formula."""
+"""Contrastive losses against their formulas."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avtrain.losses import info_nce
+from avprep.shared.errors import UserError
+from avtrain.losses import LOSSES, Temperature, contrastive, info_nce, masked_info_nce, supcon
+
+LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 
 
 def embeddings(count, dim=16, seed=0):
@@ -17,13 +20,18 @@ def embeddings(count, dim=16, seed=0):
     return [F.normalize(torch.randn(count, dim, generator=draw, dtype=torch.float64), dim=1) for _ in range(2)]
 
 
-def reference(video, audio, temperature):
-    """-1/2B sum_i [log softmax_j(v_i a_j / t)_i + log softmax_j(a_i v_j / t)_i], term by term."""
+def reference(video, audio, temperature, labels=None, kind="info-nce"):
+    """The formulas of the docstrings, term by term: of either direction the mean over i of the terms of i."""
+    labels = [-1] * len(video) if labels is None else labels
     total = 0.0
     for one, other in ((video, audio), (audio, video)):
         for i in range(len(one)):
             logits = [float(np.dot(one[i], other[j])) / temperature for j in range(len(other))]
-            total += logits[i] - math.log(math.fsum(math.exp(value) for value in logits))
+            mates = [j for j in range(len(one)) if j != i and labels[i] != -1 and labels[j] == labels[i]]
+            left = mates if kind == "mask" else []
+            bottom = math.log(math.fsum(math.exp(logits[j]) for j in range(len(one)) if j not in left))
+            positives = [i, *mates] if kind == "supcon" else [i]
+            total += math.fsum(logits[p] - bottom for p in positives) / len(positives)
     return -total / (2 * len(video))
 
 
@@ -66,3 +74,113 @@ def test_the_order_of_the_pairs_does_not_matter():
 def test_gradients_are_those_of_finite_differences():
     video, audio = (side.requires_grad_() for side in embeddings(4, dim=3))
     assert torch.autograd.gradcheck(lambda v, a: info_nce(v, a, 0.3), (video, audio))
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_every_loss_is_its_formula(kind, temperature):
+    video, audio = embeddings(len(LABELS))
+    expected = reference(video.numpy(), audio.numpy(), temperature, LABELS, kind)
+    assert contrastive(kind, video, audio, torch.tensor(LABELS), temperature).item() == pytest.approx(
+        expected, rel=1e-12
+    )
+
+
+def test_the_three_losses_are_three():
+    video, audio = embeddings(len(LABELS))
+    found = [contrastive(kind, video, audio, torch.tensor(LABELS)).item() for kind in LOSSES]
+    assert found[1] < found[0] - 0.01
+    assert abs(found[2] - found[0]) > 0.01
+
+
+@pytest.mark.parametrize("loss", [masked_info_nce, supcon])
+@pytest.mark.parametrize("labels", [[-1] * 6, list(range(6)), [-1, 4, -1, 0, 2, -1]])
+def test_without_two_of_a_class_the_variants_are_info_nce(loss, labels):
+    video, audio = embeddings(6)
+    assert loss(video, audio, torch.tensor(labels)).item() == pytest.approx(info_nce(video, audio).item(), rel=1e-14)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("labels", [[0, 0, -1, 1, 0], [2, 2, 2, 2, 2], [-1, -1, 0, 1, 1]])
+def test_gradients_of_every_loss_and_of_the_temperature_are_finite_differences(kind, labels):
+    video, audio = (side.requires_grad_() for side in embeddings(5, dim=3))
+    temperature = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    labels = torch.tensor(labels)
+    assert torch.autograd.gradcheck(lambda v, a, t: contrastive(kind, v, a, labels, t), (video, audio, temperature))
+
+
+@pytest.mark.parametrize("count", [2, 9])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_batch_of_one_class_masked_costs_exactly_nothing(count, dtype):
+    video, audio = (side.to(dtype).requires_grad_() for side in embeddings(count))
+    loss = masked_info_nce(video, audio, torch.zeros(count, dtype=torch.int64))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert (video.grad == 0).all()
+    assert (audio.grad == 0).all()
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_a_batch_of_one_class_under_supcon_costs_the_logarithm_of_the_batch_at_least(count):
+    video, audio = embeddings(count)
+    same = F.normalize(torch.ones(count, 8, dtype=torch.float64), dim=1)
+    labels = torch.zeros(count, dtype=torch.int64)
+    assert supcon(same, same, labels).item() == pytest.approx(math.log(count), rel=1e-12)
+    assert supcon(video, audio, labels) > math.log(count)
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+@pytest.mark.parametrize("labels", [[0, 0], [0, 1], [-1, -1], [-1, 0]])
+def test_a_batch_of_two(kind, labels):
+    video, audio = embeddings(2)
+    expected = reference(video.numpy(), audio.numpy(), 0.07, labels, kind)
+    assert contrastive(kind, video, audio, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kind", LOSSES)
+def test_half_precision_is_computed_in_float32(kind, dtype, autocast):
+    video, audio = (side.to(dtype) for side in embeddings(len(LABELS)))
+    labels = torch.tensor(LABELS)
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = contrastive(kind, video, audio, labels)
+        full = contrastive(kind, video.float(), audio.float(), labels)
+    expected = contrastive(kind, video.float(), audio.float(), labels)
+    assert found.dtype == torch.float32
+    assert found == full == expected
+
+
+def test_shapes_are_checked():
+    video, audio = embeddings(4)
+    with pytest.raises(ValueError, match=r"must both be \[B, D\], not \[4, 16\] and \[3, 16\]"):
+        info_nce(video, audio[:3])
+    with pytest.raises(ValueError, match=r"labels must be \[4\], not \[3\]"):
+        supcon(video, audio, torch.zeros(3))
+
+
+def test_a_learnt_temperature_begins_where_it_is_told_and_moves_with_its_gradient():
+    temperature = Temperature(0.07)
+    assert temperature().item() == pytest.approx(0.07, rel=1e-6)
+    assert [name for name, _ in temperature.named_parameters()] == ["log_scale"]
+    found = torch.eye(4)  # every pair is found, so a lower temperature costs less
+    info_nce(found, found, temperature()).backward()
+    assert temperature.log_scale.grad < 0
+
+
+@pytest.mark.parametrize(("beyond", "bound"), [(9.0, 0.01), (-3.0, 1.0)])
+def test_a_learnt_temperature_is_held_between_a_hundredth_and_one_and_can_leave_the_bound(beyond, bound):
+    temperature = Temperature()
+    with torch.no_grad():
+        temperature.log_scale.fill_(beyond)
+    value = temperature()
+    assert value.item() == pytest.approx(bound, rel=1e-6)
+    value.backward()
+    assert temperature.log_scale.grad.item() == pytest.approx(-bound, rel=1e-6)
+    assert temperature.log_scale.item() == pytest.approx(-math.log(bound), abs=1e-6)
+
+
+@pytest.mark.parametrize("initial", [0.0, 0.009, 1.5])
+def test_a_learnt_temperature_outside_its_bounds_is_refused(initial):
+    with pytest.raises(UserError, match=r"starts between 0\.01 and 1, not at"):
+        Temperature(initial)

@@ -1,0 +1,144 @@
+"""Training on several processes: who this process is, its slice of a batch, gathering of rows, the wrapped model.
+
+The one reader of torchrun's RANK, WORLD_SIZE and LOCAL_RANK. Gradients: every rank computes the whole loss L of the
+global batch on gathered embeddings, and DistributedDataParallel averages gradients over W ranks. `gather_rows` gives a
+rank's own rows W times their gradient of L and the other ranks' rows none, so the average is dL/d(weights) as one
+process has it. A weight used after the gather (a learnt temperature) has the whole gradient on each rank, and the
+average leaves it so. The backward pass of `gather_rows` sends nothing; it is right only if all ranks compute one L.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from avprep.shared.errors import UserError
+
+NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranks:
+    """Which process of how many this is."""
+
+    rank: int = 0
+    """0 writes"""
+    world_size: int = 1
+    """processes that share each batch"""
+    local_rank: int = 0
+    """number of the device on this machine"""
+
+    def slice_of(self, total: int) -> slice:
+        """This rank's rows of a global batch, contiguous, as numpy's array_split: the first total % W have one more.
+
+        Errors: UserError where a rank would have none.
+        """
+        if total < self.world_size:
+            raise UserError(
+                f"A batch of {total} leaves some of {self.world_size} processes empty; start fewer processes."
+            )
+        size, more = divmod(total, self.world_size)
+        start = self.rank * size + min(self.rank, more)
+        return slice(start, start + size + (self.rank < more))
+
+
+def read_ranks(environ: Mapping[str, str]) -> Ranks:
+    """What torchrun says in `environ`; one process where it says nothing. Errors: UserError where it is incomplete."""
+    given = [name for name in NAMES if name in environ]
+    if not given:
+        return Ranks()
+    try:
+        rank, world_size, local_rank = (int(environ[name]) for name in NAMES)
+        if not (0 <= rank < world_size and 0 <= local_rank < world_size):
+            raise ValueError
+    except (KeyError, ValueError):
+        said = ", ".join(f"{name}={environ[name]}" for name in given)
+        raise UserError(
+            f"The environment says {said}, which is no rank; start with torchrun, or unset these."
+        ) from None
+    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank)
+
+
+@contextmanager
+def process_group(ranks: Ranks, device: str, timeout_seconds: float = 600.0) -> Iterator[str]:
+    """The device of this rank, `cpu` or `cuda:LOCAL_RANK`, in a group of all ranks (gloo or nccl) that ends with it.
+
+    One process needs no group and keeps its device. A collective that a rank never joins fails after `timeout_seconds`.
+    """
+    if ranks.world_size == 1:
+        yield device
+        return
+    cuda = device.startswith("cuda")
+    if cuda:
+        device = f"cuda:{ranks.local_rank}"
+        torch.cuda.set_device(device)
+    dist.init_process_group(
+        "nccl" if cuda else "gloo",
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        timeout=timedelta(seconds=timeout_seconds),
+    )
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def parallel(model: nn.Module, ranks: Ranks, device: str) -> nn.Module:
+    """`model` with gradients averaged over all ranks, and on CUDA batch statistics over all; one process: as it is.
+
+    The CPU has no synchronised batch norm: each rank normalises by its own slice, and keeps rank 0's statistics.
+    The averaging ends with the wrapper: keep it until the backward pass is over.
+    """
+    if ranks.world_size == 1:
+        return model
+    if device.startswith("cuda"):
+        model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        return nn.parallel.DistributedDataParallel(model, device_ids=[ranks.local_rank])
+    return nn.parallel.DistributedDataParallel(model)
+
+
+def gather_rows(rows: torch.Tensor, total: int, ranks: Ranks) -> torch.Tensor:
+    """Rows [total, ...] of all ranks in the order of the global batch, from this rank's `slice_of(total)`.
+
+    Slices may be uneven: they travel padded to the longest and are trimmed. The gradient is as the module says.
+    Errors: ValueError where `rows` are not as many as this rank's slice.
+    """
+    parts = [Ranks(rank=rank, world_size=ranks.world_size).slice_of(total) for rank in range(ranks.world_size)]
+    own = parts[ranks.rank]
+    if len(rows) != own.stop - own.start:
+        raise ValueError(f"rank {ranks.rank} has {len(rows)} rows of {total}, not {own.stop - own.start}")
+    return rows if ranks.world_size == 1 else _Gather.apply(rows, parts, ranks.rank)
+
+
+def any_rank(flag: bool, ranks: Ranks) -> bool:
+    """Whether `flag` is set on any rank, the same answer on all: so that all stop at the same step."""
+    if ranks.world_size == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    found = torch.tensor(int(flag), device=device)
+    dist.all_reduce(found, dist.ReduceOp.MAX)
+    return bool(found.item())
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, rows: torch.Tensor, parts: list[slice], rank: int) -> torch.Tensor:
+        ctx.own, ctx.world_size = parts[rank], len(parts)
+        sizes = [part.stop - part.start for part in parts]
+        padded = rows.new_zeros((max(sizes), *rows.shape[1:]))
+        padded[: len(rows)] = rows
+        received = [torch.empty_like(padded) for _ in parts]
+        dist.all_gather(received, padded)
+        return torch.cat([rows[:size] for rows, size in zip(received, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        return gradients[0][ctx.own] * ctx.world_size, None, None

@@ -1,0 +1,187 @@
+"""Several real processes make the step of one, stop together, and none waits for the dead."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import socket
+import time
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+
+from avprep.shared.errors import UserError
+from avtrain.distributed import Ranks, any_rank, gather_rows, parallel, process_group, read_ranks
+from avtrain.losses import LOSSES, Temperature, contrastive
+from avtrain.models.two_tower import two_tower
+
+PAIRS = 7
+LABELS = [0, 1, 0, -1, 1, 0, 2]
+
+
+def torchrun(rank, world_size, port):
+    """The environment that torchrun gives a process."""
+    ours = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world_size}
+    return {name: str(value) for name, value in {**ours, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items()}
+
+
+def step(ranks, kind):
+    """(loss, gradients by name) of one step on the global batch, of which this rank encodes its slice."""
+    torch.manual_seed(0)
+    model = two_tower("tiny").double().eval()
+    model.temperature = Temperature(0.2).double()
+    draw = torch.Generator().manual_seed(1)
+    own = ranks.slice_of(PAIRS)
+    video = torch.randn(PAIRS, 3, 4, 32, 32, generator=draw, dtype=torch.float64)[own]
+    audio = torch.randn(PAIRS, 1, 30, 32, generator=draw, dtype=torch.float64)[own]
+    wrapped = parallel(model, ranks, "cpu")  # must outlive the backward pass, which it averages
+    seen, heard = (gather_rows(rows, PAIRS, ranks) for rows in wrapped(video, audio))
+    loss = contrastive(kind, seen, heard, torch.tensor(LABELS), model.temperature())
+    loss.backward()
+    return loss.item(), {name: weights.grad.numpy() for name, weights in model.named_parameters()}
+
+
+def steps(ranks):
+    return {kind: step(ranks, kind) for kind in LOSSES}
+
+
+def gathered(ranks):
+    """Rows of several types as they come back, and the gradient of this rank's own."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16, torch.int64):
+        rows = torch.arange(309 * 2).reshape(309, 2).to(dtype)
+        found[str(dtype)] = bool((gather_rows(rows[ranks.slice_of(309)], 309, ranks) == rows).all())
+    own = torch.ones(len(range(309)[ranks.slice_of(309)]), dtype=torch.float64, requires_grad=True)
+    (gather_rows(own, 309, ranks) * torch.arange(309)).sum().backward()
+    with pytest.raises(ValueError, match="rows of 309"):
+        gather_rows(own[1:], 309, ranks)
+    return found, own.grad.numpy(), [any_rank(ranks.rank == last, ranks) for last in (1, ranks.world_size)]
+
+
+def dies(ranks):
+    """Rank 1 is gone before the others gather."""
+    if ranks.rank == 1:
+        os._exit(7)
+    begin = time.monotonic()
+    try:
+        gather_rows(torch.zeros(len(range(PAIRS)[ranks.slice_of(PAIRS)])), PAIRS, ranks)
+    except RuntimeError:
+        return time.monotonic() - begin
+
+
+def all_of_it(ranks):
+    return steps(ranks), gathered(ranks)
+
+
+def work(task, environ, answers):
+    torch.set_num_threads(1)
+    os.environ.update(environ)
+    ranks = read_ranks(os.environ)
+    with process_group(ranks, "cpu", timeout_seconds=60) as device:
+        answer = task(ranks)
+    answers.put((ranks.rank, device, answer, dist.is_initialized()))
+
+
+def launch(task, world_size, silent=0, deadline_seconds=120):
+    """{rank: what `task` gave there}; every process has ended by itself, else the test fails and ends them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    processes = [
+        context.Process(target=work, args=(task, torchrun(rank, world_size, port), answers), daemon=True)
+        for rank in range(world_size)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        found = [answers.get(timeout=deadline_seconds) for _ in range(world_size - silent)]
+        for process in processes:
+            process.join(timeout=30)
+        codes = [process.exitcode for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert all(device == "cpu" and not left for _, device, _, left in found)
+    return {rank: answer for rank, _, answer, _ in found}, codes
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(world_size):
+    alone = steps(Ranks())
+    answers, codes = launch(all_of_it, world_size)
+    assert codes == [0] * world_size
+    assert sorted(answers) == list(range(world_size))
+    for ranks_steps, _ in answers.values():
+        for kind in LOSSES:
+            (loss, gradients), (expected, expected_gradients) = ranks_steps[kind], alone[kind]
+            assert loss == pytest.approx(expected, rel=1e-9)
+            assert gradients.keys() == expected_gradients.keys()
+            assert "temperature.log_scale" in gradients
+            for name, wanted in expected_gradients.items():
+                assert np.abs(wanted).max() > 0, name
+                assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), (kind, name)
+    for rank, (_, (same, gradient, flags)) in answers.items():
+        assert same == {"torch.float32": True, "torch.bfloat16": True, "torch.int64": True}
+        own = Ranks(rank=rank, world_size=world_size).slice_of(309)
+        assert (gradient == np.arange(309)[own] * world_size).all()
+        assert flags == [True, False]
+
+
+def test_nobody_waits_for_a_rank_that_died():
+    answers, codes = launch(dies, 2, silent=1)
+    assert answers.keys() == {0}
+    assert answers[0] < 50  # seconds; not the 60 of a collective that nobody joins
+    assert codes == [0, 7]
+
+
+def test_one_process_needs_no_group():
+    rows = torch.randn(5, 3, requires_grad=True)
+    model = torch.nn.Linear(3, 3)
+    with process_group(Ranks(), "cpu") as device:
+        assert device == "cpu"
+        assert not dist.is_initialized()
+        assert gather_rows(rows, 5, Ranks()) is rows
+        assert parallel(model, Ranks(), "cpu") is model
+        assert [any_rank(flag, Ranks()) for flag in (True, False)] == [True, False]
+    with pytest.raises(ValueError, match="rank 0 has 5 rows of 6, not 6"):
+        gather_rows(rows, 6, Ranks())
+
+
+@pytest.mark.parametrize(("total", "world_size"), [(309, 8), (7, 3), (8, 8), (9, 8), (16, 8), (123, 1)])
+def test_slices_are_those_of_numpy(total, world_size):
+    rows = np.arange(total)
+    expected = np.array_split(rows, world_size)
+    for rank in range(world_size):
+        assert (rows[Ranks(rank=rank, world_size=world_size).slice_of(total)] == expected[rank]).all()
+
+
+def test_a_batch_that_leaves_a_rank_empty_is_refused():
+    with pytest.raises(UserError, match="batch of 7 leaves some of 8 processes empty"):
+        Ranks(rank=0, world_size=8).slice_of(7)
+
+
+def test_the_environment_says_who_this_is():
+    assert read_ranks({"HOME": "/"}) == Ranks(rank=0, world_size=1, local_rank=0)
+    assert read_ranks({"RANK": "9", "WORLD_SIZE": "12", "LOCAL_RANK": "1"}) == Ranks(
+        rank=9, world_size=12, local_rank=1
+    )
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"RANK": "1"},
+        {"RANK": "1", "WORLD_SIZE": "2"},
+        {"RANK": "2", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"RANK": "-1", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "2"},
+        {"RANK": "0", "WORLD_SIZE": "two", "LOCAL_RANK": "0"},
+    ],
+)
+def test_an_environment_that_makes_no_sense_is_refused(environ):
+    with pytest.raises(UserError, match="start with torchrun, or unset these"):
+        read_ranks(environ)
