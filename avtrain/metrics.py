@@ -1,12 +1,19 @@
-"""Scores and their uncertainty."""
+"""Scores of one run and their uncertainty.
+
+Two 95 % intervals of a share: Wilson's, which is the one reported (it covers at 50 clips and near 0 or 1 too), and the
+percentile bootstrap beside it (at 50 clips and an accuracy of 0.95 it covers 91 % of the time; from 200 clips on both
+cover 94 to 96 %). Both take clips as independent.
+"""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 Z_95 = 1.959964
+RESAMPLES = 10_000
 
 
 def accuracy_interval(correct: np.ndarray, z: float = Z_95) -> tuple[float, float, float]:
@@ -17,6 +24,17 @@ def accuracy_interval(correct: np.ndarray, z: float = Z_95) -> tuple[float, floa
     return share, max(0.0, centre - half), min(1.0, centre + half)
 
 
+def bootstrap_interval(correct: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
+    """(low, high) of the accuracy of outcomes bool [N]: percentiles 2.5 and 97.5 over resampled clips.
+
+    The right ones among N clips drawn with replacement are binomial, so one number a resample is drawn, not N.
+    """
+    count = len(correct)
+    draw = np.random.default_rng([seed, 0xB007])
+    low, high = np.percentile(draw.binomial(count, np.mean(correct), resamples) / count, [2.5, 97.5])
+    return float(low), float(high)
+
+
 def mean_interval(values: list[float]) -> tuple[float, float]:
     """(mean, half-width of Student's 95 % interval) of independent values; half-width nan for one value."""
     if len(values) < 2:
@@ -25,6 +43,66 @@ def mean_interval(values: list[float]) -> tuple[float, float]:
 
     error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
     return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1)) * error
+
+
+def in_top(probabilities: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
+    """bool [N]: is the true class among the k most probable of [N, C]? Ties and nan count against."""
+    own = np.take_along_axis(probabilities, truth[:, None].astype(np.int64), axis=1)
+    return (~(probabilities < own)).sum(axis=1) <= k
+
+
+def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Mean over the positive clips of the precision at their score; equal scores are taken together.
+
+    scores float [N], positive bool [N]. Errors: ValueError without a positive clip.
+    """
+    if not positive.any():
+        raise ValueError("average precision needs a positive clip")
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last clip of each run of equal scores
+    found = np.cumsum(positive[order])[ends]
+    return float(np.sum(np.diff(found, prepend=0) * found / (ends + 1)) / found[-1])
+
+
+def mean_average_precision(probabilities: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over the classes that occur in `truth` int [N] of the average precision of [N, C]."""
+    return float(np.mean([average_precision(probabilities[:, c], truth == c) for c in np.unique(truth)]))
+
+
+def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """int64 [C, C]: clips by true class (rows) and predicted class (columns)."""
+    cells = truth.astype(np.int64) * classes + predicted
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+
+
+def classification_scores(probabilities: np.ndarray, truth: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """What result.json says of class probabilities [N, C] against true classes int [N].
+
+    `interval_95` is Wilson's, `bootstrap_95` the percentile bootstrap; `mean_average_precision` and
+    `balanced_accuracy` are means over the classes that have test clips; `per_class` has one entry a class, in order.
+    """
+    classes = probabilities.shape[1]
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == truth
+    accuracy, low, high = accuracy_interval(right)
+    per_class = [_of_class(right[truth == c]) for c in range(classes)]
+    return {
+        "accuracy": accuracy,
+        "interval_95": [low, high],
+        "bootstrap_95": list(bootstrap_interval(right, seed)),
+        "top_5": float(in_top(probabilities, truth, 5).mean()) if classes > 5 else None,
+        "mean_average_precision": mean_average_precision(probabilities, truth),
+        "balanced_accuracy": float(np.mean([entry["accuracy"] for entry in per_class if entry["clips"]])),
+        "per_class": per_class,
+        "confusion": confusion(truth, predicted, classes).tolist(),
+    }
+
+
+def _of_class(right: np.ndarray) -> dict[str, Any]:
+    if not len(right):
+        return {"clips": 0, "accuracy": None, "interval_95": None}
+    accuracy, low, high = accuracy_interval(right)
+    return {"clips": len(right), "accuracy": accuracy, "interval_95": [low, high]}
 
 
 def recall_at(similarity: np.ndarray, k: int) -> float:

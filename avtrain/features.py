@@ -1,0 +1,81 @@
+"""Features of a dataset's clips from an audio encoder: windows for learning, whole clips of any length for testing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from avprep.dataset import Dataset
+from avtrain.data.augment import Normalise
+from avtrain.data.clips import WINDOW_MEL_FRAMES, even_starts, read_windows, whole_clips
+from avtrain.data.reader import Reader
+
+ENCODE_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset's sounds, read and normalised on a device."""
+
+    dataset: Dataset
+    reader: Reader
+    normalise: Normalise
+    device: str
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.dataset.class_names)
+
+    def labels(self, rows: np.ndarray) -> torch.Tensor:
+        """int64 [rows] on the device."""
+        return torch.from_numpy(self.dataset.label[rows].astype(np.int64)).to(self.device)
+
+    def windows(self, rows: np.ndarray, starts: np.ndarray) -> torch.Tensor:
+        """Normalised log-mel [B, 1, 100, M] of `rows` from mel frames `starts`."""
+        return self.normalised(read_windows(self.dataset, self.reader, rows, starts))
+
+    def random_windows(self, rows: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
+        """Normalised log-mel [B, 1, 100, M] of a window of each of `rows`, drawn by seed, epoch and first row."""
+        room = np.maximum(self.dataset.num_mel_frames[rows] - WINDOW_MEL_FRAMES + 1, 1)
+        starts = np.random.default_rng([seed, epoch, int(rows[0]), 1]).integers(0, room)
+        return self.windows(rows, starts)
+
+    def normalised(self, logmel: np.ndarray) -> torch.Tensor:
+        """Log-mel float16 [B, F, M] -> float32 [B, 1, F, M] on the device."""
+        return self.normalise.audio(torch.from_numpy(logmel).to(self.device))
+
+
+@torch.no_grad()
+def window_features(
+    encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(features [clips * windows, D], labels int64) of evenly spread windows of 1 s; the encoder in eval mode."""
+    encoder.eval()
+    starts = even_starts(source.dataset.num_mel_frames[rows], windows_per_clip)
+    repeated, flat = np.repeat(rows, starts.shape[1]), starts.reshape(-1)
+    parts = [
+        encoder(source.windows(repeated[at], flat[at]))
+        for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // ENCODE_BATCH)))
+    ]
+    return torch.cat(parts), source.labels(repeated)
+
+
+@torch.no_grad()
+def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
+    """Features [clips, D] of whole clips of any length, those of one length together; the encoder in eval mode.
+
+    No clip is padded to another's length, so its features do not depend on what else is in `rows`.
+    """
+    encoder.eval()
+    out: torch.Tensor | None = None
+    for positions, logmel in whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH):
+        features = encoder(source.normalised(logmel))
+        if out is None:
+            out = features.new_empty((len(rows), features.shape[1]))
+        out[torch.from_numpy(positions).to(out.device)] = features
+    assert out is not None
+    return out
