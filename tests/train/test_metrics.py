@@ -7,8 +7,19 @@ import math
 import numpy as np
 import pytest
 import scipy.stats
+import sklearn.metrics
 
-from avtrain.metrics import accuracy_interval, mean_interval, recall_at
+from avtrain.metrics import (
+    accuracy_interval,
+    average_precision,
+    bootstrap_interval,
+    classification_scores,
+    confusion,
+    in_top,
+    mean_average_precision,
+    mean_interval,
+    recall_at,
+)
 
 
 def outcomes(right, count):
@@ -28,12 +39,30 @@ def test_a_published_example():
     assert accuracy_interval(outcomes(81, 263))[1:] == pytest.approx((0.2553, 0.3662), abs=5e-5)
 
 
-@pytest.mark.parametrize("chance", [0.1, 0.5, 0.85])
-def test_the_interval_covers_the_true_accuracy_in_95_of_100_cases(chance):
-    drawn = np.random.default_rng(0).binomial(60, chance, 4000)
-    intervals = {right: accuracy_interval(outcomes(right, 60))[1:] for right in np.unique(drawn)}
+@pytest.mark.parametrize("interval", [lambda right: accuracy_interval(right)[1:], bootstrap_interval])
+@pytest.mark.parametrize(("count", "chance"), [(208, 0.5), (208, 0.9), (500, 0.2), (947, 0.55), (3645, 0.6)])
+def test_intervals_cover_the_true_accuracy_in_93_to_97_of_100_cases(interval, count, chance):
+    drawn = (np.random.default_rng(0).random((6000, count), dtype=np.float32) < chance).sum(axis=1)
+    intervals = {right: interval(outcomes(right, count)) for right in np.unique(drawn)}
     covered = np.mean([intervals[right][0] <= chance <= intervals[right][1] for right in drawn])
-    assert 0.93 < covered < 0.975
+    assert 0.93 <= covered <= 0.97
+
+
+@pytest.mark.parametrize(("count", "chance"), [(50, 0.5), (50, 0.95), (60, 0.1), (60, 0.85)])
+def test_the_reported_interval_covers_with_few_clips_too(count, chance):
+    drawn = np.random.default_rng(0).binomial(count, chance, 6000)
+    intervals = {right: accuracy_interval(outcomes(right, count))[1:] for right in np.unique(drawn)}
+    assert 0.93 <= np.mean([intervals[right][0] <= chance <= intervals[right][1] for right in drawn]) <= 0.975
+
+
+def test_the_bootstrap_resamples_clips():
+    """Against clips drawn with replacement, one by one."""
+    right = outcomes(150, 208)
+    draw = np.random.default_rng(3)
+    slow = np.percentile([right[draw.integers(0, 208, 208)].mean() for _ in range(4000)], [2.5, 97.5])
+    assert bootstrap_interval(right) == pytest.approx(slow, abs=0.0075)  # a clip and a half
+    assert bootstrap_interval(right) == bootstrap_interval(right[::-1])
+    assert bootstrap_interval(outcomes(5, 5)) == (1, 1)
 
 
 def test_the_interval_of_a_mean_is_students():
@@ -85,3 +114,58 @@ def test_queries_are_rows():
     """The second column is nearest to every row: only one of two rows finds its own."""
     assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]), 1) == 1 / 3
     assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]).T, 1) == 0.0
+
+
+def drawn_scores(seed, count=80, classes=6):
+    """(probabilities [N, C] with ties, true classes that leave the last class out)."""
+    draw = np.random.default_rng(seed)
+    scores = draw.integers(1, 9, (count, classes)).astype(float)
+    return scores / scores.sum(axis=1, keepdims=True), draw.integers(0, classes - 1, count)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_that_of_scikit_learn(seed):
+    probabilities, truth = drawn_scores(seed)
+    wanted = [sklearn.metrics.average_precision_score(truth == c, probabilities[:, c]) for c in range(5)]
+    assert [average_precision(probabilities[:, c], truth == c) for c in range(5)] == pytest.approx(wanted, rel=1e-12)
+    assert mean_average_precision(probabilities, truth) == pytest.approx(np.mean(wanted), rel=1e-12)
+
+
+def test_average_precision_needs_a_positive_clip():
+    with pytest.raises(ValueError, match="positive"):
+        average_precision(np.ones(3), np.zeros(3, bool))
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_the_top_k_are_those_of_scikit_learn_but_for_ties(k):
+    probabilities, truth = np.random.default_rng(k).random((60, 7)), np.arange(60) % 7
+    wanted = sklearn.metrics.top_k_accuracy_score(truth, probabilities, k=k)
+    assert in_top(probabilities, truth, k).mean() == wanted
+    assert not in_top(np.ones((4, 7)), np.zeros(4, int), k).any()
+    assert not in_top(np.full((4, 7), np.nan), np.zeros(4, int), k).any()
+
+
+def test_the_confusion_matrix_is_that_of_scikit_learn():
+    probabilities, truth = drawn_scores(0)
+    predicted = probabilities.argmax(axis=1)
+    wanted = sklearn.metrics.confusion_matrix(truth, predicted, labels=range(6))
+    np.testing.assert_array_equal(confusion(truth, predicted, 6), wanted)
+
+
+def test_the_scores_of_a_run_agree_with_each_other():
+    probabilities, truth = drawn_scores(1)
+    right = probabilities.argmax(axis=1) == truth
+    found = classification_scores(probabilities, truth, seed=4)
+    assert (found["accuracy"], *found["interval_95"]) == accuracy_interval(right)
+    assert tuple(found["bootstrap_95"]) == bootstrap_interval(right, 4)
+    assert found["top_5"] == in_top(probabilities, truth, 5).mean()
+    assert found["mean_average_precision"] == mean_average_precision(probabilities, truth)
+    matrix = np.array(found["confusion"])
+    assert found["accuracy"] == pytest.approx(np.trace(matrix) / matrix.sum())
+    assert [entry["clips"] for entry in found["per_class"]] == matrix.sum(axis=1).tolist()
+    for c, entry in enumerate(found["per_class"][:5]):
+        assert (entry["accuracy"], *entry["interval_95"]) == accuracy_interval(right[truth == c])
+    assert found["per_class"][5] == {"clips": 0, "accuracy": None, "interval_95": None}
+    wanted = [right[truth == c].mean() for c in range(5)]
+    assert found["balanced_accuracy"] == pytest.approx(np.mean(wanted))
+    assert classification_scores(probabilities[:, :5], truth)["top_5"] is None  # five of five say nothing

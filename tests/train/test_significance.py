@@ -1,0 +1,125 @@
+"""Tests between runs against statsmodels, scipy, fractions and simulation."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar as reference
+from statsmodels.stats.multitest import multipletests
+
+from avtrain.significance import holm, mcnemar, mcnemar_of, paired_bootstrap, paired_t
+
+
+def outcomes(both, first_only, second_only, neither, seed=0):
+    """Outcomes of two runs with these counts, in a random order."""
+    first = np.repeat([True, True, False, False], [both, first_only, second_only, neither])
+    second = np.repeat([True, False, True, False], [both, first_only, second_only, neither])
+    order = np.random.default_rng(seed).permutation(len(first))
+    return first[order], second[order]
+
+
+counts = st.integers(0, 300)
+
+
+@given(counts, counts, counts, counts)
+def test_mcnemar_is_that_of_statsmodels(both, first_only, second_only, neither):
+    if both + first_only + second_only + neither == 0:
+        return
+    table = [[both, first_only], [second_only, neither]]
+    found = mcnemar(*outcomes(both, first_only, second_only, neither))
+    assert (found.first_only, found.second_only) == (first_only, second_only)
+    assert found.exact == pytest.approx(reference(table, exact=True).pvalue, rel=1e-9)
+    if abs(first_only - second_only) >= 1:  # statsmodels corrects a difference of 0 by 1 too
+        assert found.chi_square == pytest.approx(reference(table, exact=False).pvalue, rel=1e-9)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_p_values_are_sums_of_binomial_terms(first_only, second_only):
+    count, less = first_only + second_only, min(first_only, second_only)
+    terms = [Fraction(math.comb(count, k), 2**count) for k in range(less + 1)]
+    found = mcnemar_of(first_only, second_only)
+    assert found.exact == pytest.approx(float(min(Fraction(1), 2 * sum(terms))), rel=1e-9)
+    assert found.mid_p == pytest.approx(float(min(Fraction(1), 2 * sum(terms) - terms[-1])), rel=1e-9)
+
+
+def test_runs_that_never_differ_are_not_different():
+    right = np.array([True, False, True])
+    found = mcnemar(right, right)
+    assert (found.exact, found.mid_p, found.chi_square) == (1, 1, 1)
+    assert paired_bootstrap(right, right) == (0, 0, 0)
+
+
+def test_the_difference_is_second_less_first():
+    first, second = outcomes(100, 10, 40, 50)
+    difference, low, high = paired_bootstrap(first, second)
+    assert difference == pytest.approx(30 / 200)
+    assert 0 < low < difference < high
+    swapped = paired_bootstrap(second, first)
+    assert swapped == pytest.approx((-difference, -high, -low), abs=0.01)
+
+
+def test_the_paired_bootstrap_resamples_clips():
+    """Against clips drawn with replacement, one by one."""
+    first, second = outcomes(60, 12, 25, 20)
+    draw = np.random.default_rng(1)
+    gaps = second.astype(int) - first
+    drawn = [gaps[draw.integers(0, len(gaps), len(gaps))].mean() for _ in range(4000)]
+    assert paired_bootstrap(first, second)[1:] == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=0.01)
+
+
+@pytest.mark.parametrize(("first_rate", "second_rate", "count"), [(0.5, 0.6, 208), (0.85, 0.9, 500)])
+def test_the_paired_interval_covers_the_true_difference(first_rate, second_rate, count):
+    """Simulated runs that agree on most clips: both are right where a clip's ease is above their threshold."""
+    draw = np.random.default_rng(2)
+    covered = 0
+    for trial in range(1500):
+        ease = draw.random(count)
+        first = np.where(draw.random(count) < 0.7, ease, draw.random(count)) < first_rate
+        _, low, high = paired_bootstrap(first, ease < second_rate, seed=trial, resamples=1000)
+        covered += low <= second_rate - first_rate + 1e-12 and second_rate - first_rate - 1e-12 <= high
+    assert 0.93 <= covered / 1500 <= 0.97
+
+
+@given(st.integers(0, 2**32), st.integers(2, 12))
+def test_the_paired_t_test_is_that_of_scipy(seed, runs):
+    first, second = np.random.default_rng(seed).normal(60, 2, (2, runs))
+    wanted = scipy.stats.ttest_rel(second, first)
+    found = paired_t(first, second)
+    interval = wanted.confidence_interval(0.95)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high), rel=1e-9)
+    assert found.p == pytest.approx(wanted.pvalue, rel=1e-9)
+    assert found.mean == pytest.approx(np.mean(second - first))
+
+
+def test_one_pair_has_no_interval():
+    found = paired_t(np.array([0.5]), np.array([0.75]))
+    assert found.mean == 0.25
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+    assert math.isnan(found.p)
+
+
+def test_equal_differences_have_an_interval_of_no_width():
+    assert paired_t(np.array([1.0, 2.0]), np.array([1.0, 2.0])).p == 1
+    found = paired_t(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
+    assert (found.low, found.mean, found.high, found.p) == (1, 1, 1, 0)
+
+
+@pytest.mark.parametrize("tests", [1, 2, 3, 12])
+def test_holms_correction_is_that_of_statsmodels(tests):
+    for seed in range(2):
+        p_values = np.random.default_rng(seed).random(tests).round(1) ** 3  # some are equal
+        assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
+
+
+def test_a_test_that_was_not_made_is_not_counted():
+    found = holm(np.array([0.01, np.nan, 0.04]))
+    assert found[[0, 2]] == pytest.approx([0.02, 0.04])
+    assert math.isnan(found[1])
+    assert holm(np.array([])).shape == (0,)
