@@ -10,7 +10,7 @@ import click
 import avtrain
 from avprep.shared.commands import Group, config_option, stop_on_signals
 from avprep.shared.errors import Interrupted, UserError
-from avtrain.config import MODEL_SIZES, PROTOCOLS, EvaluateConfig, PlanConfig, PretrainConfig
+from avtrain.config import MODEL_SIZES, PROBES, PROTOCOLS, SPLITS, EvaluateConfig, PlanConfig, PretrainConfig
 
 if TYPE_CHECKING:
     from avtrain.data.cache import CacheConfig
@@ -155,7 +155,11 @@ def pretrain(
 @click.option("--batch-size", type=int, default=EVALUATE.batch_size)
 @click.option("--learning-rate", type=float, default=EVALUATE.learning_rate, help="Of an encoder in training.")
 @click.option("--weight-decay", type=float, default=EVALUATE.weight_decay)
+@click.option("--probe", type=click.Choice(PROBES), default=EVALUATE.probe, help="How linear treats the encoder.")
+@click.option("--dropout", type=float, default=EVALUATE.dropout, help="Before the head of an encoder in training.")
 @click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
+@click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
+@click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
 @click.option("--seed", type=int, default=EVALUATE.seed)
 @device_options
@@ -169,7 +173,7 @@ def evaluate(
     threads: int | None,
     **settings: object,
 ) -> None:
-    """Measure an audio encoder on dataset DIR: linear, supervised; or exact-pair retrieval."""
+    """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
     from avprep.shared import store
     from avtrain.evaluate import evaluate as measure
     from avtrain.retrieval import retrieve
@@ -178,15 +182,18 @@ def evaluate(
     if out is None and run is not None:
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}"
+    if protocol in ("retrieval", "finetune") and run is None:
+        raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
     if protocol == "retrieval":
-        if run is None:
-            raise UserError("Retrieval measures a run; give --run.")
-        found = retrieve(dataset, run, device=place)
+        assert run is not None
         assert out is not None
+        found = retrieve(dataset, run, device=place)
         store.write_json(out / "result.json", found)
         click.echo(
             f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
-            f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %"
+            f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
+            f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
+            f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
         )
     else:
         if protocol == "supervised" and run is not None:
@@ -196,9 +203,11 @@ def evaluate(
         config = EvaluateConfig(protocol=protocol, **settings)  # type: ignore[arg-type]
         result = measure(dataset, config, run=run, out=out, device=place)
         low, high = result["interval_95"]
+        chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
         click.echo(
             f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
-            f"on {result['test_clips']} test clips; epoch {result['epoch']} was best in validation"
+            f"and mAP {100 * result['mean_average_precision']:.1f} % "
+            f"on {result['test_clips']} test clips; {chosen} was best in validation"
         )
     if out is not None:
         click.echo(f"written to {out / 'result.json'}")

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from avprep.shared.configs import check
 
 MODEL_SIZES = ("full", "tiny")
-PROTOCOLS = ("linear", "supervised")
+PROTOCOLS = ("linear", "finetune", "supervised", "knn")
+PROBES = ("standard", "released")
+SPLITS = ("auto", "group", "released")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,11 @@ class EvaluateConfig:
     """How an audio encoder is measured."""
 
     protocol: str = "linear"
-    """`linear`: frozen encoder, one linear layer; `supervised`: encoder and layer from scratch"""
+    """`linear`: frozen encoder, one linear layer; `finetune`: both trained; `supervised`: both from scratch; `knn`:
+    frozen encoder, nearest neighbours, nothing trained"""
+    probe: str = "standard"
+    """of linear: `standard`: encoder in eval mode, features cached; `released`: in train mode and with dropout 0.5, as
+    the authors' code does"""
     model_size: str = "full"
     """of an encoder that comes from no run"""
     epochs: int = 100
@@ -92,13 +98,20 @@ class EvaluateConfig:
     batch_size: int = 64
     """windows in a batch"""
     learning_rate: float = 1e-4
-    """of Adam, for an encoder in training; a linear head chooses among three of its own"""
+    """of Adam, for finetune, supervised and the released probe; a linear head chooses among three of its own"""
+    dropout: float = 0.5
+    """before the head, for finetune and supervised"""
     weight_decay: float = 1e-4
     """of Adam"""
     windows_per_clip: int = 4
-    """windows of 1 s, evenly spread, whose features a linear head learns from"""
+    """windows of 1 s, evenly spread, of each clip to fit on and to choose by"""
+    split: str = "auto"
+    """what chooses epoch and rate: `auto`: the dataset's val split, else `group`: a share of the train split by group;
+    `released`: a fifth of its clips, as in the authors' code"""
+    label_fraction: float = 1.0
+    """share of the clips to fit on, of each class, that are used"""
     validation_share: float = 0.2
-    """share of the train split's groups kept for choosing epoch and rate, where there is no val split"""
+    """share of each class kept for choosing epoch and rate, where they are split by group"""
     seed: int = 0
     """of the split, the head and the order"""
 
@@ -110,5 +123,9 @@ class EvaluateConfig:
             self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
         )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")
+        check(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
+        check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")
+        check(0 < self.label_fraction <= 1, f"label_fraction must be above 0 and at most 1, not {self.label_fraction}.")
         check(0 < self.validation_share < 1, f"validation_share must be between 0 and 1, not {self.validation_share}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")

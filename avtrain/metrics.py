@@ -103,10 +103,3 @@ def _of_class(right: np.ndarray) -> dict[str, Any]:
         return {"clips": 0, "accuracy": None, "interval_95": None}
     accuracy, low, high = accuracy_interval(right)
     return {"clips": len(right), "accuracy": accuracy, "interval_95": [low, high]}
-
-
-def recall_at(similarity: np.ndarray, k: int) -> float:
-    """Share of queries (rows of [N, N]) whose own column is among the k most similar; ties and nan count against."""
-    own = np.diag(similarity)[:, None]
-    rank = (~(similarity < own)).sum(axis=1) - 1
-    return float(np.mean(rank < k))

@@ -1,4 +1,4 @@
-"""Exact-pair retrieval: does the sound of a clip find its own picture among all others, and the reverse?"""
+"""Retrieval: does the sound of a clip find its own picture, or one of its class, among all others, and the reverse?"""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
 from avtrain.evaluate import load_two_tower
-from avtrain.metrics import recall_at
 from avtrain.models import place
+from avtrain.ranking import retrieval_scores
 from avtrain.sampling.windows import aligned_windows
 
 WINDOWS_PER_CLIP = 4
@@ -26,10 +26,10 @@ ENCODE_BATCH = 64
 
 @torch.no_grad()
 def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu") -> dict[str, Any]:
-    """Recall at 1 and 5, mean of both directions, among the clips of a split; chance beside it.
+    """Scores of both directions among the clips of a split (ranking.retrieval_scores), chance beside them.
 
-    A clip's embedding is the mean over 4 evenly spread pairs of windows. `class_recall_at_1` counts any clip of the
-    same class as found.
+    A clip's embedding is the mean over 4 evenly spread pairs of windows. `recall_at_1`, `recall_at_5` (own partner) and
+    `class_recall_at_1` (any clip of the same class) are means of both directions.
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
@@ -48,17 +48,16 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
             frames, logmel = read_pairs(dataset, reader, plan[items], windows.take(items), spec)
             videos.append(model.embed_video(normalise.video(torch.from_numpy(frames).to(device))).cpu())
             audios.append(model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device))).cpu())
-    similarity = (_of_clips(audios, len(rows)) @ _of_clips(videos, len(rows)).T).numpy()
-    labels = dataset.label[rows]
-    hit = np.mean([labels[s.argmax(axis=1)] == labels for s in (similarity, similarity.T)])
+    found = retrieval_scores(_of_clips(audios, len(rows)), _of_clips(videos, len(rows)), dataset.label[rows])
+    both = found["audio_to_video"], found["video_to_audio"]
     return {
-        "clips": len(rows),
-        "recall_at_1": (recall_at(similarity, 1) + recall_at(similarity.T, 1)) / 2,
-        "recall_at_5": (recall_at(similarity, 5) + recall_at(similarity.T, 5)) / 2,
+        "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
+        "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
+        "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
         "chance_at_1": 1 / len(rows),
-        "class_recall_at_1": float(hit),
+        **found,
     }
 
 
-def _of_clips(windows: list[torch.Tensor], clips: int) -> torch.Tensor:
-    return F.normalize(torch.cat(windows).view(clips, WINDOWS_PER_CLIP, -1).mean(dim=1), dim=1)
+def _of_clips(windows: list[torch.Tensor], clips: int) -> np.ndarray:
+    return F.normalize(torch.cat(windows).view(clips, WINDOWS_PER_CLIP, -1).mean(dim=1), dim=1).numpy()

@@ -12,7 +12,6 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 
-SPLITS = ("auto", "group", "released")
 RELEASED_SEED, RELEASED_SHARE = 1, 0.2
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import avtrain.evaluate
 import avtrain.retrieval
@@ -21,9 +18,11 @@ from avprep.manifest import Clip, write_manifest
 from avprep.shared.errors import UserError
 from avtrain import checkpoint
 from avtrain.config import EvaluateConfig, PretrainConfig
-from avtrain.evaluate import evaluate, split_rows
-from avtrain.metrics import accuracy_interval
+from avtrain.evaluate import evaluate
+from avtrain.linear import LEARNING_RATES
+from avtrain.metrics import classification_scores
 from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.predictions import read_predictions
 from avtrain.pretrain import pretrain
 from avtrain.retrieval import retrieve
 from tests.train.forge import Forged, forge_dataset
@@ -54,63 +53,6 @@ def untrained_run(tmp_path_factory):
     return run
 
 
-def table(labels, groups):
-    labels, groups = np.array(labels), np.array(groups)
-    rows = {"train": np.arange(len(labels)), "test": np.array([99])}
-    return SimpleNamespace(
-        rows_of=rows.__getitem__, label=labels, groups=groups, folder="here", splits=["train", "test"]
-    )
-
-
-def test_a_fifth_of_the_groups_of_each_class_is_held_out():
-    labels = np.repeat([0, 1, 2], 40)
-    groups = np.arange(120) // 4  # ten groups of four clips a class
-    split = split_rows(table(labels, groups), EvaluateConfig())
-    assert sorted(np.concatenate([split.fit, split.validation])) == list(range(120))
-    assert [len(np.unique(groups[split.validation][labels[split.validation] == label])) for label in range(3)] == [
-        2
-    ] * 3
-    assert len(split.validation) == 24
-    assert split.test.tolist() == [99]
-
-
-@settings(deadline=None)
-@given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 8)), min_size=2, max_size=60),
-    st.floats(0.05, 0.95),
-    st.integers(0, 2**32),
-)
-def test_no_group_is_on_both_sides(clips, share, seed):
-    labels, groups = (np.array(column) for column in zip(*clips, strict=True))
-    try:
-        split = split_rows(table(labels, groups), EvaluateConfig(validation_share=share, seed=seed))
-    except UserError as error:
-        assert "too few groups" in str(error)  # noqa: PT017
-        return
-    assert not set(groups[split.fit]) & set(groups[split.validation])
-    assert sorted(np.concatenate([split.fit, split.validation])) == list(range(len(clips)))
-    assert len(split.fit)
-    assert len(split.validation)
-
-
-def test_every_class_with_two_groups_is_on_both_sides():
-    labels, groups = np.repeat([0, 1, 2], [2, 3, 50]), np.arange(55)
-    for share in (0.01, 0.2, 0.99):
-        split = split_rows(table(labels, groups), EvaluateConfig(validation_share=share))
-        assert set(labels[split.fit]) == set(labels[split.validation]) == {0, 1, 2}
-
-
-def test_the_split_is_a_function_of_the_seed():
-    clips = table([0] * 40, np.arange(40))
-    first, again, other = (split_rows(clips, EvaluateConfig(seed=seed)).validation.tolist() for seed in (1, 1, 2))
-    assert first == again != other
-
-
-def test_one_group_cannot_be_split():
-    with pytest.raises(UserError, match="too few groups"):
-        split_rows(table([0, 0, 0], [5, 5, 5]), EvaluateConfig())
-
-
 def test_a_linear_layer_finds_a_difference_that_is_there(loud_and_quiet):
     assert evaluate(loud_and_quiet, TINY)["accuracy"] > 0.8  # chance is 0.5
 
@@ -128,17 +70,18 @@ def test_result_json_holds_what_the_accuracy_rests_on(loud_and_quiet, untrained_
     assert written == result
     dataset = Dataset(loud_and_quiet)
     test = dataset.rows_of("test")
-    predictions = written["predictions"]
-    assert [entry["clip_id"] for entry in predictions] == [dataset.clip_ids[row] for row in test]
-    assert [entry["label"] for entry in predictions] == dataset.label[test].tolist()
-    correct = np.array([entry["label"] == entry["predicted"] for entry in predictions])
-    assert [written["accuracy"], *written["interval_95"]] == list(accuracy_interval(correct))
+    found = read_predictions(tmp_path / "out" / "predictions.parquet")
+    assert found.clip_ids == [dataset.clip_ids[row] for row in test]
+    assert found.label.tolist() == dataset.label[test].tolist()
+    assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
+    assert written | classification_scores(found.probabilities, found.label) == written
     assert (written["test_clips"], written["fit_clips"], written["validation_clips"]) == (18, 32, 8)
     assert (written["protocol"], written["run"]) == ("linear", "untrained")
     assert written["dataset_digest"] == dataset.digest
     assert written["class_names"] == ["loud", "quiet"]
     assert written["config"]["windows_per_clip"] == 1
-    assert written["learning_rate"] in avtrain.evaluate.LINEAR_LEARNING_RATES
+    assert written["learning_rate"] in LEARNING_RATES
     assert written["epoch"] == 0
 
 
@@ -155,9 +98,18 @@ def test_a_linear_layer_leaves_the_encoder_as_it_was(loud_and_quiet, untrained_r
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
 
-@pytest.mark.parametrize("protocol", ["linear", "supervised"])
+PROTOCOLS = [
+    {"protocol": "linear"},
+    {"protocol": "linear", "probe": "released"},
+    {"protocol": "finetune"},
+    {"protocol": "supervised"},
+    {"protocol": "knn"},
+]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_test_labels_choose_nothing(loud_and_quiet, protocol, monkeypatch):
-    config = EvaluateConfig(protocol=protocol, model_size="tiny", epochs=3, batch_size=16, learning_rate=1e-3)
+    config = EvaluateConfig(**protocol, model_size="tiny", epochs=3, batch_size=16, learning_rate=1e-3)
     honest = evaluate(loud_and_quiet, config)
     original = Dataset.__init__
 
@@ -169,7 +121,9 @@ def test_test_labels_choose_nothing(loud_and_quiet, protocol, monkeypatch):
 
     monkeypatch.setattr(Dataset, "__init__", swapped)
     other = evaluate(loud_and_quiet, config)
-    for name in ("learning_rate", "epoch", "validation_loss"):
+    chosen = {"learning_rate", "epoch", "validation_loss", "neighbours", "validation_accuracy"} & set(honest)
+    assert len(chosen) >= 2
+    for name in chosen:
         assert other[name] == honest[name]
     assert other["accuracy"] == pytest.approx(1 - honest["accuracy"])
 
@@ -196,6 +150,10 @@ def test_retrieval_by_an_untrained_model_is_near_chance(demo_dataset, untrained_
     assert found["chance_at_1"] == 1 / 32
     assert found["recall_at_1"] < 0.2
     assert found["recall_at_1"] <= found["recall_at_5"] < 0.5
+    for way in ("audio_to_video", "video_to_audio"):
+        assert 4 < found[way]["pair"]["median_rank"] < 29
+        assert found[way]["class"]["recall_at_10"] >= found[way]["pair"]["recall_at_10"]
+    assert found["chance"]["class"]["recall_at_1"] == pytest.approx(1 / 8)
 
 
 class Oracle(torch.nn.Module):
@@ -241,14 +199,6 @@ def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_
     result = retrieve(demo_dataset, untrained_run)
     assert result["recall_at_1"] == found
     assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class
-
-
-def test_a_val_split_is_the_validation(tmp_path):
-    clips = [Forged(label, split) for label in ("a", "b") for split in ("train", "train", "train", "val", "test")]
-    dataset = Dataset(forge_dataset(tmp_path / "d", clips))
-    split = split_rows(dataset, EvaluateConfig())
-    assert split.fit.tolist() == dataset.rows_of("train").tolist()
-    assert split.validation.tolist() == dataset.rows_of("val").tolist()
 
 
 def test_the_result_names_the_model_and_step_that_were_measured(loud_and_quiet, untrained_run, tmp_path):

@@ -18,7 +18,6 @@ from avtrain.metrics import (
     in_top,
     mean_average_precision,
     mean_interval,
-    recall_at,
 )
 
 
@@ -76,44 +75,6 @@ def test_one_value_has_no_interval():
     mean, half = mean_interval([0.5])
     assert mean == 0.5
     assert math.isnan(half)
-
-
-def test_recall_of_a_hand_made_matrix():
-    similarity = np.array([
-        [9.0, 1.0, 2.0, 3.0],  # its own is first
-        [5.0, 4.0, 3.0, 2.0],  # second
-        [7.0, 6.0, 5.0, 4.0],  # third
-        [1.0, 2.0, 3.0, 0.0],  # last
-    ])  # fmt: skip
-    assert [recall_at(similarity, k) for k in (1, 2, 3, 4)] == [0.25, 0.5, 0.75, 1.0]
-
-
-def test_recall_ranks_the_columns_of_each_row():
-    similarity = np.array([
-        [1.0, 2.0, 3.0],
-        [0.0, 4.0, 0.0],
-        [0.0, 0.0, 5.0],
-    ])  # fmt: skip
-    assert recall_at(similarity, 1) == pytest.approx(2 / 3)
-    assert recall_at(similarity.T, 1) == 1
-
-
-def test_ties_count_against():
-    assert recall_at(np.ones((4, 4)), 1) == 0
-    assert recall_at(np.ones((4, 4)), 3) == 0
-    assert recall_at(np.ones((4, 4)), 4) == 1
-    assert recall_at(np.array([[1.0, 1.0], [0.0, 1.0]]), 1) == 0.5
-
-
-def test_a_similarity_that_is_no_number_finds_nothing():
-    assert recall_at(np.full((4, 4), np.nan), 1) == 0
-    assert recall_at(np.array([[1.0, np.nan], [0.0, 1.0]]), 1) == 0.5
-
-
-def test_queries_are_rows():
-    """The second column is nearest to every row: only one of two rows finds its own."""
-    assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]), 1) == 1 / 3
-    assert recall_at(np.array([[0.1, 0.9, 0.3], [0.2, 0.8, 0.0], [0.3, 0.7, 0.2]]).T, 1) == 0.0
 
 
 def drawn_scores(seed, count=80, classes=6):

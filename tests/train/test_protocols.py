@@ -1,0 +1,236 @@
+"""The protocols one by one: what they train, what they leave alone, and clips of any length at test."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avtrain import checkpoint
+from avtrain.classifier import Fitting, fit_encoder
+from avtrain.config import EvaluateConfig
+from avtrain.data.augment import Normalise
+from avtrain.data.reader import Reader
+from avtrain.evaluate import evaluate
+from avtrain.features import Source, clip_features, window_features
+from avtrain.knn import NEIGHBOURS, knn
+from avtrain.linear import linear
+from avtrain.models.audio import tiny_audio
+from avtrain.models.two_tower import two_tower
+from avtrain.predictions import read_predictions
+from avtrain.splits import Split, split_rows
+from tests.train.forge import Forged, forge_dataset
+
+QUICK = Fitting(epochs=2, batch_size=8, learning_rate=1e-3, windows_per_clip=2)
+
+
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory):
+    """Two classes 30 dB apart; test clips of less than a window, one window, 2 s, 10 s and 30 s."""
+    clips = [
+        Forged(label, split, seconds=seconds, group=f"{split}-{label}-{number // 2}", level=level)
+        for label, level in (("loud", 0.0), ("quiet", -30.0))
+        for split, all_seconds in (("train", [1.3, 2.0] * 8), ("test", [0.4, 0.99, 2.0, 2.0, 10.0, 30.0]))
+        for number, seconds in enumerate(all_seconds)
+    ]
+    return Dataset(forge_dataset(tmp_path_factory.mktemp("dataset") / "lengths", clips))
+
+
+@pytest.fixture
+def source(lengths):
+    with Reader(lengths) as reader:
+        yield Source(lengths, reader, Normalise(lengths.logmel_mean, lengths.logmel_std), "cpu")
+
+
+def fresh(seed=0):
+    torch.manual_seed(seed)
+    return tiny_audio().train()
+
+
+def alone(split, row):
+    return Split(split.fit, split.validation, np.array([row]))
+
+
+PROTOCOLS = {
+    "linear": lambda source, split: linear(fresh(), source, split, QUICK),
+    "knn": lambda source, split: knn(fresh(), source, split, 2),
+    "finetune": lambda source, split: fit_encoder(fresh(), source, split, QUICK, "finetune"),
+}
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(source, lengths, protocol):
+    split = split_rows(lengths)
+    torch.manual_seed(1)
+    _, together = PROTOCOLS[protocol](source, split)
+    assert together.shape == (12, 2)
+    torch.testing.assert_close(together.sum(dim=1), torch.ones(12))
+    for at in (0, 1, 5, 6, 11):
+        torch.manual_seed(1)
+        _, single = PROTOCOLS[protocol](source, alone(split, split.test[at]))
+        torch.testing.assert_close(single[0], together[at], rtol=1e-5, atol=1e-6)
+
+
+def test_a_whole_clip_is_heard_to_its_end(source, lengths):
+    """Features of a whole clip are those of its stored log-mel, at once; a short one is padded to a window."""
+    encoder = fresh().eval()
+    test = lengths.rows_of("test")
+    found = clip_features(encoder, source, test)
+    for at, row in enumerate(test):
+        logmel = lengths.read_clip(row).logmel
+        missing = max(0, 100 - len(logmel))
+        padded = np.pad(logmel, ((0, missing), (0, 0)), constant_values=logmel.min())
+        with torch.no_grad():
+            torch.testing.assert_close(found[at], encoder(source.normalised(padded[None]))[0], rtol=1e-5, atol=1e-5)
+
+
+def test_the_order_of_rows_is_kept(source, lengths):
+    rows = lengths.rows_of("test")
+    encoder = fresh()
+    torch.testing.assert_close(
+        clip_features(encoder, source, rows[::-1].copy()), clip_features(encoder, source, rows).flip(0)
+    )
+
+
+def state(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def changed(module, before):
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(tensor, before[name])}
+
+
+@pytest.mark.parametrize("protocol", ["linear", "knn"])
+def test_a_frozen_encoder_stays_as_it_is(source, lengths, protocol):
+    encoder, split = fresh(), split_rows(lengths)
+    before = state(encoder)
+    if protocol == "knn":
+        knn(encoder, source, split, 2)
+    else:
+        linear(encoder, source, split, QUICK)
+    assert changed(encoder, before) == set()
+
+
+def test_finetuning_changes_every_weight(source, lengths):
+    encoder = fresh()
+    before = state(encoder)
+    fit_encoder(encoder, source, split_rows(lengths), QUICK, "finetune")
+    assert changed(encoder, before) == set(before)
+
+
+def test_the_released_probe_moves_batch_norm_statistics_alone(source, lengths):
+    encoder = fresh()
+    before = state(encoder)
+    fit_encoder(encoder, source, split_rows(lengths), Fitting(epochs=2, batch_size=8, frozen=True), "linear")
+    moved = changed(encoder, before)
+    assert moved == {name for name in before if "running_" in name or "num_batches" in name}
+    assert moved
+
+
+def test_the_tested_weights_are_those_of_the_best_epoch(source, lengths):
+    """Training that goes on past its best epoch and training that stops there say the same of the test clips."""
+    split = split_rows(lengths)
+    wild = {"batch_size": 8, "learning_rate": 0.03, "windows_per_clip": 2}
+    torch.manual_seed(0)
+    chosen, long = fit_encoder(fresh(), source, split, Fitting(epochs=8, **wild), "finetune")
+    assert chosen["epoch"] < 7  # else the test says nothing
+    again, short = fit_encoder(fresh(), source, split, Fitting(epochs=chosen["epoch"] + 1, **wild), "finetune")
+    assert again == chosen
+    torch.testing.assert_close(short, long)
+
+
+def test_dropout_acts_in_training_alone(source, lengths):
+    split = split_rows(lengths)
+    kept, dropped = (
+        fit_encoder(fresh(), source, split, Fitting(epochs=1, batch_size=8, dropout=share), "finetune")
+        for share in (0.0, 0.5)
+    )
+    assert kept[0]["validation_loss"] != dropped[0]["validation_loss"]
+    torch.manual_seed(0)
+    assert torch.equal(
+        fit_encoder(fresh(), source, split, Fitting(epochs=1, dropout=0.5), "x")[1],
+        fit_encoder(fresh(), source, split, Fitting(epochs=1, dropout=0.5), "x")[1],
+    )
+
+
+def test_training_that_breaks_down_is_told(source, lengths):
+    with pytest.raises(UserError, match="learning rate 1e\\+30; choose a lower one"):
+        fit_encoder(fresh(), source, split_rows(lengths), Fitting(epochs=1, learning_rate=1e30), "finetune")
+
+
+def test_one_clip_is_too_few_to_train_on(source, lengths):
+    split = split_rows(lengths)
+    with pytest.raises(UserError, match="fewer than two clips"):
+        fit_encoder(fresh(), source, Split(split.fit[:1], split.validation, split.test), QUICK, "finetune")
+
+
+class Level(nn.Module):
+    """An encoder that hears the greatest level and nothing else."""
+
+    def forward(self, logmel):
+        level = logmel.amax(dim=(1, 2, 3))
+        return torch.stack([level, torch.ones_like(level)], dim=1)
+
+
+def test_neighbours_tell_loud_from_quiet_without_training(source, lengths):
+    split = split_rows(lengths)
+    chosen, probabilities = knn(Level(), source, split, 2)
+    assert chosen["validation_accuracy"] == 1
+    assert chosen["neighbours"] == NEIGHBOURS[0]  # the smaller of equals
+    assert chosen["temperature"] == 0.07
+    assert probabilities.argmax(dim=1).tolist() == lengths.label[split.test].tolist()
+
+
+def test_the_k_with_the_best_validation_accuracy_is_taken(source, lengths):
+    """The nearest neighbours of the validation clips carry wrong labels: one of them errs, more outvote it."""
+    split = split_rows(lengths)
+    flipped = lengths.label.copy()
+    nearest = {
+        int(split.fit[np.argmin(np.abs(_levels(source, split.fit) - level))])
+        for level in _levels(source, split.validation)
+    }
+    flipped[list(nearest)] = 1 - flipped[list(nearest)]
+    original, lengths.label = lengths.label, flipped
+    try:
+        chosen, _ = knn(Level(), source, split, 1)
+    finally:
+        lengths.label = original
+    assert chosen["neighbours"] > 1
+
+
+def _levels(source, rows):
+    return clip_features(Level(), source, rows)[:, 0].numpy()
+
+
+def test_windows_of_a_clip_are_encoded_once_each(source, lengths):
+    heard = []
+
+    class Counting(Level):
+        def forward(self, logmel):
+            heard.append(len(logmel))
+            return super().forward(logmel)
+
+    rows = lengths.rows_of("train")
+    features, labels = window_features(Counting(), source, rows, 3)
+    assert sum(heard) == len(features) == 3 * len(rows)
+    assert labels.tolist() == np.repeat(lengths.label[rows], 3).tolist()
+    heard.clear()
+    split = split_rows(lengths)
+    linear(Counting(), source, split, Fitting(epochs=30, windows_per_clip=3))
+    assert sum(heard) == 3 * len(rows) + len(split.test)
+
+
+@pytest.mark.parametrize("protocol", ["finetune", "knn"])
+def test_a_run_is_measured(lengths, tmp_path, protocol):
+    torch.manual_seed(0)
+    model = two_tower("tiny")
+    run = tmp_path / "run"
+    checkpoint.save(run, 0, model, torch.optim.Adam(model.parameters()), {"config": {"model_size": "tiny"}})
+    config = EvaluateConfig(protocol=protocol, epochs=1, batch_size=8, label_fraction=0.5, windows_per_clip=2)
+    result = evaluate(lengths.folder, config, run=run, out=tmp_path / "out")
+    assert (result["protocol"], result["run"], result["config"]["model_size"]) == (protocol, "run", "tiny")
+    assert (result["fit_clips"], result["validation_clips"]) == (12, 8)  # half of 24
+    assert len(read_predictions(tmp_path / "out" / "predictions.parquet").clip_ids) == 12
