@@ -54,7 +54,7 @@ def fit_encoder(
         raise UserError(f"{source.dataset.folder} leaves fewer than two clips to train on; use more of its labels.")
     width = window_features(encoder, source, split.fit[:1], 1)[0].shape[1]
     head = nn.Linear(width, source.classes).to(source.device)
-    parameters = [*head.parameters(), *([] if fitting.frozen else encoder.parameters())]
+    parameters = [*encoder.parameters(), *head.parameters()]  # those without a gradient stay
     optimiser = torch.optim.Adam(parameters, lr=fitting.learning_rate, weight_decay=fitting.weight_decay)
     best: tuple[float, int, dict[str, Any]] | None = None
     with Progress(fitting.epochs, "epochs", what) as progress:

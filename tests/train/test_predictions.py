@@ -79,6 +79,12 @@ def test_runs_on_different_clips_are_not_compared(tmp_path, change, sentence):
             compare(*pair)
 
 
+def test_a_clip_that_stands_twice_is_not_compared(tmp_path):
+    twice = written(tmp_path / "b", [1, 1, 0], order=[0, 1, 1])
+    with pytest.raises(UserError, match="different test clips"):
+        compare(written(tmp_path / "a", [1, 1]), twice)
+
+
 def test_other_files_hold_no_predictions(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
         read_predictions(tmp_path / "none.parquet")

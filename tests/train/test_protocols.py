@@ -76,9 +76,10 @@ def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(source, 
 
 def test_a_whole_clip_is_heard_to_its_end(source, lengths):
     """Features of a whole clip are those of its stored log-mel, at once; a short one is padded to a window."""
-    encoder = fresh().eval()
+    encoder = fresh()  # in train mode: that must not matter
     test = lengths.rows_of("test")
     found = clip_features(encoder, source, test)
+    encoder.eval()
     for at, row in enumerate(test):
         logmel = lengths.read_clip(row).logmel
         missing = max(0, 100 - len(logmel))
