@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain import checkpoint
 from avtrain.classifier import Fitting, fit_encoder
+from avtrain.cli import main
 from avtrain.config import EvaluateConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.reader import Reader
@@ -235,3 +237,32 @@ def test_a_run_is_measured(lengths, tmp_path, protocol):
     assert (result["protocol"], result["run"], result["config"]["model_size"]) == (protocol, "run", "tiny")
     assert (result["fit_clips"], result["validation_clips"]) == (12, 8)  # half of 24
     assert len(read_predictions(tmp_path / "out" / "predictions.parquet").clip_ids) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--protocol", "finetune"], "Finetune starts from a run; give --run."),
+        (["--protocol", "retrieval"], "Retrieval starts from a run; give --run."),
+        (["--label-fraction", "0"], "label_fraction must be above 0"),
+        (["--dropout", "1"], "dropout must be 0 or more and below 1"),
+    ],
+)
+def test_a_call_that_cannot_be_served_ends_in_a_sentence(lengths, options, sentence):
+    done = CliRunner().invoke(main, ["evaluate", str(lengths.folder), "--device", "cpu", *options])
+    assert done.exit_code == 2
+    assert done.output.startswith("error: ")
+    assert sentence in done.output
+
+
+def test_the_command_says_accuracy_and_choice(lengths, tmp_path):
+    options = ["--protocol", "knn", "--model-size", "tiny", "--device", "cpu", "--out", str(tmp_path / "out")]
+    done = CliRunner().invoke(main, ["evaluate", str(lengths.folder), *options])
+    assert done.exit_code == 0, done.output
+    assert "knn accuracy" in done.output
+    assert "k = " in done.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "predictions.parquet",
+        "result.json",
+    ]
