@@ -62,9 +62,7 @@ def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, wo
     show_default=True,
     help="To a square: ignore the aspect ratio, as the paper does, or take the middle of the picture.",
 )
-@click.option(
-    "--resize-filter", type=click.Choice(["bicubic", "area", "lanczos"]), default="bicubic", show_default=True
-)
+@click.option("--resize-filter", type=click.Choice(["area", "bicubic", "lanczos"]), default="area", show_default=True)
 @click.option("--frame-codec", type=click.Choice(["raw", "jpeg"]), default="raw", show_default=True)
 @click.option("--jpeg-quality", type=int, default=90, show_default=True, help="For --frame-codec jpeg.")
 @click.option(

@@ -41,7 +41,9 @@ class TickFrames:
     def __init__(self, start: Fraction, until: Fraction, spec: VideoSpec) -> None:
         self._start, self._until, self._rate_hz = start, until, spec.frame_rate_hz
         self._shape = (spec.frame_size, spec.frame_size, 3)
-        self._array = np.empty((0, *self._shape), np.uint8)
+        self._step = max(GROWTH_BYTES // int(np.prod(self._shape)), 1)
+        likely = timing.first_tick_at_or_after(until - start, spec.frame_rate_hz)
+        self._array = np.empty((min(max(likely, 1), self._step), *self._shape), np.uint8)
         self._count = 0
 
     def hold(self, picture: Callable[[], np.ndarray], until: Fraction) -> None:
@@ -50,8 +52,7 @@ class TickFrames:
         if end <= self._count:
             return
         if end > len(self._array):
-            step = max(GROWTH_BYTES // int(np.prod(self._shape)), 1)
-            self._array.resize((-(-end // step) * step, *self._shape), refcheck=False)
+            self._array.resize((-(-end // self._step) * self._step, *self._shape), refcheck=False)
         self._array[self._count] = picture()
         self._array[self._count + 1 : end] = self._array[self._count]
         self._count = end
