@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ from avprep import schema
 from avprep.shared import configs, jpeg, store
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, path_of
+
+NUMBERS = ("label", "frames_offset", "frames_bytes", "num_frames", "logmel_offset", "num_mel_frames")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,13 @@ class Dataset:
     Errors: UserError where the folder is not a finished dataset of this format.
     """
 
+    label: np.ndarray
+    frames_offset: np.ndarray
+    frames_bytes: np.ndarray
+    num_frames: np.ndarray
+    logmel_offset: np.ndarray
+    num_mel_frames: np.ndarray
+
     def __init__(self, folder: str | Path | RemotePath) -> None:
         self.folder: Path | RemotePath = path_of(folder)
         if not (self.folder / schema.DATASET).is_file():
@@ -53,19 +63,11 @@ class Dataset:
             raise UserError(
                 f"{self.folder} has format {self.info.get('format')!r}; this version reads {schema.FORMAT}."
             )
-        numbers = [f.name for f in schema.INDEX_SCHEMA if not pa.types.is_string(f.type)]
-        table = self._table(numbers)
-        self.shards, self.shard = _categories(table.column("shard"))
-        self.splits, self.split = _categories(table.column("split"))
-        self.label = _column(table, "label")
-        self.frames_offset = _column(table, "frames_offset")
-        self.frames_bytes = _column(table, "frames_bytes")
-        self.num_frames = _column(table, "num_frames")
-        self.sizes_position = _column(table, "sizes_position")
-        self.logmel_offset = _column(table, "logmel_offset")
-        self.num_mel_frames = _column(table, "num_mel_frames")
-        self.duration_seconds = _column(table, "duration_seconds")
-        self.av_offset_seconds = _column(table, "av_offset_seconds")
+        for name, column in self._columns(*NUMBERS):
+            setattr(self, name, column.to_numpy())
+        (_, shard), (_, split) = self._columns("shard", "split")
+        self.shards, self.shard = _categories(shard)
+        self.splits, self.split = _categories(split)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -76,6 +78,21 @@ class Dataset:
         if isinstance(self.folder, RemotePath):
             raise UserError(f"{self.folder} is not on this machine, which this needs; copy the folder here.")
         return self.folder
+
+    @cached_property
+    def sizes_position(self) -> np.ndarray:
+        """int64 [rows]: where a clip's first frame stands in its shard's frame sizes, -1 for raw frames."""
+        return self._column("sizes_position").to_numpy()
+
+    @cached_property
+    def duration_seconds(self) -> np.ndarray:
+        """float64 [rows]: length of each clip."""
+        return self._column("duration_seconds").to_numpy()
+
+    @cached_property
+    def av_offset_seconds(self) -> np.ndarray:
+        """float64 [rows]: how much later the sound started than the picture, before both were cut."""
+        return self._column("av_offset_seconds").to_numpy()
 
     @property
     def class_names(self) -> list[str]:
@@ -127,18 +144,18 @@ class Dataset:
     @cached_property
     def clip_ids(self) -> list[str]:
         """Clip id of every row."""
-        return self._table(["clip_id"]).column("clip_id").to_pylist()
+        return self._column("clip_id").to_pylist()
 
     @cached_property
     def keys(self) -> pa.ChunkedArray:
         """Tar key of every row."""
-        return self._table(["key"]).column("key")
+        return self._column("key")
 
     @cached_property
     def groups(self) -> np.ndarray:
         """int64 [rows]: equal numbers for clips of one group of the manifest (source file, speaker ...)."""
-        table = _read_table(self.folder / schema.PLAN_MANIFEST, columns=["clip_id", "group"])
-        place = pc.index_in(self._table(["clip_id"]).column("clip_id"), value_set=table.column("clip_id"))
+        table = pq.read_table(_source(self.folder / schema.PLAN_MANIFEST), columns=["clip_id", "group"])
+        place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
         names = table.column("group").take(place).to_numpy()
         return np.unique(names.astype(str), return_inverse=True)[1]
 
@@ -154,11 +171,11 @@ class Dataset:
             others = sorted(found.stem for found in path.parent.glob("*.parquet")) if isinstance(path, Path) else []
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
         try:
-            stored = _read_table(path, schema.LABELS_SCHEMA.names)
+            stored = pq.read_table(_source(path), columns=schema.LABELS_SCHEMA.names)
             names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
             table = stored.cast(schema.LABELS_SCHEMA)
             ids = table.column("clip_id").combine_chunks()
-            place = pc.index_in(self._table(["clip_id"]).column("clip_id"), value_set=ids).combine_chunks()
+            place = pc.index_in(self._column("clip_id"), value_set=ids).combine_chunks()
             given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
             values = given[place.fill_null(len(ids)).to_numpy()]
             if len(ids.unique()) != len(ids) or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
@@ -207,18 +224,24 @@ class Dataset:
         offset = schema.SIZES_HEADER_BYTES + int(self.sizes_position[row]) * schema.SIZES_DTYPE.itemsize
         return _read(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 
-    def _table(self, columns: list[str]) -> pa.Table:
+    def _column(self, name: str) -> pa.ChunkedArray:
+        ((_, column),) = self._columns(name)
+        return column
+
+    def _columns(self, *names: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        """Columns of the index one after the other: a large one is never in memory beside all others."""
         try:
-            return _read_table(self.folder / schema.INDEX, columns)
-        except pa.ArrowInvalid as error:  # a column that it lacks, or no Parquet at all
-            raise UserError(
-                f"{self.folder / schema.INDEX} cannot be read ({str(error).splitlines()[0][:120]}); where an older "
-                "version wrote it, 'avprep finalize' writes it anew."
-            ) from None
+            with pq.ParquetFile(_source(self.folder / schema.INDEX)) as file:
+                for name in names:
+                    yield name, file.read([name]).column(name)
+        except (pa.ArrowInvalid, KeyError) as error:
+            raise self._unreadable(error) from None
 
-
-def _column(table: pa.Table, name: str) -> np.ndarray:
-    return table.column(name).to_numpy()
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.folder / schema.INDEX} cannot be read ({str(error).splitlines()[0][:120]}); where an older "
+            "version wrote it, 'avprep finalize' writes it anew."
+        )
 
 
 def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
@@ -230,9 +253,8 @@ def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def _read_table(path: Path | RemotePath, columns: list[str] | None = None) -> pa.Table:
-    source = path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
-    return pq.read_table(source, columns=columns)
+def _source(path: Path | RemotePath) -> Path | pa.BufferReader:
+    return path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
 
 
 def _read(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

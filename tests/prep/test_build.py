@@ -341,8 +341,8 @@ def test_an_index_of_an_older_version_is_named_and_repaired(demo_dataset, tmp_pa
     out = tmp_path / "demo"
     shutil.copytree(demo_dataset, out)
     index = out / "index.parquet"
-    pq.write_table(pq.read_table(index).drop_columns(["sizes_position"]), index)
-    with pytest.raises(UserError, match=r"index.parquet cannot be read \(.*sizes_position"):
+    pq.write_table(pq.read_table(index).drop_columns(["num_frames"]), index)
+    with pytest.raises(UserError, match=r"index.parquet cannot be read \(.*num_frames"):
         Dataset(out)
     finalize(out)
     assert len(Dataset(out)) == 80
