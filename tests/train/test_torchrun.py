@@ -19,7 +19,7 @@ from avtrain.models.two_tower import TwoTower
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 
-STEPS, SAVED, LAST = 8, 3, 5  # updates of a run, between checkpoints, before a rank dies or the run is asked to stop
+STEPS, SAVED, LAST = 8, 3, 4  # updates of a run, between checkpoints, before a rank dies or the run is asked to stop
 OPTIONS = [
     "--model-size=tiny",
     "--batch-size=9",
