@@ -10,6 +10,9 @@ MODEL_SIZES = ("full", "tiny")
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
+LOSSES = ("info-nce", "mask", "supcon")
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("fp32", "bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +26,12 @@ class PretrainConfig:
     """label column that the strategy goes by: `label`, or NAME of labels/NAME.parquet"""
     model_size: str = "full"
     """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
+    video_model: str = ""
+    """video encoder by name (models/video.py) or `package:function`; empty: the one of model_size"""
+    video_pool: str = "auto"
+    """pool over time and space: `average`, `max`; `auto`: as the model was published"""
+    loss: str = "info-nce"
+    """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives"""
     batch_size: int = 309
     """pairs in a global batch"""
     epochs: int = 100
@@ -33,8 +42,18 @@ class PretrainConfig:
     """of Adam"""
     weight_decay: float = 1e-5
     """of Adam"""
+    warmup_steps: int = 0
+    """updates over which the learning rate rises to its value"""
+    schedule: str = "constant"
+    """of the learning rate after that: `constant`, or `cosine`, down to 0 after the last update"""
+    grad_clip_norm: float = 0.0
+    """longest gradient of an update, made shorter where it is longer; 0: no limit"""
+    precision: str = "fp32"
+    """of the encoders: `fp32`, or `bf16` by autocast; the loss is always fp32"""
     temperature: float = 0.07
     """that similarities are divided by"""
+    learn_temperature: bool = False
+    """train it too, from that value, within 0.01 to 1"""
     spec_augment: bool = False
     """mask a band of frequencies and a stretch of time of each sound"""
     seed: int = 0
@@ -52,6 +71,16 @@ class PretrainConfig:
             self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
         )
         check(self.temperature > 0, f"temperature must be above 0, not {self.temperature}.")
+        check(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        check(
+            self.loss == "info-nce" or self.strategy != "hard-negative",
+            f"Batches of hard-negative are of one label, from which loss {self.loss} learns nothing; use info-nce.",
+        )
+        check(self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}.")
+        check(
+            self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}."
+        )
+        check(self.warmup_steps >= 0 and self.grad_clip_norm >= 0, "warmup_steps and grad_clip_norm must be 0 or more.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
 

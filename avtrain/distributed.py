@@ -9,9 +9,9 @@ average leaves it so. The backward pass of `gather_rows` sends nothing; it is ri
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import nn
 from avprep.shared.errors import UserError
 
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+SENTENCE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,8 @@ class Ranks:
     """processes that share each batch"""
     local_rank: int = 0
     """number of the device on this machine"""
+    launched: bool = field(default=False, compare=False)
+    """torchrun started this process, and hides its exit code"""
 
     def slice_of(self, total: int) -> slice:
         """This rank's rows of a global batch, contiguous, as numpy's array_split: the first total % W have one more.
@@ -49,11 +52,14 @@ class Ranks:
         return slice(start, start + size + (self.rank < more))
 
 
+ALONE = Ranks()
+
+
 def read_ranks(environ: Mapping[str, str]) -> Ranks:
     """What torchrun says in `environ`; one process where it says nothing. Errors: UserError where it is incomplete."""
     given = [name for name in NAMES if name in environ]
     if not given:
-        return Ranks()
+        return ALONE
     try:
         rank, world_size, local_rank = (int(environ[name]) for name in NAMES)
         if not (0 <= rank < world_size and 0 <= local_rank < world_size):
@@ -63,7 +69,7 @@ def read_ranks(environ: Mapping[str, str]) -> Ranks:
         raise UserError(
             f"The environment says {said}, which is no rank; start with torchrun, or unset these."
         ) from None
-    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank)
+    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, launched=True)
 
 
 @contextmanager
@@ -122,10 +128,38 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
     """Whether `flag` is set on any rank, the same answer on all: so that all stop at the same step."""
     if ranks.world_size == 1:
         return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    found = torch.tensor(int(flag), device=device)
+    found = torch.tensor(int(flag), device=_group_device())
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return bool(found.item())
+
+
+def by_first(work: Callable[[], object], ranks: Ranks) -> None:
+    """Do `work()` on rank 0 while the others wait; a UserError there is raised on all."""
+    if ranks.world_size == 1:
+        work()
+        return
+    told = torch.zeros(SENTENCE_BYTES, dtype=torch.uint8)
+    if ranks.rank == 0:
+        try:
+            work()
+        except UserError as error:
+            sentence = str(error).encode()[:SENTENCE_BYTES]
+            told[: len(sentence)] = torch.tensor(list(sentence), dtype=torch.uint8)
+    told = told.to(_group_device())
+    dist.broadcast(told, 0)
+    if told.any():
+        raise UserError(bytes(told.tolist()).rstrip(b"\0").decode(errors="ignore"))
+
+
+def one_value(value: int, ranks: Ranks) -> bool:
+    """Whether `value` is the same on all ranks."""
+    found = gather_rows(torch.tensor([value], device=_group_device()), ranks.world_size, ranks)
+    return bool((found == value).all())
+
+
+def _group_device() -> str:
+    """Where tensors must lie that all ranks exchange."""
+    return "cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu"
 
 
 class _Gather(torch.autograd.Function):

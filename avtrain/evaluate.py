@@ -27,7 +27,7 @@ from avtrain.linear import linear
 from avtrain.metrics import classification_scores
 from avtrain.models import place
 from avtrain.models.audio import AudioCNN
-from avtrain.models.two_tower import TwoTower, audio_encoder, two_tower
+from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
 from avtrain.splits import Split, split_rows
 
 RELEASED_DROPOUT = 0.5
@@ -119,10 +119,10 @@ def load_audio_encoder(run: Path) -> AudioCNN:
     return encoder.eval()
 
 
-def load_two_tower(run: Path) -> TwoTower:
-    """Both encoders of a run's newest checkpoint, in eval mode."""
+def load_two_tower(run: Path, frame_size: int) -> TwoTower:
+    """Both encoders of a run's newest checkpoint, in eval mode, for pictures of `frame_size` px."""
     folder, meta = _newest(run)
-    model = two_tower(meta["config"]["model_size"])
+    model = tower_of(meta["config"], frame_size)
     checkpoint.load_model(folder, model)
     return model.eval()
 

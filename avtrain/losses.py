@@ -14,13 +14,11 @@ from torch import nn
 
 from avprep.shared.errors import UserError
 
-LOSSES = ("info-nce", "mask", "supcon")
-
 
 def contrastive(
     name: str, video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
 ) -> torch.Tensor:
-    """The loss of a name of LOSSES for embeddings [B, D] and labels [B]; a scalar."""
+    """The loss of a name of config.LOSSES for embeddings [B, D] and labels [B]; a scalar."""
     if name == "info-nce":
         return info_nce(video, audio, temperature)
     return {"mask": masked_info_nce, "supcon": supcon}[name](video, audio, labels, temperature)

@@ -35,7 +35,7 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
     rows = dataset.rows_of(split)
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
-    model = place(load_two_tower(run), device)
+    model = place(load_two_tower(run, dataset.frame_size), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     spec = window_of(dataset)
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)

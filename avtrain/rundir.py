@@ -18,13 +18,11 @@ def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str, plan_dig
     """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
 
     `plan_digest` is of the labels and pairs that the plans are made from: their files may change under one name.
-    exit.json of an earlier process is removed.
     """
     wanted = {"config": dict(config), "dataset_digest": dataset_digest, "plan_digest": plan_digest}
     configs.claim(run / CONFIG, wanted, "run")
     if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())
-    (run / EXIT).unlink(missing_ok=True)
 
 
 def environment() -> dict[str, Any]:
@@ -50,6 +48,19 @@ def environment() -> dict[str, Any]:
 def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
     """Say how the run's last process ended: `done`, `interrupted`, `user-error` or `failed`."""
     store.write_json(run / EXIT, {"status": status, "code": code, "sentence": sentence})
+
+
+def may_hold_exit(run: Path, new: bool) -> bool:
+    """Whether exit.json in this folder is ours: it is a run; or, where `new`, it is not there or holds nothing else."""
+    if (run / CONFIG).exists():
+        return True
+    return new and (not run.exists() or all(entry.name == EXIT for entry in run.iterdir()))
+
+
+def clear_exit(run: Path) -> None:
+    """Remove what an earlier process said, so that exit.json speaks of the last one only."""
+    if may_hold_exit(run, new=True):
+        (run / EXIT).unlink(missing_ok=True)
 
 
 class Metrics:

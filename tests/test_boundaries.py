@@ -119,9 +119,20 @@ COMMANDS = [
     ["avtrain", "bench"],
 ]
 SMALL = {
-    "avprep", "avprep.config", "avprep.errors", "avprep.shared", "avprep.shared.commands", "avprep.shared.configs",
-    "avprep.shared.errors", "avprep.shared.store", "avtrain", "avtrain.cli", "avtrain.config", "avprep.cli",
-} | {f"avprep.cli.{path.stem}" for path in modules("avprep/cli")}  # fmt: skip
+    "avprep",
+    "avprep.config",
+    "avprep.errors",
+    "avprep.shared",
+    "avprep.shared.commands",
+    "avprep.shared.configs",
+    "avprep.shared.errors",
+    "avprep.shared.store",
+    "avtrain",
+    "avtrain.cli",
+    "avtrain.config",
+    "avprep.cli",
+}
+SMALL |= {f"{package}.cli.{path.stem}" for package in ("avprep", "avtrain") for path in modules(f"{package}/cli")}
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from avtrain.losses import Temperature
 from avtrain.models.audio import AudioCNN, tiny_audio
 from avtrain.models.video import build_video
 
@@ -14,7 +18,7 @@ class TwoTower(nn.Module):
     """(video [B, 3, T, H, W], audio [B, 1, F, M]) -> (video, audio) embeddings [B, embedding_dim] of length 1.
 
     The two linear layers begin as torch has them: weights and biases uniform in +-1 / sqrt(num_features). The length is
-    made 1 in float32 where a layer gave float16 or bfloat16.
+    made 1 in float32 where a layer gave float16 or bfloat16. `temperature` is that of the loss, where it is learnt.
     """
 
     def __init__(self, video: nn.Module, audio: nn.Module, embedding_dim: int = 128) -> None:
@@ -22,6 +26,7 @@ class TwoTower(nn.Module):
         self.video, self.audio = video, audio
         self.video_head = nn.Linear(video.num_features, embedding_dim)  # type: ignore[arg-type]
         self.audio_head = nn.Linear(audio.num_features, embedding_dim)  # type: ignore[arg-type]
+        self.temperature: Temperature | None = None
 
     def forward(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.embed_video(video), self.embed_audio(audio)
@@ -48,6 +53,22 @@ def two_tower(model_size: str, *, video_model: str = "", video_pool: str = "auto
     """
     name = video_model or {"full": "r2plus1d_18", "tiny": "tiny"}[model_size]
     return TwoTower(build_video(name, video_pool, frame_size=frame_size), audio_encoder(model_size))
+
+
+def tower_of(settings: Mapping[str, Any], frame_size: int) -> TwoTower:
+    """A fresh pair of encoders as a run of these settings has it, with its temperature where that is learnt.
+
+    Settings are those of PretrainConfig; runs of earlier versions lack some. Errors: UserError.
+    """
+    model = two_tower(
+        settings["model_size"],
+        video_model=settings.get("video_model", ""),
+        video_pool=settings.get("video_pool", "auto"),
+        frame_size=frame_size,
+    )
+    if settings.get("learn_temperature", False):
+        model.temperature = Temperature(settings["temperature"])
+    return model
 
 
 def _unit(rows: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import numpy as np
 
 from avtrain.sampling.groups import Groups
 
-ANCHORS, PARTNERS, WINDOWS, AUGMENTATION, LABELS, LABELLED = range(6)
+ANCHORS, PARTNERS, WINDOWS, AUGMENTATION, LABELS, LABELLED, LAYERS = range(7)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ import torch
 import torch.distributed as dist
 
 from avprep.shared.errors import UserError
-from avtrain.distributed import Ranks, any_rank, gather_rows, parallel, process_group, read_ranks
-from avtrain.losses import LOSSES, Temperature, contrastive
+from avtrain.config import LOSSES
+from avtrain.distributed import Ranks, any_rank, by_first, gather_rows, one_value, parallel, process_group, read_ranks
+from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
 
 PAIRS = 7
@@ -71,8 +72,24 @@ def dies(ranks):
         return time.monotonic() - begin
 
 
+def agreed(ranks):
+    """What each rank is told of work that rank 0 did, of work that failed there, of numbers that differ."""
+    done = []
+    by_first(lambda: done.append(ranks.rank), ranks)
+    sentence = ""
+    try:
+        by_first(refuse, ranks)
+    except UserError as error:
+        sentence = str(error)
+    return done, sentence, [one_value(number, ranks) for number in (5, 5 + ranks.rank)]
+
+
+def refuse():
+    raise UserError("The folder über x is taken\n  seed: 0 -> 3")
+
+
 def all_of_it(ranks):
-    return steps(ranks), gathered(ranks)
+    return steps(ranks), gathered(ranks), agreed(ranks)
 
 
 def work(task, environ, answers):
@@ -115,7 +132,7 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(w
     answers, codes = launch(all_of_it, world_size)
     assert codes == [0] * world_size
     assert sorted(answers) == list(range(world_size))
-    for ranks_steps, _ in answers.values():
+    for ranks_steps, *_ in answers.values():
         for kind in LOSSES:
             (loss, gradients), (expected, expected_gradients) = ranks_steps[kind], alone[kind]
             assert loss == pytest.approx(expected, rel=1e-9)
@@ -124,11 +141,12 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(w
             for name, wanted in expected_gradients.items():
                 assert np.abs(wanted).max() > 0, name
                 assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), (kind, name)
-    for rank, (_, (same, gradient, flags)) in answers.items():
+    for rank, (_, (same, gradient, flags), told) in answers.items():
         assert same == {"torch.float32": True, "torch.bfloat16": True, "torch.int64": True}
         own = Ranks(rank=rank, world_size=world_size).slice_of(309)
         assert (gradient == np.arange(309)[own] * world_size).all()
         assert flags == [True, False]
+        assert told == ([0] if rank == 0 else [], "The folder über x is taken\n  seed: 0 -> 3", [True, False])
 
 
 def test_nobody_waits_for_a_rank_that_died():
@@ -147,6 +165,9 @@ def test_one_process_needs_no_group():
         assert gather_rows(rows, 5, Ranks()) is rows
         assert parallel(model, Ranks(), "cpu") is model
         assert [any_rank(flag, Ranks()) for flag in (True, False)] == [True, False]
+        with pytest.raises(UserError, match="is taken"):
+            by_first(refuse, Ranks())
+        assert one_value(3, Ranks())
     with pytest.raises(ValueError, match="rank 0 has 5 rows of 6, not 6"):
         gather_rows(rows, 6, Ranks())
 

@@ -195,7 +195,7 @@ def test_retrieval_sees_and_hears_four_places_of_each_clip(demo_dataset, untrain
 
 @pytest.mark.parametrize(("swap", "found"), [(False, 1.0), (True, 30 / 32)])
 def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_run, monkeypatch, swap, found):
-    monkeypatch.setattr(avtrain.retrieval, "load_two_tower", lambda run: Oracle(swap))
+    monkeypatch.setattr(avtrain.retrieval, "load_two_tower", lambda run, frame_size: Oracle(swap))
     result = retrieve(demo_dataset, untrained_run)
     assert result["recall_at_1"] == found
     assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class

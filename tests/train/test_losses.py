@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from avprep.shared.errors import UserError
-from avtrain.losses import LOSSES, Temperature, contrastive, info_nce, masked_info_nce, supcon
+from avtrain.config import LOSSES
+from avtrain.losses import Temperature, contrastive, info_nce, masked_info_nce, supcon
 
 LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 

@@ -231,13 +231,13 @@ def test_max_steps_ends_a_run_inside_an_epoch(demo_dataset, tmp_path):
 @pytest.fixture
 def loss_fails_at_step_7(monkeypatch):
     calls = []
-    original = avtrain.pretrain.info_nce
+    original = avtrain.pretrain.contrastive
 
-    def info_nce(*arguments):
+    def contrastive(*arguments):
         calls.append(1)
         return original(*arguments) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(avtrain.pretrain, "info_nce", info_nce)
+    monkeypatch.setattr(avtrain.pretrain, "contrastive", contrastive)
 
 
 @pytest.mark.usefixtures("loss_fails_at_step_7")

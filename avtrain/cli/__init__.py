@@ -1,0 +1,21 @@
+"""The avtrain command, one file a family of sub-commands; heavy imports happen inside the command that needs them."""
+
+from __future__ import annotations
+
+import click
+
+import avtrain
+from avprep.shared.commands import Group
+from avtrain.cli.look import bench, demo
+from avtrain.cli.measure import evaluate
+from avtrain.cli.train import plan, pretrain
+
+
+@click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
+@click.version_option(avtrain.__version__)
+def main() -> None:
+    """Class-indexed shards -> audio-visual encoders -> tables."""
+
+
+for command in (plan, pretrain, evaluate, demo, bench):
+    main.add_command(command)

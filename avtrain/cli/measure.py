@@ -1,0 +1,86 @@
+"""avtrain evaluate: what an encoder is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avprep.shared.commands import config_option
+from avprep.shared.errors import UserError
+from avtrain.cli.options import DIRECTORY, dataset_of, device_of, device_options
+from avtrain.config import MODEL_SIZES, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
+
+EVALUATE = EvaluateConfig()
+
+
+@click.command()
+@click.argument("dataset", metavar="DIR", type=dataset_of)
+@click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
+@click.option("--run", type=DIRECTORY, default=None, help="Run whose newest checkpoint is measured.")
+@click.option(
+    "--out", type=DIRECTORY, default=None, help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED."
+)
+@click.option(
+    "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
+)
+@click.option("--epochs", type=int, default=EVALUATE.epochs)
+@click.option("--batch-size", type=int, default=EVALUATE.batch_size)
+@click.option("--learning-rate", type=float, default=EVALUATE.learning_rate, help="Of an encoder in training.")
+@click.option("--weight-decay", type=float, default=EVALUATE.weight_decay)
+@click.option("--probe", type=click.Choice(PROBES), default=EVALUATE.probe, help="How linear treats the encoder.")
+@click.option("--dropout", type=float, default=EVALUATE.dropout, help="Before the head of an encoder in training.")
+@click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
+@click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
+@click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
+@click.option("--validation-share", type=float, default=EVALUATE.validation_share)
+@click.option("--seed", type=int, default=EVALUATE.seed)
+@device_options
+@config_option()
+def evaluate(
+    dataset: Path | str,
+    protocol: str,
+    run: Path | None,
+    out: Path | None,
+    device: str,
+    threads: int | None,
+    **settings: object,
+) -> None:
+    """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
+    from avprep.shared import store
+    from avtrain.evaluate import evaluate as measure
+    from avtrain.retrieval import retrieve
+
+    place = device_of(device, threads)
+    if out is None and run is not None:
+        name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
+        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}"
+    if protocol in ("retrieval", "finetune") and run is None:
+        raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
+    if protocol == "retrieval":
+        assert run is not None
+        assert out is not None
+        found = retrieve(dataset, run, device=place)
+        store.write_json(out / "result.json", found)
+        click.echo(
+            f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
+            f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
+            f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
+            f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
+        )
+    else:
+        if protocol == "supervised" and run is not None:
+            raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
+        if protocol == "supervised" and out is None:
+            raise UserError("Give --out: the result of supervised training has no run folder to lie in.")
+        config = EvaluateConfig(protocol=protocol, **settings)  # type: ignore[arg-type]
+        result = measure(dataset, config, run=run, out=out, device=place)
+        low, high = result["interval_95"]
+        chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
+        click.echo(
+            f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+            f"and mAP {100 * result['mean_average_precision']:.1f} % "
+            f"on {result['test_clips']} test clips; {chosen} was best in validation"
+        )
+    if out is not None:
+        click.echo(f"written to {out / 'result.json'}")

@@ -1,0 +1,85 @@
+"""Options and parameter types that the commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avprep.shared.errors import UserError
+from avtrain.config import PretrainConfig
+
+if TYPE_CHECKING:
+    from avtrain.data.cache import CacheConfig
+
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+CACHE_BYTES = 100 << 30
+PRETRAIN = PretrainConfig()
+
+
+def dataset_of(text: str) -> Path | str:
+    """A dataset folder: a path, or a URL as text."""
+    return text if "://" in text else Path(text)
+
+
+def cache_options(command: click.decorators.FC) -> click.decorators.FC:
+    """--cache and --cache-bytes."""
+    command = click.option(
+        "--cache-bytes", type=click.IntRange(1), default=CACHE_BYTES, help="Most bytes that the cache may hold."
+    )(command)
+    return click.option("--cache", type=DIRECTORY, default=None, help="Keep shards of a remote DIR here.")(command)
+
+
+def device_options(command: click.decorators.FC) -> click.decorators.FC:
+    """--device and --threads."""
+    command = click.option(
+        "--threads", type=click.IntRange(1), default=None, help="CPU threads; default: torch's choice."
+    )(command)
+    return click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")(command)
+
+
+def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
+    """What decides the batches: --strategy, --labels, --batch-size, --epochs, --seed."""
+    for option in (
+        click.option("--seed", type=int, default=PRETRAIN.seed),
+        click.option("--epochs", type=int, default=PRETRAIN.epochs),
+        click.option("--batch-size", type=int, default=PRETRAIN.batch_size, help="Pairs in a batch, over all ranks."),
+        click.option(
+            "--labels", default=PRETRAIN.labels, help="Label column that the strategy goes by: a NAME of labels/."
+        ),
+        click.option(
+            "--strategy",
+            default=PRETRAIN.strategy,
+            help="random | easy-negative | hard-negative | soft-positive[:p=P,labelled=SHARE] | class-balanced | "
+            "pairs:FILE (Parquet: audio, video, optional weight).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def cache_of(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheConfig | None:
+    """The cache that --cache asks for, if any. Errors: UserError where the dataset is a local folder."""
+    if folder is None:
+        return None
+    if isinstance(dataset, Path):
+        raise UserError(f"{dataset} is on this machine already; --cache is for datasets at a URL.")
+    from avtrain.data.cache import CacheConfig
+
+    return CacheConfig(folder=folder, max_bytes=max_bytes)
+
+
+def device_of(name: str, threads: int | None) -> str:
+    """A device that is there; sets torch's thread count."""
+    import torch
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"Device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return name
