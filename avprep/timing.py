@@ -6,6 +6,8 @@ source frame whose time is <= k / rate; log-mel frame j is centred at j / 100 s.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,3 +65,42 @@ def sample_count(duration: Fraction, rate_hz: int) -> int:
 def first_tick_at_or_after(time: Fraction, rate_hz: int) -> int:
     """The smallest k with k / rate >= time."""
     return -int((-time * rate_hz) // 1)
+
+
+@dataclass(frozen=True)
+class Units:
+    """File times as whole numbers of a unit, `per_second` of which make a second.
+
+    As exact as fractions where the times are multiples of the unit, and ten times faster in a loop over frames.
+    """
+
+    per_second: int
+
+    @classmethod
+    def of(cls, *times: Fraction) -> Units:
+        """The greatest unit of which all `times` are multiples, as far as a second is one as well."""
+        return cls(math.lcm(*(time.denominator for time in times)))
+
+    def whole(self, seconds: Fraction) -> int:
+        """A multiple of the unit in units."""
+        return int(seconds * self.per_second)
+
+    def at_or_after(self, seconds: Fraction) -> int:
+        """The first whole number of units that is not before `seconds`."""
+        return math.ceil(seconds * self.per_second)
+
+    def at_or_before(self, seconds: Fraction) -> int:
+        """The last whole number of units that is not after `seconds`."""
+        return math.floor(seconds * self.per_second)
+
+    def seconds(self, time: int) -> Fraction:
+        """A number of units in seconds."""
+        return Fraction(time, self.per_second)
+
+
+def ticks_after(start: Fraction, rate_hz: int, units: Units) -> Callable[[int], int]:
+    """`first_tick_at_or_after(units.seconds(t) - start, rate_hz)` as a function of t."""
+    scale = rate_hz * start.denominator
+    shift = rate_hz * units.per_second * start.numerator
+    unit = units.per_second * start.denominator
+    return lambda time: -((shift - scale * time) // unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,7 +18,7 @@ from av.container import InputContainer
 from avprep import timing
 from avprep.errors import ClipError
 from avprep.media import probe
-from avprep.timing import Span, sample_count
+from avprep.timing import Span, Units, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
 GROWTH_SAMPLES = 1 << 20
@@ -41,6 +42,11 @@ class Wanted:
     end_seconds: float | None = None
     other_start: Fraction | None = None
     """where the file's other track starts, if it has one"""
+
+    def bounds(self, track_start: Fraction, units: Units) -> tuple[float, int]:
+        """When what is wanted of the track ends (inf: not before the track), and the last time that is allowed."""
+        end = None if self.end_seconds is None else units.at_or_after(track_start + Fraction(self.end_seconds))
+        return math.inf if end is None else end, units.at_or_before(track_start + Fraction(self.limit_seconds))
 
 
 @dataclass(frozen=True)
@@ -78,29 +84,61 @@ def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
     stream.codec_context.thread_type = "NONE"
     kept: _Kept | None = None
     resampler: AudioResampler | None = None
-    expected: Fraction | None = None
-    shape: object = None
+    clock = _Clock(sound.zero)
+    end: float = math.inf
+    latest = 0
     for frame in _frames(sound.container, stream):
-        time = _time(frame, expected, sound.zero)
+        changed = clock.follows(frame)
+        time = clock.time(frame)
         if kept is None:
-            kept = _Kept(time, rate_hz or frame.sample_rate, wanted)
-        if wanted.end_seconds is not None and time - kept.start >= wanted.end_seconds:
+            kept = _Kept(clock.units.seconds(time), rate_hz or frame.sample_rate, wanted)
+        if changed:
+            end, latest = wanted.bounds(kept.start, clock.units)
+        if time >= end:
             break
-        if time - kept.start > wanted.limit_seconds:
+        if time > latest:
             raise ClipError("too-long", f"sound beyond {wanted.limit_seconds:g} s")
-        now = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if resampler is None or expected is None or now != shape or abs(time - expected) > GAP_SECONDS:
+        if changed or abs(time - clock.expected) > clock.gap:
             kept.take(resampler, None)
-            resampler, shape = AudioResampler(format="fltp", layout="mono", rate=kept.rate_hz), now
-            kept.move_to(time)
-            expected = time
-        expected += Fraction(frame.samples, frame.sample_rate)
+            resampler = AudioResampler(format="fltp", layout="mono", rate=kept.rate_hz)
+            kept.move_to(clock.units.seconds(time))
+            clock.expected = time
+        clock.expected += frame.samples * clock.sample
         frame.pts = None
         kept.take(resampler, frame)
-    if kept is None or expected is None:
+    if kept is None:
         raise ClipError("no-audio", "no sound could be decoded")
     kept.take(resampler, None)
-    return AudioTrack(kept.samples(), kept.rate_hz, Span(kept.start, max(expected, kept.start)), kept.first)
+    track_end = max(clock.units.seconds(clock.expected), kept.start)
+    return AudioTrack(kept.samples(), kept.rate_hz, Span(kept.start, track_end), kept.first)
+
+
+class _Clock:
+    """The file times of a track's frames in whole units, and when the next one is `expected`."""
+
+    def __init__(self, zero: Fraction) -> None:
+        self._zero_seconds = zero
+        self._kind: tuple[object, ...] = ()
+        self.units, self.expected = Units(1), 0
+
+    def follows(self, frame: AudioFrame) -> bool:
+        """Whether `frame` is of another kind than those before it: from here on the units are such as it needs."""
+        kind = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if kind == self._kind:
+            return False
+        self._kind = kind
+        time_base, sample = Fraction(frame.time_base or 0), Fraction(1, frame.sample_rate)
+        before, self.units = self.units, Units.of(time_base, sample, self._zero_seconds, self.units.seconds(1))
+        self.expected *= self.units.per_second // before.per_second
+        self._stamp, self.sample, self._zero = map(self.units.whole, (time_base, sample, self._zero_seconds))
+        self.gap = self.units.at_or_before(GAP_SECONDS)
+        return True
+
+    def time(self, frame: AudioFrame) -> int:
+        """When a frame starts; one without a timestamp follows those before it."""
+        if frame.pts is None or not self._stamp:
+            return self.expected
+        return frame.pts * self._stamp - self._zero
 
 
 class _Kept:
@@ -125,7 +163,7 @@ class _Kept:
     def take(self, resampler: AudioResampler | None, frame: AudioFrame | None) -> None:
         """Append what the resampler makes of `frame`, or of its end (None)."""
         for out in resampler.resample(frame) if resampler else ():
-            piece = out.to_ndarray()[0]
+            piece = np.frombuffer(out.planes[0], np.float32, out.samples)  # type: ignore[call-overload]
             self._any = True
             begin, end = self._position, self._position + len(piece)
             self._position = end
@@ -150,9 +188,3 @@ def _frames(container: InputContainer, stream: AudioStream) -> Iterator[AudioFra
             raise
         except av.error.FFmpegError:
             continue  # a damaged packet leaves a gap, which the next timestamp shows
-
-
-def _time(frame: AudioFrame, expected: Fraction | None, zero: Fraction) -> Fraction:
-    if frame.pts is None or frame.time_base is None:
-        return expected if expected is not None else Fraction(0)
-    return frame.pts * Fraction(frame.time_base) - zero

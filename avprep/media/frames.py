@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 
-from avprep import timing
 from avprep.config import VideoSpec
 from avprep.media.probe import Header
 
@@ -36,19 +35,18 @@ class Pictures(Protocol):
 
 
 class TickFrames:
-    """Frames uint8 [T, size, size, 3] that grow tick by tick, in place: no picture is held twice."""
+    """Frames uint8 [T, size, size, 3] of ticks 0 to `last`, not included, that grow tick by tick, in place."""
 
-    def __init__(self, start: Fraction, until: Fraction, spec: VideoSpec) -> None:
-        self._start, self._until, self._rate_hz = start, until, spec.frame_rate_hz
+    def __init__(self, last: int, spec: VideoSpec) -> None:
+        self._last = last
         self._shape = (spec.frame_size, spec.frame_size, 3)
         self._step = max(GROWTH_BYTES // int(np.prod(self._shape)), 1)
-        likely = timing.first_tick_at_or_after(until - start, spec.frame_rate_hz)
-        self._array = np.empty((min(max(likely, 1), self._step), *self._shape), np.uint8)
+        self._array = np.empty((min(max(last, 1), self._step), *self._shape), np.uint8)
         self._count = 0
 
-    def hold(self, picture: Callable[[], np.ndarray], until: Fraction) -> None:
-        """Show a picture from the next tick up to, not including, file time `until`; made only if a tick is there."""
-        end = timing.first_tick_at_or_after(min(until, self._until) - self._start, self._rate_hz)
+    def hold(self, picture: Callable[[], np.ndarray], end: int) -> None:
+        """Show a picture from the next tick up to, not including, tick `end`; made only if a tick is there."""
+        end = min(end, self._last)
         if end <= self._count:
             return
         if end > len(self._array):

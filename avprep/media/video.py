@@ -22,9 +22,11 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
 from avprep.media import frames, probe
+from avprep.timing import Units
 
 FALLBACK_RATE = Fraction(25)
 SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}
@@ -55,8 +57,11 @@ class VideoTrack:
         self._context = self._stream.codec_context
         self._context.options = {"max_pixels": str(limits.max_pixels)}
         self.header = probe.header(container, self._stream)
-        self._time_base = Fraction(self._stream.time_base or 1)
+        time_base = Fraction(self._stream.time_base or 1)
         self._step = 1 / Fraction(self._stream.average_rate or FALLBACK_RATE)
+        self._units = Units.of(time_base, self._step, zero)
+        self._stamp_units, self._zero_units = self._units.whole(time_base), self._units.whole(zero)
+        self._step_units = self._units.whole(self._step)
         self._clock = Clock(container.format.name == "avi")
         self._needs = Needs() if reopen and self._context.name in SKIPPABLE and not self._clock.by_dts else None
         self._reformatter = VideoReformatter()
@@ -67,7 +72,7 @@ class VideoTrack:
         if first is None:
             raise ClipError("no-video", "no picture could be decoded")
         self._first = first
-        self.start = first[0]
+        self.start = self._units.seconds(first[0])
 
     def sample(
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
@@ -84,27 +89,33 @@ class VideoTrack:
     def _sample(
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
     ) -> tuple[np.ndarray, Fraction]:
+        units, rate_hz = self._units, self._spec.frame_rate_hz
+        tick = timing.ticks_after(start, rate_hz, units)
+        last = timing.first_tick_at_or_after(until - start, rate_hz)
         if self._needs:
-            self._needs.begin(start + self._zero, until + self._zero, self._spec.frame_rate_hz, self._time_base)
-        ticks = frames.TickFrames(start, until, self._spec)
+            self._needs.begin(lambda pts: tick(self._time(pts)), last)
+        ticks = frames.TickFrames(last, self._spec)
         time, held = self._first
+        end = None if stop is None else units.at_or_after(stop)
+        latest = units.at_or_before(self.start + Fraction(longest))
         for next_time, frame in self._pictures:
-            ticks.hold(lambda: self._picture(held), next_time)  # noqa: B023 - called at once
+            ticks.hold(lambda: self._picture(held), tick(next_time))  # noqa: B023 - called at once
             time, held = next_time, frame
-            if stop is not None and time >= stop:
+            if end is not None and time >= end:
                 break
-            if time - self.start > longest:
+            if time > latest:
                 raise ClipError("too-long", f"pictures beyond {longest:g} s")
         if self._needs:
             self._needs.check()
         length = held.duration * held.time_base if held.duration and held.time_base else self._step
-        track_end = time + max(Fraction(length), Fraction(0))
-        ticks.hold(lambda: self._picture(held), track_end if stop is None else min(track_end, stop))
+        track_end = units.seconds(time) + max(Fraction(length), Fraction(0))
+        shown_until = track_end if stop is None else min(track_end, stop)
+        ticks.hold(lambda: self._picture(held), timing.first_tick_at_or_after(shown_until - start, rate_hz))
         return ticks.taken(), track_end
 
-    def _decoded(self) -> Iterator[tuple[Fraction, VideoFrame]]:
-        """(time, frame) in rising time; frames without a timestamp follow their predecessor by one step."""
-        last: Fraction | None = None
+    def _decoded(self) -> Iterator[tuple[int, VideoFrame]]:
+        """(time in units, frame) in rising time; one without a timestamp follows its predecessor by one step."""
+        last: int | None = None
         for packet, needed in self._packets():
             self._context.skip_frame = "DEFAULT" if needed else "NONREF"
             for frame in self._frames_of(packet):
@@ -114,12 +125,16 @@ class VideoTrack:
                     self._needs.arrived(frame)
                 stamp = self._clock.stamp(frame)
                 if stamp is not None:
-                    time = stamp * self._time_base - self._zero
+                    time = self._time(stamp)
                 else:
-                    time = Fraction(0) if last is None else last + self._step
+                    time = 0 if last is None else last + self._step_units
                 if last is None or time > last:
                     last = time
                     yield time, frame
+
+    def _time(self, stamp: int) -> int:
+        """File time, in units, of a timestamp of the stream."""
+        return stamp * self._stamp_units - self._zero_units
 
     def _frames_of(self, packet: Packet) -> list[VideoFrame]:
         with probe.decoder_log() as log:
@@ -183,7 +198,7 @@ class Clock:
 
 
 class Needs:
-    """Which packets' pictures some tick needs, by the packets' timestamps alone; times in units of the stream."""
+    """Which packets' pictures some tick needs, by the packets' timestamps alone. Before `begin`, all are needed."""
 
     def __init__(self) -> None:
         self._announced: list[int] = []  # sorted
@@ -194,13 +209,9 @@ class Needs:
         self._tick: Callable[[int], int] | None = None
         self._end_tick = 0
 
-    def begin(self, start: Fraction, until: Fraction, rate_hz: int, time_base: Fraction) -> None:
-        """Ticks lie at start + k / rate_hz up to `until`; before this call everything is needed."""
-        scale = rate_hz * time_base.numerator * start.denominator
-        shift = rate_hz * time_base.denominator * start.numerator
-        unit = time_base.denominator * start.denominator
-        self._tick = lambda pts: -((shift - scale * pts) // unit)  # the first at or after pts, in whole numbers
-        self._end_tick = -int(((start - until) * rate_hz) // 1)
+    def begin(self, tick: Callable[[int], int], end_tick: int) -> None:
+        """`tick` gives the first tick at or after a timestamp, `end_tick` is the first that is not wanted."""
+        self._tick, self._end_tick = tick, end_tick
 
     def announced(self, packet: Packet) -> bool:
         """Take note of a packet; False where packets without timestamps make the track unfit for skipping."""

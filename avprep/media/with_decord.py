@@ -15,6 +15,7 @@ from typing import Any
 import decord
 import numpy as np
 
+from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
 from avprep.media import frames, probe
@@ -36,7 +37,8 @@ class DecordPictures:
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
     ) -> tuple[np.ndarray, Fraction]:
         """As Pictures.sample says."""
-        ticks = frames.TickFrames(start, until, self._spec)
+        rate_hz = self._spec.frame_rate_hz
+        ticks = frames.TickFrames(timing.first_tick_at_or_after(until - start, rate_hz), self._spec)
         end = self._times[-1] + self._step
         for time, following in zip(
             self._times, [*self._times[1:], end if stop is None else min(end, stop)], strict=True
@@ -47,7 +49,8 @@ class DecordPictures:
                 raise ClipError("too-long", f"pictures beyond {longest:g} s")
             with decord_errors():
                 shown = self._reader.next()
-            ticks.hold(lambda: frames.centre(_rgb(shown.asnumpy()), self._spec.frame_size), following)  # noqa: B023
+            next_tick = timing.first_tick_at_or_after(following - start, rate_hz)
+            ticks.hold(lambda: frames.centre(_rgb(shown.asnumpy()), self._spec.frame_size), next_tick)  # noqa: B023
         return ticks.taken(), end
 
 

@@ -64,3 +64,17 @@ def test_mel_frames_of_the_samples_are_those_of_the_duration(duration):
 def test_the_first_tick_at_or_after(time, rate):
     tick = timing.first_tick_at_or_after(time, rate)
     assert Fraction(tick - 1, rate) < time <= Fraction(tick, rate)
+
+
+TIMES = st.fractions(min_value=-5, max_value=1000, max_denominator=90_000)
+
+
+@given(TIMES, TIMES, st.fractions(min_value=Fraction(1, 90_000), max_value=1, max_denominator=90_000))
+def test_units_are_exact(time, start, step):
+    units = timing.Units.of(time, step)
+    whole = units.whole(time)
+    assert units.seconds(whole) == time
+    assert units.seconds(whole + 3 * units.whole(step)) == time + 3 * step
+    assert units.at_or_before(start) <= start * units.per_second <= units.at_or_after(start)
+    assert units.at_or_after(start) - units.at_or_before(start) <= 1
+    assert timing.ticks_after(start, 16, units)(whole) == timing.first_tick_at_or_after(time - start, 16)
