@@ -1,10 +1,10 @@
 """build-shards against its limit and against decord, in one run, interleaved: 10 s clips of 640x360 H.264, two workers.
 
-The limit: the same number of processes decode every packet of picture and sound, shrink the 160 pictures that a clip
-has, resample, compute the log-mel, copy the result once and keep nothing. The harsher limit shrinks no picture. Seconds
-are from the first process's start to the last byte.
+The limit: the same number of processes decode every packet of picture and sound, resample, compute the log-mel, copy
+what a stored clip has once and keep nothing. They shrink no picture; a second limit shrinks the 160 that a clip has.
+Seconds are from the first process's start to the last byte.
 
-    python -m tests.bench.build CLIP... [--clips 64] [--runs 5]    (CLIP: any video files to render the clips from)
+    python -m tests.bench.build CLIP... [--clips-in-all 96] [--runs 5]    (CLIP: any videos to render the clips from)
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def rendered(source: Path, out: Path) -> None:
 
 
 def limit_of(paths: list[str], shrink: bool) -> None:
-    """Decode all of each file, shrink a picture for each sixteenth of a second, copy what a stored clip has."""
+    """Decode all of each file, with `shrink` shrink a picture for each sixteenth of a second; one copy at the end."""
     import av
     import numpy as np
 
@@ -99,8 +99,8 @@ def main() -> None:
         manifest = folder / "clips.csv"
         write_manifest(manifest, [Clip(str(n), f"class {n % 4}", "train", str(p)) for n, p in enumerate(clips)])
         contenders = {
-            "limit": lambda: run_limit(clips, arguments.workers, shrink=True),
-            "harsher limit": lambda: run_limit(clips, arguments.workers, shrink=False),
+            "limit": lambda: run_limit(clips, arguments.workers, shrink=False),
+            "limit that shrinks": lambda: run_limit(clips, arguments.workers, shrink=True),
             "build-shards": lambda: run_build(manifest, folder / "out", arguments.workers, "pyav"),
             "build-shards with decord": lambda: run_build(manifest, folder / "out", arguments.workers, "decord"),
         }
@@ -112,7 +112,7 @@ def main() -> None:
                 seconds[title].append(time.perf_counter() - begin)
         for title, times in seconds.items():
             print(f"{title:25s} median {statistics.median(times):6.2f} s of {[round(t, 2) for t in times]}")
-        for title in ("limit", "harsher limit", "build-shards with decord"):
+        for title in ("limit", "limit that shrinks", "build-shards with decord"):
             ratios = [a / b for a, b in zip(seconds[title], seconds["build-shards"], strict=True)]
             print(f"seconds of {title} over seconds of build-shards: median {statistics.median(ratios):.3f}")
 
