@@ -1,7 +1,8 @@
 """avtrain bench: pairs a second from this storage on this machine, beside what bare reading or decoding can do.
 
-Bare means: the ranges of the very same batches by `preadv` in one thread into memory that is there, a copy of as many
-bytes in memory, and for JPEGs `simplejpeg` alone on bytes in memory with as many threads as the loader has.
+Bare means: the ranges of the very same batches by `preadv` into memory that is there, with as many threads as the
+loader has and with one; a copy of as many bytes in memory by one thread; and for JPEGs `simplejpeg` alone on bytes in
+memory with as many threads as the loader has.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.shared.commands import Progress
 from avprep.shared.configs import check
-from avtrain.data.batches import Recipe
+from avtrain.data.batches import Buffers, Recipe
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.data.routing import Ranges, audio_ranges, video_ranges
@@ -160,7 +161,11 @@ def bare_ways(recipe: Recipe, planned: Planned, threads: int) -> dict[str, Calla
     """Functions that do a part of the loader's work with nothing around it, and return the seconds it took."""
     if not isinstance(recipe.dataset.folder, Path):
         return {}
-    ways = {"bare_preadv": lambda: _preadv_seconds(recipe, planned), "memcpy": lambda: _copy_seconds(recipe, planned)}
+    ways = {
+        "bare_preadv": lambda: _preadv_seconds(recipe, planned, threads),
+        "bare_preadv_one_thread": lambda: _preadv_seconds(recipe, planned, 1),
+        "memcpy": lambda: _copy_seconds(recipe, planned),
+    }
     return ways | ({"bare_decode": lambda: _decode_seconds(recipe, planned, threads)} if planned.sizes else {})
 
 
@@ -169,27 +174,44 @@ def _files(recipe: Recipe, planned: Planned) -> dict[int, int]:
     return {shard: os.open(recipe.dataset.folder / recipe.dataset.shards[shard], os.O_RDONLY) for shard in shards}
 
 
-def _preadv_seconds(recipe: Recipe, planned: Planned) -> float:
-    buffers = recipe.buffers()
-    flats = [array.reshape(len(array), -1).view(np.uint8) for array in (buffers.video_array, buffers.audio_array)]
+def _preadv_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
+    """Each thread reads every `threads`-th batch, over and over into one buffer of its own."""
+    targets = [_touched(recipe) for _ in range(threads)]
     files = _files(recipe, planned)
-    try:
-        begin = time.perf_counter()
-        for pair in planned.ranges:
+
+    def read(number: int) -> None:
+        target = targets[number]
+        flats = [array.reshape(len(array), -1).view(np.uint8) for array in (target.video_array, target.audio_array)]
+        for pair in planned.ranges[number::threads]:
             for part, flat in zip(pair, flats, strict=True):
                 columns = (part.shard.tolist(), part.offset.tolist(), part.length.tolist())
                 for shard, offset, length, place in zip(*columns, flat, strict=False):
                     os.preadv(files[shard], [place[:length].data], offset)
-        return time.perf_counter() - begin
+
+    try:
+        return _threads_seconds(read, threads)
     finally:
         for handle in files.values():
             os.close(handle)
 
 
+def _threads_seconds(work: Callable[[int], None], threads: int) -> float:
+    """Seconds that `work(0)` to `work(threads - 1)` take, each in a thread of its own."""
+    with ThreadPoolExecutor(threads) as pool:
+        begin = time.perf_counter()
+        list(pool.map(work, range(threads)))
+        return time.perf_counter() - begin
+
+
+def _touched(recipe: Recipe) -> Buffers:
+    """Buffers whose memory is there."""
+    buffers = recipe.buffers()
+    buffers.video_array[:], buffers.audio_array[:] = 1, 1
+    return buffers
+
+
 def _copy_seconds(recipe: Recipe, planned: Planned) -> float:
-    source, target = recipe.buffers(), recipe.buffers()
-    source.video_array[:], source.audio_array[:] = 1, 1
-    target.video_array[:], target.audio_array[:] = 0, 0
+    source, target = _touched(recipe), _touched(recipe)
     begin = time.perf_counter()
     for _ in planned.ranges:
         target.video_array[:] = source.video_array
@@ -217,16 +239,18 @@ def _decode_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
         for data, place in pictures[number * len(pictures) // threads : (number + 1) * len(pictures) // threads]:
             simplejpeg.decode_jpeg(data, "RGB", buffer=place)
 
-    with ThreadPoolExecutor(threads) as pool:
-        begin = time.perf_counter()
-        list(pool.map(decode, range(threads)))
-        return time.perf_counter() - begin
+    return _threads_seconds(decode, threads)
 
 
 def printed(found: dict[str, Any]) -> str:
     """The figures in lines for a terminal."""
     lines = [f"{found['dataset']}: {found['codec']}, batches of {found['batch_size']}, {found['threads']} threads"]
-    limits = {"bare_preadv": "bare preadv, one thread", "memcpy": "a copy in memory", "bare_decode": "bare decoding"}
+    limits = {
+        "bare_preadv": "bare preadv",
+        "bare_preadv_one_thread": "bare preadv, one thread",
+        "memcpy": "a copy in memory, one thread",
+        "bare_decode": "bare decoding",
+    }
     for name, figures in found["strategies"].items():
         rate = figures["loader_pairs_per_second"]
         lines.append(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from avtrain.sampling.base import ANCHORS, ClipTable, Strategy, generator, whole_batches
+from avtrain.sampling.lottery import Lottery
 from avtrain.sampling.random import permuted_batches
 
 
@@ -19,6 +21,8 @@ class Pairs(Strategy):
     replacement, in proportion to their weight. A clip may stand in many pairs, and so more than once in a batch. Labels
     play no part.
     Batches: all of batch_size, 1 to P; P // batch_size of them make an epoch.
+
+    Cost: O(P) once where there are weights, O(1) a pair then.
     """
 
     audio: np.ndarray
@@ -29,10 +33,11 @@ class Pairs(Strategy):
         shapes = {array.shape for array in (self.audio, self.video, self.weights) if array is not None}
         if len(shapes) != 1 or self.audio.ndim != 1:
             raise ValueError(f"audio, video and weights of pairs must be equal, flat shapes, not {sorted(shapes)}.")
-        if self.weights is not None and not (
-            np.isfinite(self.weights).all() and (self.weights >= 0).all() and self.weights.sum() > 0
-        ):
-            raise ValueError("Weights of pairs must be finite, 0 or more, and not all 0.")
+        if self.weights is not None:
+            with np.errstate(over="ignore"):
+                fit = 0 < self.weights.sum() < np.inf and (self.weights >= 0).all()
+            if not fit:
+                raise ValueError("Weights of pairs must be finite, their sum too, 0 or more, and not all 0.")
 
     def steps(self, table: ClipTable, batch_size: int) -> int:
         """Batches in an epoch: P // batch_size. Errors: ValueError if batch_size > P."""
@@ -50,7 +55,10 @@ class Pairs(Strategy):
         if self.weights is None:
             yield from permuted_batches(len(self.audio), batch_size, seed, epoch, first_step, "pairs")
             return
-        reached = np.cumsum(self.weights)
-        reached /= reached[-1]
         for step in range(first_step, whole_batches(len(self.audio), batch_size, "pairs")):
-            yield np.searchsorted(reached, generator(seed, epoch, ANCHORS, step).random(batch_size), side="right")
+            yield self._lottery.drawn(generator(seed, epoch, ANCHORS, step).random(batch_size))
+
+    @cached_property
+    def _lottery(self) -> Lottery:
+        assert self.weights is not None
+        return Lottery.of(self.weights)

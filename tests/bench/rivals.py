@@ -1,16 +1,27 @@
 """Other loaders on the same samples: each prepares its own format once, then yields batches of windows.
 
-Settings, the best found for each: two cores, so two worker processes (or threads where it has those); samples are the
-whole clips of the dataset in arrays; a window is cut in the worker as early as the library lets one, and only the
-window is collated; formats uncompressed; page cache warm; local folders; shuffling on where it is the library's own.
+Settings, the best found for each: two cores, so two worker processes (or threads where it has those); a window is cut
+in the worker as early as the library lets one, and only the window is collated; formats uncompressed; page cache warm;
+local folders; shuffling on where it is the library's own. Samples are the whole clips in arrays, and where the library
+reads single rows at random, parts of clips instead (mosaicml-rows; lance, faster with rows of one picture than of four
+or eight; spdl maps files). Each repeats the clips without end by its own means, so that no epoch's start is measured.
+None but ours pairs one clip's sound with another's picture. Whose advice it is:
+
+| rival | settings | from |
+|---|---|---|
+| webdataset | batches made in the workers, loader with batch_size=None | github.com/tmbdev/wds-distributed |
+| litdata | StreamingDataLoader; ParallelStreamingDataset with a length, to cycle | its docstrings, notes of v0.2.51 |
+| mosaicml-streaming | batch_size told to the dataset, epoch_size | docs.mosaicml.com/projects/streaming, FAQs |
+| mosaicml-rows | LocalDataset, for shards that are there: random access | the same, API reference |
+| lance | threads of its own, no forks; take | lancedb.github.io/lance/integrations/pytorch |
+| spdl | threads, as many as the stages' concurrency | facebookresearch.github.io/spdl, Concurrency |
+| mp4 | two threads, none within a decoder, no more decoded than a window needs | our own |
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +29,9 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-
-FRAMES, MEL_FRAMES = 8, 100
-WORKERS = 2
-PROCESSES: dict[str, Any] = {"num_workers": WORKERS, "prefetch_factor": 2, "multiprocessing_context": "fork"}
-Batches = Iterator[Any]
-
-
-@dataclass(frozen=True)
-class Rival:
-    """prepare(dataset, folder) writes its format; batches(dataset, folder, batch_size) yields without end."""
-
-    name: str
-    prepare: Callable[[Dataset, Path], None]
-    batches: Callable[[Dataset, Path, int], Batches]
-
-
-def cut(frames: np.ndarray, logmel: np.ndarray, draw: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Copies of a window of the pictures and of the sound around it."""
-    start = int(draw.integers(4, len(frames) - 12))
-    mel = round(100 * (start / 16 - 0.25))
-    return frames[start : start + FRAMES].copy(), logmel[mel : mel + MEL_FRAMES].copy()
-
-
-def stacked(samples: list[tuple[np.ndarray, np.ndarray]]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Samples as two tensors."""
-    video, audio = zip(*samples, strict=True)
-    return torch.from_numpy(np.stack(video)), torch.from_numpy(np.stack(audio))
-
-
-def nothing(_dataset: Dataset, _folder: Path) -> None:
-    """The dataset's own shards are read."""
-
-
-def forever(make: Callable[[], Any]) -> Batches:
-    """Epoch after epoch."""
-    while True:
-        yield from make()
+from tests.bench.rival import ENDLESS, FRAMES, MEL_FRAMES, PROCESSES, WORKERS, Batches, Rival, cut, nothing, stacked
+from tests.bench.rival_mosaicml import rows_batches, rows_prepare, streaming_batches, streaming_prepare
+from tests.conftest import FIXTURES
 
 
 def webdataset_batches(dataset: Dataset, _folder: Path, batch_size: int) -> Batches:
@@ -71,7 +48,7 @@ def webdataset_batches(dataset: Dataset, _folder: Path, batch_size: int) -> Batc
     draw = np.random.default_rng(0)
     clips = webdataset.WebDataset(shards, shardshuffle=False, resampled=True).map(lambda clip: windows(clip, draw))
     batches = clips.batched(batch_size, collation_fn=stacked, partial=False)
-    return iter(torch.utils.data.DataLoader(batches, batch_size=None, **PROCESSES))
+    yield from torch.utils.data.DataLoader(batches, batch_size=None, **PROCESSES)
 
 
 class _ClipSample:
@@ -95,7 +72,7 @@ def litdata_prepare(dataset: Dataset, folder: Path) -> None:
 
 
 def litdata_batches(_dataset: Dataset, folder: Path, batch_size: int) -> Batches:
-    """StreamingDataset on a local folder, shuffled; StreamingDataLoader with worker processes."""
+    """StreamingDataset on a local folder, shuffled, cycled; StreamingDataLoader with worker processes."""
     import litdata
 
     class Windows(litdata.StreamingDataset):
@@ -104,35 +81,8 @@ def litdata_batches(_dataset: Dataset, folder: Path, batch_size: int) -> Batches
             return cut(np.asarray(clip["frames"]), np.asarray(clip["logmel"]), np.random.default_rng())
 
     clips = Windows(str(folder), shuffle=True, drop_last=True)
-    return forever(lambda: litdata.StreamingDataLoader(clips, batch_size=batch_size, collate_fn=stacked, **PROCESSES))
-
-
-def streaming_prepare(dataset: Dataset, folder: Path) -> None:
-    """MDS shards of 256 MB, arrays of fixed shape, no compression, no hashes."""
-    from streaming import MDSWriter
-
-    columns = {"frames": "ndarray:uint8:160,112,112,3", "logmel": "ndarray:float16:1001,128"}
-    with MDSWriter(out=str(folder), columns=columns, size_limit=1 << 28) as out:
-        for row in range(len(dataset)):
-            clip = dataset.read_clip(row)
-            out.write({"frames": clip.frames, "logmel": clip.logmel})
-
-
-def streaming_batches(_dataset: Dataset, folder: Path, batch_size: int) -> Batches:
-    """StreamingDataset on a local folder, its default shuffle; torch's DataLoader with worker processes."""
-    from streaming import StreamingDataset
-    from streaming.base.util import clean_stale_shared_memory
-
-    clean_stale_shared_memory()
-
-    class Windows(StreamingDataset):
-        def __getitem__(self, index: Any) -> Any:
-            clip = super().__getitem__(index)
-            return cut(clip["frames"], clip["logmel"], np.random.default_rng())
-
-    clips = Windows(local=str(folder), shuffle=True, batch_size=batch_size)
-    loader = torch.utils.data.DataLoader(clips, batch_size=batch_size, collate_fn=stacked, drop_last=True, **PROCESSES)
-    return forever(lambda: loader)
+    cycled = litdata.ParallelStreamingDataset([clips], length=ENDLESS, transform=lambda clips: clips[0])
+    yield from litdata.StreamingDataLoader(cycled, batch_size=batch_size, collate_fn=stacked, **PROCESSES)
 
 
 def lance_prepare(dataset: Dataset, folder: Path) -> None:
@@ -209,16 +159,23 @@ def spdl_batches(dataset: Dataset, folder: Path, batch_size: int) -> Batches:
         yield from pipeline
 
 
+def mp4_prepare(_dataset: Dataset, folder: Path) -> None:
+    """10 s of 640x360 H.264 and AAC."""
+    from tests.bench.build import rendered
+
+    folder.mkdir()
+    rendered(FIXTURES / "video" / "bbb_h264_aac.mp4", folder / "clip.mp4")
+
+
 def mp4_batches(_dataset: Dataset, folder: Path, batch_size: int) -> Batches:
     """PyAV on two threads: seek, decode 8 pictures at 16 a second, resize; decode 1 s of sound; no log-mel."""
     import av
 
-    clip = next(folder.glob("*.mp4"))
-
     def read(_number: int) -> tuple[np.ndarray, np.ndarray]:
-        with av.open(str(clip)) as media:
+        with av.open(str(folder / "clip.mp4")) as media:
             video, audio = media.streams.video[0], media.streams.audio[0]
-            start = float(np.random.default_rng().uniform(0, 0.5)) * float(media.duration / av.time_base)
+            video.thread_type = "NONE"
+            start = int(np.random.default_rng().integers(4, 148)) / 16
             media.seek(int(start * av.time_base))
             pictures: list[np.ndarray] = []
             due = start
@@ -242,6 +199,8 @@ RIVALS = [
     Rival("webdataset", nothing, webdataset_batches),
     Rival("litdata", litdata_prepare, litdata_batches),
     Rival("mosaicml-streaming", streaming_prepare, streaming_batches),
+    Rival("mosaicml-rows", rows_prepare, rows_batches),
     Rival("lance", lance_prepare, lance_batches),
     Rival("spdl", spdl_prepare, spdl_batches),
+    Rival("mp4", mp4_prepare, mp4_batches, batch_size=16),
 ]

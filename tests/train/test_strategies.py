@@ -210,7 +210,7 @@ def test_weighted_pairs_come_in_proportion():
     assert chi_square(counts[[1, 2, 4]], np.array([1000, 2000, 5000])) < 27
 
 
-@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [np.inf, 1.0], [1.0]])
+@pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [np.inf, 1.0], [1e308, 1e308], [1.0]])
 def test_weights_that_say_nothing(weights):
     with pytest.raises(ValueError, match=r"Weights of pairs|equal, flat shapes"):
         Pairs(np.array([1, 2]), np.array([2, 1]), np.array(weights))

@@ -1,0 +1,52 @@
+"""Weighted draws: the guide changes their cost and nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from avtrain.sampling import Pairs
+from avtrain.sampling.lottery import Lottery
+from tests.train.tables import epochs_of, table_of
+
+DRAW = np.random.default_rng(0)
+WEIGHTS = {
+    "one": np.ones(1),
+    "zeros at both ends": np.array([0, 0, 1, 0, 5, 2, 0]),
+    "equal": np.ones(1000),
+    "mild": DRAW.exponential(size=1000),
+    "wild": np.exp(20 * DRAW.normal(size=1000)),
+    "all but one in one bin": np.r_[1e9, np.full(3000, 1e-3)],
+    "half of them zero": DRAW.random(1001) * (DRAW.random(1001) < 0.5),
+}
+
+
+@pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS.keys())
+def test_a_draw_is_what_a_search_of_all_weights_finds(weights):
+    lottery = Lottery.of(weights.astype(float))
+    ends = np.cumsum(weights) / np.cumsum(weights)[-1]
+    bins = np.arange(len(lottery.guide) - 1) / (len(lottery.guide) - 1)
+    edges = np.concatenate([ends, bins, [1]])
+    places = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges, 1)])
+    places = np.append(places, np.random.default_rng(3).random(10_000))
+    places = places[places < 1]
+    assert (lottery.drawn(places) == np.searchsorted(ends, places, side="right")).all()
+    assert (weights[lottery.drawn(places)] > 0).all()
+
+
+def test_a_bin_of_the_guide_holds_few_shares():
+    for count in (10, 1000, 12_345):
+        assert np.diff(Lottery.of(np.ones(count)).guide).max() == 1
+        mild = np.random.default_rng(4).exponential(size=count)
+        assert np.diff(Lottery.of(mild).guide).max() < 12
+
+
+def test_many_weighted_pairs_come_in_proportion():
+    table = table_of([0] * 400)
+    weights = np.random.default_rng(1).exponential(size=len(table))
+    plan = np.concatenate(epochs_of(Pairs(table.rows, table.rows, weights), table, 40, epochs=500))
+    counts = np.array([(plan[:, 0] == row).sum() for row in table.rows])
+    due = weights / weights.sum() * len(plan)
+    many = due >= 5
+    counts, due = np.append(counts[many], counts[~many].sum()), np.append(due[many], due[~many].sum())
+    assert ((counts - due) ** 2 / due).sum() < len(due) + 4 * np.sqrt(2 * len(due))
