@@ -3,9 +3,9 @@
     python -m tests.bench.manifest_scale [ROWS] [csv|jsonl|parquet]
 
 Tars are sparse files of the size that 10 s clips of 112 px have; markers hold what real ones hold. The bounds of
-200,000 rows are 20 s on two cores and 500 MB, for the whole command. "nothing" is the cost of the interpreter and our imports;
-the last figure of a line is what a clip adds to that. For verify all tars are cut short: it reads all it would read
-but them, and finds each of them wrong.
+200,000 rows are 20 s on two cores and 500 MB, for the whole command. "nothing" is the cost of the interpreter
+and our imports; the last figure of a line is what a clip adds to that. For verify all tars are cut short: it reads
+all it would read but them, and finds each of them wrong.
 """
 
 from __future__ import annotations

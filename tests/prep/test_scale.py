@@ -99,8 +99,8 @@ def test_the_recheck_finds_each_shard_that_is_not_whole(finished):
                 tar.truncate(size)
 
 
-def test_a_clip_more_costs_half_a_kilobyte_at_most(tmp_path):
-    """Peak memory of planning: read, checked, compared, looked for, planned, written."""
+def test_a_clip_more_costs_less_than_a_kilobyte(tmp_path):
+    """Peak memory of planning: read, checked, compared, looked for (and every file told missing), planned, written."""
     peaks = []
     for rows in (10_000, 60_000):
         manifest, out = tmp_path / f"{rows}.csv", tmp_path / str(rows)
@@ -108,4 +108,4 @@ def test_a_clip_more_costs_half_a_kilobyte_at_most(tmp_path):
         out.mkdir()
         peaks.append(peak_bytes(PLANNING, manifest, out)[0])
     assert peaks[0] < 150e6, "the imports are the most of it"
-    assert (peaks[1] - peaks[0]) / 50_000 < 500
+    assert (peaks[1] - peaks[0]) / 50_000 < 900
