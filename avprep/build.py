@@ -7,19 +7,22 @@ import json
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avprep import schema
 from avprep.assembly import Execution, run_shards
+from avprep.clips import Clips, values_of
 from avprep.config import BuildConfig, Limits
 from avprep.errors import UserError
-from avprep.finalize import finalize
+from avprep.finalize import SHOWN_FAILURES, finalize
 from avprep.findings import examine
-from avprep.manifest import COLUMNS, Clip, read_manifest, write_parquet
-from avprep.shards import PlannedShard, ShardJob, is_done, plan_shards, planned_to_json
+from avprep.manifest import read_manifest, write_parquet
+from avprep.shards import PlannedShard, ShardJob, ShardReport, is_done, plan_shards, read_plan, write_plan
 from avprep.shared import configs, store
 from avprep.versions import versions
 
@@ -33,6 +36,7 @@ class BuildResult:
     clips: int
     failures: dict[str, int]
     failed_clips: list[tuple[str, str]]
+    """id and reason of the first few"""
     shards_built: int
     shards_kept: int
     complete: bool
@@ -40,18 +44,29 @@ class BuildResult:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What a manifest and a config ask for: clips, the shards to be, plan/build.json and its digest."""
+    """What a manifest and a config ask for: clips, the shards to be, the other values of plan/build.json."""
 
-    clips: list[Clip]
+    clips: Clips
     planned: list[PlannedShard]
     plan: dict[str, Any]
-    digest: str
+
+    @property
+    def digest(self) -> str:
+        """That of the plan, which every shard's marker bears."""
+        return str(self.plan["config_digest"])
+
+    def rows_of(self, shards: Iterable[PlannedShard]) -> np.ndarray:
+        """Whether a clip is of one of `shards`, bool [clips]."""
+        found = np.zeros(len(self.clips), bool)
+        for shard in shards:
+            found[np.asarray(shard.rows)] = True
+        return found
 
 
 def prepare(manifest: Path, config: BuildConfig) -> Prepared:
     """The plan of a build; nothing is written. Errors: ManifestError."""
     clips = read_manifest(manifest)
-    class_names = sorted({clip.label for clip in clips})
+    class_names = sorted(clips.coded("label")[0])
     planned = plan_shards(clips, class_names, config.shards)
     plan = {
         "format": schema.FORMAT,
@@ -60,8 +75,7 @@ def prepare(manifest: Path, config: BuildConfig) -> Prepared:
         "class_names": class_names,
         "versions": versions(),
     }
-    digest = configs.digest(plan)
-    return Prepared(clips, planned, plan | {"config_digest": digest, "shards": planned_to_json(planned)}, digest)
+    return Prepared(clips, planned, plan | {"config_digest": configs.digest(plan)})
 
 
 def build_shards(
@@ -88,44 +102,57 @@ def build_shards(
     """
     index, parts = partition
     configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
+    how = Execution(
+        workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
+    )
+    root = (root or manifest.parent).absolute()
+    reports, kept = _build_part(manifest, out, config, limits, root, partition, retry_failed, how, stopping)
+    built = {"shards_built": len(reports), "shards_kept": kept}
+    if parts == 1:  # the clips are no longer in memory
+        totals = finalize(out)
+        return BuildResult(totals.clips, totals.failures, totals.first_failures, **built, complete=True)
+    failed = [failure for report in reports for failure in report.failures]
+    reasons = dict(Counter(reason for _, reason in failed))
+    clips = sum(report.clips for report in reports)
+    return BuildResult(clips, reasons, failed[:SHOWN_FAILURES], **built, complete=False)
+
+
+def _build_part(
+    manifest: Path,
+    out: Path,
+    config: BuildConfig,
+    limits: Limits,
+    root: Path,
+    partition: tuple[int, int],
+    retry_failed: bool,
+    how: Execution,
+    stopping: Callable[[], bool],
+) -> tuple[list[ShardReport], int]:
+    """(reports of the shards built, number of those that were there) of one partition."""
+    index, parts = partition
     prepared = prepare(manifest, config)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with store.folder_lock(out, "planning", wait=True):  # partitions may start together
-            _write_plan(out, prepared.plan, prepared.clips)
+            _write_plan(out, prepared)
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
-    job = ShardJob(prepared.clips, str((root or manifest.parent).absolute()), out, config, prepared.digest, limits)
     mine = prepared.planned[index::parts]
     todo = [shard for shard in mine if not is_done(out, shard, prepared.digest, retry_failed)]
-    findings = examine(prepared.clips, [prepared.clips[row] for shard in todo for row in shard.rows], Path(job.root))
-    if findings.lines():
-        log.warning("%s\n  %s", manifest, "\n  ".join(findings.lines()))
-    how = Execution(
-        workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
-    )
-    reports = run_shards(todo, job, how, f"reports/build-{index}-of-{parts}.json", stopping)
-    complete = parts == 1
-    totals = finalize(out) if complete else None
-    failures = [failure for report in reports for failure in report.failures] if totals is None else totals.failures
-    return BuildResult(
-        clips=sum(report.clips for report in reports) if totals is None else totals.clips,
-        failures=dict(Counter(failure["reason"] for failure in failures)),
-        failed_clips=[(failure["clip_id"], failure["reason"]) for failure in failures],
-        shards_built=len(reports),
-        shards_kept=len(mine) - len(todo),
-        complete=complete,
-    )
+    findings = examine(prepared.clips, prepared.rows_of(todo), root).lines()
+    if findings:
+        log.warning("%s\n  %s", manifest, "\n  ".join(findings))
+    job = ShardJob(prepared.clips, str(root), out, config, prepared.digest, limits)
+    return run_shards(todo, job, how, f"reports/build-{index}-of-{parts}.json", stopping), len(mine) - len(todo)
 
 
-def _write_plan(out: Path, plan: dict[str, Any], clips: list[Clip]) -> None:
+def _write_plan(out: Path, prepared: Prepared) -> None:
     """Write plan/, or check that the one that is there asks for the same."""
-    path = out / schema.PLAN_BUILD
-    if has_plan(out, plan):
+    if has_plan(out, prepared.plan):
         return
     with store.atomic_path(out / schema.PLAN_MANIFEST) as temporary:
-        write_parquet(temporary, clips)
-    store.write_json(path, plan)
+        write_parquet(temporary, prepared.clips)
+    write_plan(out / schema.PLAN_BUILD, prepared.plan, prepared.planned)
 
 
 def has_plan(out: Path, plan: dict[str, Any]) -> bool:
@@ -135,7 +162,7 @@ def has_plan(out: Path, plan: dict[str, Any]) -> bool:
         if out.exists() and any(entry.name != "plan" for entry in out.iterdir()):
             raise UserError(f"{out} is not empty and holds no build; choose another --out.")
         return False
-    old = store.read_json(path)
+    old, _ = read_plan(path)
     if old["config_digest"] == plan["config_digest"]:
         return True
     changed = configs.differences(_comparable(old), _comparable(plan))
@@ -149,12 +176,12 @@ def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
     return {key: plan[key] for key in ("config", "manifest_digest", "versions")}
 
 
-def manifest_digest(clips: list[Clip]) -> str:
+def manifest_digest(clips: Clips) -> str:
     """Hex sha256 of the rows of a manifest, whatever its file format; taken a row at a time."""
+    encode = json.JSONEncoder(separators=(",", ":")).encode
     state = hashlib.sha256(b"[")
     for place, clip in enumerate(clips):
-        row = json.dumps([getattr(clip, name) for name in COLUMNS], separators=(",", ":"))
-        state.update(("," if place else "").encode() + row.encode())
+        state.update(("," if place else "").encode() + encode(values_of(clip)).encode())
     state.update(b"]")
     return state.hexdigest()
 

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from avprep.build import default_workers, has_plan, prepare
+from avprep.clips import Clip
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError, Interrupted
 from avprep.findings import Report, examine
-from avprep.manifest import Clip
 from avprep.shards import is_done
 from avprep.shared import configs
 from avprep.worker import ClipTask, Workers
@@ -115,23 +115,26 @@ def forecast(
     has_plan(out, prepared.plan)
     clips, mine = prepared.clips, prepared.planned[index::parts]
     todo = [shard for shard in mine if not is_done(out, shard, prepared.digest, retry_failed)]
-    left = [clips[row] for shard in todo for row in shard.rows]
+    left = prepared.rows_of(todo)
     base = (root or manifest.parent).absolute()
     findings = examine(clips, left, base, most_lookups=None)
     gone = set(findings.missing)
-    there = [clip for clip in left if clip.clip_id not in gone]
-    chosen = np.random.default_rng([seed, 0xD27]).permutation(len(there))[:SAMPLE_CLIPS]
-    sample = _decode([there[place] for place in chosen], str(base), config, limits, workers, stopping)
+    known = np.fromiter((clip_id not in gone for clip_id in clips.values("clip_id")), bool)
+    there = np.flatnonzero(left & known)
+    chosen = np.random.default_rng([seed, 0xD27]).permutation(there)[:SAMPLE_CLIPS]
+    sample = _decode([clips[row] for row in chosen.tolist()], str(base), config, limits, workers, stopping)
+    starts, ends = (clips.column(name).to_numpy()[there] for name in ("start_seconds", "end_seconds"))  # NaN: none
+    spans = ends - np.nan_to_num(starts)
     return Forecast(
-        per_split=dict(sorted(Counter(clip.split for clip in clips).items())),
+        per_split=dict(sorted(Counter(clips.values("split")).items())),
         classes=len(prepared.plan["class_names"]),
         shards=len(mine),
         shards_done=len(mine) - len(todo),
-        clips_to_build=len(left),
-        clips_with_span=sum(clip.end_seconds is not None for clip in there),
+        clips_to_build=int(left.sum()),
+        clips_with_span=int(np.isfinite(spans).sum()),
         sampled=len(sample),
         failures=dict(Counter(found.reason for found in sample if found.reason)),
-        estimate=_estimate(sample, there, workers),
+        estimate=_estimate(sample, spans, workers),
         free_bytes=shutil.disk_usage(next(path for path in (out, *out.absolute().parents) if path.exists())).free,
         findings=findings,
     )
@@ -177,17 +180,15 @@ def _long(seconds: float) -> str:
     return f"{seconds / 3600:.1f} hours" if seconds > 5400 else f"{seconds / 60:.1f} minutes"
 
 
-def _estimate(sample: list[Sampled], clips: list[Clip], workers: int) -> Estimate | None:
-    """Totals for `clips`: seconds by their spans, else as the sample's; bytes by seconds; work by clips."""
+def _estimate(sample: list[Sampled], spans: np.ndarray, workers: int) -> Estimate | None:
+    """Totals for clips: seconds by their `spans`, where NaN as the sample's; bytes by seconds; work by clips."""
     good = [one for one in sample if not one.reason]
     if not good:
         return None
     share = len(good) / len(sample)
     whole = [one.clip_seconds for one in good if one.clip.end_seconds is None]
     typical = float(np.mean(whole or [one.clip_seconds for one in good]))
-    media = sum(
-        typical if clip.end_seconds is None else clip.end_seconds - (clip.start_seconds or 0.0) for clip in clips
-    )
+    media = float(np.where(np.isnan(spans), typical, spans).sum())
     stored = share * media * sum(one.stored_bytes for one in good) / sum(one.clip_seconds for one in good)
     work = float(np.mean([one.work_seconds for one in sample]))
-    return Estimate(media, stored, work, work * len(clips) / workers)
+    return Estimate(media, stored, work, work * len(spans) / workers)

@@ -45,7 +45,8 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
         before = excluded_clips(out)
         gone = {clip["clip_id"] for clip in before}
         new = [clip_id for clip_id in wanted if clip_id not in gone]
-        if usable_clips(out) <= gone | set(new):
+        gone.update(new)
+        if all(clip_id in gone for clip_id in usable_clips(out)):
             raise UserError(f"{out} would have no clip left, and nothing was changed; delete the folder instead.")
         added = [{"clip_id": clip_id, "reason": reason, "date": date} for clip_id in new]
         store.write_json_lines(out / schema.EXCLUDED, before + added)

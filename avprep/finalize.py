@@ -3,6 +3,9 @@
 Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest stands in exactly one of
 index.parquet, failures.jsonl and excluded.jsonl. The shards still hold them, and so do the sums of log-mel that the
 shards' markers carry and that become dataset.json's mean and deviation.
+
+Markers are read one after the other. What is kept of them takes about 110 bytes a clip and the text of its id and key,
+250 bytes a clip that failed, 1 kB a shard.
 """
 
 from __future__ import annotations
@@ -10,9 +13,10 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,42 +25,113 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
+from avprep.columns import column_of, table_of
 from avprep.errors import UserError
+from avprep.shards import PlannedShard, read_plan
 from avprep.shared import store
 
 STATISTICS_SPLIT = "train"
 SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
+FAILURE_FIELDS = ("clip_id", "path", "reason", "detail")
+SHOWN_FAILURES = 20
+SUMMED_TOGETHER = 1024
 
 
-@dataclass(frozen=True)
-class ShardSums:
-    """What dataset.json needs of a shard: its split, sizes and digests, log-mel sums."""
+class BandSums:
+    """Exact sums of log-mel bands over any number of shards, in the memory of a thousand."""
 
-    split: str
-    facts: dict[str, Any]
-    logmel: dict[str, Any]
+    def __init__(self) -> None:
+        self.frames = 0
+        self._terms: dict[str, list[np.ndarray]] = {"sum": [], "sum_of_squares": []}
+
+    def add(self, logmel: dict[str, Any]) -> None:
+        """Add the sums of a shard."""
+        if not logmel["frames"]:
+            return
+        self.frames += logmel["frames"]
+        for name, terms in self._terms.items():
+            terms.append(np.array(logmel[name], np.float64))
+            if len(terms) >= SUMMED_TOGETHER:
+                exact = itertools.zip_longest(*map(_exact_terms, np.array(terms).T.tolist()), fillvalue=0.0)
+                terms[:] = map(np.array, exact)
+
+    def total(self, name: str) -> np.ndarray:
+        """The sum of each band, rounded once, float64 [M]; `name` is sum or sum_of_squares."""
+        return np.array([math.fsum(band) for band in zip(*self._terms[name], strict=True)])
 
 
-@dataclass(frozen=True)
+def _exact_terms(values: list[float]) -> list[float]:
+    """A few numbers whose exact sum is that of `values`: the sum, what rounding took of it, and so on."""
+    terms = [math.fsum(values)]
+    while terms[-1] and math.isfinite(terms[-1]):
+        terms.append(math.fsum(itertools.chain(values, (-term for term in terms))))
+    return terms
+
+
+class Failures:
+    """The lines of failures.jsonl, given in any order; counts by reason."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self._rows = array("q")
+        self._lines: list[bytes] = []
+
+    def add(self, failure: dict[str, Any]) -> None:
+        """Add a failure as a marker tells it."""
+        self._lines.append(store.json_line({name: failure[name] for name in FAILURE_FIELDS}))
+        self._rows.append(failure["row"])
+        self.reasons[failure["reason"]] += 1
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines in manifest order."""
+        return (self._lines[place] for place in np.argsort(np.array(self._rows), kind="stable").tolist())
+
+
 class Gathered:
-    """What the markers come to: the index by column, the lines of failures.jsonl in manifest order, shard sums."""
+    """What the markers of a plan's shards come to, without the clips `excluded`: index, failures, sums.
 
-    columns: dict[str, list[Any]] = field(default_factory=lambda: {one.name: [] for one in schema.INDEX_SCHEMA})
-    failures: list[dict[str, Any]] = field(default_factory=list)
-    shards: list[ShardSums] = field(default_factory=list)
+    Add them in the plan's order.
+    """
 
-    @property
-    def clips(self) -> int:
-        """Rows of the index."""
-        return len(self.columns["clip_id"])
+    def __init__(self, excluded: set[str]) -> None:
+        self.clips = 0
+        self.failures = Failures()
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.per_class: Counter[tuple[str, int]] = Counter()
+        self.trained, self.others = BandSums(), BandSums()
+        self._excluded = excluded
+        self._columns = {one.name: column_of(one.type) for one in schema.INDEX_SCHEMA}
+
+    def add(self, shard: PlannedShard, marker: dict[str, Any]) -> None:
+        """Add a shard. Errors: LookupError, TypeError, ValueError where `marker` is none."""
+        rows = [
+            {**clip, "sizes_position": position}
+            for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+            if clip["clip_id"] not in self._excluded
+        ]
+        common = {"split": shard.split, "label": shard.class_id, "shard": shard.path}
+        for name, column in self._columns.items():
+            column.extend([common[name]] * len(rows) if name in common else [row[name] for row in rows])
+        for failure in marker["failures"]:
+            if failure["clip_id"] not in self._excluded:
+                self.failures.add(failure)
+        (self.trained if shard.split == STATISTICS_SPLIT else self.others).add(marker["logmel"])
+        self.facts[shard.path] = {name: marker[name] for name in SHARD_FACTS if name in marker}
+        self.per_class[shard.split, shard.class_id] += len(rows)
+        self.clips += len(rows)
+
+    def index(self) -> pa.Table:
+        """The table that index.parquet holds; no shard can be added after it."""
+        return table_of(self._columns, schema.INDEX_SCHEMA)
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Clips in the index and failures in manifest order."""
+    """Clips in the index; failures by reason; id and reason of the first of them in manifest order."""
 
     clips: int
-    failures: list[dict[str, Any]]
+    failures: dict[str, int]
+    first_failures: list[tuple[str, str]]
 
 
 def finalize(out: Path) -> Totals:
@@ -65,15 +140,15 @@ def finalize(out: Path) -> Totals:
     Where the index changes, dataset.json goes first and comes back last: a kill leaves the old dataset, the new one,
     or none until the same command has run again.
     """
-    plan = store.read_json(out / schema.PLAN_BUILD)
+    plan, shards = read_plan(out / schema.PLAN_BUILD)
     with store.folder_lock(out, "finalizing", wait=True):
-        return _finalize(out, plan)
+        return _finalize(out, plan, shards)
 
 
-def usable_clips(out: Path) -> set[str]:
+def usable_clips(out: Path) -> Iterator[str]:
     """Ids of the clips that the shards hold, excluded ones among them. Errors: as finalize."""
-    markers = _markers(out, store.read_json(out / schema.PLAN_BUILD))
-    return {clip["clip_id"] for marker in markers for clip in marker["clips"]}
+    for _, marker in _markers(out, *read_plan(out / schema.PLAN_BUILD)):
+        yield from (clip["clip_id"] for clip in marker["clips"])
 
 
 def excluded_clips(out: Path) -> list[dict[str, str]]:
@@ -88,53 +163,24 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
 
 
-def _finalize(out: Path, plan: dict[str, Any]) -> Totals:
-    excluded = {clip["clip_id"] for clip in excluded_clips(out)}
-    found = gather(plan, _markers(out, plan), excluded)
-    store.write_json_lines(out / schema.FAILURES, found.failures)
+def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
+    found = Gathered({clip["clip_id"] for clip in excluded_clips(out)})
+    for shard, marker in _markers(out, plan, shards):
+        found.add(shard, marker)
+    store.write_lines(out / schema.FAILURES, found.failures.lines())
+    reasons = dict(found.failures.reasons)
     if not found.clips:
         raise UserError(
-            f"Not one of {len(found.failures)} clips could be used; {out / schema.FAILURES} says why for each."
+            f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} says why for each."
         )
     with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(index_table(found), temporary)
+        pq.write_table(found.index(), temporary)
         index = out / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
             (out / schema.DATASET).unlink(missing_ok=True)
     store.write_json(out / schema.DATASET, dataset_values(out, plan, found))
-    return Totals(found.clips, found.failures)
-
-
-def gather(plan: dict[str, Any], markers: Iterable[dict[str, Any]], excluded: set[str]) -> Gathered:
-    """Columns and sums of the plan's shards, whose `markers` come in its order, without the clips `excluded`.
-
-    Only columns are kept, so that markers may be read one after the other: they are many times as large.
-    """
-    found = Gathered()
-    failures = []
-    for shard, marker in zip(plan["shards"], markers, strict=True):
-        rows = [
-            {**clip, "sizes_position": position}
-            for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
-            if clip["clip_id"] not in excluded
-        ]
-        common = {"split": shard["split"], "label": shard["class_id"], "shard": shard["path"]}
-        for name, column in found.columns.items():
-            column.extend([common[name]] * len(rows) if name in common else [row[name] for row in rows])
-        failures += [failure for failure in marker["failures"] if failure["clip_id"] not in excluded]
-        facts = {name: marker[name] for name in SHARD_FACTS if name in marker}
-        found.shards.append(ShardSums(shard["split"], facts, marker["logmel"]))
-    failures.sort(key=lambda failure: failure["row"])
-    found.failures.extend(
-        {name: failure[name] for name in ("clip_id", "path", "reason", "detail")} for failure in failures
-    )
-    return found
-
-
-def index_table(found: Gathered) -> pa.Table:
-    """The table that index.parquet holds."""
-    columns = {one.name: pa.array(found.columns[one.name], one.type) for one in schema.INDEX_SCHEMA}
-    return pa.table(columns, schema=schema.INDEX_SCHEMA)
+    first = map(json.loads, itertools.islice(found.failures.lines(), SHOWN_FAILURES))
+    return Totals(found.clips, reasons, [(failure["clip_id"], failure["reason"]) for failure in first])
 
 
 def _sizes_positions(marker: dict[str, Any]) -> list[int]:
@@ -145,37 +191,39 @@ def _sizes_positions(marker: dict[str, Any]) -> list[int]:
     return [0, *itertools.accumulate(counts)][: len(counts)]
 
 
-def _markers(out: Path, plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The markers of the plan's shards, in its order, one at a time. Errors: UserError, first where one lacks."""
-    paths = [out / schema.marker_path(shard["path"]) for shard in plan["shards"]]
+def _markers(
+    out: Path, plan: dict[str, Any], shards: list[PlannedShard]
+) -> Iterator[tuple[PlannedShard, dict[str, Any]]]:
+    """Each planned shard with its marker, one at a time. Errors: UserError, first where one lacks."""
+    paths = [out / schema.marker_path(shard.path) for shard in shards]
     lacking = [path for path in paths if not path.exists()]
     if lacking:
         raise UserError(
             f"{len(lacking)} of {len(paths)} planned shards of {out} are not built yet, the first is "
             f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
         )
-    for path in paths:
+    for shard, path in zip(shards, paths, strict=True):
         marker = store.read_json(path)
         if marker["config_digest"] != plan["config_digest"]:
             raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
-        yield marker
+        yield shard, marker
 
 
 def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:
     """What dataset.json holds; index.parquet of `out` must be written."""
     names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
-    of_class = Counter(zip(found.columns["split"], found.columns["label"], strict=True))
-    for (split, label), count in of_class.items():
-        counts.setdefault(split, dict.fromkeys(names, 0))[names[label]] = count
+    for (split, label), count in found.per_class.items():
+        if count:
+            counts.setdefault(split, dict.fromkeys(names, 0))[names[label]] = count
     return {
         "format": schema.FORMAT,
         "video": plan["config"]["video"],
         "audio": plan["config"]["audio"],
         "class_names": names,
         "counts": counts,
-        "logmel": _statistics(found.shards),
-        "shards": {planned["path"]: shard.facts for planned, shard in zip(plan["shards"], found.shards, strict=True)},
+        "logmel": _statistics(found),
+        "shards": found.facts,
         "index_sha256": store.sha256(out / schema.INDEX),
         "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
@@ -183,14 +231,9 @@ def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str
     }
 
 
-def _statistics(shards: list[ShardSums]) -> dict[str, Any]:
+def _statistics(found: Gathered) -> dict[str, Any]:
     """Mean and deviation of each mel band over all stored frames of the train split (of all, if it has none)."""
-    heard = [shard for shard in shards if shard.logmel["frames"]]
-    chosen = [shard.logmel for shard in heard if shard.split == STATISTICS_SPLIT]
-    split = STATISTICS_SPLIT if chosen else "all"
-    chosen = chosen or [shard.logmel for shard in heard]
-    frames = sum(part["frames"] for part in chosen)
-    mean = np.array([math.fsum(band) for band in zip(*(part["sum"] for part in chosen), strict=True)]) / frames
-    square = np.array([math.fsum(band) for band in zip(*(part["sum_of_squares"] for part in chosen), strict=True)])
-    deviation = np.sqrt(np.maximum(square / frames - mean**2, 0.0))
-    return {"split": split, "frames": frames, "mean": mean.tolist(), "std": deviation.tolist()}
+    sums, split = (found.trained, STATISTICS_SPLIT) if found.trained.frames else (found.others, "all")
+    mean = sums.total("sum") / sums.frames
+    deviation = np.sqrt(np.maximum(sums.total("sum_of_squares") / sums.frames - mean**2, 0.0))
+    return {"split": split, "frames": sums.frames, "mean": mean.tolist(), "std": deviation.tolist()}

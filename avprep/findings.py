@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import unicodedata
+from array import array
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from avprep.manifest import Clip
+import numpy as np
+
+from avprep.clips import Clip, hashed, repeated
 
 KNOWN_SPLITS = ("train", "val", "test")
 LISTING_PAYS_FROM = 16  # files wanted of one folder
@@ -76,34 +79,64 @@ def settle(clips: Iterable[Clip], report: Report, drop_leaks: bool) -> list[Clip
     return [clip for clip in found if clip.clip_id not in dropped]
 
 
-def examine(
-    clips: Sequence[Clip], to_build: Iterable[Clip], root: Path, most_lookups: int | None = MOST_LOOKUPS
-) -> Report:
-    """What a build says before it decodes: all findings between `clips`, and which of `to_build` have no file."""
+def examine(clips: Sequence[Clip], to_build: np.ndarray, root: Path, most_lookups: int | None = MOST_LOOKUPS) -> Report:
+    """What a build says before it decodes: all findings between `clips`, and which of the rows `to_build` lack a file.
+
+    `to_build` is bool [clips].
+    """
     report = Report(all_kept=True)
-    report.missing, _ = missing(to_build, root, most_lookups)
+    report.missing, _ = missing(clips, root, most_lookups, to_build)
     report.unknown_splits = [f"{clip.clip_id} ({clip.split})" for clip in clips if clip.split not in KNOWN_SPLITS]
     compare(clips, report)
     return report
 
 
 def compare(clips: Sequence[Clip], report: Report) -> None:
-    """Report same media under two ids, sources (groups, or files) in two splits, labels that look alike."""
-    split_of: dict[str, str] = {}
-    media: dict[tuple[Any, ...], str] = {}
-    leaking: set[str] = set()
+    """Report same media under two ids, sources (groups, or files) in two splits, labels that look alike.
+
+    Hashes tell which clips may be of interest, 8 bytes for each source; only those are then compared as they are.
+    """
+    spans = array("q")
+    sources: dict[str, array[int]] = defaultdict(lambda: array("q"))
+    labels = set()
     for clip in clips:
         files = _files(clip)
-        for source in (clip.group, *files):
-            if split_of.setdefault(source, clip.split) != clip.split:
+        spans.append(hash(_span(clip, files)))
+        sources[clip.split].extend(map(hash, {clip.group, *files}))
+        labels.add(clip.label)
+    report.similar_labels = similar(labels)
+    twice = set(repeated(np.frombuffer(spans, np.int64).copy()).tolist())
+    of_split = [np.unique(np.frombuffer(found, np.int64)) for found in sources.values()]
+    shared = set(repeated(np.concatenate([np.zeros(0, np.int64), *of_split])).tolist())
+    if twice:
+        report.same_media = _same_media(clips, twice)
+    if shared:
+        report.leaks = _leaks(clips, shared)
+
+
+def _same_media(clips: Sequence[Clip], suspects: set[int]) -> list[str]:
+    """Clips that are the same span as one before, of those whose span has a hash in `suspects`."""
+    found: list[str] = []
+    first: dict[tuple[Any, ...], str] = {}
+    for clip in clips:
+        span = _span(clip, _files(clip))
+        if hash(span) in suspects and first.setdefault(span, clip.clip_id) != clip.clip_id:
+            found.append(f"{clip.clip_id} (as {first[span]})")
+    return found
+
+
+def _leaks(clips: Sequence[Clip], suspects: set[int]) -> list[str]:
+    """Sources in two splits, of those with a hash in `suspects`: groups, and files that no such group tells of."""
+    split_of: dict[str, str] = {}
+    leaking: set[str] = set()
+    for clip in clips:
+        for source in (clip.group, *_files(clip)):
+            if hash(source) in suspects and split_of.setdefault(source, clip.split) != clip.split:
                 leaking.add(source)
-        first = media.setdefault((files, clip.start_seconds or 0.0, clip.end_seconds), clip.clip_id)
-        if first != clip.clip_id:
-            report.same_media.append(f"{clip.clip_id} (as {first})")
+    of_groups = (clip for clip in clips if clip.group in leaking)
+    told = {file for clip in of_groups for file in _files(clip) if file != clip.group and file in leaking}
     groups = {clip.group for clip in clips if clip.group in leaking}
-    told = {file for clip in clips if clip.group in groups for file in _files(clip)} - groups
-    report.leaks = sorted(leaking - told)
-    report.similar_labels = similar({clip.label for clip in clips})
+    return sorted(leaking - (told - groups))
 
 
 def similar(labels: Collection[str]) -> list[str]:
@@ -115,41 +148,69 @@ def similar(labels: Collection[str]) -> list[str]:
     return [" / ".join(map(ascii, found)) for found in alike.values() if len(found) > 1]
 
 
-def missing(clips: Iterable[Clip], root: Path, most_lookups: int | None = None) -> tuple[list[str], int]:
+def missing(
+    clips: Sequence[Clip], root: Path, most_lookups: int | None = None, wanted: np.ndarray | None = None
+) -> tuple[list[str], int]:
     """(ids of clips of which a file is not there, number of files not looked for), cheap for many clips.
 
-    A folder of which many files are wanted is listed once; other files are looked for one by one, at most
-    `most_lookups` of them.
+    `wanted`, bool [clips], are the clips asked about; default: all. A folder of which many files are wanted is listed
+    once; other files are looked for one by one, at most `most_lookups` of them.
     """
-    of_folder: dict[str, set[str]] = defaultdict(set)
-    places: dict[str, tuple[str, str]] = {}
-    clips = list(clips)
-    for clip in clips:
-        for path in (clip.video_path, clip.audio_path):
-            if path and path not in places:
-                places[path] = os.path.split(os.path.join(root, path))
-                of_folder[places[path][0]].add(places[path][1])
-    there: dict[str, set[str]] = {}
+    folders, names, rows = array("q"), array("q"), array("q")
+    for row, clip in enumerate(clips if wanted is None or wanted.any() else ()):
+        if wanted is None or wanted[row]:
+            for folder, name in _places(clip, root):
+                folders.append(hash(folder))
+                names.append(hash(name))
+                rows.append(row)
+    gone = np.zeros(len(clips), bool)
     unseen = 0
-    for folder, names in of_folder.items():
-        if len(names) >= LISTING_PAYS_FROM:
-            there[folder] = _listed(folder)
+    for entries in _by_value(np.frombuffer(folders, np.int64)):
+        of_names, of_rows = np.frombuffer(names, np.int64)[entries], np.frombuffer(rows, np.int64)[entries]
+        folder = next(place for place, _ in _places(clips[of_rows[0]], root) if hash(place) == folders[entries[0]])
+        count = len(np.unique(of_names))
+        if count >= LISTING_PAYS_FROM:
+            gone[of_rows[~np.isin(of_names, _listed(folder))]] = True
             continue
-        few = sorted(names) if most_lookups is None else sorted(names)[: max(most_lookups, 0)]
-        most_lookups = None if most_lookups is None else most_lookups - len(few)
-        unseen += len(names) - len(few)
-        there[folder] = names - {name for name in few if not os.path.isfile(os.path.join(folder, name))}
-    lacking = {path for path, (folder, name) in places.items() if name not in there[folder]}
-    return [clip.clip_id for clip in clips if lacking.intersection((clip.video_path, clip.audio_path))], unseen
+        looked = count if most_lookups is None else min(count, most_lookups)
+        most_lookups = None if most_lookups is None else most_lookups - looked
+        unseen += count - looked
+        clips_of: dict[str, list[int]] = defaultdict(list)
+        for row in of_rows.tolist() if looked else ():
+            for name in (name for place, name in _places(clips[row], root) if place == folder):
+                clips_of[name].append(row)
+        for name in sorted(clips_of)[:looked]:
+            if not os.path.isfile(os.path.join(folder, name)):
+                gone[clips_of[name]] = True
+    return [clips[row].clip_id for row in np.flatnonzero(gone).tolist()], unseen
 
 
-def _listed(folder: str) -> set[str]:
+def _places(clip: Clip, root: Path) -> list[tuple[str, str]]:
+    """(folder, name) of each file of a clip."""
+    return [os.path.split(os.path.join(root, path)) for path in (clip.video_path, clip.audio_path) if path]
+
+
+def _by_value(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Places of each distinct value, in the order in which the values first appear."""
+    order = np.argsort(values, kind="stable")
+    begins = np.flatnonzero(np.diff(values[order], prepend=values[order[:1]] - 1))
+    ends = np.append(begins[1:], len(order))
+    for group in np.argsort(order[begins]):
+        yield order[begins[group] : ends[group]]
+
+
+def _listed(folder: str) -> np.ndarray:
+    """Hashes int64 of the names of a folder's files; none where it cannot be listed."""
     try:
         with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_file()}
+            return hashed(entry.name for entry in entries if entry.is_file())
     except OSError:
-        return set()
+        return np.zeros(0, np.int64)
 
 
 def _files(clip: Clip) -> tuple[str, ...]:
     return tuple(os.path.normpath(path) for path in (clip.video_path, clip.audio_path) if path)
+
+
+def _span(clip: Clip, files: tuple[str, ...]) -> tuple[Any, ...]:
+    return files, clip.start_seconds or 0.0, clip.end_seconds

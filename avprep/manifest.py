@@ -8,26 +8,24 @@ the sound is the video file's); optional clip_id, split (default train), start_s
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import logging
 import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avprep.clips import COLUMNS, Clip, Clips, hashed, repeated, values_of
 from avprep.errors import ManifestError
 from avprep.shared.store import atomic_path
 from avprep.tabular import as_text, kind_of, read_table
 
-COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group")
 SPLIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
 SHOWN_PROBLEMS = 20
 MOST_LABEL_CHARACTERS = 1000
@@ -35,29 +33,7 @@ MOST_LABEL_CHARACTERS = 1000
 log = logging.getLogger(__name__)
 
 
-_values = attrgetter(*COLUMNS)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Clip:
-    """One row of a manifest; paths as written there, '' where a clip lacks that track."""
-
-    clip_id: str
-    label: str
-    split: str = "train"
-    video_path: str = ""
-    audio_path: str = ""
-    start_seconds: float | None = None
-    end_seconds: float | None = None
-    group: str = ""
-
-    @property
-    def source(self) -> str:
-        """The path that stands for the clip in messages."""
-        return self.video_path or self.audio_path
-
-
-def read_manifest(path: Path) -> list[Clip]:
+def read_manifest(path: Path) -> Clips:
     """The clips of a manifest file, checked; ManifestError with every problem found, not just the first."""
     clips, problems = read_clips(path)
     problems += check(clips)
@@ -66,32 +42,38 @@ def read_manifest(path: Path) -> list[Clip]:
     return clips
 
 
-def read_clips(path: Path, renamed: Mapping[str, str] | None = None) -> tuple[list[Clip], list[str]]:
+def read_clips(path: Path, renamed: Mapping[str, str] | None = None) -> tuple[Clips, list[str]]:
     """(clips of the good rows, what is wrong with the other rows). `renamed`: the table's own column names to ours.
 
     Errors: ManifestError where the file as a whole cannot be read.
     """
-    clips: list[Clip] = []
     problems: list[str] = []
-    trimmed = 0
-    for where, row in read_table(path, COLUMNS, renamed):
-        try:
-            if isinstance(row, str):
-                raise ValueError(row)
-            clips.append(_clip(row))
-            trimmed += clips[-1].label != str(row["label"])
-        except ValueError as error:
-            problems.append(f"{where}: {error}")
-    if trimmed:
-        log.warning("%s: spaces around the label were dropped in %d rows", path, trimmed)
+    clips = Clips(_good_rows(path, renamed, problems))
     if not clips and not problems:
         problems.append("it has no rows")
     return clips, problems
 
 
-def check(clips: Iterable[Clip]) -> list[str]:
+def _good_rows(path: Path, renamed: Mapping[str, str] | None, problems: list[str]) -> Iterator[Clip]:
+    trimmed = 0
+    for where, row in read_table(path, COLUMNS, renamed):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            clip = _clip(row)
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        trimmed += clip.label != str(row["label"])
+        yield clip
+    if trimmed:
+        log.warning("%s: spaces around the label were dropped in %d rows", path, trimmed)
+
+
+def check(clips: Clips) -> list[str]:
     """What is wrong between rows: clip ids that stand twice."""
-    counts = Counter(clip.clip_id for clip in clips)
+    suspects = set(repeated(hashed(clips.values("clip_id"))).tolist())
+    counts = Counter(clip_id for clip_id in clips.values("clip_id") if hash(clip_id) in suspects) if suspects else {}
     return [f"clip_id {clip_id!r} stands {count} times" for clip_id, count in counts.items() if count > 1]
 
 
@@ -102,34 +84,28 @@ def unusable(path: Path, problems: list[str]) -> ManifestError:
     return ManifestError(f"{path} cannot be used:{listed}" + (f"\n  and {more} more" if more > 0 else ""))
 
 
-def write_manifest(path: Path, clips: list[Clip]) -> None:
+def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write clips to `path`, in the format of its suffix, atomically."""
     kind = kind_of(path)
     with atomic_path(path) as temporary:
         if kind == "parquet":
-            write_parquet(temporary, clips)
+            write_parquet(temporary, Clips(clips))
         elif kind == "jsonl":
             with open(temporary, "w", encoding="utf-8") as lines:
-                rows = (dict(zip(COLUMNS, _values(clip), strict=True)) for clip in clips)
+                rows = (dict(zip(COLUMNS, values_of(clip), strict=True)) for clip in clips)
                 lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as table:
                 writer = csv.writer(table)
                 writer.writerow(COLUMNS)
-                writer.writerows(map(_values, clips))
+                writer.writerows(map(values_of, clips))
 
 
-def write_parquet(path: Path, clips: list[Clip]) -> None:
+def write_parquet(path: Path, clips: Clips) -> None:
     """Write clips as Parquet under exactly this path."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    numbers = {"start_seconds", "end_seconds"}
-    columns = {
-        name: pa.array([getattr(clip, name) for clip in clips], pa.float64() if name in numbers else pa.string())
-        for name in COLUMNS
-    }
-    pq.write_table(pa.table(columns), path)
+    pq.write_table(clips.table(), path)
 
 
 def written_path(path: Path | str, relative_to: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
+from avprep.clips import Clip, Clips
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.errors import ClipError, Interrupted
-from avprep.manifest import Clip
 from avprep.members import ClipRecord
 from avprep.shared import store
 from avprep.tally import ClipOutcome
@@ -32,7 +33,7 @@ class PlannedShard:
     path: str
     split: str
     class_id: int
-    rows: tuple[int, ...]
+    rows: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class ShardReport:
 
     path: str
     clips: int
-    failures: list[dict[str, Any]]
+    failures: list[tuple[str, str]]
+    """clip id and reason of each"""
     bytes: int
 
 
@@ -57,23 +59,27 @@ class ShardJob:
     limits: Limits
 
 
-def plan_shards(clips: list[Clip], class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
-    """The shards of a manifest, by split, class id and number. Pure: the same rows give the same plan."""
+def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
+    """The shards of a manifest, by split, class id and number. Pure: the same rows give the same plan.
+
+    Errors: KeyError where a label is none of `class_names`.
+    """
     ids = {name: number for number, name in enumerate(class_names)}
-    rows: dict[tuple[str, int], list[int]] = {}
-    for row, clip in enumerate(clips):
-        rows.setdefault((clip.split, ids[clip.label]), []).append(row)
-    size = spec.clips_per_shard
-    return [
-        PlannedShard(
-            schema.shard_path(split, class_id, class_names[class_id], number),
-            split,
-            class_id,
-            tuple(rows[split, class_id][number * size : (number + 1) * size]),
-        )
-        for split, class_id in sorted(rows)
-        for number in range(-(-len(rows[split, class_id]) // size))
-    ]
+    (labels, label), (splits, split) = clips.coded("label"), clips.coded("split")
+    class_ids = np.array([ids[name] for name in labels], np.int32)[label]
+    names = sorted(splits)
+    parts = np.array([names.index(name) for name in splits], np.int32)[split]
+    order = np.lexsort((class_ids, parts))  # stable, so that the clips of a class stay in manifest order
+    new = np.diff(class_ids[order], prepend=-1) | np.diff(parts[order], prepend=-1)
+    begins = np.flatnonzero(new).tolist()
+    planned = []
+    for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
+        split_name, class_id = names[parts[order[begin]]], int(class_ids[order[begin]])
+        for number, first in enumerate(range(begin, end, spec.clips_per_shard)):
+            path = schema.shard_path(split_name, class_id, class_names[class_id], number)
+            rows = array("q", order[first : min(first + spec.clips_per_shard, end)].tobytes())
+            planned.append(PlannedShard(path, split_name, class_id, rows))
+    return planned
 
 
 def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: bool = False) -> bool:
@@ -159,7 +165,8 @@ def build_shard(
     if job.config.video.frame_codec == "jpeg":
         marker |= _write_sizes(job.out / schema.sizes_path(planned.path), sums)
     store.write_json(job.out / schema.marker_path(planned.path), marker)
-    return ShardReport(planned.path, len(records), failures, size)
+    told = [(failure["clip_id"], failure["reason"]) for failure in failures]
+    return ShardReport(planned.path, len(records), told, size)
 
 
 def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:
@@ -186,9 +193,24 @@ def _cut_back(path: Path, size: int) -> None:
         tar.truncate(size)
 
 
-def planned_to_json(planned: list[PlannedShard]) -> list[dict[str, Any]]:
-    """The plan as it stands in build.json."""
-    return [
-        {"path": shard.path, "split": shard.split, "class_id": shard.class_id, "rows": list(shard.rows)}
-        for shard in planned
-    ]
+def write_plan(path: Path, plan: dict[str, Any], planned: list[PlannedShard]) -> None:
+    """Write build.json: `plan` and the shards to be."""
+    store.write_json(path, plan | {"shards": planned}, planned_to_json)
+
+
+def read_plan(path: Path) -> tuple[dict[str, Any], list[PlannedShard]]:
+    """(values of build.json but its shards, shards to be). Errors: UserError where it is missing or broken."""
+    plan = store.read_json(path, planned_from_json)
+    return plan, plan.pop("shards")
+
+
+def planned_to_json(shard: PlannedShard) -> dict[str, Any]:
+    """A planned shard as it stands in build.json."""
+    return {"path": shard.path, "split": shard.split, "class_id": shard.class_id, "rows": list(shard.rows)}
+
+
+def planned_from_json(values: dict[str, Any]) -> PlannedShard | dict[str, Any]:
+    """The planned shard that stands so in build.json; other `values` as they are."""
+    if values.keys() != {"path", "split", "class_id", "rows"}:
+        return values
+    return PlannedShard(values["path"], values["split"], values["class_id"], array("q", values["rows"]))

@@ -13,6 +13,8 @@ from avprep.errors import ManifestError
 
 KINDS = ("csv", "jsonl", "parquet")
 MOST_FIELD_CHARACTERS = 131_072
+READ_ROWS = 8192
+READ_BYTES = 1 << 17  # of a Parquet column at once; else a row group's are read whole
 
 Row = tuple[str, "dict[str, Any] | str"]
 """where the row stands ("line 7"), and its values by column, or what is wrong with it"""
@@ -140,11 +142,12 @@ def _parquet(path: Path, names: _Names) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
             header = list(file.schema_arrow.names)
             places = names.places(header)
+            wanted = [header[place] for place, _ in places]
             number = 0
-            for batch in file.iter_batches(batch_size=16_384, columns=[header[place] for place, _ in places]):
+            for batch in file.iter_batches(READ_ROWS, columns=wanted, use_threads=False):
                 columns = [_values(batch.column(header[place])) for place, _ in places]
                 for values in zip(*columns, strict=True):
                     number += 1

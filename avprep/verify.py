@@ -7,25 +7,29 @@ digest: only their form is checked.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep import finalize, schema
 from avprep.build import manifest_digest
+from avprep.columns import PIECE_ROWS
 from avprep.config import ShardSpec
 from avprep.errors import UserError
 from avprep.executors import map_local
 from avprep.manifest import read_manifest
-from avprep.shards import plan_shards, planned_to_json
-from avprep.shared import configs, store
+from avprep.shards import PlannedShard, plan_shards, planned_from_json, planned_to_json
+from avprep.shared import configs
 from avprep.shared.commands import Progress
-from avprep.verify_decode import Sources, check_sources
+from avprep.verify_decode import Chosen, Sources, check_sources, choose
 from avprep.verify_shard import ShardCheck, check_shard, noting, read_canonical
 from avprep.verify_tar import Context, DamageError
 
@@ -59,55 +63,78 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
     info: dict[str, Any] = {}
     with noting(found.problems, schema.DATASET):
         info = read_canonical(folder / schema.DATASET)
-    plan = _check_plan(folder, found, decode is not None)
+    plan, shards = _check_plan(folder, found, decode is not None)
     if info and plan and info.get("format") == plan.get("format") != schema.FORMAT:
         raise UserError(f"{folder} has format {info['format']!r}; this version verifies {schema.FORMAT}.")
     if decode is not None and found.context is not None and found.context.frame_codec == "raw":
         decode.must_find(found.context.clips)
-    planned, listed = _shards_of(found, schema.PLAN_BUILD, plan), _shards_of(found, schema.DATASET, info)
+    made = finalize.Gathered(_check_excluded(folder, found))
+    planned, listed = {shard.path: shard for shard in shards}, _listed_shards(found, info)
     paths = [*planned, *sorted(set(listed) - set(planned))]
-    checks: dict[str, ShardCheck] = {}
+    comparable = found.context is not None
+    todo: list[Chosen] = []
+    absent = 0
+
+    def check(path: str) -> ShardCheck:
+        return check_shard(folder, path, listed.get(path), planned.get(path), found.context)
+
     with Progress(len(paths), "shards", "verify", quiet) as progress:
-
-        def check(path: str) -> ShardCheck:
-            return check_shard(folder, path, listed.get(path), planned.get(path), found.context)
-
-        for done in map_local(check, paths, workers):
-            checks[done.path] = done
+        for done in _in_order(map_local(check, paths, workers), paths):  # only sums of a marker are kept
             progress.advance()
-    for path in paths:
-        found.problems += checks[path].problems
-    found.shards, found.bytes = len(paths), sum(done.bytes for done in checks.values())
+            found.problems += done.problems
+            found.shards, found.bytes = found.shards + 1, found.bytes + done.bytes
+            if done.path in planned and comparable:
+                comparable = done.marker is not None and _added(made, planned[done.path], done, found)
+            if decode is not None and found.context is not None and done.marker is not None and not done.problems:
+                chosen, lacking = choose(decode, found.context, done)
+                todo, absent = todo + chosen, absent + lacking
     _check_strangers(folder, paths, found)
-    markers = [checks[path].marker for path in planned]
-    if found.context is None or any(marker is None for marker in markers):
-        found.notes.append("index, dataset.json and failures could not be compared with the damaged plan or markers")
+    if comparable:
+        _check_tables(folder, plan, made, info, found)
     else:
-        _check_tables(folder, plan, [marker for marker in markers if marker is not None], info, found)
+        found.notes.append("index, dataset.json and failures could not be compared with the damaged plan or markers")
     _check_labels(folder, found)
     if decode is not None and found.context is not None:
-        sound = [check for check in checks.values() if check.marker is not None and not check.problems]
-        problems, notes = check_sources(folder, decode, found.context, sound, workers, quiet)
+        problems, notes = check_sources(folder, decode, found.context, todo, absent, workers, quiet)
         found.problems += problems
         found.notes += notes
     return found
 
 
-def _shards_of(found: Findings, name: str, values: dict[str, Any]) -> dict[str, Any]:
-    """What the file `name` says of each shard, by path."""
-    with noting(found.problems, name):
-        shards = values.get("shards", {})
-        return {str(shard["path"]): shard for shard in shards} if isinstance(shards, list) else dict(shards)
+def _in_order(checks: Iterator[ShardCheck], paths: list[str]) -> Iterator[ShardCheck]:
+    """The checks in the order of `paths`; those that come too early wait."""
+    early: dict[str, ShardCheck] = {}
+    for path in paths:
+        while path not in early:
+            done = next(checks)
+            early[done.path] = done
+        yield early.pop(path)
+
+
+def _added(made: finalize.Gathered, shard: PlannedShard, check: ShardCheck, found: Findings) -> bool:
+    """Whether the marker of `check` could be added to what the tables are made of."""
+    with noting(found.problems, schema.marker_path(shard.path)):
+        made.add(shard, check.marker or {})
+        return True
+    return False
+
+
+def _listed_shards(found: Findings, info: dict[str, Any]) -> dict[str, Any]:
+    """What dataset.json says of each shard, by path."""
+    with noting(found.problems, schema.DATASET):
+        return dict(info.get("shards", {}))
     return {}
 
 
-def _check_plan(folder: Path, found: Findings, decode: bool) -> dict[str, Any]:
-    """plan/build.json ({} where unreadable), checked against its digests and its manifest."""
+def _check_plan(folder: Path, found: Findings, decode: bool) -> tuple[dict[str, Any], list[PlannedShard]]:
+    """plan/build.json and its shards (none where unreadable), checked against its digests and its manifest."""
     plan: dict[str, Any] = {}
-    sound, clips = False, []
+    shards: list[PlannedShard] = []
+    sound, clips = False, None
     with noting(found.problems, schema.PLAN_BUILD):
-        plan = read_canonical(folder / schema.PLAN_BUILD)
-        if configs.digest({k: plan[k] for k in plan if k not in ("config_digest", "shards")}) != plan["config_digest"]:
+        plan = read_canonical(folder / schema.PLAN_BUILD, planned_from_json, planned_to_json)
+        shards = [shard for shard in plan.pop("shards") if isinstance(shard, PlannedShard)]
+        if configs.digest({k: plan[k] for k in plan if k != "config_digest"}) != plan["config_digest"]:
             raise DamageError("was altered: its config_digest is of other values")
         sound = True
     with noting(found.problems, schema.PLAN_MANIFEST):
@@ -115,15 +142,14 @@ def _check_plan(folder: Path, found: Findings, decode: bool) -> dict[str, Any]:
         if sound and manifest_digest(rows) != plan["manifest_digest"]:
             raise DamageError("was altered: its rows are not those that the build was planned from")
         clips = rows
-    if sound and clips:
+    if sound and clips is not None:
         with noting(found.problems, schema.PLAN_BUILD):
-            shards = planned_to_json(plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"])))
-            altered = shards != plan.get("shards")
-            plan["shards"] = shards
+            written = shards
+            shards = plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"]))
             found.context = Context(plan, clips, decode)
-            if altered:
+            if shards != written:
                 raise DamageError("plans other shards than its manifest and options give")
-    return plan
+    return plan, shards
 
 
 def _check_strangers(folder: Path, paths: list[str], found: Findings) -> None:
@@ -141,19 +167,15 @@ def _check_strangers(folder: Path, paths: list[str], found: Findings) -> None:
 
 
 def _check_tables(
-    folder: Path, plan: dict[str, Any], markers: list[dict[str, Any]], info: dict[str, Any], found: Findings
+    folder: Path, plan: dict[str, Any], made: finalize.Gathered, info: dict[str, Any], found: Findings
 ) -> None:
     """index.parquet, dataset.json and failures.jsonl against what the markers make of them."""
-    made = finalize.Gathered()
-    excluded = _check_excluded(folder, found)
-    with noting(found.problems, schema.PLAN_BUILD):
-        made = finalize.gather(plan, markers, excluded)
-        found.clips = made.clips
-    with noting(found.problems, schema.FAILURES):
-        if (folder / schema.FAILURES).read_bytes() != store.json_lines(made.failures):
+    found.clips = made.clips
+    with noting(found.problems, schema.FAILURES), open(folder / schema.FAILURES, "rb") as lines:
+        if any(have != want for have, want in itertools.zip_longest(lines, made.failures.lines())):
             raise DamageError("does not list the failures that the done-markers tell")
-    with noting(found.problems, schema.INDEX):
-        _check_index(pq.read_table(folder / schema.INDEX), finalize.index_table(made))
+    with noting(found.problems, schema.INDEX), pq.ParquetFile(folder / schema.INDEX) as index:
+        _check_index(index, made.index())
     with noting(found.problems, schema.DATASET):
         wanted = finalize.dataset_values(folder, plan, made)
         for path, name in HASHED.items():
@@ -171,7 +193,7 @@ def _check_excluded(folder: Path, found: Findings) -> set[str]:
     ids: list[str] = []
     with noting(found.problems, schema.EXCLUDED):
         ids = [clip["clip_id"] for clip in finalize.excluded_clips(folder)]
-        strangers = set(ids) - {clip.clip_id for clip in found.context.clips} if found.context else set()
+        strangers = _strangers(found.context, pa.array(ids, pa.string())) if found.context and ids else []
         if strangers or len(set(ids)) != len(ids):
             raise DamageError(
                 "names a clip twice" if not strangers else f"names no clip of the manifest: {min(strangers)!r}"
@@ -179,17 +201,21 @@ def _check_excluded(folder: Path, found: Findings) -> set[str]:
     return set(ids)
 
 
-def _check_index(table: pa.Table, wanted: pa.Table) -> None:
+def _check_index(index: pq.ParquetFile, wanted: pa.Table) -> None:
     """Errors: DamageError where index and markers differ."""
-    if table.schema.names != wanted.schema.names or table.schema.types != wanted.schema.types:
+    have = index.schema_arrow
+    if have.names != wanted.schema.names or have.types != wanted.schema.types:
         raise DamageError("has other columns than the format")
-    if table.num_rows != wanted.num_rows:
-        raise DamageError(f"has {table.num_rows} rows, the done-markers have {wanted.num_rows} clips")
-    for name in table.schema.names:
-        have, want = table.column(name).to_pylist(), wanted.column(name).to_pylist()
-        if have != want:
-            row = next(row for row, (one, other) in enumerate(zip(have, want, strict=True)) if one != other)
-            raise DamageError(f"has {name} {have[row]!r} in row {row}, the done-marker says {want[row]!r}")
+    rows = index.metadata.num_rows
+    if rows != wanted.num_rows:
+        raise DamageError(f"has {rows} rows, the done-markers have {wanted.num_rows} clips")
+    for name in have.names:
+        column = index.read([name]).column(name)
+        for begin in range(0, rows, PIECE_ROWS):
+            ours, theirs = (part.slice(begin, PIECE_ROWS).to_pylist() for part in (wanted.column(name), column))
+            for row, (one, other) in enumerate(zip(theirs, ours, strict=True), start=begin):
+                if one != other:
+                    raise DamageError(f"has {name} {one!r} in row {row}, the done-marker says {other!r}")
 
 
 def _differing(have: Any, want: Any, name: str = "") -> list[str]:
@@ -209,15 +235,17 @@ def _check_labels(folder: Path, found: Findings) -> None:
             fixed = pa.schema(list(table.schema)[: len(schema.LABELS_SCHEMA)])  # others may follow
             if not fixed.equals(schema.LABELS_SCHEMA):
                 raise DamageError("does not begin with the columns clip_id and label")
-            ids, labels = (table.column(column).to_pylist() for column in schema.LABELS_SCHEMA.names)
+            ids, labels = (table.column(column) for column in schema.LABELS_SCHEMA.names)
             classes = len(json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
-            if len(set(ids)) != len(ids):
+            if pc.count_distinct(ids, "all").as_py() != len(ids):
                 raise DamageError("names a clip twice")
-            if found.context is not None:
-                strangers = set(ids) - {clip.clip_id for clip in found.context.clips}
-                if strangers:
-                    raise DamageError(
-                        f"names {len(strangers)} clips that the manifest does not have: {min(strangers)!r}"
-                    )
-            if any(not -1 <= label < classes for label in labels):
+            strangers = _strangers(found.context, ids) if found.context is not None else []
+            if strangers:
+                raise DamageError(f"names {len(strangers)} clips that the manifest does not have: {min(strangers)!r}")
+            if labels.null_count or any(not -1 <= label < classes for label in pc.unique(labels).to_pylist()):
                 raise DamageError(f"has labels beyond its {classes} class names")
+
+
+def _strangers(context: Context, ids: pa.Array | pa.ChunkedArray) -> list[str]:
+    """Those of `ids` that are of no clip of the manifest."""
+    return ids.filter(pc.invert(pc.is_in(ids, value_set=context.clips.column("clip_id")))).to_pylist()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from avprep import schema
 from avprep.build import versions
+from avprep.clips import Clip, Clips
 from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.errors import ClipError, UserError
 from avprep.executors import map_local
-from avprep.manifest import Clip
 from avprep.shared import configs
 from avprep.shared.commands import Progress
 from avprep.verify_shard import ShardCheck
@@ -33,16 +33,25 @@ class Sources:
         """Whether all files of a clip are there."""
         return all((self.root / path).is_file() for path in (clip.video_path, clip.audio_path) if path)
 
-    def must_find(self, clips: list[Clip]) -> None:
+    def must_find(self, clips: Clips) -> None:
         """Errors: UserError where not one clip has its source."""
         if not any(self.has(clip) for clip in clips):
             raise UserError(f"Not one source file is below {self.root}; say with --root where relative paths start.")
 
 
+@dataclass(frozen=True)
+class Chosen:
+    """A clip to decode again: its shard, its row in the manifest, where its members begin in the tar."""
+
+    shard: str
+    row: int
+    start: int
+
+
 def check_sources(
-    folder: Path, sources: Sources, context: Context, checks: list[ShardCheck], workers: int, quiet: bool
+    folder: Path, sources: Sources, context: Context, todo: list[Chosen], absent: int, workers: int, quiet: bool
 ) -> tuple[list[str], list[str]]:
-    """(problems, notes) of clips, spread evenly over each of the sound shards, decoded in `workers` processes.
+    """(problems, notes) of the clips `todo`, decoded in `workers` processes; `absent` others have no source.
 
     Where other library versions are installed than built the shards, other bytes are a note.
     """
@@ -53,27 +62,24 @@ def check_sources(
     other = configs.differences(context.plan["versions"], versions())
     problems: list[str] = []
     notes: list[str] = []
-    todo, absent = _chosen(sources, context, checks)
     with (
         tempfile.TemporaryDirectory(prefix="avprep-") as scratch,
         Workers(workers, Limits()) as pool,
         Progress(len(todo), "clips", "decode", quiet) as progress,
     ):
 
-        def again(job: tuple[ShardCheck, int]) -> None:
-            check, position = job
-            assert check.marker is not None
-            clip = context.clips[check.marker["clips"][position]["row"]]
+        def again(one: Chosen) -> None:
+            clip = context.clips[one.row]
             copy = Path(scratch) / schema.clip_key(clip.clip_id)
             copy.touch()
             task = ClipTask(clip, str(sources.root.absolute()), config, Limits(), str(copy), 0)
             try:
                 pool.run(task)
-                if not _same(copy, folder / check.path, check.starts[position]):
-                    words = f"{check.path}: {clip.clip_id} decodes to other bytes now"
+                if not _same(copy, folder / one.shard, one.start):
+                    words = f"{one.shard}: {clip.clip_id} decodes to other bytes now"
                     (notes if other else problems).append(words)
             except ClipError as error:
-                words = f"{check.path}: {clip.clip_id} can no longer be decoded ({error.reason}: {error.detail})"
+                words = f"{one.shard}: {clip.clip_id} can no longer be decoded ({error.reason}: {error.detail})"
                 (notes if error.reason in LIMIT_REASONS else problems).append(words)
             finally:
                 copy.unlink()
@@ -86,17 +92,14 @@ def check_sources(
     return sorted(problems), notes
 
 
-def _chosen(sources: Sources, context: Context, checks: list[ShardCheck]) -> tuple[list[tuple[ShardCheck, int]], int]:
-    """(shard and position in its marker of each clip to decode, number of clips whose source is absent)."""
-    todo: list[tuple[ShardCheck, int]] = []
-    absent = 0
-    for check in checks:
-        entries = check.marker["clips"] if check.marker is not None else []
-        there = [place for place, entry in enumerate(entries) if sources.has(context.clips[entry["row"]])]
-        absent += len(entries) - len(there)
-        count = min(sources.clips_per_shard, len(there))
-        todo += [(check, there[(2 * number + 1) * len(there) // (2 * count)]) for number in range(count)]
-    return todo, absent
+def choose(sources: Sources, context: Context, check: ShardCheck) -> tuple[list[Chosen], int]:
+    """(clips to decode again, spread evenly over a sound shard, number of its clips whose source is absent)."""
+    entries = check.marker["clips"] if check.marker is not None else []
+    there = [place for place, entry in enumerate(entries) if sources.has(context.clips[entry["row"]])]
+    count = min(sources.clips_per_shard, len(there))
+    places = (there[(2 * number + 1) * len(there) // (2 * count)] for number in range(count))
+    chosen = [Chosen(check.path, entries[place]["row"], check.starts[place]) for place in places]
+    return chosen, len(entries) - len(there)
 
 
 def _same(copy: Path, shard: Path, start: int) -> bool:

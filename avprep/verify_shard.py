@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from avprep import schema
 from avprep.errors import REASONS, UserError
+from avprep.shards import PlannedShard
 from avprep.shared import store
 from avprep.verify_tar import Context, DamageError, Stream, walk
 
@@ -56,20 +57,33 @@ def noting(problems: list[str], path: str) -> Iterator[None]:
         problems.append(f"{path}: is not what avprep writes ({type(error).__name__}: {error})")
 
 
-def read_canonical(path: Path) -> Any:
-    """The JSON value of a file that avprep wrote. Errors: DamageError where its bytes are not those of that value."""
-    data = path.read_bytes()
-    value = json.loads(data)
-    if store.json_bytes(value) != data:
-        raise DamageError("was altered: avprep writes the same values otherwise")
-    return value
+def read_canonical(
+    path: Path,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+    default: Callable[[Any], Any] | None = None,
+) -> Any:
+    """The JSON value of a file that avprep wrote. Errors: DamageError where its bytes are not those of that value.
+
+    `object_hook` and `default` are those of json.loads and json.dumps.
+    """
+    text = path.read_bytes().decode()
+    value = json.loads(text, object_hook=object_hook)
+    place = 0
+    for piece in store.json_pieces(value, default):
+        if not text.startswith(piece, place):
+            break
+        place += len(piece)
+    else:
+        if place == len(text):
+            return value
+    raise DamageError("was altered: avprep writes the same values otherwise")
 
 
 def check_shard(
     folder: Path,
     path: str,
     listed: Mapping[str, Any] | None,
-    planned: Mapping[str, Any] | None,
+    planned: PlannedShard | None,
     context: Context | None,
 ) -> ShardCheck:
     """Check one shard of `folder` against its marker, what dataset.json says of it, and the plan (each where known)."""
@@ -131,14 +145,14 @@ def _disagreements(path: str, has: Mapping[str, Any], told: Mapping[str, Mapping
     return [f"{who}: gives {path} a size or sha256 that it does not have" for who in wrong]
 
 
-def _check_marker(marker: Mapping[str, Any], planned: Mapping[str, Any], context: Context) -> None:
+def _check_marker(marker: Mapping[str, Any], planned: PlannedShard, context: Context) -> None:
     """The marker against plan and manifest. Errors: DamageError."""
-    wanted = {"format": schema.FORMAT, "shard": planned["path"], "config_digest": context.plan["config_digest"]}
+    wanted = {"format": schema.FORMAT, "shard": planned.path, "config_digest": context.plan["config_digest"]}
     for field_name, value in wanted.items():
         if marker[field_name] != value:
             raise DamageError(f"says {field_name} {marker[field_name]!r}, the plan says {value!r}")
     good, failed = ([entry["row"] for entry in marker[kind]] for kind in ("clips", "failures"))
-    if sorted(good + failed) != sorted(planned["rows"]) or good != sorted(good):
+    if sorted(good + failed) != sorted(planned.rows) or good != sorted(good):
         raise DamageError("accounts for other manifest rows than were planned for this shard")
     for entry in marker["clips"]:
         clip = context.clips[entry["row"]]

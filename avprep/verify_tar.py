@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.manifest import Clip
+from avprep.clips import Clip, Clips
 from avprep.shared import jpeg
 
 BLOCK_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class Context:
     """What is common to the shards of one dataset: plan/build.json, manifest, whether pictures are decoded as well."""
 
     plan: Mapping[str, Any]
-    clips: list[Clip]
+    clips: Clips
     decode: bool = False
 
     @property

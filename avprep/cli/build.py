@@ -11,8 +11,6 @@ import click
 from avprep.cli.types import DIRECTORY, FILE
 from avprep.shared.commands import config_option, stop_on_signals
 
-SHOWN_FAILURES = 20
-
 
 @click.command()
 @click.argument("out_dir", type=DIRECTORY)
@@ -190,10 +188,11 @@ def build_shards(
     click.echo(
         f"{out}: {result.clips} clips, {failed} failed; {result.shards_built} shards built, {result.shards_kept} kept"
     )
-    for clip_id, reason in result.failed_clips[:SHOWN_FAILURES]:
+    for clip_id, reason in result.failed_clips:
         click.echo(f"  {reason}: {clip_id}")
-    if failed > SHOWN_FAILURES:
-        click.echo(f"  and {failed - SHOWN_FAILURES} more: {', '.join(f'{n} {r}' for r, n in result.failures.items())}")
+    if failed > len(result.failed_clips):
+        more = failed - len(result.failed_clips)
+        click.echo(f"  and {more} more: {', '.join(f'{n} {r}' for r, n in result.failures.items())}")
     if not result.complete:
         click.echo(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
 
@@ -205,7 +204,7 @@ def finalize(dataset_dir: Path) -> None:
     from avprep.finalize import finalize as join
 
     totals = join(dataset_dir)
-    click.echo(f"{dataset_dir}: {totals.clips} clips, {len(totals.failures)} failed")
+    click.echo(f"{dataset_dir}: {totals.clips} clips, {sum(totals.failures.values())} failed")
 
 
 def _partition(text: str) -> tuple[int, int]:

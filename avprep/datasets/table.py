@@ -25,11 +25,11 @@ def clips_of_table(
     `renamed`: the table's own column names to a manifest's. Relative paths are written anew for the folder
     `relative_to`, absolute ones stay. Errors: ManifestError with all rows that are no clip, and the other findings.
     """
-    clips, problems = read_clips(path, renamed)
+    rows, problems = read_clips(path, renamed)
     report = Report(missing_kept=not drop_missing)
-    report.missing, _ = missing(clips, root)
+    report.missing, _ = missing(rows, root)
     lacking = set() if not drop_missing else set(report.missing)
-    clips = settle([clip for clip in clips if clip.clip_id not in lacking], report, drop_leaks)
+    clips = settle([clip for clip in rows if clip.clip_id not in lacking], report, drop_leaks)
     if problems:
         raise unusable(path, problems + report.lines())
     return [_moved(clip, root, relative_to) for clip in clips], report

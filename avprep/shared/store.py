@@ -8,7 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,30 +100,43 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def json_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[str]:
+    """Pieces of `value` as sorted, indented JSON, the text of every JSON file here. `default`: as for json.dumps."""
+    yield from json.JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False, default=default).iterencode(value)
+    yield "\n"
+
+
 def json_bytes(value: Any) -> bytes:
-    """`value` as sorted, indented JSON: the bytes of every JSON file here."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
+    """`value` as sorted, indented JSON."""
+    return "".join(json_pieces(value)).encode()
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as sorted, indented JSON, atomically."""
-    write_bytes(path, json_bytes(value))
+def write_json(path: Path, value: Any, default: Callable[[Any], Any] | None = None) -> None:
+    """Write `value` as sorted, indented JSON, atomically, a piece at a time. `default`: as for json.dumps."""
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.writelines(json_pieces(value, default))
 
 
-def json_lines(rows: list[dict[str, Any]]) -> bytes:
-    """One JSON object a line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
+def json_line(row: dict[str, Any]) -> bytes:
+    """One JSON object as a line."""
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
-def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+def write_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Write lines, each with its end, atomically."""
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.writelines(lines)
+
+
+def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     """Write one JSON object a line, atomically."""
-    write_bytes(path, json_lines(rows))
+    write_lines(path, map(json_line, rows))
 
 
-def read_json(path: Path | RemotePath) -> Any:
-    """The JSON value in `path`; UserError where the file is missing or broken."""
+def read_json(path: Path | RemotePath, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """The JSON value in `path`; UserError where the file is missing or broken. `object_hook`: as json.loads has it."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(), object_hook=object_hook)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except ValueError as error:

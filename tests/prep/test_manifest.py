@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from avprep.build import build_shards, prepare
+from avprep.clips import Clips
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
@@ -30,13 +31,16 @@ CLIPS = [
 def test_what_is_written_is_read(tmp_path, suffix):
     path = tmp_path / f"m.{suffix}"
     write_manifest(path, CLIPS)
-    assert read_manifest(path) == CLIPS
+    clips = read_manifest(path)
+    assert list(clips) == CLIPS
+    assert [clips[row] for row in (0, 1, -1)] == CLIPS
+    assert clips[1:] == CLIPS[1:]
 
 
 def test_defaults(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text("label,video_path,start_seconds,end_seconds,mood\nx,a.mp4,,,good\nx,a.mp4,2,4.5,\n")
-    assert read_manifest(path) == [
+    assert list(read_manifest(path)) == [
         Clip("a.mp4", "x", "train", "a.mp4", group="a.mp4"),
         Clip("a.mp4@2.0-4.5", "x", "train", "a.mp4", "", 2.0, 4.5, "a.mp4"),
     ]
@@ -92,7 +96,9 @@ def test_files_that_are_no_manifest(tmp_path, name, content, word):
 
 def test_csv_as_windows_writes_it(tmp_path):
     (tmp_path / "m.csv").write_bytes("\ufefflabel, video_path\r\nd\u00e9j\u00e0 vu,a b.mp4\r\n\r\n".encode())
-    assert read_manifest(tmp_path / "m.csv") == [Clip("a b.mp4", "déjà vu", video_path="a b.mp4", group="a b.mp4")]
+    assert list(read_manifest(tmp_path / "m.csv")) == [
+        Clip("a b.mp4", "déjà vu", video_path="a b.mp4", group="a b.mp4")
+    ]
 
 
 def test_parquet_of_other_writers(tmp_path):
@@ -109,7 +115,7 @@ def test_parquet_of_other_writers(tmp_path):
         }
     )
     pq.write_table(table, tmp_path / "m.parquet", row_group_size=3)
-    assert read_manifest(tmp_path / "m.parquet") == [
+    assert list(read_manifest(tmp_path / "m.parquet")) == [
         Clip("a@1.0-2.5", "1", "train", "a", "", 1.0, 2.5, "a"),
         Clip("b", "2", "train", "b", group="b"),
         Clip("d@3.0-", "1", "test", "", "d", 3.0, None, "d"),
@@ -155,7 +161,7 @@ def test_labels_survive_to_the_dataset(tmp_path, videos):
 def test_ten_thousand_classes_have_paths_of_their_own():
     """Class ids grow a fifth digit; labels of one slug stay apart."""
     names = sorted([f"class {n}" for n in range(10_000)] + ["a.b", "a,b"])
-    planned = plan_shards([Clip(name, name) for name in names], names, ShardSpec())
+    planned = plan_shards(Clips(Clip(name, name) for name in names), names, ShardSpec())
     assert len({shard.path for shard in planned}) == len(names) == 10_002
     assert [shard.class_id for shard in planned] == list(range(10_002))
     assert planned[0].path == "shards/train/0000-a-b/000000.tar"

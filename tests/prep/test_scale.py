@@ -18,10 +18,23 @@ from avprep.errors import UserError
 from avprep.finalize import finalize
 from avprep.manifest import read_manifest
 from avprep.shards import is_done
-from tests.bench.manifest_scale import FRAME_BYTES, FRAMES, MEL_BANDS, forge_manifest, forge_shards
+from tests.bench.manifest_scale import (
+    FRAME_BYTES,
+    FRAMES,
+    MEL_BANDS,
+    forge_manifest,
+    forge_shards,
+    peak_bytes,
+)
 
 ROWS = 20_000
 CONFIG = BuildConfig()
+PLANNING = """
+from avprep.findings import examine
+prepared = prepare(manifest, BuildConfig())
+assert examine(prepared.clips, prepared.rows_of(prepared.planned), manifest.parent).lines(), "no file is there"
+_write_plan(out, prepared)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -84,3 +97,15 @@ def test_the_recheck_finds_each_shard_that_is_not_whole(finished):
         for path, size in sizes.items():
             with open(path, "ab") as tar:
                 tar.truncate(size)
+
+
+def test_a_clip_more_costs_less_than_a_kilobyte(tmp_path):
+    """Peak memory of planning: read, checked, compared, looked for (and every file told missing), planned, written."""
+    peaks = []
+    for rows in (10_000, 60_000):
+        manifest, out = tmp_path / f"{rows}.csv", tmp_path / str(rows)
+        forge_manifest(manifest, rows)
+        out.mkdir()
+        peaks.append(peak_bytes(PLANNING, manifest, out)[0])
+    assert peaks[0] < 150e6, "the imports are the most of it"
+    assert (peaks[1] - peaks[0]) / 50_000 < 900

@@ -17,7 +17,7 @@ from PIL import Image
 from avprep import schema
 from avprep.config import AudioSpec, VideoSpec
 from avprep.finalize import finalize
-from avprep.manifest import Clip, write_parquet
+from avprep.manifest import Clip, write_manifest
 from avprep.shared import store
 
 FRAME_SIZE, MEL_BANDS = 8, 6
@@ -53,10 +53,11 @@ def forge_dataset(
     for (split, label), members in sorted(rows.items()):
         for number in range(0, len(members), clips_per_shard):
             path = schema.shard_path(split, label, names[label], number // clips_per_shard)
-            shards.append({"path": path, "split": split, "class_id": label})
-            _write_shard(folder, path, clips, members[number : number + clips_per_shard], video, audio)
+            of_shard = members[number : number + clips_per_shard]
+            shards.append({"path": path, "split": split, "class_id": label, "rows": of_shard})
+            _write_shard(folder, path, clips, of_shard, video, audio)
     (folder / schema.PLAN_MANIFEST).parent.mkdir()
-    write_parquet(folder / schema.PLAN_MANIFEST, [_manifest_row(row, clip) for row, clip in enumerate(clips)])
+    write_manifest(folder / schema.PLAN_MANIFEST, [_manifest_row(row, clip) for row, clip in enumerate(clips)])
     config = {"video": dataclasses.asdict(video), "audio": dataclasses.asdict(audio)}
     plan = {"class_names": names, "shards": shards, "config": config, "config_digest": "forged", "versions": {}}
     store.write_json(folder / schema.PLAN_BUILD, plan)
