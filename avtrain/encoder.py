@@ -151,7 +151,10 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
     meta = checkpoint.read_meta(found)
     data = meta.get("data")
     if data is None:
-        raise UserError(f"{found} does not say how its log-mel was made, for an earlier version wrote it; train anew.")
+        raise UserError(
+            f"{found} does not say how its log-mel was made (it is an import, or of an earlier version); pretrain "
+            "further from it, and the new run says so."
+        )
     config = meta["config"]
     description = Description(
         model=config.get("audio_model") or {"full": "cnn9", "tiny": "tiny"}[config["model_size"]],

@@ -20,7 +20,7 @@ from avprep.media.logmel import decibel_blocks, raised
 from avprep.media.with_pyav import open_sound
 from avprep.shared.store import REFUSALS
 
-FRAMES_AT_ONCE = 4096
+FRAMES_AT_ONCE = 1024
 SAMPLE = np.dtype(np.float32)
 
 
