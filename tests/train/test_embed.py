@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import subprocess
 import sys
 
@@ -173,9 +174,10 @@ def test_an_encoder_that_gives_no_numbers_writes_none(place, tmp_path):
 
 
 def test_stopped_it_writes_nothing_and_leaves_no_process(place, encoder, tmp_path):
-    asked = iter([False, False, True])
+    asked, before = iter([False, False, True]), multiprocessing.active_children()
     with pytest.raises(Interrupted):
         embed(encoder, [place / "clips"], tmp_path / "out.parquet", workers=1, stopping=lambda: next(asked))
+    assert set(multiprocessing.active_children()) <= set(before)
     assert list(tmp_path.iterdir()) == []
 
 
