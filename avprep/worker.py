@@ -19,12 +19,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
 
-from avprep.config import BuildConfig, Limits
-from avprep.errors import RETRIED_REASONS, ClipError
+from avprep.config import AudioSpec, BuildConfig, Limits
+from avprep.errors import RETRIED_REASONS, ClipError, UserError
 from avprep.manifest import Clip
 from avprep.members import ClipRecord, write_clip
 from avprep.shared.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from avprep.media.clip import DecodedClip
+    from avprep.media.long import Heard
 
 START_SECONDS = 300
 STARTS = 3
@@ -44,6 +49,20 @@ class ClipTask:
     limits: Limits
     tar_path: str
     tar_offset: int
+
+
+@dataclass(frozen=True)
+class SoundTask:
+    """The sound of a clip alone, of any length: what is to be made of it, and the file that gets its log-mel."""
+
+    clip: Clip
+    root: str
+    spec: AudioSpec
+    limits: Limits
+    out: str
+
+
+Outcome = Union[ClipRecord, "Heard", tuple[str, str], BaseException]
 
 
 class Workers:
@@ -70,6 +89,13 @@ class Workers:
 
     def run(self, task: ClipTask) -> ClipRecord:
         """The record of a clip now in the tar; ClipError after the one retry that its reason allows."""
+        return self._twice(task)
+
+    def hear(self, task: SoundTask) -> Heard:
+        """What is now in `task.out`. Errors: as run, and UserError where that cannot be written."""
+        return self._twice(task)
+
+    def _twice(self, task: ClipTask | SoundTask) -> Any:
         try:
             return self._once(task)
         except ClipError as error:
@@ -77,7 +103,7 @@ class Workers:
                 raise
             return self._once(task)
 
-    def _once(self, task: ClipTask) -> ClipRecord:
+    def _once(self, task: ClipTask | SoundTask) -> Any:
         child = self._idle.get()
         try:
             if child is None or not child.alive() or child.tasks >= CLIPS_PER_PROCESS:
@@ -131,7 +157,7 @@ class _Child:
         """Whether the process can take a task."""
         return self._process.is_alive()
 
-    def call(self, task: ClipTask, deadline_seconds: float) -> ClipRecord | tuple[str, str] | BaseException:
+    def call(self, task: ClipTask | SoundTask, deadline_seconds: float) -> Outcome:
         """What the child answers. Errors: ClipError deadline (the child is killed), crash."""
         self.tasks += 1
         try:
@@ -184,7 +210,7 @@ def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
         except EOFError:
             return
         try:
-            pipe.send(_decode_into(task))
+            pipe.send(_answer(task))
         except Exception as error:
             pipe.send(error)
 
@@ -204,30 +230,47 @@ def _begin(parent_pid: int, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
-def _decode_into(task: ClipTask) -> ClipRecord | tuple[str, str]:
-    """In the child: decode and write one clip; (reason, detail) where the clip is at fault."""
-    from avprep.media.clip import decode_clip
-
-    clip, root = task.clip, Path(task.root)
+def _answer(task: ClipTask | SoundTask) -> Outcome:
+    """In the child: do the task; (reason, detail) where the clip is at fault."""
     too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
+    decoded: Any
     try:
-        decoded = decode_clip(
-            root / clip.video_path if clip.video_path else None,
-            root / clip.audio_path if clip.audio_path else None,
-            clip.start_seconds,
-            clip.end_seconds,
-            task.config,
-            task.limits,
-        )
+        decoded = _heard(task) if isinstance(task, SoundTask) else _decoded(task)
     except ClipError as error:
         return error.reason, error.detail
+    except UserError:
+        raise
     except MemoryError:
         return too_much
     except OSError as error:
         return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
     except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
         return "crash", f"the decoder raised {type(error).__name__}"
+    if isinstance(task, SoundTask):
+        return decoded
     try:
-        return write_clip(clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+        return write_clip(task.clip, decoded, task.config.video, task.tar_path, task.tar_offset)
     except MemoryError:
         return too_much
+
+
+def _decoded(task: ClipTask) -> DecodedClip:
+    from avprep.media.clip import decode_clip
+
+    clip, root = task.clip, Path(task.root)
+    return decode_clip(
+        root / clip.video_path if clip.video_path else None,
+        root / clip.audio_path if clip.audio_path else None,
+        clip.start_seconds,
+        clip.end_seconds,
+        task.config,
+        task.limits,
+    )
+
+
+def _heard(task: SoundTask) -> Heard:
+    from avprep.media.long import write_log_mel
+
+    clip = task.clip
+    sound = Path(task.root) / (clip.audio_path or clip.video_path)
+    return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))

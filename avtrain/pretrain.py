@@ -28,6 +28,7 @@ from avtrain.data.batches import Batch
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.distributed import ALONE, Ranks, any_rank, by_first, gather_rows, one_value, parallel, process_group
+from avtrain.encoder import data_described
 from avtrain.losses import contrastive
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, tower_of
@@ -132,6 +133,7 @@ def _train(
         if metrics is not None:
             metrics.flush()
             meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
+            meta["data"] = data_described(dataset)
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
         any_rank(False, ranks)  # none goes on, or leaves, before it is written
 

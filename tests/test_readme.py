@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from avprep.dataset import Dataset
+from avtrain.export import export
 from tests.conftest import REPOSITORY
+from tests.prep.test_hearing import write_wav
 from tests.train.forge import Forged, forge_dataset, write_labels
+from tests.train.test_encoder import save_run
 
 EXAMPLES = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
 
@@ -68,3 +71,25 @@ def test_whole_clips_by_the_index():
     names, _ = run("read_clip(0)")
     assert names["clip"].frames.shape == (32, 8, 8, 3)
     assert len(names["rows"]) == 130
+
+
+@pytest.fixture
+def in_a_folder_with_an_encoder(tmp_path, monkeypatch):
+    """The working directory has dog.wav, an encoder as exported, and the encoder itself to compare with."""
+    dataset = Dataset(forge_dataset(tmp_path / "data", [Forged("dog")], mel_bands=128))
+    save_run(tmp_path / "run", dataset)
+    export(tmp_path / "run", tmp_path / "encoder")
+    write_wav(tmp_path / "dog.wav", 1.5)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("in_a_folder_with_an_encoder")
+def test_ten_lines_embed_a_sound_with_torch_and_without():
+    names, _ = run("embed_file(")
+    assert names["embedding"].shape == (64,)
+    assert np.linalg.norm(names["embedding"]) > 0
+    others, _ = run("onnxruntime")
+    np.testing.assert_allclose(others["embeddings"][0], names["embedding"], rtol=0, atol=1e-5)
+    for marker in ("embed_file(", "onnxruntime"):
+        (example,) = [text for text in EXAMPLES if marker in text]
+        assert len([line for line in example.splitlines() if line.strip()]) <= 10

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -50,6 +50,20 @@ class Wanted:
 
 
 @dataclass(frozen=True)
+class Laid:
+    """Where kept samples lie: at `rate_hz`, the first is number `first_sample` of a track at `span` in file seconds."""
+
+    rate_hz: int
+    span: Span
+    first_sample: int = 0
+
+    def part(self, span: Span) -> tuple[int, int]:
+        """(first, count) of the samples from span.start on, floor(rate * duration); the track may lack some of them."""
+        first = round((span.start - self.span.start) * self.rate_hz) - self.first_sample
+        return first, sample_count(span.duration, self.rate_hz)
+
+
+@dataclass(frozen=True)
 class AudioTrack:
     """Mono samples float32 [N] at `rate_hz` of a track that lies at `span` in file seconds.
 
@@ -63,8 +77,7 @@ class AudioTrack:
 
     def window(self, span: Span) -> np.ndarray:
         """Samples float32 [floor(rate * duration)] from span.start on, silence where the track has none."""
-        count = sample_count(span.duration, self.rate_hz)
-        first = round((span.start - self.span.start) * self.rate_hz) - self.first_sample
+        first, count = Laid(self.rate_hz, self.span, self.first_sample).part(span)
         if first >= 0 and first + count <= len(self.samples):
             return self.samples[first : first + count]
         out = np.zeros(count, np.float32)
@@ -75,10 +88,19 @@ class AudioTrack:
 
 
 def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
-    """The first audio stream, decoded once and resampled by swresample; gaps over 50 ms become silence.
+    """The first audio stream as `keep_audio` has it, in memory."""
+    kept = _InMemory()
+    laid = keep_audio(sound, rate_hz, wanted, kept.put)
+    return AudioTrack(kept.samples(), laid.rate_hz, laid.span, laid.first_sample)
 
-    `rate_hz` None keeps the rate of its first samples. Decoding stops `end_seconds` after the track's start. Errors:
-    ClipError no-audio; too-long where the track exceeds `limit_seconds` before that.
+
+def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[[int, np.ndarray], None]) -> Laid:
+    """Where the first audio stream's samples lie: decoded once, resampled by swresample; gaps over 50 ms are silence.
+
+    Each piece float32 [n] is handed on as put(first, piece), its first sample's place counted from the wanted cut; what
+    comes later may lie before, or over, what came. `rate_hz` None keeps the rate of its first samples. Decoding stops
+    `end_seconds` after the track's start. Errors: ClipError no-audio; too-long where the track exceeds
+    `limit_seconds` before that.
     """
     stream = probe.audio_stream(sound.container)
     stream.codec_context.thread_type = "NONE"
@@ -91,7 +113,7 @@ def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
         changed = clock.follows(frame)
         time = clock.time(frame)
         if kept is None:
-            kept = _Kept(clock.units.seconds(time), rate_hz or frame.sample_rate, wanted)
+            kept = _Kept(clock.units.seconds(time), rate_hz or frame.sample_rate, wanted, put)
         if changed:
             end, latest = wanted.bounds(kept.start, clock.units)
         if time >= end:
@@ -106,11 +128,12 @@ def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
         clock.expected += frame.samples * clock.sample
         frame.pts = None
         kept.take(resampler, frame)
-    if kept is None:
+    if kept is not None:
+        kept.take(resampler, None)
+    if kept is None or not kept.any:
         raise ClipError("no-audio", "no sound could be decoded")
-    kept.take(resampler, None)
     track_end = max(clock.units.seconds(clock.expected), kept.start)
-    return AudioTrack(kept.samples(), kept.rate_hz, Span(kept.start, track_end), kept.first)
+    return Laid(kept.rate_hz, Span(kept.start, track_end), kept.first)
 
 
 class _Clock:
@@ -142,41 +165,50 @@ class _Clock:
 
 
 class _Kept:
-    """Samples at their places in one array that grows in place; those before the wanted cut are let go.
+    """Hands samples on with their places; those before the wanted cut are let go.
 
     Sound that is stamped earlier than the track's first sample is let go as well.
     """
 
-    def __init__(self, start: Fraction, rate_hz: int, wanted: Wanted) -> None:
-        self.start, self.rate_hz = start, rate_hz
+    def __init__(self, start: Fraction, rate_hz: int, wanted: Wanted, put: Callable[[int, np.ndarray], None]) -> None:
+        self.start, self.rate_hz, self._put = start, rate_hz, put
         origin = start if wanted.other_start is None else min(start, wanted.other_start)
         cut = timing.as_seconds(wanted.start_seconds) or Fraction(0)
         self.first = max(int((origin + cut - start) * rate_hz), 0)
-        self._array = np.zeros(0, np.float32)
-        self._position = self._end = 0
-        self._any = False
+        self._position = 0
+        self.any = False
 
     def move_to(self, time: Fraction) -> None:
         """Put what comes next at file time `time`."""
         self._position = round((time - self.start) * self.rate_hz) - self.first
 
     def take(self, resampler: AudioResampler | None, frame: AudioFrame | None) -> None:
-        """Append what the resampler makes of `frame`, or of its end (None)."""
+        """Hand on what the resampler makes of `frame`, or of its end (None)."""
         for out in resampler.resample(frame) if resampler else ():
             piece = np.frombuffer(out.planes[0], np.float32, out.samples)  # type: ignore[call-overload]
-            self._any = True
-            begin, end = self._position, self._position + len(piece)
-            self._position = end
-            if end > len(self._array):
-                self._array.resize(-(-end // GROWTH_SAMPLES) * GROWTH_SAMPLES, refcheck=False)
-            if end > 0:
-                self._array[max(begin, 0) : end] = piece[max(-begin, 0) :]
-                self._end = max(self._end, end)
+            self.any = True
+            begin, self._position = self._position, self._position + len(piece)
+            if self._position > 0:
+                self._put(max(begin, 0), piece[max(-begin, 0) :])
+
+
+class _InMemory:
+    """Samples at their places in one array that grows in place."""
+
+    def __init__(self) -> None:
+        self._array = np.zeros(0, np.float32)
+        self._end = 0
+
+    def put(self, first: int, piece: np.ndarray) -> None:
+        """Lay `piece` at `first`."""
+        end = first + len(piece)
+        if end > len(self._array):
+            self._array.resize(-(-end // GROWTH_SAMPLES) * GROWTH_SAMPLES, refcheck=False)
+        self._array[first:end] = piece
+        self._end = max(self._end, end)
 
     def samples(self) -> np.ndarray:
-        """All that was kept. Errors: ClipError no-audio without any sample."""
-        if not self._any:
-            raise ClipError("no-audio", "no sound could be decoded")
+        """All that was put, float32 [N], silence between."""
         return self._array[: self._end]
 
 

@@ -58,7 +58,7 @@ def decode_clip(
     first_error: ClipError | None = None
     for name in decoders.names(config.decoder):
         try:
-            with _decoder_errors():
+            with decoder_errors():
                 return _decode(name, video_path, audio_path, start_seconds, end_seconds, config, limits)
         except ClipError as error:
             first_error = first_error or error
@@ -102,7 +102,7 @@ def _decode(
             last = None if stop is None else origin + stop
             frames, video_end = video.sample(start, audio.span.end, last, longest)
             tracks.insert(0, Span(video.start, video_end))
-        _check_end(sound.header.end_seconds, max(track.end for track in tracks), end_seconds)
+        check_end(sound.header.end_seconds, max(track.end for track in tracks), end_seconds)
     span = timing.cut(tracks, start_seconds, end_seconds)
     if frames is not None:
         frames = frames[: timing.frame_count(span.duration, config.video.frame_rate_hz)]
@@ -113,7 +113,7 @@ def _decode(
 
 
 @contextlib.contextmanager
-def _decoder_errors() -> Iterator[None]:
+def decoder_errors() -> Iterator[None]:
     """FFmpeg's own errors as ClipError not-media; lack of memory stays what it is."""
     try:
         yield
@@ -139,7 +139,7 @@ def _check_length(headers: list[Header], end_seconds: float | None, longest: flo
         raise ClipError("too-long", f"{min(lengths):.1f} s by its header, the limit is {longest:g} s")
 
 
-def _check_end(declared: float | None, decoded: Fraction, end_seconds: float | None) -> None:
+def check_end(declared: float | None, decoded: Fraction, end_seconds: float | None) -> None:
     """Truncated where the media stops well before the header's end and before the wanted cut."""
     if declared is None:
         return

@@ -6,7 +6,9 @@ load a compiler into every decoding process, 70 MB each.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
+from typing import Protocol
 
 import librosa
 import numpy as np
@@ -17,6 +19,14 @@ from avprep.schema import LOGMEL_DTYPE
 BLOCK_FRAMES = 64
 
 
+class Sliced(Protocol):
+    """Mono float32 samples that are read slice by slice, wherever they lie: an array is one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> np.ndarray: ...
+
+
 def log_mel(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     """Log-mel float16 [1 + N // hop, M] in dB (ref 1), time-major, of mono float32 samples [N].
 
@@ -24,20 +34,29 @@ def log_mel(samples: np.ndarray, spec: AudioSpec) -> np.ndarray:
     raised to that floor. `spec.decibels` `power` gives 10 log10 of the magnitude instead of 20. Cost: about 6 ms for
     10 s at 48 kHz.
     """
+    decibels = np.empty((1 + len(samples) // spec.hop_samples, spec.num_mel_bands), np.float32)
+    for first, block in decibel_blocks(samples, spec):
+        decibels[first : first + len(block)] = block
+    return raised(decibels, decibels.max(), spec)
+
+
+def decibel_blocks(samples: Sliced, spec: AudioSpec) -> Iterator[tuple[int, np.ndarray]]:
+    """(number of its first frame, dB float32 [f, M]) of each block of frames, before any is raised to the floor."""
     count = 1 + len(samples) // spec.hop_samples
-    mel = np.empty((count, spec.num_mel_bands), np.float32)
+    floor = spec.amplitude_floor**2 if spec.decibels == "amplitude" else spec.amplitude_floor
     for first in range(0, count, BLOCK_FRAMES):
-        last = min(first + BLOCK_FRAMES, count)
-        mel[first:last] = _magnitudes(samples, first, last, spec) @ _bands(spec)
-    floor = spec.amplitude_floor
-    if spec.decibels == "amplitude":
-        np.square(mel, out=mel)
-        floor **= 2
-    decibels = 10 * np.log10(np.maximum(mel, floor, out=mel), out=mel)
-    return np.maximum(decibels, decibels.max() - spec.top_db, out=decibels).astype(LOGMEL_DTYPE)
+        mel = _magnitudes(samples, first, min(first + BLOCK_FRAMES, count), spec) @ _bands(spec)
+        if spec.decibels == "amplitude":
+            np.square(mel, out=mel)
+        yield first, 10 * np.log10(np.maximum(mel, floor, out=mel), out=mel)
 
 
-def _magnitudes(samples: np.ndarray, first: int, last: int, spec: AudioSpec) -> np.ndarray:
+def raised(decibels: np.ndarray, loudest: float, spec: AudioSpec) -> np.ndarray:
+    """dB float32 [F, M] as stored: float16, none lower than top_db below the clip's `loudest`. Writes to its input."""
+    return np.maximum(decibels, np.float32(loudest) - np.float32(spec.top_db), out=decibels).astype(LOGMEL_DTYPE)
+
+
+def _magnitudes(samples: Sliced, first: int, last: int, spec: AudioSpec) -> np.ndarray:
     """Magnitude spectra float32 [last - first, 1 + window / 2] of frames `first` to `last`."""
     begin = first * spec.hop_samples - spec.window_samples // 2
     end = (last - 1) * spec.hop_samples - spec.window_samples // 2 + spec.window_samples

@@ -8,6 +8,7 @@ import avtrain
 from avprep.shared.commands import Group
 from avtrain.cli.look import bench, demo
 from avtrain.cli.measure import evaluate
+from avtrain.cli.share import embed, export
 from avtrain.cli.train import plan, pretrain
 
 
@@ -17,5 +18,5 @@ def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 
 
-for command in (plan, pretrain, evaluate, demo, bench):
+for command in (plan, pretrain, evaluate, embed, export, demo, bench):
     main.add_command(command)
