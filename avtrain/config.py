@@ -30,6 +30,10 @@ class PretrainConfig:
     """video encoder by name (models/video.py) or `package:function`; empty: the one of model_size"""
     video_pool: str = "auto"
     """pool over time and space: `average`, `max`; `auto`: as the model was published"""
+    audio_model: str = ""
+    """audio encoder by name (models/audio.py) or `package:function`; empty: the one of model_size"""
+    init_from: str = ""
+    """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives"""
     batch_size: int = 309
@@ -122,6 +126,8 @@ class EvaluateConfig:
     the authors' code does"""
     model_size: str = "full"
     """of an encoder that comes from no run"""
+    audio_model: str = ""
+    """of an encoder that comes from no run, as in PretrainConfig"""
     epochs: int = 100
     """passes over the training windows"""
     batch_size: int = 64
