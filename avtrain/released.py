@@ -52,9 +52,9 @@ def _state_of(file: Path) -> Mapping[str, object]:
         saved = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{file} does not exist.") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
         raise UserError(
-            f"{file} cannot be read as a torch file of tensors and plain values ({str(error).splitlines()[0]})."
+            f"{file} is no whole torch file of tensors and plain values; anything else in it is never executed."
         ) from None
     state = saved.get("state_dict") if isinstance(saved, dict) else None
     if not isinstance(state, Mapping):

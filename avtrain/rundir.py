@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avprep.shared import configs, store
+from avprep.shared.errors import UserError
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
@@ -78,8 +79,11 @@ def may_hold_exit(run: Path, new: bool) -> bool:
 
 def clear_exit(run: Path) -> None:
     """Remove what an earlier process said, so that exit.json speaks of the last one only."""
-    if may_hold_exit(run, new=True):
-        (run / EXIT).unlink(missing_ok=True)
+    try:
+        if may_hold_exit(run, new=True) and run.is_dir():
+            (run / EXIT).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{run / EXIT} cannot be removed ({error.strerror}); choose another folder.") from None
 
 
 class Metrics:

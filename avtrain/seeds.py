@@ -43,5 +43,8 @@ def check_runs(
 ) -> None:
     """Raise the UserError that any of `runs` would before its first update; nothing is written."""
     device_for(device)
+    for parent in {run.parent for run in runs}:
+        if (parent / rundir.CONFIG).exists():
+            raise UserError(f"{parent} is a run itself; choose another folder for runs of several seeds.")
     for run, config in runs.items():
         rundir.check_run(run, make_ready(dataset, run, config, ranks=ranks).identity)

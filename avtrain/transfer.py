@@ -58,4 +58,5 @@ def checkpoint_at(place: Path) -> Path:
 def _models(meta: Mapping[str, Any]) -> str:
     """The options that name a checkpoint's models."""
     config = meta.get("config", {})
-    return " ".join(f"--{name.replace('_', '-')} {config[name]}" for name in MODEL_SETTINGS if config.get(name))
+    named = {name: config.get(name, "auto") for name in MODEL_SETTINGS}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value not in ("", "auto"))
