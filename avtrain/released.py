@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,7 +23,9 @@ def import_checkpoint(file: Path, run: Path) -> Path:
 
     Errors: UserError where the file is no such checkpoint, names what does not fit, or `run` holds something else.
     """
-    encoders = encoders_of(file, tower_of(MODELS, frame_size=112))
+    with torch.device("meta"):  # shapes alone: all weights come from the file
+        model = tower_of(MODELS, frame_size=112)
+    encoders = encoders_of(file, model)
     imported = {checkpoint.IMPORTED: {"file": file.name, "sha256": store.sha256(file)}}
     rundir.open_run(run, {"config": MODELS, **imported})
     return checkpoint.save(run, 0, encoders, None, {"config": MODELS, **imported})
@@ -43,7 +44,7 @@ def encoders_of(file: Path, model: TwoTower) -> nn.ModuleDict:
     wrong = checkpoint.misfit(found, encoders.state_dict())
     if wrong:
         raise UserError(f"{file} does not fit the released models: {wrong}.")
-    encoders.load_state_dict(found)
+    encoders.load_state_dict(found, assign=True)
     return encoders
 
 
@@ -52,7 +53,7 @@ def _state_of(file: Path) -> Mapping[str, object]:
         saved = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise UserError(f"{file} does not exist.") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError):
+    except Exception:  # what bytes that are no pickle make of the reader cannot be foreseen
         raise UserError(
             f"{file} is no whole torch file of tensors and plain values; anything else in it is never executed."
         ) from None
