@@ -11,7 +11,6 @@ from avprep.shared.errors import UserError
 from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.devices import device_for
-from avtrain.distributed import ALONE, Ranks
 from avtrain.ready import make_ready
 
 MOST_SEEDS = 1000
@@ -38,13 +37,11 @@ def runs_of(run: Path, config: PretrainConfig, seeds: str | None) -> dict[Path, 
     return {run / f"seed-{seed}": dataclasses.replace(config, seed=seed) for seed in seeds_of(seeds)}
 
 
-def check_runs(
-    dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto", ranks: Ranks = ALONE
-) -> None:
+def check_runs(dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto") -> None:
     """Raise the UserError that any of `runs` would before its first update; nothing is written."""
     device_for(device)
     for parent in {run.parent for run in runs}:
         if (parent / rundir.CONFIG).exists():
             raise UserError(f"{parent} is a run itself; choose another folder for runs of several seeds.")
     for run, config in runs.items():
-        rundir.check_run(run, make_ready(dataset, run, config, ranks=ranks).identity)
+        rundir.check_run(run, make_ready(dataset, run, config).identity)

@@ -110,15 +110,15 @@ def pretrain(
     with failure_told(run, ranks):
         if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
             raise UserError("--seed and --seeds exclude each other; give one of them.")
+        if seeds is not None and ranks.world_size > 1:
+            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
         runs = runs_of(run, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
         set_threads(threads)
         kept = cache_of(dataset, cache, cache_bytes)
-        if seeds is not None and ranks.rank == 0:  # the others wait for it where the first run begins
-            check_runs(dataset, runs, device, ranks)
+        if seeds is not None:
+            check_runs(dataset, runs, device)
     with stop_on_signals() as request:
         for place, config in runs.items():
-            if seeds is not None and ranks.rank == 0:
-                rundir.clear_exit(place)
             result = train(
                 dataset,
                 place,

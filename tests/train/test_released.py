@@ -229,7 +229,7 @@ def changed(**values):
         (lambda: changed(audio_model__conv1__0__weight=3), "which is no weight of the released models"),
         ({"state_dict": Mischief()}, "is no whole torch file of tensors and plain values"),
     ],
-)  # fmt: skip
+)
 def test_a_file_that_is_none_is_refused_and_leaves_nothing(tmp_path, capfd, saved, sentence):
     torch.save(saved() if callable(saved) else saved, tmp_path / "file.pt")
     done = avtrain("import-released", tmp_path / "file.pt", "--run", tmp_path / "run")
