@@ -10,18 +10,13 @@ from avprep.dataset import Dataset
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 
-FEATURES = "features"
+DATA = "data"  # in meta.json, by encoder.data_described
 PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored is no matter
-
-
-def features_of(dataset: Dataset) -> dict[str, Any]:
-    """The specs of a dataset's frames and log-mel and its log-mel statistics, for the meta.json of a checkpoint."""
-    return {"video": dataset.info["video"], "audio": dataset.info["audio"], "logmel": dataset.info["logmel"]}
 
 
 def num_mel_bands_of(meta: Mapping[str, Any]) -> int:
     """Bands of the log-mel that a checkpoint's encoder was trained on; 128 where it does not say."""
-    return int(meta.get(FEATURES, {}).get("audio", {}).get("num_mel_bands", 128))
+    return int(meta.get(DATA, {}).get("audio", {}).get("num_mel_bands", 128))
 
 
 def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
@@ -29,13 +24,13 @@ def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> Non
 
     One that does not say what it was trained on, as imported ones do not, passes.
     """
-    known = meta.get(FEATURES, {}).get("audio", {})
+    known = meta.get(DATA, {}).get("audio", {})
     _check(folder, known, dataset.info["audio"], "log-mel", dataset)
 
 
 def check_pictures(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
     """As `check_sounds`, of the size, rate and shape of pictures."""
-    known = meta.get(FEATURES, {}).get("video", {})
+    known = meta.get(DATA, {}).get("video", {})
     known = {name: known[name] for name in PICTURE_SETTINGS if name in known}
     _check(folder, known, dataset.info["video"], "pictures", dataset)
 

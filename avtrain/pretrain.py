@@ -40,7 +40,6 @@ from avtrain.distributed import (
 )
 from avtrain.encoder import data_described
 from avtrain.losses import contrastive
-from avtrain.media_spec import features_of
 from avtrain.models.two_tower import TwoTower
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.outcome import failure_told, outcome
@@ -126,7 +125,7 @@ def _train(
         if metrics is not None:
             metrics.flush()
             meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
-            meta |= {"data": data_described(dataset), "features": features_of(dataset), **rundir.begun_from(run)}
+            meta |= {"data": data_described(dataset), **rundir.begun_from(run)}
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
         any_rank(False, ranks)  # none goes on, or leaves, before it is written
 
