@@ -59,10 +59,9 @@ class Dataset:
         if not (self.folder / schema.DATASET).is_file():
             raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
         self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
-        if self.info.get("format") != schema.FORMAT:
-            raise UserError(
-                f"{self.folder} has format {self.info.get('format')!r}; this version reads {schema.FORMAT}."
-            )
+        found = self.info.get("format") if isinstance(self.info, dict) else None
+        if found != schema.FORMAT:
+            raise UserError(f"{self.folder} has format {found!r}; this version reads {schema.FORMAT}.")
         for name, column in self._columns(*NUMBERS):
             setattr(self, name, column.to_numpy())
         (_, shard), (_, split) = self._columns("shard", "split")
@@ -234,7 +233,7 @@ class Dataset:
             with pq.ParquetFile(_source(self.folder / schema.INDEX)) as file:
                 for name in names:
                     yield name, file.read([name]).column(name)
-        except (pa.ArrowInvalid, KeyError) as error:
+        except (pa.ArrowInvalid, KeyError, FileNotFoundError) as error:
             raise self._unreadable(error) from None
 
     def _unreadable(self, error: Exception) -> UserError:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -18,24 +20,25 @@ from avprep.shared import store
 from avprep.shared.errors import UserError
 
 FORMAT = "avtrain-checkpoint/1"
+MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
+IMPORTED = "imported"
 
 
 def save(
-    run: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer, meta: dict[str, Any], keep: int = 2
+    run: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any], keep: int = 2
 ) -> Path:
     """Write run/step_N and remove all but the last `keep`; returns the folder."""
     final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
     for left in run.glob(".step_*.tmp"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_file(
-        {name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / "model.safetensors"
-    )
-    save_file(_optimiser_tensors(optimiser), temporary / "optim.safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / MODEL)
+    if optimiser is not None:
+        save_file(_optimiser_tensors(optimiser), temporary / OPTIMISER)
     for path in temporary.iterdir():
         with open(path, "rb") as written:
             os.fsync(written.fileno())
-    store.write_json(temporary / "meta.json", {"format": FORMAT, "step": step, **meta})
+    store.write_json(temporary / META, {"format": FORMAT, "step": step, **meta})
     if final.exists():
         shutil.rmtree(final)
     os.replace(temporary, final)
@@ -47,7 +50,7 @@ def save(
 
 def checkpoints(run: Path) -> list[Path]:
     """The run's whole checkpoints, oldest first."""
-    return sorted(path for path in run.glob("step_*") if (path / "meta.json").exists())
+    return sorted(path for path in run.glob("step_*") if (path / META).exists())
 
 
 def latest(run: Path) -> Path | None:
@@ -58,32 +61,55 @@ def latest(run: Path) -> Path | None:
 
 def read_meta(folder: Path) -> dict[str, Any]:
     """meta.json of a checkpoint; UserError where it is of another format."""
-    meta = store.read_json(folder / "meta.json")
-    if meta.get("format") != FORMAT:
-        raise UserError(f"{folder} is a checkpoint of format {meta.get('format')!r}; this version reads {FORMAT}.")
+    meta = store.read_json(folder / META)
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{folder} is a checkpoint of format {found!r}; this version reads {FORMAT}.")
     return meta
+
+
+def read_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+    """The checkpoint's weights below `prefix`, by the rest of their names; UserError where the file is damaged."""
+    found = _read_tensors(folder / MODEL)
+    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
 
 
 def load_model(folder: Path, model: nn.Module, prefix: str = "") -> None:
     """Copy the checkpoint's weights (those below `prefix`) into `model`; UserError where they do not fit."""
-    weights = {
-        name.removeprefix(prefix): tensor
-        for name, tensor in load_file(folder / "model.safetensors").items()
-        if name.startswith(prefix)
-    }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{folder} does not fit the model: {str(error).splitlines()[-1].strip()}") from None
+    weights = read_weights(folder, prefix)
+    wrong = misfit(weights, model.state_dict())
+    if wrong:
+        raise UserError(f"{folder} does not fit the model: {wrong}.")
+    model.load_state_dict(weights)
+
+
+def misfit(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]) -> str:
+    """The first thing in which `weights` are not tensors of the names and shapes of `wanted`; empty if none."""
+    for name, tensor in wanted.items():
+        if name not in weights:
+            return f"{name} is missing there"
+        if weights[name].shape != tensor.shape:
+            return f"{name} is {list(weights[name].shape)} there, {list(tensor.shape)} here"
+    return next((f"{name} is there and not here" for name in weights if name not in wanted), "")
 
 
 def load_optimiser(folder: Path, optimiser: torch.optim.Optimizer) -> None:
     """Copy the checkpoint's optimiser state into `optimiser`."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in load_file(folder / "optim.safetensors").items():
+    for name, tensor in _read_tensors(folder / OPTIMISER).items():
         number, key = name.split(".", 1)
         state.setdefault(int(number), {})[key] = tensor
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{path} is missing or damaged ({str(error).splitlines()[0]}); remove {path.parent}, and the checkpoint "
+            "before it counts."
+        ) from None
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

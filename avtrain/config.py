@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from avprep.shared.configs import check
@@ -30,6 +31,10 @@ class PretrainConfig:
     """video encoder by name (models/video.py) or `package:function`; empty: the one of model_size"""
     video_pool: str = "auto"
     """pool over time and space: `average`, `max`; `auto`: as the model was published"""
+    audio_model: str = ""
+    """audio encoder by name (models/audio.py) or `package:function`; empty: the one of model_size"""
+    init_from: str = ""
+    """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives"""
     batch_size: int = 309
@@ -68,9 +73,10 @@ class PretrainConfig:
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.max_steps >= 0, "epochs must be 1 or more and max_steps 0 or more.")
         check(
-            self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
+            0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,
+            "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
-        check(self.temperature > 0, f"temperature must be above 0, not {self.temperature}.")
+        check(0 < self.temperature < math.inf, f"temperature must be above 0 and finite, not {self.temperature}.")
         check(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
         check(
             self.loss == "info-nce" or self.strategy != "hard-negative",
@@ -122,6 +128,8 @@ class EvaluateConfig:
     the authors' code does"""
     model_size: str = "full"
     """of an encoder that comes from no run"""
+    audio_model: str = ""
+    """of an encoder that comes from no run, as in PretrainConfig"""
     epochs: int = 100
     """passes over the training windows"""
     batch_size: int = 64
@@ -149,7 +157,8 @@ class EvaluateConfig:
         check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
         check(self.epochs >= 1 and self.batch_size >= 2, "epochs must be 1 or more and batch_size 2 or more.")
         check(
-            self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be above 0, weight_decay not below."
+            0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,
+            "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
         check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")

@@ -13,14 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from avprep.shared.errors import UserError
+from avtrain.devices import device_for
 
+Found = TypeVar("Found")
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SENTENCE_BYTES = 4096
 
@@ -74,24 +76,31 @@ def read_ranks(environ: Mapping[str, str]) -> Ranks:
 
 @contextmanager
 def process_group(ranks: Ranks, device: str, timeout_seconds: float = 600.0) -> Iterator[str]:
-    """The device of this rank, `cpu` or `cuda:LOCAL_RANK`, in a group of all ranks (gloo or nccl) that ends with it.
+    """The device of this rank, `cpu` or `cuda:LOCAL_RANK`, in a group of all ranks that ends with it.
 
-    One process needs no group and keeps its device. A collective that a rank never joins fails after `timeout_seconds`.
+    `device` is a name as `device_for` has it. One process needs no group. Tensors on the CPU travel by gloo, on CUDA by
+    nccl. A collective that a rank never joins fails after `timeout_seconds`. Errors: UserError, on all ranks, where one
+    has no such device or its kind differs.
     """
     if ranks.world_size == 1:
-        yield device
+        yield device_for(device)
         return
-    cuda = device.startswith("cuda")
-    if cuda:
-        device = f"cuda:{ranks.local_rank}"
-        torch.cuda.set_device(device)
-    dist.init_process_group(
-        "nccl" if cuda else "gloo",
-        rank=ranks.rank,
-        world_size=ranks.world_size,
-        timeout=timedelta(seconds=timeout_seconds),
-    )
+    cuda = torch.cuda.is_available() and device != "cpu"
     try:
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if cuda else "gloo",
+            rank=ranks.rank,
+            world_size=ranks.world_size,
+            timeout=timedelta(seconds=timeout_seconds),
+        )
+    except ValueError as error:  # nobody said where the others are
+        raise UserError(f"The processes cannot meet ({error}); start them with torchrun.") from None
+    try:
+        device = by_all(lambda: device_for(device, ranks.local_rank), ranks)
+        if not one_value(device.startswith("cuda"), ranks):
+            raise UserError("Some processes have a GPU and others none; use --device cpu, or machines of one kind.")
+        if device.startswith("cuda"):
+            torch.cuda.set_device(device)
         yield device
     finally:
         dist.destroy_process_group()
@@ -128,38 +137,36 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
     """Whether `flag` is set on any rank, the same answer on all: so that all stop at the same step."""
     if ranks.world_size == 1:
         return flag
-    found = torch.tensor(int(flag), device=_group_device())
+    found = torch.tensor(int(flag))
     dist.all_reduce(found, dist.ReduceOp.MAX)
     return bool(found.item())
 
 
 def by_first(work: Callable[[], object], ranks: Ranks) -> None:
     """Do `work()` on rank 0 while the others wait; a UserError there is raised on all."""
+    by_all(work if ranks.rank == 0 else lambda: None, ranks)
+
+
+def by_all(work: Callable[[], Found], ranks: Ranks) -> Found:
+    """What `work()` gives this rank, once all ranks have done it; a UserError on any is raised on all, the first's."""
     if ranks.world_size == 1:
-        work()
-        return
-    told = torch.zeros(SENTENCE_BYTES, dtype=torch.uint8)
-    if ranks.rank == 0:
-        try:
-            work()
-        except UserError as error:
-            sentence = str(error).encode()[:SENTENCE_BYTES]
-            told[: len(sentence)] = torch.tensor(list(sentence), dtype=torch.uint8)
-    told = told.to(_group_device())
-    dist.broadcast(told, 0)
-    if told.any():
-        raise UserError(bytes(told.tolist()).rstrip(b"\0").decode(errors="ignore"))
+        return work()
+    told = torch.zeros(1, SENTENCE_BYTES, dtype=torch.uint8)
+    try:
+        found = work()
+    except UserError as error:
+        sentence = str(error).encode()[:SENTENCE_BYTES]
+        told[0, : len(sentence)] = torch.tensor(list(sentence), dtype=torch.uint8)
+    for sentence in gather_rows(told, ranks.world_size, ranks):
+        if sentence.any():
+            raise UserError(bytes(sentence.tolist()).rstrip(b"\0").decode(errors="ignore"))
+    return found
 
 
 def one_value(value: int, ranks: Ranks) -> bool:
     """Whether `value` is the same on all ranks."""
-    found = gather_rows(torch.tensor([value], device=_group_device()), ranks.world_size, ranks)
+    found = gather_rows(torch.tensor([value]), ranks.world_size, ranks)
     return bool((found == value).all())
-
-
-def _group_device() -> str:
-    """Where tensors must lie that all ranks exchange."""
-    return "cuda" if dist.is_initialized() and dist.get_backend() == "nccl" else "cpu"
 
 
 class _Gather(torch.autograd.Function):

@@ -24,8 +24,9 @@ from avtrain.data.reader import Reader
 from avtrain.features import Source
 from avtrain.knn import knn
 from avtrain.linear import linear
+from avtrain.media_spec import check_sounds, num_mel_bands_of
 from avtrain.metrics import classification_scores
-from avtrain.models import place
+from avtrain.models import Encoder, place
 from avtrain.models.audio import AudioCNN
 from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
 from avtrain.splits import Split, split_rows
@@ -55,13 +56,19 @@ def evaluate(
         seed=config.seed,
     )
     if run is not None:
-        meta = _newest(run)[1]
-        config = dataclasses.replace(config, model_size=meta["config"]["model_size"])
+        folder, meta = newest(run)
+        check_sounds(folder, meta, dataset)
+        models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
+        config = dataclasses.replace(config, **models)
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest}
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     torch.manual_seed(config.seed)
-    encoder = place(load_audio_encoder(run) if run else audio_encoder(config.model_size), device)
+    if run is not None:
+        encoder = load_audio_encoder(run)
+    else:
+        encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
+    encoder = place(encoder, device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         chosen, probabilities = _measure(encoder, Source(dataset, reader, normalise, device), split, config)
@@ -111,23 +118,30 @@ def _measure(
     return fit_encoder(encoder, source, split, fitting, config.protocol)
 
 
-def load_audio_encoder(run: Path) -> AudioCNN:
+def load_audio_encoder(run: Path) -> AudioCNN | Encoder:
     """The audio encoder of a run's newest checkpoint, in eval mode."""
-    folder, meta = _newest(run)
-    encoder = audio_encoder(meta["config"]["model_size"])
+    folder, meta = newest(run)
+    config = meta["config"]
+    encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
     checkpoint.load_model(folder, encoder, prefix="audio.")
     return encoder.eval()
 
 
 def load_two_tower(run: Path, frame_size: int) -> TwoTower:
     """Both encoders of a run's newest checkpoint, in eval mode, for pictures of `frame_size` px."""
-    folder, meta = _newest(run)
-    model = tower_of(meta["config"], frame_size)
+    folder, meta = newest(run)
+    if checkpoint.IMPORTED in meta:
+        raise UserError(
+            f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
+            "'avtrain pretrain --init-from' trains some."
+        )
+    model = tower_of(meta["config"], frame_size, num_mel_bands_of(meta))
     checkpoint.load_model(folder, model)
     return model.eval()
 
 
-def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
+def newest(run: Path) -> tuple[Path, dict[str, Any]]:
+    """A run's newest checkpoint and its meta. Errors: UserError where there is none."""
     folder = checkpoint.latest(run)
     if folder is None:
         raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")

@@ -27,16 +27,24 @@ from avtrain.data.augment import Augment, SpecAugment
 from avtrain.data.batches import Batch
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
-from avtrain.distributed import ALONE, Ranks, any_rank, by_first, gather_rows, one_value, parallel, process_group
+from avtrain.distributed import (
+    ALONE,
+    Ranks,
+    any_rank,
+    by_all,
+    by_first,
+    gather_rows,
+    one_value,
+    parallel,
+    process_group,
+)
 from avtrain.encoder import data_described
 from avtrain.losses import contrastive
-from avtrain.models import place
-from avtrain.models.two_tower import TwoTower, tower_of
+from avtrain.models.two_tower import TwoTower
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.outcome import failure_told, outcome
-from avtrain.sampling import digest
+from avtrain.ready import make_ready
 from avtrain.sampling.base import LAYERS
-from avtrain.strategies import strategy_of, training_table
 
 SHOWN_CLIPS = 5
 
@@ -76,30 +84,14 @@ def pretrain(
         outcome(run, ranks),
         ExitStack() as held,
     ):
-        dataset = Dataset(dataset_dir)
-        table = training_table(dataset, config.labels)
-        strategy = strategy_of(config.strategy, dataset, table)
-        loader = Loader(
-            dataset,
-            table,
-            strategy,
-            batch_size=config.batch_size,
-            epochs=config.epochs,
-            seed=config.seed,
-            rank=ranks.rank,
-            world_size=ranks.world_size,
-            pinned=device.startswith("cuda"),
-            cache=cache,
-        )
-        torch.manual_seed(config.seed)
-        model = place(tower_of(configs.to_dict(config), dataset.frame_size), device).train()
+        ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
 
         def open_run() -> None:
-            rundir.open_run(run, configs.to_dict(config), dataset.digest, digest(strategy, table))
+            rundir.open_run(run, ready.identity)
             held.enter_context(store.folder_lock(run, "training in"))
 
         by_first(open_run, ranks)
-        return _train(dataset, loader, model, run, config, device, ranks, stopping, quiet)
+        return _train(ready.dataset, ready.loader, ready.model, run, config, device, ranks, stopping, quiet)
 
 
 def _train(
@@ -122,7 +114,7 @@ def _train(
     optimiser = optimiser_of(model, config)
     total = config.epochs * loader.steps_per_epoch
     total = min(total, config.max_steps) if config.max_steps else total
-    step = first = _resume(run, model, optimiser, loader)
+    step = first = by_all(lambda: _resume(run, model, optimiser, loader), ranks)
     if not one_value(step, ranks):
         raise UserError(f"Not all processes find the same checkpoint in {run}; it must be a folder that all share.")
     wrapped = parallel(model, ranks, device)  # averages gradients as long as it lives
@@ -133,7 +125,7 @@ def _train(
         if metrics is not None:
             metrics.flush()
             meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
-            meta["data"] = data_described(dataset)
+            meta |= {"data": data_described(dataset), **rundir.begun_from(run)}
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
         any_rank(False, ranks)  # none goes on, or leaves, before it is written
 

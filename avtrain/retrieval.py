@@ -15,7 +15,8 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
-from avtrain.evaluate import load_two_tower
+from avtrain.evaluate import load_two_tower, newest
+from avtrain.media_spec import check_pictures, check_sounds
 from avtrain.models import place
 from avtrain.ranking import retrieval_scores
 from avtrain.sampling.windows import aligned_windows
@@ -35,6 +36,9 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
     rows = dataset.rows_of(split)
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
+    folder, meta = newest(run)
+    check_sounds(folder, meta, dataset)
+    check_pictures(folder, meta, dataset)
     model = place(load_two_tower(run, dataset.frame_size), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     spec = window_of(dataset)

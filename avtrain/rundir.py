@@ -5,24 +5,39 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from avprep.shared import configs, store
+from avprep.shared.errors import UserError
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
+SEED = re.compile(r"seed-\d+")
+BEGUN = ("init_checkpoint", "init_digest")
 
 
-def open_run(run: Path, config: Mapping[str, Any], dataset_digest: str, plan_digest: str) -> None:
+def open_run(run: Path, identity: Mapping[str, Any]) -> None:
     """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
 
-    `plan_digest` is of the labels and pairs that the plans are made from: their files may change under one name.
+    `identity` is all that makes the run: its config, the dataset's digest, that of the labels and pairs that the plans
+    are made from (their files may change under one name), and what its weights began from.
     """
-    wanted = {"config": dict(config), "dataset_digest": dataset_digest, "plan_digest": plan_digest}
-    configs.claim(run / CONFIG, wanted, "run")
+    configs.claim(run / CONFIG, identity, "run")
     if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())
+
+
+def check_run(run: Path, identity: Mapping[str, Any]) -> None:
+    """Raise the UserError that `open_run` would, and write nothing."""
+    configs.claimed(run / CONFIG, identity, "run")
+
+
+def begun_from(run: Path) -> dict[str, str]:
+    """What a run's config.json says of the checkpoint that it began from, empty if nothing."""
+    saved = store.read_json(run / CONFIG)
+    return {name: saved[name] for name in BEGUN if name in saved}
 
 
 def environment() -> dict[str, Any]:
@@ -51,16 +66,24 @@ def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
 
 
 def may_hold_exit(run: Path, new: bool) -> bool:
-    """Whether exit.json in this folder is ours: it is a run; or, where `new`, it is not there or holds nothing else."""
+    """Whether exit.json in this folder is ours.
+
+    It is in a run, and, where `new`, in a folder that is not there yet or holds no more than runs of several seeds.
+    """
     if (run / CONFIG).exists():
         return True
-    return new and (not run.exists() or all(entry.name == EXIT for entry in run.iterdir()))
+    return new and (
+        not run.is_dir() or all(entry.name == EXIT or SEED.fullmatch(entry.name) for entry in run.iterdir())
+    )
 
 
 def clear_exit(run: Path) -> None:
     """Remove what an earlier process said, so that exit.json speaks of the last one only."""
-    if may_hold_exit(run, new=True):
-        (run / EXIT).unlink(missing_ok=True)
+    try:
+        if may_hold_exit(run, new=True) and run.is_dir():
+            (run / EXIT).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{run / EXIT} cannot be removed ({error.strerror}); choose another folder.") from None
 
 
 class Metrics:

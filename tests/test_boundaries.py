@@ -114,6 +114,7 @@ COMMANDS = [
     ["avtrain"],
     ["avtrain", "plan"],
     ["avtrain", "pretrain"],
+    ["avtrain", "import-released"],
     ["avtrain", "evaluate"],
     ["avtrain", "embed"],
     ["avtrain", "export"],

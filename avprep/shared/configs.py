@@ -46,19 +46,32 @@ def claim(path: Path, wanted: Mapping[str, Any], what: str) -> None:
 
     Errors: UserError with the differences where it holds a `what` of other settings, or where it holds other things.
     """
-    folder = path.parent
-    if path.exists():
-        changed = differences(store.read_json(path), wanted)
-        if changed:
-            listed = "\n  ".join(changed)
-            raise UserError(f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}")
+    if claimed(path, wanted, what):
         return
     try:
-        if folder.exists() and any(entry.name != f".{path.name}.tmp" for entry in folder.iterdir()):  # left by a kill
-            raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
         store.write_json(path, dict(wanted))
     except OSError as error:
-        raise UserError(f"{folder} cannot be written to ({error.strerror}); choose another folder.") from None
+        raise UserError(f"{path.parent} cannot be written to ({error.strerror}); choose another folder.") from None
+
+
+def claimed(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
+    """Whether the folder of `path` is taken for this very `what`; False where it is free. Errors: as `claim`."""
+    folder = path.parent
+    try:
+        if path.exists():
+            saved = store.read_json(path)
+            changed = differences(saved if isinstance(saved, dict) else {}, wanted)
+            if changed:
+                listed = "\n  ".join(changed)
+                raise UserError(
+                    f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}"
+                )
+            return True
+        if folder.exists() and any(entry.name != f".{path.name}.tmp" for entry in folder.iterdir()):  # left by a kill
+            raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
+    except OSError as error:
+        raise UserError(f"{folder} cannot be read ({error.strerror}); choose another folder.") from None
+    return False
 
 
 def check(holds: bool, sentence: str) -> None:

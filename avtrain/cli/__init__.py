@@ -9,7 +9,7 @@ from avprep.shared.commands import Group
 from avtrain.cli.look import bench, demo
 from avtrain.cli.measure import evaluate
 from avtrain.cli.share import embed, export
-from avtrain.cli.train import plan, pretrain
+from avtrain.cli.train import import_released, plan, pretrain
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
@@ -18,5 +18,5 @@ def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 
 
-for command in (plan, pretrain, evaluate, embed, export, demo, bench):
+for command in (plan, pretrain, import_released, evaluate, embed, export, demo, bench):
     main.add_command(command)

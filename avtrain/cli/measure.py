@@ -24,6 +24,9 @@ EVALUATE = EvaluateConfig()
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
 )
+@click.option(
+    "--audio-model", default=EVALUATE.audio_model, help="In its place, without a run: cnn9, tiny or package:function."
+)
 @click.option("--epochs", type=int, default=EVALUATE.epochs)
 @click.option("--batch-size", type=int, default=EVALUATE.batch_size)
 @click.option("--learning-rate", type=float, default=EVALUATE.learning_rate, help="Of an encoder in training.")

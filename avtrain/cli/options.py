@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from avtrain.data.cache import CacheConfig
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
 CACHE_BYTES = 100 << 30
 PRETRAIN = PretrainConfig()
 
@@ -72,14 +73,15 @@ def cache_of(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheC
 
 def device_of(name: str, threads: int | None) -> str:
     """A device that is there; sets torch's thread count."""
+    from avtrain.devices import device_for
+
+    set_threads(threads)
+    return device_for(name)
+
+
+def set_threads(threads: int | None) -> None:
+    """Give torch so many CPU threads; None leaves its choice."""
     import torch
 
     if threads is not None:
         torch.set_num_threads(threads)
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"Device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
-    return name

@@ -1,4 +1,4 @@
-"""avtrain plan and pretrain: what the batches will be, and the run itself."""
+"""avtrain plan, pretrain and import-released: what the batches will be, the run itself, weights of the authors'."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from pathlib import Path
 import click
 
 from avprep.shared.commands import config_option, stop_on_signals
+from avprep.shared.errors import UserError
 from avtrain.cli.options import (
     DIRECTORY,
+    FILE,
     PRETRAIN,
     cache_of,
     cache_options,
     dataset_of,
-    device_of,
     device_options,
     sampling_options,
+    set_threads,
 )
 from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig, PretrainConfig
 
@@ -44,6 +46,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
 @click.argument("dataset", metavar="DIR", type=dataset_of)
 @click.option("--run", type=DIRECTORY, required=True, help="Run folder; a run that is there is resumed.")
 @sampling_options
+@click.option("--seeds", default=None, help="In place of --seed: 0-4 or 0,2,5, one after the other in RUN/seed-N.")
 @click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
 @click.option(
     "--video-model",
@@ -51,6 +54,14 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     help="In place of that size's: r2plus1d_18, r2plus1d_18_released, s3d ... or your own package:function.",
 )
 @click.option("--video-pool", default=PRETRAIN.video_pool, help="auto, average or max.")
+@click.option(
+    "--audio-model",
+    default=PRETRAIN.audio_model,
+    help="In place of that size's: cnn9, tiny or your own package:function.",
+)
+@click.option(
+    "--init-from", metavar="PATH", default=PRETRAIN.init_from, help="Run or checkpoint folder to take the weights of."
+)
 @click.option(
     "--loss",
     type=click.Choice(LOSSES),
@@ -74,9 +85,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
 @cache_options
 @device_options
 @config_option()
+@click.pass_context
 def pretrain(
+    ctx: click.Context,
     dataset: Path | str,
     run: Path,
+    seeds: str | None,
     device: str,
     threads: int | None,
     cache: Path | None,
@@ -88,25 +102,48 @@ def pretrain(
     from avtrain.distributed import read_ranks
     from avtrain.outcome import failure_told
     from avtrain.pretrain import pretrain as train
+    from avtrain.seeds import check_runs, runs_of
 
     ranks = read_ranks(os.environ)
     if ranks.rank == 0:
         rundir.clear_exit(run)
     with failure_told(run, ranks):
-        config = PretrainConfig(**settings)  # type: ignore[arg-type]
-        place, kept = device_of(device, threads), cache_of(dataset, cache, cache_bytes)
+        if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
+            raise UserError("--seed and --seeds exclude each other; give one of them.")
+        if seeds is not None and ranks.world_size > 1:
+            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
+        runs = runs_of(run, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
+        set_threads(threads)
+        kept = cache_of(dataset, cache, cache_bytes)
+        if seeds is not None:
+            check_runs(dataset, runs, device)
     with stop_on_signals() as request:
-        result = train(
-            dataset,
-            run,
-            config,
-            device=place,
-            ranks=ranks,
-            cache=kept,
-            stopping=lambda: bool(request),
-        )
-    if ranks.rank == 0:
-        click.echo(
-            f"{run}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
-            f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for data"
-        )
+        for place, config in runs.items():
+            result = train(
+                dataset,
+                place,
+                config,
+                device=device,
+                ranks=ranks,
+                cache=kept,
+                stopping=lambda: bool(request),
+            )
+            if ranks.rank == 0:
+                click.echo(
+                    f"{place}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
+                    f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for "
+                    "data"
+                )
+
+
+@click.command("import-released")
+@click.argument("file", metavar="FILE", type=FILE)
+@click.option("--run", type=DIRECTORY, required=True, help="Run folder to write.")
+def import_released(file: Path, run: Path) -> None:
+    """Make a run of a checkpoint FILE of the authors' released code: both encoders, no projection heads."""
+    from avtrain.released import import_checkpoint
+
+    click.echo(
+        f"{import_checkpoint(file, run)} holds both encoders; --run {run} and --init-from {run} take them. They were "
+        "trained on the log-mel that 'avprep build-shards --logmel-preset released-code' computes."
+    )

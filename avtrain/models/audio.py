@@ -44,13 +44,13 @@ def tiny_audio() -> AudioCNN:
     return AudioCNN(stem_stride=4, widths=(16, 16, 32, 64, 64))
 
 
-def build_audio(name: str) -> AudioCNN | Encoder:
+def build_audio(name: str, num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """A fresh audio encoder, [B, 1, F, M] -> [B, num_features]: `cnn9`, `tiny`, or the user's own `package:function`.
 
-    The user's own is tried on 0.1 s, 1 s and 3 s of 128 bands. Errors: UserError.
+    The user's own is tried on 0.1 s, 1 s and 3 s of `num_mel_bands`. Errors: UserError.
     """
     if ":" in name:
-        return own_encoder(name, [(2, 1, frames, 128) for frames in (10, 100, 300)])
+        return own_encoder(name, [(2, 1, frames, num_mel_bands) for frames in (10, 100, 300)])
     if name not in AUDIO_NAMES:
         raise UserError(
             f"There is no audio model {name!r}; choose one of {', '.join(AUDIO_NAMES)} or package:function."

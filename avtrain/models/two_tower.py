@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from avtrain.losses import Temperature
-from avtrain.models.audio import AudioCNN, tiny_audio
+from avtrain.models import Encoder
+from avtrain.models.audio import AudioCNN, build_audio
 from avtrain.models.video import build_video
 
 
@@ -40,22 +41,31 @@ class TwoTower(nn.Module):
         return _unit(self.audio_head(self.audio(audio)))
 
 
-def audio_encoder(model_size: str) -> AudioCNN:
-    """A fresh audio encoder of a size, `full` or `tiny`."""
-    return AudioCNN() if model_size == "full" else tiny_audio()
+def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 128) -> AudioCNN | Encoder:
+    """A fresh audio encoder: the one of a size, `full` or `tiny`, or `audio_model` (see `build_audio`) in its place."""
+    return build_audio(audio_model or {"full": "cnn9", "tiny": "tiny"}[model_size], num_mel_bands)
 
 
-def two_tower(model_size: str, *, video_model: str = "", video_pool: str = "auto", frame_size: int = 112) -> TwoTower:
+def two_tower(
+    model_size: str,
+    *,
+    video_model: str = "",
+    video_pool: str = "auto",
+    audio_model: str = "",
+    frame_size: int = 112,
+    num_mel_bands: int = 128,
+) -> TwoTower:
     """A fresh pair of encoders: `full` is the paper's, `tiny` is for CPUs and 32 to 64 px frames.
 
-    `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny. Errors:
-    UserError.
+    `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny, and
+    `audio_model` (see `build_audio`) of its audio encoder, cnn9 or tiny. Errors: UserError.
     """
     name = video_model or {"full": "r2plus1d_18", "tiny": "tiny"}[model_size]
-    return TwoTower(build_video(name, video_pool, frame_size=frame_size), audio_encoder(model_size))
+    video = build_video(name, video_pool, frame_size=frame_size)
+    return TwoTower(video, audio_encoder(model_size, audio_model, num_mel_bands))
 
 
-def tower_of(settings: Mapping[str, Any], frame_size: int) -> TwoTower:
+def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 128) -> TwoTower:
     """A fresh pair of encoders as a run of these settings has it, with its temperature where that is learnt.
 
     Settings are those of PretrainConfig; runs of earlier versions lack some. Errors: UserError.
@@ -64,7 +74,9 @@ def tower_of(settings: Mapping[str, Any], frame_size: int) -> TwoTower:
         settings["model_size"],
         video_model=settings.get("video_model", ""),
         video_pool=settings.get("video_pool", "auto"),
+        audio_model=settings.get("audio_model", ""),
         frame_size=frame_size,
+        num_mel_bands=num_mel_bands,
     )
     if settings.get("learn_temperature", False):
         model.temperature = Temperature(settings["temperature"])

@@ -9,6 +9,7 @@ from avprep.shared.errors import UserError
 from avtrain.models import Encoder
 from avtrain.models.audio import initialise
 from avtrain.models.own import own_encoder
+from avtrain.models.released import ReleasedVideo
 
 TORCHVISION_NAMES = ("r2plus1d_18", "r3d_18", "mc3_18", "s3d", "swin3d_t", "swin3d_s", "swin3d_b")
 VIDEO_NAMES = (*TORCHVISION_NAMES, "r2plus1d_18_released", "tiny")
@@ -45,7 +46,7 @@ def build_video(name: str, pool: str = "auto", *, frame_size: int = 112) -> nn.M
             f"There is no video model {name!r}; choose one of {', '.join(VIDEO_NAMES)} or package:function."
         )
     if name == "r2plus1d_18_released":
-        return _pooled(_released(), "max" if pool == "auto" else pool)
+        return ReleasedVideo("max" if pool == "auto" else pool)
     pool = "average" if pool == "auto" else pool
     if name == "tiny":
         return TinyVideo(pool)
@@ -61,36 +62,6 @@ def _pooled(network: nn.Module, pool: str) -> Encoder:
     setattr(network, last, nn.Identity())
     network.avgpool = nn.AdaptiveMaxPool3d(1) if pool == "max" else nn.AdaptiveAvgPool3d(1)
     return Encoder(network, classifier.weight.shape[1])
-
-
-def _released() -> nn.Module:
-    """The R(2+1)D-18 of the authors' code: stem one full 3x7x7, blocks as in `_SameWidth`; 15.4 M parameters.
-
-    The paper's facts give sizes and widths; batch norm and ReLU between the two convolutions are R(2+1)D's habit.
-    """
-    from torchvision.models.video.resnet import BasicBlock, BasicStem, VideoResNet
-
-    return VideoResNet(BasicBlock, [_SameWidth] * 4, [2, 2, 2, 2], BasicStem)
-
-
-class _SameWidth(nn.Sequential):
-    """[B, inputs, T, H, W] -> [B, width, T / stride, H / stride, W / stride]: 1x3x3 to `width`, 3x1x1 within it.
-
-    torchvision's block widens to `_middle` channels between the two, so as to weigh as much as a 3x3x3.
-    """
-
-    def __init__(self, inputs: int, width: int, _middle: int, stride: int = 1) -> None:
-        super().__init__(
-            nn.Conv3d(inputs, width, (1, 3, 3), (1, stride, stride), padding=(0, 1, 1), bias=False),
-            nn.BatchNorm3d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv3d(width, width, (3, 1, 1), (stride, 1, 1), padding=(1, 0, 0), bias=False),
-        )
-
-    @staticmethod
-    def get_downsample_stride(stride: int) -> tuple[int, int, int]:
-        """Strides of the block's short cut, which VideoResNet asks for."""
-        return stride, stride, stride
 
 
 class TinyVideo(nn.Module):

@@ -14,7 +14,17 @@ import torch.distributed as dist
 
 from avprep.shared.errors import UserError
 from avtrain.config import LOSSES
-from avtrain.distributed import Ranks, any_rank, by_first, gather_rows, one_value, parallel, process_group, read_ranks
+from avtrain.distributed import (
+    Ranks,
+    any_rank,
+    by_all,
+    by_first,
+    gather_rows,
+    one_value,
+    parallel,
+    process_group,
+    read_ranks,
+)
 from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
 
@@ -84,12 +94,25 @@ def agreed(ranks):
     return done, sentence, [one_value(number, ranks) for number in (5, 5 + ranks.rank)]
 
 
+def agreed_by_all(ranks):
+    """What each rank gets of work that all did, and is told where all but rank 0 failed, each for its own reason."""
+
+    def fail():
+        if ranks.rank > 0:
+            raise UserError(f"Rank {ranks.rank} sees no data")
+
+    try:
+        by_all(fail, ranks)
+    except UserError as error:
+        return by_all(lambda: 10 * ranks.rank, ranks), str(error)
+
+
 def refuse():
     raise UserError("The folder über x is taken\n  seed: 0 -> 3")
 
 
 def all_of_it(ranks):
-    return steps(ranks), gathered(ranks), agreed(ranks)
+    return steps(ranks), gathered(ranks), agreed(ranks), agreed_by_all(ranks)
 
 
 def work(task, environ, answers):
@@ -141,12 +164,13 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(w
             for name, wanted in expected_gradients.items():
                 assert np.abs(wanted).max() > 0, name
                 assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), (kind, name)
-    for rank, (_, (same, gradient, flags), told) in answers.items():
+    for rank, (_, (same, gradient, flags), told, told_by_all) in answers.items():
         assert same == {"torch.float32": True, "torch.bfloat16": True, "torch.int64": True}
         own = Ranks(rank=rank, world_size=world_size).slice_of(309)
         assert (gradient == np.arange(309)[own] * world_size).all()
         assert flags == [True, False]
         assert told == ([0] if rank == 0 else [], "The folder über x is taken\n  seed: 0 -> 3", [True, False])
+        assert told_by_all == (10 * rank, "Rank 1 sees no data")
 
 
 def test_nobody_waits_for_a_rank_that_died():

@@ -106,7 +106,8 @@ def test_the_pool_is_the_one_asked_for(name):
     encoders = {pool: build_video(name, pool).eval() for pool in ("average", "max")}
     encoders["max"].load_state_dict(encoders["average"].state_dict())
     seen = []
-    layer = encoders["max"].layers[-1] if name == "tiny" else encoders["max"].network.avgpool
+    where = {"tiny": "layers.2", "r2plus1d_18_released": "pool"}.get(name, "network.avgpool")
+    layer = encoders["max"].get_submodule(where)
     if name == "tiny":
         layer.register_forward_hook(lambda _layer, _inputs, output: seen.append(output))
     else:
@@ -122,7 +123,8 @@ def test_the_pool_is_the_one_asked_for(name):
 
 def test_the_released_model_pools_by_the_maximum_and_all_others_by_the_average():
     with torch.device("meta"):
-        found = {name: build_video(name).network.avgpool for name in (*TORCHVISION_NAMES, "r2plus1d_18_released")}
+        found = {name: build_video(name).network.avgpool for name in TORCHVISION_NAMES}
+        found["r2plus1d_18_released"] = build_video("r2plus1d_18_released").pool
     maximum = {name for name, pool in found.items() if isinstance(pool, torch.nn.AdaptiveMaxPool3d)}
     assert maximum == {"r2plus1d_18_released"}
     assert TinyVideo().pool == "average"
@@ -130,7 +132,7 @@ def test_the_released_model_pools_by_the_maximum_and_all_others_by_the_average()
 
 def test_the_released_models_blocks_keep_their_width():
     with torch.device("meta"):
-        network = build_video("r2plus1d_18_released").network
+        network = build_video("r2plus1d_18_released")
     stem = network.stem[0]
     assert (stem.out_channels, stem.kernel_size, stem.stride) == (64, (3, 7, 7), (1, 2, 2))
     blocks = [layer for layer in convolutions(network) if layer is not stem and layer.kernel_size != (1, 1, 1)]
@@ -139,7 +141,7 @@ def test_the_released_models_blocks_keep_their_width():
     for space, time in zip(blocks[::2], blocks[1::2], strict=True):
         assert space.out_channels == time.in_channels == time.out_channels
     weights = sum(layer.weight.numel() for layer in convolutions(network))
-    norms = 64 + 8 * (64 + 128 + 256 + 512) + 128 + 256 + 512  # stem, one after each convolution, short cuts
+    norms = 64 + 8 * (64 + 128 + 256 + 512)  # stem, one after each convolution; the short cut has none of its own
     assert parameters(network) == weights + 2 * norms
 
 

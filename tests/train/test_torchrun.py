@@ -31,10 +31,10 @@ OPTIONS = [
     "--learn-temperature",
     "--device=cpu",
 ]
-HANG_SECONDS = 100
+HANG_SECONDS = 200
 # Batch norm is frozen, since on the CPU each rank has statistics of its own; pairs are told as they are encoded.
 SCRIPT = f"""
-import json, os, signal, sys, threading
+import json, os, shutil, signal, sys, threading
 from pathlib import Path
 import torch
 from avtrain.cli import main
@@ -56,6 +56,14 @@ def told_forward(self, batch):
             arrived.wait(60)
     return forward(self, batch)
 Augment.forward = told_forward
+if rank == 1 and dies in ("short", "gone"):  # its machine has another copy of the dataset
+    copy = told / "copy"
+    shutil.copytree(sys.argv[4], copy)
+    if dies == "gone":
+        (copy / "dataset.json").unlink()
+    for shard in copy.rglob("*.tar"):
+        shard.write_bytes(shard.read_bytes()[:1000])
+    sys.argv[4] = str(copy)
 main(sys.argv[3:])
 """
 
@@ -98,7 +106,8 @@ def launch(tmp_path, folder, run, dies="nobody"):
         timeout=HANG_SECONDS,
         check=False,
     )
-    lines = [(told / f"rank{rank}.jsonl").read_text().splitlines() for rank in range(2)]
+    paths = [told / f"rank{rank}.jsonl" for rank in range(2)]
+    lines = [path.read_text().splitlines() if path.exists() else [] for path in paths]
     return done.returncode, done.stdout + done.stderr, [[tuple(json.loads(line)) for line in own] for own in lines]
 
 
@@ -183,6 +192,18 @@ def test_one_process_goes_on_where_two_were(folder, whole, killed, tmp_path):
     assert alone(folder, tmp_path / "run") == whole[1][SAVED:]
     assert curve(tmp_path / "run") == pytest.approx(curve(whole[0]), rel=1e-5)
     assert ending(tmp_path / "run") == ("done", 0)
+
+
+@pytest.mark.parametrize(("mistake", "sentence"), [("short", "has 1000 bytes"), ("gone", "is no finished dataset")])
+def test_the_mistake_of_one_rank_is_what_exit_json_says(folder, tmp_path, mistake, sentence):
+    """Rank 1 finds no dataset on its machine, or only while it trains a shard that is too short."""
+    code, printed, _ = launch(tmp_path, folder, tmp_path / "run", mistake)
+    assert code == 1
+    told = json.loads((tmp_path / "run" / "exit.json").read_text())
+    assert (told["status"], told["code"]) == ("user-error", 2), printed
+    assert sentence in told["sentence"]
+    assert f"error: {told['sentence']}" in printed
+    assert mistake == "short" or "Connection" not in printed  # before the first update all agree
 
 
 def as_torchrun(monkeypatch):

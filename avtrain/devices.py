@@ -1,0 +1,37 @@
+"""Which device a name means on this machine."""
+
+from __future__ import annotations
+
+import torch
+
+from avprep.shared.errors import UserError
+
+KINDS = ("cpu", "cuda")
+
+
+def device_for(name: str, local_rank: int | None = None) -> str:
+    """The device that `name` (auto, cpu, cuda or cuda:N) means; with `local_rank`, on CUDA, the GPU of that number.
+
+    Errors: UserError where there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.split(":")[0] not in KINDS:
+        raise UserError(f"Device {name!r} cannot be used here: choose auto, cpu, cuda or cuda:N.")
+    if local_rank is not None and name.startswith("cuda") and torch.cuda.is_available():
+        name = own_gpu(local_rank, torch.cuda.device_count())
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"Device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return name
+
+
+def own_gpu(local_rank: int, count: int) -> str:
+    """`cuda:LOCAL_RANK` of `count` GPUs. Errors: UserError where there are fewer."""
+    if local_rank >= count:
+        raise UserError(
+            f"Process {local_rank} of this machine (LOCAL_RANK, from 0) finds no GPU of its own among {count}; "
+            f"use --nproc-per-node {count} at most, or --device cpu."
+        )
+    return f"cuda:{local_rank}"

@@ -1,0 +1,68 @@
+"""What a run needs before its first update, and may be refused for, with nothing written yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avprep.dataset import Dataset
+from avprep.shared import configs
+from avtrain.config import PretrainConfig
+from avtrain.data.cache import CacheConfig
+from avtrain.data.loader import Loader
+from avtrain.distributed import ALONE, Ranks
+from avtrain.models import place
+from avtrain.models.two_tower import TwoTower, tower_of
+from avtrain.sampling import digest
+from avtrain.strategies import strategy_of, training_table
+from avtrain.transfer import begin_from
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Dataset, batches, model with its first weights, and what the run's config.json says."""
+
+    dataset: Dataset
+    loader: Loader
+    model: TwoTower
+    identity: dict[str, Any]
+
+
+def make_ready(
+    dataset_dir: Path | str,
+    run: Path,
+    config: PretrainConfig,
+    *,
+    device: str = "cpu",
+    ranks: Ranks = ALONE,
+    cache: CacheConfig | None = None,
+) -> Ready:
+    """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
+    dataset = Dataset(dataset_dir)
+    table = training_table(dataset, config.labels)
+    strategy = strategy_of(config.strategy, dataset, table)
+    loader = Loader(
+        dataset,
+        table,
+        strategy,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pinned=device.startswith("cuda"),
+        cache=cache,
+    )
+    torch.manual_seed(config.seed)
+    model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)
+    begun = begin_from(config.init_from, model, run)
+    identity = {
+        "config": configs.to_dict(config),
+        "dataset_digest": dataset.digest,
+        "plan_digest": digest(strategy, table),
+        **begun,
+    }
+    return Ready(dataset, loader, place(model, device).train(), identity)
