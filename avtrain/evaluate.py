@@ -15,7 +15,6 @@ from torch import nn
 
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
-from avprep.shared.errors import UserError
 from avtrain import checkpoint, predictions
 from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import EvaluateConfig
@@ -55,13 +54,13 @@ def evaluate(
         seed=config.seed,
     )
     if run is not None:
-        meta = _newest(run)[1]
+        meta = checkpoint.read_meta(checkpoint.chosen(run, config.checkpoint))
         config = dataclasses.replace(config, model_size=meta["config"]["model_size"])
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest}
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     torch.manual_seed(config.seed)
-    encoder = place(load_audio_encoder(run) if run else audio_encoder(config.model_size), device)
+    encoder = place(load_audio_encoder(run, config.checkpoint) if run else audio_encoder(config.model_size), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         chosen, probabilities = _measure(encoder, Source(dataset, reader, normalise, device), split, config)
@@ -111,24 +110,17 @@ def _measure(
     return fit_encoder(encoder, source, split, fitting, config.protocol)
 
 
-def load_audio_encoder(run: Path) -> AudioCNN:
-    """The audio encoder of a run's newest checkpoint, in eval mode."""
-    folder, meta = _newest(run)
-    encoder = audio_encoder(meta["config"]["model_size"])
+def load_audio_encoder(run: Path, which: str = "newest") -> AudioCNN:
+    """The audio encoder of a run's newest or best checkpoint, in eval mode."""
+    folder = checkpoint.chosen(run, which)
+    encoder = audio_encoder(checkpoint.read_meta(folder)["config"]["model_size"])
     checkpoint.load_model(folder, encoder, prefix="audio.")
     return encoder.eval()
 
 
-def load_two_tower(run: Path, frame_size: int) -> TwoTower:
-    """Both encoders of a run's newest checkpoint, in eval mode, for pictures of `frame_size` px."""
-    folder, meta = _newest(run)
-    model = tower_of(meta["config"], frame_size)
+def load_two_tower(run: Path, frame_size: int, which: str = "newest") -> TwoTower:
+    """Both encoders of a run's newest or best checkpoint, in eval mode, for pictures of `frame_size` px."""
+    folder = checkpoint.chosen(run, which)
+    model = tower_of(checkpoint.read_meta(folder)["config"], frame_size)
     checkpoint.load_model(folder, model)
     return model.eval()
-
-
-def _newest(run: Path) -> tuple[Path, dict[str, Any]]:
-    folder = checkpoint.latest(run)
-    if folder is None:
-        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
-    return folder, checkpoint.read_meta(folder)

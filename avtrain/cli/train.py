@@ -57,6 +57,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     default=PRETRAIN.loss,
     help="Pairs of one label: all negatives, none (mask), all positives (supcon).",
 )
+@click.option(
+    "--val-every",
+    type=int,
+    default=PRETRAIN.val_every,
+    help="Epochs between measurements (retrieval of classes) on the val split or --val-share; 0: none.",
+)
 @click.option("--max-steps", type=int, default=PRETRAIN.max_steps, help="Stop after this many updates; 0: no limit.")
 @click.option("--learning-rate", type=float, default=PRETRAIN.learning_rate)
 @click.option("--weight-decay", type=float, default=PRETRAIN.weight_decay)
@@ -68,15 +74,20 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     "--grad-clip-norm", type=float, default=PRETRAIN.grad_clip_norm, help="Longest gradient of an update; 0: no limit."
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRETRAIN.precision, help="Of the encoders.")
+@click.option("--compile", is_flag=True, default=PRETRAIN.compile, help="Train with torch.compile.")
 @click.option("--checkpoint-every-steps", type=int, default=PRETRAIN.checkpoint_every_steps)
-@click.option("--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints)
+@click.option(
+    "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
+)
 @click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard too (extra tensorboard).")
 @cache_options
 @device_options
 @config_option()
 def pretrain(
     dataset: Path | str,
     run: Path,
+    tensorboard: bool,
     device: str,
     threads: int | None,
     cache: Path | None,
@@ -95,7 +106,7 @@ def pretrain(
     with failure_told(run, ranks):
         config = PretrainConfig(**settings)  # type: ignore[arg-type]
         place, kept = device_of(device, threads), cache_of(dataset, cache, cache_bytes)
-    with stop_on_signals() as request:
+    with stop_on_signals(patient=True) as request:
         result = train(
             dataset,
             run,
@@ -104,9 +115,15 @@ def pretrain(
             ranks=ranks,
             cache=kept,
             stopping=lambda: bool(request),
+            tensorboard=tensorboard,
         )
     if ranks.rank == 0:
         click.echo(
             f"{run}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
             f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for data"
         )
+        if result.best is not None:
+            click.echo(
+                f"best in validation: update {result.best['step']}, at the end of epoch {result.best['epoch']}, "
+                f"R@1 of the class {100 * result.best['class_recall_at_1']:.1f} %"
+            )
