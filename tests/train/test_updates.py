@@ -6,6 +6,7 @@ import functools
 import json
 import sys
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -20,7 +21,8 @@ from avtrain.compiling import compile_in_place
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.data import Augment, Loader, strategy_of, training_table
 from avtrain.losses import contrastive
-from avtrain.models.two_tower import tower_of
+from avtrain.models import place
+from avtrain.models.two_tower import tower_of, two_tower
 from avtrain.optimiser import learning_rate_at
 from avtrain.plan import printed, survey
 from avtrain.pretrain import pretrain
@@ -194,3 +196,18 @@ def test_no_tensorboard_is_a_sentence(folder, tmp_path, monkeypatch):
     assert done.exit_code == 2
     assert "pip install 'avprep-avtrain[tensorboard]'" in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_convolutions_over_log_mel_run_in_channels_last_order():
+    audio = place(two_tower("tiny"), "cpu").audio
+    orders = []
+    for layer in audio.modules():
+        if isinstance(layer, torch.nn.Conv2d):
+            layer.register_forward_hook(
+                lambda layer, _, out: orders.append(
+                    [tensor.is_contiguous(memory_format=torch.channels_last) for tensor in (layer.weight, out)]
+                )
+            )
+    audio(torch.randn(2, 1, 100, 32))
+    assert len(orders) == 9
+    assert np.all(orders)
