@@ -170,17 +170,20 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_data
     assert_same_run(run, uninterrupted)
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_signal_that_comes_again_and_again_changes_nothing(name, uninterrupted, demo_dataset, tmp_path):
-    """As from schedulers, which tell a process and torchrun, which tells it again: while it saves and while it ends."""
+def test_signals_that_come_again_and_again_change_nothing(demo_dataset, tmp_path):
+    """As from schedulers and terminals, which tell a process and torchrun, which tells it again."""
     run = tmp_path / "run"
     process = start_and_wait_at(AGAIN, command(demo_dataset, run))
-    for left in ("before the checkpoint gets its name", "at exit", ""):
-        os.kill(process.pid, getattr(signal, name))
-        os.kill(process.pid, getattr(signal, name))
+    for sent, next_point in (
+        ([signal.SIGTERM, signal.SIGTERM], "before the checkpoint gets its name"),
+        ([signal.SIGINT, signal.SIGINT], "at exit"),
+        ([signal.SIGTERM, signal.SIGINT], ""),
+    ):
+        for number in sent:
+            os.kill(process.pid, number)
         process.stdin.write("\n")
         process.stdin.flush()
-        assert not left or process.stdout.readline() == "here\n", left
+        assert not next_point or process.stdout.readline() == "here\n", next_point
     _, errors = process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == 75, errors
     assert "Traceback" not in errors

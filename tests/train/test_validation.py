@@ -88,8 +88,9 @@ def test_scores_of_the_val_split_are_those_of_retrieval(folder, tmp_path):
 
 
 def test_a_run_that_ends_inside_an_epoch_is_measured_there_by_the_column_of_the_run(folder, tmp_path):
-    trained(folder, tmp_path / "run", max_steps=5, labels="other", val_every=100)
+    trained(folder, tmp_path / "run", max_steps=5, labels="other", val_every=100, precision="bf16")
     (line,) = measured(tmp_path / "run")
+    assert 0 < line["val_class_recall_at_1"] <= 1
     assert (line["step"], line["epoch"], line["val_clips"]) == (4, 1, 20)
     dataset = Dataset(folder)
     table, clips = set_aside(dataset, training_table(dataset, "other"), "other", 0.5, 0)
@@ -254,7 +255,7 @@ def whole(folder, tmp_path_factory):
 
 @pytest.mark.parametrize(
     "ways",
-    [["asked before"], ["asked within"], ["killed before"], ["killed after"], ["asked before", "killed before"]],
+    [["asked within"], ["killed before"], ["killed after"], ["asked before", "killed before"]],
     ids=" then ".join,
 )
 def test_a_stop_at_a_validation_changes_nothing(folder, whole, tmp_path, monkeypatch, ways):
