@@ -210,4 +210,4 @@ def test_convolutions_over_log_mel_run_in_channels_last_order():
             )
     audio(torch.randn(2, 1, 100, 32))
     assert len(orders) == 9
-    assert np.all(orders)
+    assert np.all(orders[1:])  # the first has one channel, whose order is none
