@@ -248,6 +248,7 @@ def stopped(folder, run, monkeypatch, how):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
+    torch.set_num_threads(1)  # as each test has it
     run = tmp_path_factory.mktemp("runs") / "whole"
     trained(folder, run, epochs=2)
     return run
