@@ -1,6 +1,7 @@
 """Checkpoints: run/step_N/{model,optim}.safetensors + meta.json, whole or not there at all. No pickle.
 
-A step_N folder is written under another name, flushed and renamed; the last `keep` stay.
+A step_N folder is written under another name, flushed and renamed. The last `keep` stay, and the best: the one that
+`best` in the newest meta.json names by its step, with its score.
 """
 
 from __future__ import annotations
@@ -27,10 +28,28 @@ IMPORTED = "imported"
 def save(
     run: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any], keep: int = 2
 ) -> Path:
-    """Write run/step_N and remove all but the last `keep`; returns the folder."""
+    """Write run/step_N and remove all but the last `keep` and the one of step meta["best"]["step"]; returns the folder.
+
+    Where step_N is there already, of the same run, only its meta.json is written anew.
+    """
     final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
     for left in run.glob(".step_*.tmp"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
+    meta = {"format": FORMAT, "step": step, **meta}
+    if final in checkpoints(run):
+        store.write_json(final / META, meta)
+    else:
+        _write(final, temporary, model, optimiser, meta)
+    best = (meta.get("best") or {}).get("step")
+    for old in checkpoints(run)[:-keep]:
+        if _step_of(old) != best:
+            shutil.rmtree(old)
+    return final
+
+
+def _write(
+    final: Path, temporary: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any]
+) -> None:
     temporary.mkdir(parents=True)
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / MODEL)
     if optimiser is not None:
@@ -38,14 +57,11 @@ def save(
     for path in temporary.iterdir():
         with open(path, "rb") as written:
             os.fsync(written.fileno())
-    store.write_json(temporary / META, {"format": FORMAT, "step": step, **meta})
-    if final.exists():
+    store.write_json(temporary / META, meta)
+    if final.exists():  # without meta.json: half removed
         shutil.rmtree(final)
     os.replace(temporary, final)
-    store.sync_folder(run)
-    for old in checkpoints(run)[:-keep]:
-        shutil.rmtree(old)
-    return final
+    store.sync_folder(final.parent)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -57,6 +73,26 @@ def latest(run: Path) -> Path | None:
     """The newest whole checkpoint, None where there is none."""
     found = checkpoints(run)
     return found[-1] if found else None
+
+
+def chosen(run: Path, which: str = "newest") -> Path:
+    """The run's `newest` checkpoint, or the `best` in its validation. Errors: UserError where there is none."""
+    newest = latest(run)
+    if newest is None:
+        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
+    if which == "newest":
+        return newest
+    best = read_meta(newest).get("best")
+    if best is None:
+        raise UserError(f"{run} was not validated, so none of its checkpoints is the best; take the newest.")
+    for folder in checkpoints(run):
+        if _step_of(folder) == best["step"]:
+            return folder
+    raise UserError(f"{run} lacks its best checkpoint, of step {best['step']}; take the newest.")
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step_"))
 
 
 def read_meta(folder: Path) -> dict[str, Any]:

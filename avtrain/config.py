@@ -14,6 +14,7 @@ SPLITS = ("auto", "group", "released")
 LOSSES = ("info-nce", "mask", "supcon")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
+CHECKPOINTS = ("newest", "best")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,16 @@ class PretrainConfig:
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives"""
     batch_size: int = 309
     """pairs in a global batch"""
+    accumulate: int = 1
+    """batches of an epoch, each with negatives of its own, of whose gradients an update takes the mean; an epoch's last
+    update has those that are left"""
     epochs: int = 100
     """passes over the train split"""
+    val_every: int = 1
+    """epochs between measurements on the val split or on `val_share`, and one at the end; 0: none"""
+    val_share: float = 0.0
+    """where the dataset has no val split: share of each label's training clips, in whole groups, that is measured on
+    and not trained on"""
     max_steps: int = 0
     """stop after this many updates, 0: no such limit"""
     learning_rate: float = 1e-4
@@ -55,6 +64,8 @@ class PretrainConfig:
     """longest gradient of an update, made shorter where it is longer; 0: no limit"""
     precision: str = "fp32"
     """of the encoders: `fp32`, or `bf16` by autocast; the loss is always fp32"""
+    compile: bool = False
+    """train a model that torch.compile has made faster"""
     temperature: float = 0.07
     """that similarities are divided by"""
     learn_temperature: bool = False
@@ -62,16 +73,19 @@ class PretrainConfig:
     spec_augment: bool = False
     """mask a band of frequencies and a stretch of time of each sound"""
     seed: int = 0
-    """of weights, plans, windows, flips and masks"""
+    """of weights, plans, windows, flips, masks and the clips of val_share"""
     checkpoint_every_steps: int = 500
     """updates between checkpoints; there is always one at the end"""
     keep_checkpoints: int = 2
-    """checkpoints that stay"""
+    """checkpoints that stay, beside the best in validation"""
 
     def __post_init__(self) -> None:
         check(self.model_size in MODEL_SIZES, f"model_size must be full or tiny, not {self.model_size!r}.")
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.max_steps >= 0, "epochs must be 1 or more and max_steps 0 or more.")
+        check(self.val_every >= 0, f"val_every must be 0 or more, not {self.val_every}.")
+        check(self.val_every > 0 or self.val_share == 0, "val_share holds clips back that val_every 0 never looks at.")
+        _check_batches(self)
         check(
             0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,
             "learning_rate must be above 0, weight_decay not below, and both finite.",
@@ -91,6 +105,16 @@ class PretrainConfig:
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
 
 
+def _check_batches(config: PretrainConfig | PlanConfig) -> None:
+    """UserError where accumulate or val_share cannot be."""
+    check(config.accumulate >= 1, f"accumulate must be 1 or more, not {config.accumulate}.")
+    check(0 <= config.val_share < 1, f"val_share must be 0 or more and below 1, not {config.val_share}.")
+    check(
+        config.val_share == 0 or not config.strategy.startswith("pairs:"),
+        "A file of pairs names the clips to train on; val_share cannot hold some back. Use a val split.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
     """What `avtrain plan` shall look at: the settings of a pretraining run that decide its batches."""
@@ -103,16 +127,21 @@ class PlanConfig:
     """split whose clips are paired"""
     batch_size: int = PretrainConfig.batch_size
     """pairs in a global batch"""
+    accumulate: int = PretrainConfig.accumulate
+    """batches of an update"""
     epochs: int = PretrainConfig.epochs
     """passes over the split"""
+    val_share: float = PretrainConfig.val_share
+    """as in PretrainConfig"""
     seed: int = PretrainConfig.seed
-    """of plans and windows"""
+    """of plans, windows and the clips of val_share"""
     world_size: int = 1
     """ranks that share a batch"""
 
     def __post_init__(self) -> None:
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.world_size >= 1, "epochs and world_size must be 1 or more.")
+        _check_batches(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
 
 
@@ -130,6 +159,8 @@ class EvaluateConfig:
     """of an encoder that comes from no run"""
     audio_model: str = ""
     """of an encoder that comes from no run, as in PretrainConfig"""
+    checkpoint: str = "newest"
+    """of the run: `newest`, or `best`, which its validation chose"""
     epochs: int = 100
     """passes over the training windows"""
     batch_size: int = 64
@@ -161,6 +192,10 @@ class EvaluateConfig:
             "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(
+            self.checkpoint in CHECKPOINTS,
+            f"checkpoint must be one of {', '.join(CHECKPOINTS)}, not {self.checkpoint!r}.",
+        )
         check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")
         check(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
         check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")

@@ -10,7 +10,7 @@ average leaves it so. The backward pass of `gather_rows` sends nothing; it is ri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -118,6 +118,27 @@ def parallel(model: nn.Module, ranks: Ranks, device: str) -> nn.Module:
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         return nn.parallel.DistributedDataParallel(model, device_ids=[ranks.local_rank])
     return nn.parallel.DistributedDataParallel(model)
+
+
+def unsynchronised(wrapped: nn.Module, more: bool) -> AbstractContextManager[None]:
+    """Within it, forward and backward pass: where `more` batches of an update follow, ranks do not average yet."""
+    return wrapped.no_sync() if more and isinstance(wrapped, nn.parallel.DistributedDataParallel) else nullcontext()
+
+
+def first_rank_buffers(model: nn.Module, ranks: Ranks) -> None:
+    """Copy rank 0's buffers, such as batch statistics, to all ranks."""
+    if ranks.world_size > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def sum_ranks(values: torch.Tensor, ranks: Ranks) -> torch.Tensor:
+    """The sum over all ranks of a tensor on the CPU, there too."""
+    if ranks.world_size == 1:
+        return values
+    found = values.clone()
+    dist.all_reduce(found)
+    return found
 
 
 def gather_rows(rows: torch.Tensor, total: int, ranks: Ranks) -> torch.Tensor:

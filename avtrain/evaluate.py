@@ -56,7 +56,7 @@ def evaluate(
         seed=config.seed,
     )
     if run is not None:
-        folder, meta = newest(run)
+        folder, meta = checkpoint_of(run, config.checkpoint)
         check_sounds(folder, meta, dataset)
         models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
         config = dataclasses.replace(config, **models)
@@ -65,7 +65,7 @@ def evaluate(
         configs.claim(out / "config.json", settings, "evaluation")
     torch.manual_seed(config.seed)
     if run is not None:
-        encoder = load_audio_encoder(run)
+        encoder = load_audio_encoder(run, config.checkpoint)
     else:
         encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
     encoder = place(encoder, device)
@@ -118,18 +118,18 @@ def _measure(
     return fit_encoder(encoder, source, split, fitting, config.protocol)
 
 
-def load_audio_encoder(run: Path) -> AudioCNN | Encoder:
-    """The audio encoder of a run's newest checkpoint, in eval mode."""
-    folder, meta = newest(run)
+def load_audio_encoder(run: Path, which: str = "newest") -> AudioCNN | Encoder:
+    """The audio encoder of a run's newest or best checkpoint, in eval mode."""
+    folder, meta = checkpoint_of(run, which)
     config = meta["config"]
     encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
     checkpoint.load_model(folder, encoder, prefix="audio.")
     return encoder.eval()
 
 
-def load_two_tower(run: Path, frame_size: int) -> TwoTower:
-    """Both encoders of a run's newest checkpoint, in eval mode, for pictures of `frame_size` px."""
-    folder, meta = newest(run)
+def load_two_tower(run: Path, frame_size: int, which: str = "newest") -> TwoTower:
+    """Both encoders of a run's newest or best checkpoint, in eval mode, for pictures of `frame_size` px."""
+    folder, meta = checkpoint_of(run, which)
     if checkpoint.IMPORTED in meta:
         raise UserError(
             f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
@@ -140,9 +140,7 @@ def load_two_tower(run: Path, frame_size: int) -> TwoTower:
     return model.eval()
 
 
-def newest(run: Path) -> tuple[Path, dict[str, Any]]:
-    """A run's newest checkpoint and its meta. Errors: UserError where there is none."""
-    folder = checkpoint.latest(run)
-    if folder is None:
-        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
+def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any]]:
+    """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
+    folder = checkpoint.chosen(run, which)
     return folder, checkpoint.read_meta(folder)

@@ -18,7 +18,8 @@ from avtrain.config import PlanConfig
 from avtrain.data.routing import window_of
 from avtrain.sampling import ClipTable, Strategy
 from avtrain.sampling.windows import WindowSpec
-from avtrain.strategies import steps_of, strategy_of, training_table
+from avtrain.strategies import set_aside, steps_of, strategy_of, training_table
+from avtrain.updates import updates_per_epoch
 
 EXAMINED_BATCHES = 1_000
 EXAMINED_PAIRS = 10_000_000
@@ -31,6 +32,8 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
     Errors: UserError as pretraining would raise it: no such split or column, a strategy or batch that cannot be.
     """
     table = training_table(dataset, config.labels, config.split)
+    if config.split == "train":
+        table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     steps = steps_of(strategy, table, config.batch_size, config.world_size)
     found = _examine(dataset, table, strategy, config)
@@ -44,7 +47,8 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         "clips": len(table),
         "labels": _labels(table, dataset.labels(config.labels).class_names),
         "steps_per_epoch": steps,
-        "updates": steps * config.epochs,
+        "batches": steps * config.epochs,
+        "updates": updates_per_epoch(steps, config.accumulate) * config.epochs,
         "pairs_per_epoch": pairs_per_epoch,
         "pairs_per_batch": {"smallest": smallest, "mean": pairs_per_epoch / steps, "largest": found.largest_batch},
         "pairs_per_rank": {
@@ -183,7 +187,11 @@ def printed(found: dict[str, Any]) -> str:
     shares, shards, examined = (found[name] for name in ("pair_shares", "shards_per_batch", "examined"))
     of_one_class = found["soft_pairs_of_one_true_class"]
     lines = [
-        ("steps", f"{found['steps_per_epoch']:,} an epoch, {found['updates']:,} in {config['epochs']:,} epochs"),
+        ("steps", f"{found['steps_per_epoch']:,} an epoch, {found['batches']:,} in {config['epochs']:,} epochs"),
+        (
+            "updates",
+            f"{found['updates']:,}, of {config['accumulate']:,} steps each" if config["accumulate"] > 1 else "",
+        ),
         ("pairs", f"{found['pairs_per_epoch']:,} an epoch, {_span(batch)} a batch, {_span(rank)} a rank"),
         (
             "kinds",
@@ -203,7 +211,7 @@ def printed(found: dict[str, Any]) -> str:
         *((name, _coverage(found[name], found["clips"], examined["coverage_epochs"])) for name in ("heard", "seen")),
         (
             "examined",
-            f"{examined['batches']:,} of {found['updates']:,} batches; "
+            f"{examined['batches']:,} of {found['batches']:,} batches; "
             f"for heard and seen {examined['coverage_epochs']:,} of {config['epochs']:,} epochs; no media",
         ),
     ]

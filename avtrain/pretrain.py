@@ -7,12 +7,13 @@ torchrun each rank encodes its slice of the global batch, all compute the loss o
 
 from __future__ import annotations
 
+import logging
 import math
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -22,7 +23,10 @@ from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain import checkpoint, rundir
+from avtrain.board import check_tensorboard
+from avtrain.compiling import compile_in_place
 from avtrain.config import PretrainConfig
+from avtrain.culprits import culprits_of
 from avtrain.data.augment import Augment, SpecAugment
 from avtrain.data.batches import Batch
 from avtrain.data.cache import CacheConfig
@@ -37,26 +41,30 @@ from avtrain.distributed import (
     one_value,
     parallel,
     process_group,
+    unsynchronised,
 )
 from avtrain.encoder import data_described
 from avtrain.losses import contrastive
-from avtrain.models.two_tower import TwoTower
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.outcome import failure_told, outcome
-from avtrain.ready import make_ready
+from avtrain.pace import Pace
+from avtrain.ready import Ready, make_ready
 from avtrain.sampling.base import LAYERS
+from avtrain.updates import place_of, updates_per_epoch
+from avtrain.validation import Validation, said_of
 
-SHOWN_CLIPS = 5
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PretrainResult:
-    """How a run ended: updates made, mean loss of the last epoch's steps, shares of time, speed."""
+    """How a run ended: updates made, mean loss of the last epoch's, speed, share of time, the best in validation."""
 
     steps: int
     last_loss: float
     pairs_per_second: float
     waited_share: float
+    best: dict[str, Any] | None
 
 
 def pretrain(
@@ -68,6 +76,7 @@ def pretrain(
     ranks: Ranks = ALONE,
     cache: CacheConfig | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    tensorboard: bool = False,
     quiet: bool = False,
 ) -> PretrainResult:
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder says all.
@@ -84,6 +93,8 @@ def pretrain(
         outcome(run, ranks),
         ExitStack() as held,
     ):
+        if tensorboard:
+            check_tensorboard()
         ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
 
         def open_run() -> None:
@@ -91,68 +102,121 @@ def pretrain(
             held.enter_context(store.folder_lock(run, "training in"))
 
         by_first(open_run, ranks)
-        return _train(ready.dataset, ready.loader, ready.model, run, config, device, ranks, stopping, quiet)
+        validation = None
+        if config.val_every and len(ready.unseen):
+            validation = Validation(
+                dataset=ready.dataset, clips=ready.unseen, config=config, device=device, ranks=ranks, cache=cache
+            )
+        if ranks.rank == 0 and not quiet:
+            log.info("%s", said_of(validation, config))
+        return _train(ready, validation, run, config, device, ranks, stopping, tensorboard, quiet)
 
 
 def _train(
-    dataset: Dataset,
-    loader: Loader,
-    model: TwoTower,
+    ready: Ready,
+    validation: Validation | None,
     run: Path,
     config: PretrainConfig,
     device: str,
     ranks: Ranks,
     stopping: Callable[[], bool],
+    tensorboard: bool,
     quiet: bool,
 ) -> PretrainResult:
     """The training loop, from the newest checkpoint to the last update."""
+    dataset, loader, model = ready.dataset, ready.loader, ready.model
     if device.startswith("cuda"):
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     masks = SpecAugment() if config.spec_augment else None
     augment = Augment(dataset, spec_augment=masks, seed=config.seed).to(device)
     labels = _labels_by_row(dataset, loader)
     optimiser = optimiser_of(model, config)
-    total = config.epochs * loader.steps_per_epoch
+    per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
+    total = config.epochs * per_epoch
     total = min(total, config.max_steps) if config.max_steps else total
     step = first = by_all(lambda: _resume(run, model, optimiser, loader), ranks)
     if not one_value(step, ranks):
         raise UserError(f"Not all processes find the same checkpoint in {run}; it must be a folder that all share.")
     wrapped = parallel(model, ranks, device)  # averages gradients as long as it lives
-    metrics = rundir.Metrics(run, step) if ranks.rank == 0 else None
-    waited, begin = 0.0, time.perf_counter()
+    if config.compile:
+        compile_in_place(wrapped, device)
+    metrics = rundir.Metrics(run, step, tensorboard) if ranks.rank == 0 else None
+    pace, saved = Pace(), -1
 
     def save() -> None:
-        if metrics is not None:
+        nonlocal saved
+        if metrics is not None and saved < step:
             metrics.flush()
-            meta = {"loader": loader.state_dict(), "dataset_digest": dataset.digest, "config": configs.to_dict(config)}
-            meta |= {"data": data_described(dataset), **rundir.begun_from(run)}
+            meta = {
+                "loader": loader.state_dict(),
+                "dataset_digest": dataset.digest,
+                "config": configs.to_dict(config),
+                "data": data_described(dataset),
+                **rundir.begun_from(run),
+                "best": rundir.best_validation(run),
+            }
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
+        saved = step
         any_rank(False, ranks)  # none goes on, or leaves, before it is written
 
+    def stop() -> NoReturn:
+        save()
+        raise Interrupted(f"checkpoint at step {step} of {total}; the same command goes on from there")
+
+    def validate() -> None:
+        """Where it is due and not yet done, as after a stop; a score that no other reached is kept at once."""
+        if validation is None or not validation.due(step, total, per_epoch):
+            return
+        if not any_rank(metrics is not None and rundir.is_validated(run, step), ranks):
+            with pace.apart():
+                scores = validation.measure(model, stopping)
+            if scores is None:
+                stop()
+            if metrics is not None:
+                metrics.write(step=step - 1, epoch=(step - 1) // per_epoch, **scores)
+                metrics.flush()
+        best = rundir.best_validation(run) if metrics is not None else None
+        if any_rank(best is not None and best["step"] == step, ranks):
+            save()
+
+    losses: list[float] = []  # of the batches of an update
+    waits: list[float] = []
     writing = nullcontext() if metrics is None else closing(metrics)
     with Progress(total - step, "steps", run.name, quiet or ranks.rank > 0) as progress, writing:
+        validate()
         for batch in loader if step < total else ():
+            place_in_update = place_of(batch.step, loader.steps_per_epoch, config.accumulate)
             torch.manual_seed(_layer_seed(config.seed, batch, ranks))
             pictures, sounds = augment(batch)
-            with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
-                embedded = wrapped(pictures, sounds)
-            seen, heard = (gather_rows(rows, batch.global_size, ranks) for rows in embedded)
-            own_labels = labels[torch.from_numpy(batch.plan[:, 0])].to(device)
-            anchors = gather_rows(own_labels, batch.global_size, ranks)
-            temperature = config.temperature if model.temperature is None else model.temperature()
-            loss = contrastive(config.loss, seen, heard, anchors, temperature)
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm or math.inf).item()
-            value = loss.item()
-            if not (math.isfinite(value) and math.isfinite(norm)):
-                culprits = _culprits(dataset, batch, pictures, sounds, ranks)
+            with unsynchronised(wrapped, more=not place_in_update.ends):
+                with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+                    embedded = wrapped(pictures, sounds)
+                seen, heard = (gather_rows(rows, batch.global_size, ranks) for rows in embedded)
+                own_labels = labels[torch.from_numpy(batch.plan[:, 0])].to(device)
+                anchors = gather_rows(own_labels, batch.global_size, ranks)
+                temperature = config.temperature if model.temperature is None else model.temperature()
+                loss = contrastive(config.loss, seen, heard, anchors, temperature)
+                if place_in_update.begins:
+                    optimiser.zero_grad(set_to_none=True)
+                    losses, waits = [], []
+                (loss / place_in_update.batches).backward()
+            losses.append(loss.item())
+            waits.append(batch.waited_seconds)
+            pace.add(batch)
+            norm = 0.0
+            if place_in_update.ends:
+                norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip_norm or math.inf).item()
+            if not (math.isfinite(losses[-1]) and math.isfinite(norm)):
+                culprits = culprits_of(dataset, batch, pictures, sounds, ranks)
                 raise FloatingPointError(
-                    f"loss {value} at step {step}, epoch {batch.epoch}, gradient {norm}: {culprits}"
+                    f"loss {losses[-1]} at step {step}, epoch {batch.epoch}, gradient {norm}: {culprits}"
                 )
+            if not place_in_update.ends:
+                continue
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate_at(step, total, config)
             optimiser.step()
+            value = sum(losses) / len(losses)
             if metrics is not None:
                 metrics.write(
                     step=step,
@@ -161,24 +225,25 @@ def _train(
                     gradient_norm=norm,
                     learning_rate=optimiser.param_groups[0]["lr"],
                     temperature=torch.as_tensor(temperature, dtype=torch.float64).item(),
-                    waited_seconds=round(batch.waited_seconds, 6),
-                    seconds=round(time.perf_counter() - begin, 3),
+                    waited_seconds=round(sum(waits), 6),
+                    seconds=round(pace.seconds, 3),
                 )
-            waited += batch.waited_seconds
             step += 1
-            progress.advance(note=f"loss {value:.3f}")
+            progress.advance(note=f"loss {value:.3f}, {pace}")
             if step >= total:
                 break
             if any_rank(stopping(), ranks):
-                save()
-                raise Interrupted(f"checkpoint at step {step} of {total}; the same command goes on from there")
+                stop()
+            validate()
             if step % config.checkpoint_every_steps == 0:
                 save()
         if step > first:
+            validate()
             save()
-    seconds = max(time.perf_counter() - begin, 1e-9)
-    last = [line["loss"] for line in rundir.read_metrics(run)][-loader.steps_per_epoch :]
-    return PretrainResult(step, float(np.mean(last)), (step - first) * config.batch_size / seconds, waited / seconds)
+    last = [line["loss"] for line in rundir.read_metrics(run)][-per_epoch:]
+    return PretrainResult(
+        step, float(np.mean(last)), pace.pairs_per_second, pace.waited_share, rundir.best_validation(run)
+    )
 
 
 def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, loader: Loader) -> int:
@@ -205,15 +270,3 @@ def _layer_seed(seed: int, batch: Batch, ranks: Ranks) -> int:
     """Of what layers draw in a step, such as dropout: a run that resumes draws the same."""
     state = np.random.SeedSequence([seed, batch.epoch, LAYERS, batch.step + 1, ranks.rank])
     return int(state.generate_state(1, np.uint64)[0])
-
-
-def _culprits(dataset: Dataset, batch: Batch, pictures: torch.Tensor, sounds: torch.Tensor, ranks: Ranks) -> str:
-    """Whose pictures or sounds, in the whole batch, are not finite; where all are, some clips of the batch."""
-    device = pictures.device
-    bad = torch.stack([~media.flatten(1).isfinite().all(dim=1) for media in (sounds, pictures)], dim=1).int()
-    plan = gather_rows(torch.from_numpy(batch.plan).to(device), batch.global_size, ranks)
-    clips = [dataset.clip_ids[row] for row in plan[gather_rows(bad, batch.global_size, ranks).bool()].tolist()]
-    if clips:
-        return f"the media of {', '.join(clips[:SHOWN_CLIPS])} are not finite ({len(clips)} in the batch)"
-    clips = [dataset.clip_ids[row] for row in plan[:, 0].tolist()]
-    return f"all media are finite, so the update before may have gone too far; sounds {', '.join(clips[:SHOWN_CLIPS])}"

@@ -16,17 +16,19 @@ from avtrain.data.loader import Loader
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, tower_of
-from avtrain.sampling import digest
-from avtrain.strategies import strategy_of, training_table
+from avtrain.sampling import ClipTable, digest
+from avtrain.strategies import set_aside, strategy_of, training_table
 from avtrain.transfer import begin_from
 
 
 @dataclass(frozen=True)
 class Ready:
-    """Dataset, batches, model with its first weights, and what the run's config.json says."""
+    """Dataset, batches, clips to validate on, model with its first weights, and what the run's config.json says."""
 
     dataset: Dataset
     loader: Loader
+    unseen: ClipTable
+    """clips that are not trained on and validate"""
     model: TwoTower
     identity: dict[str, Any]
 
@@ -43,6 +45,7 @@ def make_ready(
     """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
     dataset = Dataset(dataset_dir)
     table = training_table(dataset, config.labels)
+    table, unseen = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     loader = Loader(
         dataset,
@@ -65,4 +68,4 @@ def make_ready(
         "plan_digest": digest(strategy, table),
         **begun,
     }
-    return Ready(dataset, loader, place(model, device).train(), identity)
+    return Ready(dataset, loader, unseen, place(model, device).train(), identity)

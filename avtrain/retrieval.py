@@ -15,53 +15,71 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
-from avtrain.evaluate import load_two_tower, newest
+from avtrain.evaluate import checkpoint_of, load_two_tower
 from avtrain.media_spec import check_pictures, check_sounds
 from avtrain.models import place
+from avtrain.models.two_tower import TwoTower
 from avtrain.ranking import retrieval_scores
 from avtrain.sampling.windows import aligned_windows
 
 WINDOWS_PER_CLIP = 4
-ENCODE_BATCH = 64
+CLIPS_AT_ONCE = 16
 
 
-@torch.no_grad()
-def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu") -> dict[str, Any]:
-    """Scores of both directions among the clips of a split (ranking.retrieval_scores), chance beside them.
-
-    A clip's embedding is the mean over 4 evenly spread pairs of windows. `recall_at_1`, `recall_at_5` (own partner) and
-    `class_recall_at_1` (any clip of the same class) are means of both directions.
-    """
+def retrieve(
+    dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu", which: str = "newest"
+) -> dict[str, Any]:
+    """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`."""
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
-    folder, meta = newest(run)
+    folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
-    model = place(load_two_tower(run, dataset.frame_size), device)
+    model = place(load_two_tower(run, dataset.frame_size, which), device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
-    spec = window_of(dataset)
+    with Reader(dataset) as reader:
+        blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))
+        sides = [embed_clips(model, dataset, reader, normalise, block) for block in blocks]
+    audio, video = (torch.cat(side).numpy() for side in zip(*sides, strict=True))
+    return summary(audio, video, dataset.label[rows])
+
+
+@torch.no_grad()
+def embed_clips(
+    model: TwoTower, dataset: Dataset, reader: Reader, normalise: Normalise, rows: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sound, picture) embeddings float [clips, D] on the CPU, of length 1: means over 4 evenly spread window pairs.
+
+    The model runs in the mode that it is in.
+    """
+    spec, device = window_of(dataset), normalise.video_mean.device
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
     through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
     windows = aligned_windows(dataset.num_frames[repeated], through, spec, dataset.mel_rates_hz[repeated])
     plan = np.stack([repeated, repeated], axis=1)
-    videos, audios = [], []
-    with Reader(dataset) as reader:
-        for items in np.array_split(np.arange(len(plan)), max(1, -(-len(plan) // ENCODE_BATCH))):
-            frames, logmel = read_pairs(dataset, reader, plan[items], windows.take(items), spec)
-            videos.append(model.embed_video(normalise.video(torch.from_numpy(frames).to(device))).cpu())
-            audios.append(model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device))).cpu())
-    found = retrieval_scores(_of_clips(audios, len(rows)), _of_clips(videos, len(rows)), dataset.label[rows])
+    frames, logmel = read_pairs(dataset, reader, plan, windows, spec)
+    video = model.embed_video(normalise.video(torch.from_numpy(frames).to(device)))
+    audio = model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device)))
+    return _of_clips(audio), _of_clips(video)
+
+
+def summary(audio: np.ndarray, video: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """ranking.retrieval_scores of embeddings [N, D] and labels [N], and means of both directions.
+
+    Those are `recall_at_1`, `recall_at_5` (own partner) and `class_recall_at_1` (any clip of the same class).
+    """
+    found = retrieval_scores(audio, video, labels)
     both = found["audio_to_video"], found["video_to_audio"]
     return {
         "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
         "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
         "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
-        "chance_at_1": 1 / len(rows),
+        "chance_at_1": 1 / len(labels),
         **found,
     }
 
 
-def _of_clips(windows: list[torch.Tensor], clips: int) -> np.ndarray:
-    return F.normalize(torch.cat(windows).view(clips, WINDOWS_PER_CLIP, -1).mean(dim=1), dim=1).numpy()
+def _of_clips(windows: torch.Tensor) -> torch.Tensor:
+    return F.normalize(windows.view(-1, WINDOWS_PER_CLIP, windows.shape[1]).mean(dim=1), dim=1).cpu()

@@ -1,4 +1,7 @@
-"""A run's folder: config.json, env.json, metrics.jsonl, step_N/ checkpoints, exit.json, eval/."""
+"""A run's folder: config.json, env.json, metrics.jsonl, step_N/ checkpoints, exit.json, eval/, tensorboard/.
+
+metrics.jsonl has a line for each update, and one with the `step` of the last update for each validation after it.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,12 @@ from typing import Any
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
+from avtrain.board import Board
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
 BEGUN = ("init_checkpoint", "init_digest")
+VALIDATION_SCORE = "val_class_recall_at_1"
 
 
 def open_run(run: Path, identity: Mapping[str, Any]) -> None:
@@ -87,31 +92,64 @@ def clear_exit(run: Path) -> None:
 
 
 class Metrics:
-    """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away."""
+    """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away.
 
-    def __init__(self, run: Path, first_step: int) -> None:
+    With `tensorboard`, the same numbers go there.
+    """
+
+    def __init__(self, run: Path, first_step: int, tensorboard: bool = False) -> None:
         path = run / METRICS
-        kept = [line for line in read_metrics(run) if line["step"] < first_step]
+        kept = [line for line in _lines(run) if line["step"] < first_step]
         store.write_json_lines(path, kept)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._board = Board(run, first_step) if tensorboard else None
 
     def write(self, **values: Any) -> None:
         """Append a line; it must hold `step`."""
         self._file.write(json.dumps(values) + "\n")
+        if self._board is not None:
+            self._board.write(values)
 
     def flush(self) -> None:
         """Hand all lines to the system and the disk, before the checkpoint that they precede."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        if self._board is not None:
+            self._board.flush()
 
     def close(self) -> None:
         """Flush and close."""
         self.flush()
         self._file.close()
+        if self._board is not None:
+            self._board.close()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """All whole lines of metrics.jsonl; a line cut off by a kill is left out."""
+    """The whole lines of updates in metrics.jsonl; a line cut off by a kill is left out."""
+    return [line for line in _lines(run) if "loss" in line]
+
+
+def read_validation(run: Path) -> list[dict[str, Any]]:
+    """The whole lines of validation in metrics.jsonl, whose `step` is that of the update before."""
+    return [line for line in _lines(run) if VALIDATION_SCORE in line]
+
+
+def is_validated(run: Path, step: int) -> bool:
+    """Whether there is a line of validation after `step` updates."""
+    return any(line["step"] == step - 1 for line in read_validation(run))
+
+
+def best_validation(run: Path) -> dict[str, Any] | None:
+    """{"step": updates made, "epoch", "class_recall_at_1"} of the first best line of validation; None without any."""
+    lines = read_validation(run)
+    if not lines:
+        return None
+    best = max(lines, key=lambda line: line[VALIDATION_SCORE])
+    return {"step": best["step"] + 1, "epoch": best["epoch"], "class_recall_at_1": best[VALIDATION_SCORE]}
+
+
+def _lines(run: Path) -> list[dict[str, Any]]:
     path = run / METRICS
     if not path.exists():
         return []

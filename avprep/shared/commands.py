@@ -72,24 +72,32 @@ def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 
 
 class StopRequest:
-    """Becomes true once SIGTERM or SIGINT has arrived; a second signal raises KeyboardInterrupt."""
+    """Becomes true once SIGTERM or SIGINT has arrived.
 
-    def __init__(self) -> None:
+    Schedulers and torchrun send SIGTERM more than once: again, it changes nothing. A second SIGINT, from somebody at a
+    terminal, raises KeyboardInterrupt, unless `patient`: under torchrun, Ctrl-C comes twice as well.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
         self.name: str | None = None
+        self._patient = patient
 
     def __bool__(self) -> bool:
         return self.name is not None
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.name is not None:
+        if self.name is not None and number == signal.SIGINT and not self._patient:
             raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
+        self.name = self.name or signal.Signals(number).name
 
 
 @contextlib.contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """A StopRequest that listens while the block runs (in the main thread; elsewhere it never fires)."""
-    request = StopRequest()
+def stop_on_signals(patient: bool = False) -> Iterator[StopRequest]:
+    """A StopRequest that listens while the block runs (in the main thread; elsewhere it never fires).
+
+    Where it has fired, the process ignores both signals from then on, so that a late one cannot change its exit code.
+    """
+    request = StopRequest(patient)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
@@ -98,7 +106,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         yield request
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_IGN if request else handler)
 
 
 class Progress:

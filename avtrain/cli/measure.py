@@ -9,7 +9,7 @@ import click
 from avprep.shared.commands import config_option
 from avprep.shared.errors import UserError
 from avtrain.cli.options import DIRECTORY, dataset_of, device_of, device_options
-from avtrain.config import MODEL_SIZES, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
+from avtrain.config import CHECKPOINTS, MODEL_SIZES, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
 
@@ -17,9 +17,15 @@ EVALUATE = EvaluateConfig()
 @click.command()
 @click.argument("dataset", metavar="DIR", type=dataset_of)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
-@click.option("--run", type=DIRECTORY, default=None, help="Run whose newest checkpoint is measured.")
+@click.option("--run", type=DIRECTORY, default=None, help="Run whose checkpoint is measured.")
 @click.option(
-    "--out", type=DIRECTORY, default=None, help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED."
+    "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
+)
+@click.option(
+    "--out",
+    type=DIRECTORY,
+    default=None,
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-best].",
 )
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
@@ -57,13 +63,16 @@ def evaluate(
     place = device_of(device, threads)
     if out is None and run is not None:
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
-        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}"
+        best = "-best" if settings["checkpoint"] == "best" else ""
+        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}{best}"
+    if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
+        raise UserError("--checkpoint is of a run; give --run.")
     if protocol in ("retrieval", "finetune") and run is None:
         raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
     if protocol == "retrieval":
         assert run is not None
         assert out is not None
-        found = retrieve(dataset, run, device=place)
+        found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]))
         store.write_json(out / "result.json", found)
         click.echo(
             f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "

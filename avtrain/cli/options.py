@@ -41,10 +41,22 @@ def device_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
-    """What decides the batches: --strategy, --labels, --batch-size, --epochs, --seed."""
+    """What decides the batches: --strategy, --labels, --batch-size, --accumulate, --epochs, --val-share, --seed."""
     for option in (
         click.option("--seed", type=int, default=PRETRAIN.seed),
+        click.option(
+            "--val-share",
+            type=float,
+            default=PRETRAIN.val_share,
+            help="Without a val split: share of the training clips, in whole groups, to validate on instead.",
+        ),
         click.option("--epochs", type=int, default=PRETRAIN.epochs),
+        click.option(
+            "--accumulate",
+            type=int,
+            default=PRETRAIN.accumulate,
+            help="Batches whose mean gradient makes an update; each has its own negatives.",
+        ),
         click.option("--batch-size", type=int, default=PRETRAIN.batch_size, help="Pairs in a batch, over all ranks."),
         click.option(
             "--labels", default=PRETRAIN.labels, help="Label column that the strategy goes by: a NAME of labels/."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,6 +22,9 @@ from avtrain.cli.options import (
     set_threads,
 )
 from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig, PretrainConfig
+
+if TYPE_CHECKING:
+    from avtrain.pretrain import PretrainResult
 
 PLAN = PlanConfig()
 
@@ -68,6 +72,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     default=PRETRAIN.loss,
     help="Pairs of one label: all negatives, none (mask), all positives (supcon).",
 )
+@click.option(
+    "--val-every",
+    type=int,
+    default=PRETRAIN.val_every,
+    help="Epochs between measurements (retrieval of classes) on the val split or --val-share; 0: none.",
+)
 @click.option("--max-steps", type=int, default=PRETRAIN.max_steps, help="Stop after this many updates; 0: no limit.")
 @click.option("--learning-rate", type=float, default=PRETRAIN.learning_rate)
 @click.option("--weight-decay", type=float, default=PRETRAIN.weight_decay)
@@ -79,9 +89,13 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     "--grad-clip-norm", type=float, default=PRETRAIN.grad_clip_norm, help="Longest gradient of an update; 0: no limit."
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRETRAIN.precision, help="Of the encoders.")
+@click.option("--compile", is_flag=True, default=PRETRAIN.compile, help="Train with torch.compile.")
 @click.option("--checkpoint-every-steps", type=int, default=PRETRAIN.checkpoint_every_steps)
-@click.option("--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints)
+@click.option(
+    "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
+)
 @click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard too (extra tensorboard).")
 @cache_options
 @device_options
 @config_option()
@@ -91,6 +105,7 @@ def pretrain(
     dataset: Path | str,
     run: Path,
     seeds: str | None,
+    tensorboard: bool,
     device: str,
     threads: int | None,
     cache: Path | None,
@@ -117,7 +132,7 @@ def pretrain(
         kept = cache_of(dataset, cache, cache_bytes)
         if seeds is not None:
             check_runs(dataset, runs, device)
-    with stop_on_signals() as request:
+    with stop_on_signals(patient=True) as request:
         for place, config in runs.items():
             result = train(
                 dataset,
@@ -127,13 +142,24 @@ def pretrain(
                 ranks=ranks,
                 cache=kept,
                 stopping=lambda: bool(request),
+                tensorboard=tensorboard,
             )
             if ranks.rank == 0:
-                click.echo(
-                    f"{place}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
-                    f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for "
-                    "data"
-                )
+                click.echo(_said_of(place, result))
+
+
+def _said_of(run: Path, result: PretrainResult) -> str:
+    """A line for a run that has ended, and one for its best checkpoint."""
+    said = (
+        f"{run}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
+        f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for data"
+    )
+    if result.best is None:
+        return said
+    return said + (
+        f"\nbest in validation: update {result.best['step']}, at the end of epoch {result.best['epoch']}, "
+        f"R@1 of the class {100 * result.best['class_recall_at_1']:.1f} %"
+    )
 
 
 @click.command("import-released")

@@ -24,6 +24,7 @@ from avtrain.distributed import (
     parallel,
     process_group,
     read_ranks,
+    unsynchronised,
 )
 from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
@@ -56,6 +57,20 @@ def step(ranks, kind):
 
 def steps(ranks):
     return {kind: step(ranks, kind) for kind in LOSSES}
+
+
+def accumulated(ranks):
+    """Gradients of a layer on each rank after the first of two batches, and after both."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(3, 2).double()
+    draw = torch.Generator().manual_seed(1)
+    wrapped, found = parallel(layer, ranks, "cpu"), []
+    for more in (True, False):
+        rows = torch.randn(PAIRS, 3, generator=draw, dtype=torch.float64)[ranks.slice_of(PAIRS)]
+        with unsynchronised(wrapped, more):
+            (gather_rows(wrapped(rows), PAIRS, ranks).square().sum() / 2).backward()
+        found.append(layer.weight.grad.numpy().copy())
+    return found
 
 
 def gathered(ranks):
@@ -112,7 +127,7 @@ def refuse():
 
 
 def all_of_it(ranks):
-    return steps(ranks), gathered(ranks), agreed(ranks), agreed_by_all(ranks)
+    return steps(ranks), gathered(ranks), agreed(ranks), agreed_by_all(ranks), accumulated(ranks)
 
 
 def work(task, environ, answers):
@@ -164,7 +179,11 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(w
             for name, wanted in expected_gradients.items():
                 assert np.abs(wanted).max() > 0, name
                 assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), (kind, name)
-    for rank, (_, (same, gradient, flags), told, told_by_all) in answers.items():
+    early, late = zip(*(own for *_, own in answers.values()), strict=True)
+    assert not np.allclose(early[0], early[1])  # nothing is sent before the update
+    for mine in late:
+        np.testing.assert_allclose(mine, accumulated(Ranks())[1], rtol=1e-9)
+    for rank, (_, (same, gradient, flags), told, told_by_all, _) in answers.items():
         assert same == {"torch.float32": True, "torch.bfloat16": True, "torch.int64": True}
         own = Ranks(rank=rank, world_size=world_size).slice_of(309)
         assert (gradient == np.arange(309)[own] * world_size).all()

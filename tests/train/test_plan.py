@@ -224,7 +224,9 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
         "labels": "pseudo",
         "split": "train",
         "batch_size": 7,
+        "accumulate": 1,
         "epochs": 6,
+        "val_share": 0.0,
         "seed": 0,
         "world_size": 2,
     }

@@ -52,6 +52,13 @@ def replace(source, target):
 checkpoint.os.replace = replace
 """,
 }
+SAVED_AS_ASKED = f"step_{STOP_STEP + 1:08d}"
+AGAIN = f"""
+import atexit
+atexit.register(lambda: wait())
+{POINTS["between checkpoints"]}
+{POINTS["before a checkpoint gets its name"].replace("step_00000015", SAVED_AS_ASKED).replace("original", "rename")}
+"""
 WAITING = """
 import sys
 def wait():
@@ -73,8 +80,8 @@ def invoke(arguments):
 
 
 def start_and_wait_at(point, arguments):
-    """The command in a process of its own, waiting at a point."""
-    code = WAITING.format(POINTS[point])
+    """The command in a process of its own, waiting at the first of its points."""
+    code = WAITING.format(point)
     process = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -133,7 +140,7 @@ def test_a_run_learns_and_keeps_its_books(uninterrupted, demo_dataset):
 @pytest.mark.parametrize("point", list(POINTS))
 def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, demo_dataset, tmp_path):
     arguments = command(demo_dataset, tmp_path / "run")
-    process = start_and_wait_at(point, arguments)
+    process = start_and_wait_at(POINTS[point], arguments)
     process.kill()  # kill -9
     process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == -signal.SIGKILL
@@ -150,7 +157,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, dem
 
 def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_dataset, tmp_path):
     run = tmp_path / "run"
-    process = start_and_wait_at("between checkpoints", command(demo_dataset, run))
+    process = start_and_wait_at(POINTS["between checkpoints"], command(demo_dataset, run))
     os.kill(process.pid, signal.SIGTERM)
     _, errors = process.communicate("\n", timeout=HANG_SECONDS)
     assert process.returncode == 75, errors
@@ -161,6 +168,28 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_data
     done = invoke(command(demo_dataset, run))
     assert done.exit_code == 0, done.output
     assert_same_run(run, uninterrupted)
+
+
+def test_signals_that_come_again_and_again_change_nothing(demo_dataset, tmp_path):
+    """As from schedulers and terminals, which tell a process and torchrun, which tells it again."""
+    run = tmp_path / "run"
+    process = start_and_wait_at(AGAIN, command(demo_dataset, run))
+    for sent, next_point in (
+        ([signal.SIGTERM, signal.SIGTERM], "before the checkpoint gets its name"),
+        ([signal.SIGINT, signal.SIGINT], "at exit"),
+        ([signal.SIGTERM, signal.SIGINT], ""),
+    ):
+        for number in sent:
+            os.kill(process.pid, number)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert not next_point or process.stdout.readline() == "here\n", next_point
+    _, errors = process.communicate(timeout=HANG_SECONDS)
+    assert process.returncode == 75, errors
+    assert "Traceback" not in errors
+    assert f"checkpoint at step {STOP_STEP + 1} of {STEPS}" in errors
+    assert checkpoints(run)[-1] == SAVED_AS_ASKED
+    assert (ending(run)["status"], ending(run)["code"]) == ("interrupted", 75)
 
 
 def test_a_run_that_is_done_stays_as_it_is(uninterrupted, demo_dataset):

@@ -29,6 +29,7 @@ OPTIONS = [
     f"--checkpoint-every-steps={SAVED}",
     "--loss=supcon",
     "--learn-temperature",
+    "--val-every=2",
     "--device=cpu",
 ]
 HANG_SECONDS = 200
@@ -54,6 +55,7 @@ def told_forward(self, batch):
             signal.signal(signal.SIGTERM, lambda *told: (handler(*told), arrived.set()))
             os.kill(os.getppid(), signal.SIGTERM)  # torchrun, which tells all ranks
             arrived.wait(60)
+            os.kill(os.getpid(), signal.SIGTERM)  # a scheduler tells every process as well
     return forward(self, batch)
 Augment.forward = told_forward
 if rank == 1 and dies in ("short", "gone"):  # its machine has another copy of the dataset
@@ -70,8 +72,8 @@ main(sys.argv[3:])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """36 training clips of three classes: four batches of nine, five and four of which are a rank's."""
-    clips = [Forged("abc"[row % 3]) for row in range(36)]
+    """36 training clips of three classes: four batches of nine, five and four of which are a rank's; 18 to validate."""
+    clips = [Forged("abc"[row % 3], split="train" if row < 36 else "val") for row in range(54)]
     return forge_dataset(tmp_path_factory.mktemp("dataset") / "data", clips, frame_size=32, mel_bands=32)
 
 
@@ -139,7 +141,10 @@ def joined(ranks):
 def curve(run):
     lines = rundir.read_metrics(run)
     assert [line["step"] for line in lines] == list(range(STEPS))
-    return [value for line in lines for value in (line["loss"], line["temperature"])]
+    validation = rundir.read_validation(run)
+    assert [line["step"] for line in validation] == [STEPS - 1]
+    scores = [line[f"val_{name}"] for line in validation for name in ("class_recall_at_1", "recall_at_5", "clips")]
+    return [value for line in lines for value in (line["loss"], line["temperature"])] + scores
 
 
 def ending(run):
