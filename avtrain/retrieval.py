@@ -25,7 +25,6 @@ WINDOWS_PER_CLIP = 4
 ENCODE_BATCH = 64
 
 
-@torch.no_grad()
 def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu") -> dict[str, Any]:
     """Scores of both directions among the clips of a split (ranking.retrieval_scores), chance beside them.
 
@@ -34,8 +33,29 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
+    found = retrieval_scores(*embed_clips(dataset, run, rows, device), dataset.label[rows])
+    both = found["audio_to_video"], found["video_to_audio"]
+    return {
+        "protocol": "retrieval",
+        "run": run.name,
+        "split": split,
+        "dataset_digest": dataset.digest,
+        "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
+        "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
+        "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
+        "chance_at_1": 1 / len(rows),
+        **found,
+    }
+
+
+@torch.no_grad()
+def embed_clips(dataset: Dataset, run: Path, rows: np.ndarray, device: str = "cpu") -> tuple[np.ndarray, np.ndarray]:
+    """(audio, video) embeddings float32 [rows, D] of unit length, by both encoders of a run's newest checkpoint.
+
+    Errors: UserError where the run has no checkpoint, or a clip has no picture.
+    """
     if not (dataset.num_frames[rows] > 0).all():
-        raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
+        raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = newest(run)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
@@ -52,15 +72,7 @@ def retrieve(dataset_dir: Path | str, run: Path, split: str = "test", device: st
             frames, logmel = read_pairs(dataset, reader, plan[items], windows.take(items), spec)
             videos.append(model.embed_video(normalise.video(torch.from_numpy(frames).to(device))).cpu())
             audios.append(model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device))).cpu())
-    found = retrieval_scores(_of_clips(audios, len(rows)), _of_clips(videos, len(rows)), dataset.label[rows])
-    both = found["audio_to_video"], found["video_to_audio"]
-    return {
-        "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
-        "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
-        "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
-        "chance_at_1": 1 / len(rows),
-        **found,
-    }
+    return _of_clips(audios, len(rows)), _of_clips(videos, len(rows))
 
 
 def _of_clips(windows: list[torch.Tensor], clips: int) -> np.ndarray:
