@@ -205,7 +205,8 @@ def lead_of(told: Sequence[Told]) -> str:
         return "None of these runs has been evaluated yet."
     first = told[0]
     base, best = first.scores[0], max(first.scores, key=lambda score: score.mean)
-    said = f"{first.measurement.name}: {best.kind.name} reaches {per_cent(best.mean)} %"
+    name = first.measurement.name
+    said = f"{name[0].upper()}{name[1:]}: {best.kind.name} reaches an accuracy of {per_cent(best.mean)} %"
     if best is base:
         return said + (", the best of all." if len(first.scores) > 1 else ".")
     found = next(row for row in first.comparisons if row.kind is best.kind)

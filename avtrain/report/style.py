@@ -86,7 +86,7 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 .query figure { margin: 0; } .query figure img { width: 100%; height: 8rem; display: block; border-radius: 6px; }
 .query figcaption { font-size: .88rem; padding-top: .4rem; color: var(--ink); }
 .query figcaption small { color: var(--soft); }
-.answer { display: grid; grid-template-columns: 9.5rem minmax(0, 1fr); gap: .2rem .8rem; align-items: center;
+.answer { display: grid; grid-template-columns: 11.5rem minmax(0, 1fr); gap: .2rem .8rem; align-items: center;
   padding: .35rem 0; }
 .answer + .answer { border-top: 1px solid var(--line); }
 .answer .name { font-size: .9rem; }
