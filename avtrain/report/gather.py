@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset
-from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain import predictions, rundir
 from avtrain.config import PROTOCOLS
@@ -96,10 +95,10 @@ class Measurement:
 
 def read_run(folder: Path, name: str) -> Run:
     """All that the folder says. Errors: UserError where it is neither a run nor an evaluation."""
-    if not (folder / rundir.CONFIG).is_file() and not (folder / "result.json").is_file():
-        raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
-    saved = store.read_json(folder / rundir.CONFIG) if (folder / rundir.CONFIG).is_file() else {}
+    saved = _json_or_empty(folder / rundir.CONFIG)
     trained = "strategy" in saved.get("config", {})
+    if not trained and not (folder / "result.json").is_file():
+        raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
     unreadable: list[str] = []
     results = sorted(folder.glob("eval/*/result.json")) if trained else [folder / "result.json"]
     evaluations = [found for path in results if (found := _evaluation(path, trained, unreadable))]
