@@ -83,9 +83,9 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 .query { background: var(--card); border-radius: 12px; padding: 1rem; margin: 1rem 0; display: grid; gap: .4rem 1.4rem;
   grid-template-columns: minmax(12rem, 15rem) minmax(0, 1fr); }
 .query > * { min-width: 0; }
-.query figure { margin: 0; } .query figure img { width: 100%; height: 8rem; display: block; border-radius: 6px; }
-.query figcaption { font-size: .88rem; padding-top: .4rem; color: var(--ink); }
-.query figcaption small { color: var(--soft); }
+.query > figure { margin: 0; } .query > figure img { width: 100%; height: 8rem; display: block; border-radius: 6px; }
+.query > figure figcaption { font-size: .88rem; padding-top: .4rem; color: var(--ink); }
+.query > figure small { color: var(--soft); }
 .answer { display: grid; grid-template-columns: 11.5rem minmax(0, 1fr); gap: .2rem .8rem; align-items: center;
   padding: .35rem 0; }
 .answer + .answer { border-top: 1px solid var(--line); }
