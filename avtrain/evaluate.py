@@ -77,11 +77,12 @@ def evaluate(
         dataset.label[split.test],
         probabilities.cpu().numpy(),
         dataset.class_names,
+        dataset.groups[split.test],
     )
     result = {
         "protocol": config.protocol,
         "run": run.name if run else None,
-        **classification_scores(found.probabilities, found.label, config.seed),
+        **classification_scores(found.probabilities, found.label, config.seed, found.groups),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),

@@ -32,8 +32,25 @@ def retrieve(
     """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`."""
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
+    audio, video = embed_rows(dataset, run, rows, device, which)
+    return {
+        "protocol": "retrieval",
+        "run": run.name,
+        "split": split,
+        "dataset_digest": dataset.digest,
+        **summary(audio, video, dataset.label[rows]),
+    }
+
+
+def embed_rows(
+    dataset: Dataset, run: Path, rows: np.ndarray, device: str = "cpu", which: str = "newest"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(sound, picture) embeddings float32 [rows, D] of a dataset's clips, as in `embed_clips`, in eval mode.
+
+    Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
+    """
     if not (dataset.num_frames[rows] > 0).all():
-        raise UserError(f"{dataset_dir} has {split} clips without picture; retrieval needs both tracks.")
+        raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
@@ -43,7 +60,7 @@ def retrieve(
         blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))
         sides = [embed_clips(model, dataset, reader, normalise, block) for block in blocks]
     audio, video = (torch.cat(side).numpy() for side in zip(*sides, strict=True))
-    return summary(audio, video, dataset.label[rows])
+    return audio, video
 
 
 @torch.no_grad()

@@ -10,6 +10,8 @@ from scipy import stats
 
 from avtrain.metrics import RESAMPLES
 
+DRAWN_AT_ONCE = 5_000_000
+
 
 @dataclass(frozen=True)
 class McNemar:
@@ -52,17 +54,55 @@ class Difference:
 
 
 def paired_bootstrap(
-    first: np.ndarray, second: np.ndarray, seed: int = 0, resamples: int = RESAMPLES
+    first: np.ndarray,
+    second: np.ndarray,
+    groups: np.ndarray | None = None,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> tuple[float, float, float]:
     """(difference, low, high) of accuracy, second minus first, over resampled clips; outcomes bool [N] of each.
 
-    A clip counts +1, 0 or -1, so the three counts of a resample are multinomial and N is drawn in one number each.
+    Where clips share a group of `groups` int [N], whole groups are resampled, and the percentiles lie further out, as
+    Student's quantile does from the normal one (Hesterberg 2015): simulated, the interval covers 93 to 97 % from 20
+    groups on where both runs are right on 50 to 85 % of the clips, and less with fewer groups or nearer to 0 and 1.
     """
-    shares = np.bincount(second.astype(np.int64) - first + 1, minlength=3) / len(first)
+    gaps = second.astype(np.int64) - first
+    difference = float(gaps.mean())
     draw = np.random.default_rng([seed, 0xB008])
-    drawn = draw.multinomial(len(first), shares, resamples)
-    low, high = np.percentile((drawn[:, 2] - drawn[:, 0]) / len(first), [2.5, 97.5])
-    return float(shares[2] - shares[0]), float(low), float(high)
+    if groups is None or len(np.unique(groups)) == len(gaps):
+        drawn = draw.multinomial(len(gaps), np.bincount(gaps + 1, minlength=3) / len(gaps), resamples)
+        low, high = np.percentile((drawn[:, 2] - drawn[:, 0]) / len(gaps), [2.5, 97.5])
+        return difference, float(low), float(high)
+    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, sums = len(sizes), np.bincount(place, weights=gaps)
+    if count == 1:
+        return difference, -1.0, 1.0
+    parts = []
+    for rounds in np.array_split(np.arange(resamples), -(-resamples * count // DRAWN_AT_ONCE)):
+        drawn = draw.integers(0, count, (len(rounds), count))
+        parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    outside = 100 * float(stats.norm.cdf(-stats.t.ppf(0.975, count - 1) * math.sqrt(count / (count - 1))))
+    low, high = np.percentile(np.concatenate(parts), [outside, 100 - outside])
+    return difference, float(low), float(high)
+
+
+def group_flips(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> float:
+    """Two-sided p that two runs are alike, where outcomes bool [N] of one group of `groups` int [N] hang together.
+
+    Each group's difference is as likely with the other sign: the share of all sign flips whose sum is as far from 0 as
+    the one seen, counted in full. Where every clip is a group this is McNemar's exact test. From about 1e-15 on, 0.
+    """
+    _, place = np.unique(groups, return_inverse=True)
+    gaps = np.bincount(place, weights=second.astype(np.int64) - first).astype(np.int64)
+    sizes, often = np.unique(np.abs(gaps[gaps != 0]), return_counts=True)
+    if not len(sizes) or sizes.max() == 1:
+        return mcnemar_of(int(np.sum(gaps < 0)), int(np.sum(gaps > 0))).exact
+    span, seen = int(sizes @ often), abs(int(gaps.sum()))
+    angles = 2 * np.pi * np.arange(2 * span + 1) / (2 * span + 1)
+    transform = np.prod(np.cos(np.outer(sizes, angles)) ** often[:, None], axis=0)
+    chances = np.fft.ifft(transform).real  # of the sums 0, 1 ... span, -span ... -1
+    sums = np.abs(np.fft.fftfreq(2 * span + 1, 1 / (2 * span + 1)))
+    return float(np.clip(chances[sums > seen - 0.5].sum(), 0.0, 1.0))
 
 
 def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:

@@ -116,6 +116,8 @@ COMMANDS = [
     ["avtrain", "pretrain"],
     ["avtrain", "import-released"],
     ["avtrain", "evaluate"],
+    ["avtrain", "compare"],
+    ["avtrain", "report"],
     ["avtrain", "embed"],
     ["avtrain", "export"],
     ["avtrain", "demo"],

@@ -9,6 +9,7 @@ from avprep.shared.commands import Group
 from avtrain.cli.look import bench, demo
 from avtrain.cli.measure import evaluate
 from avtrain.cli.share import embed, export
+from avtrain.cli.tell import compare, report
 from avtrain.cli.train import import_released, plan, pretrain
 
 
@@ -18,5 +19,5 @@ def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 
 
-for command in (plan, pretrain, import_released, evaluate, embed, export, demo, bench):
+for command in (plan, pretrain, import_released, evaluate, compare, report, embed, export, demo, bench):
     main.add_command(command)

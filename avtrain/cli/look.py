@@ -36,7 +36,7 @@ def demo(
 ) -> None:
     """Synthetic clips -> shards -> random and soft-positive pretraining -> linear probe -> table and report.html."""
     from avtrain.demo import DemoSettings, printed, run_demo
-    from avtrain.report import write_report
+    from avtrain.demo_page import write_demo_page
 
     settings = DemoSettings(
         instance_cue=instance_cue,
@@ -49,7 +49,9 @@ def demo(
     with stop_on_signals() as request:
         rows = run_demo(out, settings, workers, lambda: bool(request))
     click.echo(printed(rows))
-    click.echo(f"The clips are synthetic and built to show the effect; {write_report(out, settings, rows)} says how.")
+    click.echo(
+        f"The clips are synthetic and built to show the effect; {write_demo_page(out, settings, rows)} says how."
+    )
 
 
 @click.command()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import hashlib
 import io
 import re
 from fractions import Fraction
-from html.parser import HTMLParser
 from pathlib import Path
 
 import av
@@ -29,63 +27,20 @@ from avprep.media.with_pyav import open_sound
 from avprep.preview.axes import hertz_ticks, nice_ticks
 from avprep.preview.content import NO_ROOT, TOO_MUCH, choose_rows, spectrogram_columns, strip_frames, write_preview
 from avprep.shared import html
+from tests.pages import Element, Page, data_of
 from tests.test_cli import error_of, run
 from tests.train.forge import Forged, forge_dataset
 
 EVIL = 'A rabbit, "it\'s" <script>alert(1)</script> & <b>bold</b>'
 FOREIGN = "Größe: пример 音"
 EVIL_ID = 'odd "id" <img src=x onerror=alert(2)>'
-VOID = {"meta", "input", "img", "line", "path"}
 
 
-@dataclasses.dataclass
-class Element:
-    """One element: its attributes, all text inside it, the elements inside it."""
-
-    tag: str
-    attributes: dict[str, str]
-    text: str = ""
-    inside: list[Element] = dataclasses.field(default_factory=list)
-
-    def all(self, tag: str, css: str = "") -> list[Element]:
-        return [e for e in self.inside if e.tag == tag and (not css or css in e.attributes.get("class", "").split())]
-
-
-class Page(HTMLParser):
-    """The elements of a page; an end tag without its start is an error."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text()
-        self.root = Element("page", {})
-        self._open = [self.root]
-        self.feed(self.source)
-        assert [e.tag for e in self._open[1:]] == ["html"] or len(self._open) == 1
-
-    def handle_starttag(self, tag, attrs):
-        element = Element(tag, {name: value or "" for name, value in attrs})
-        for outer in self._open:
-            outer.inside.append(element)
-        if tag not in VOID:
-            self._open.append(element)
-
-    def handle_endtag(self, tag):
-        if tag not in VOID:
-            assert self._open.pop().tag == tag
-
-    def handle_data(self, data):
-        for element in self._open:
-            element.text += data
-
-    def all(self, tag: str, css: str = "") -> list[Element]:
-        return self.root.all(tag, css)
+class PreviewPage(Page):
+    """A page with a card a clip."""
 
     def cards(self) -> dict[str, Element]:
         return {card.all("bdi")[0].text: card for card in self.all("figure", "clip")}
-
-
-def data_of(element: Element) -> bytes:
-    return base64.b64decode(element.attributes["src"].split(";base64,")[1])
 
 
 def pixels_of(element: Element) -> np.ndarray:
@@ -127,7 +82,7 @@ def mixed(videos, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def mixed_page(mixed, videos) -> Page:
     write_preview(mixed, mixed.parent / "page.html", root=videos)
-    return Page(mixed.parent / "page.html")
+    return PreviewPage(mixed.parent / "page.html")
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +158,7 @@ def test_sound_is_the_clips_own_span(mixed_page, mixed, videos):
 
 def test_without_a_root_the_page_says_why_it_is_silent(mixed, tmp_path):
     write_preview(mixed, tmp_path / "p.html")
-    page = Page(tmp_path / "p.html")
+    page = PreviewPage(tmp_path / "p.html")
     assert len(page.cards()) == 3
     assert page.all("audio") == []
     assert f"Sound is left out: {NO_ROOT}." in page.root.text
@@ -213,7 +168,7 @@ def test_a_source_that_is_gone_costs_its_own_sound_alone(mixed, videos, tmp_path
     (tmp_path / "bbb_vfr.mkv").symlink_to(videos / "bbb_vfr.mkv")
     (tmp_path / "bbb_mpeg1_mp2.mpg").write_bytes(b"no longer a film")
     write_preview(mixed, tmp_path / "p.html", root=tmp_path)
-    cards = Page(tmp_path / "p.html").cards()
+    cards = PreviewPage(tmp_path / "p.html").cards()
     assert [len(cards[name].all("audio")) for name in ("whole", "part", EVIL_ID)] == [0, 1, 0]
     assert "No sound: source file not found." in cards["whole"].text
     assert "No sound: not-media" in cards[EVIL_ID].text
@@ -227,7 +182,7 @@ def test_sounds_stop_at_the_budget_and_each_class_comes_first(mixed, videos, tmp
         less = write_preview(mixed, tmp_path / "p.html", root=videos, max_sound_bytes=budget)
         assert [bool(clip.sound) for clip in less.clips] == [True, False, True]
         note = f"2 of 3 clips can be played, from their source files, as 48 kbit/s MP3; 1 without: {TOO_MUCH}."
-        assert note in Page(tmp_path / "p.html").root.text
+        assert note in PreviewPage(tmp_path / "p.html").root.text
 
 
 def test_frames_spectrogram_and_sound_share_one_time_axis(tmp_path):
@@ -241,7 +196,7 @@ def test_frames_spectrogram_and_sound_share_one_time_axis(tmp_path):
     write_manifest(tmp_path / "clips.csv", [Clip("flash", "x", video_path="flash.mp4")])
     build_shards(tmp_path / "clips.csv", tmp_path / "data", BuildConfig(), Limits())
     write_preview(tmp_path / "data", tmp_path / "p.html", root=tmp_path)
-    card = Page(tmp_path / "p.html").cards()["flash"]
+    card = PreviewPage(tmp_path / "p.html").cards()["flash"]
     length = float(card.attributes["data-seconds"])
     strip, heat = card.all("img")
     bright = pixels_of(strip).mean((0, 2)) > 128
@@ -273,7 +228,7 @@ def test_a_dataset_of_sound_alone(sounds, tmp_path):
     write_manifest(tmp_path / "clips.csv", [Clip(name, name[:4], audio_path=str(sounds / name)) for name in names])
     build_shards(tmp_path / "clips.csv", tmp_path / "data", BuildConfig(), Limits())
     write_preview(tmp_path / "data", tmp_path / "p.html")  # absolute paths need no root
-    page = Page(tmp_path / "p.html")
+    page = PreviewPage(tmp_path / "p.html")
     assert set(page.cards()) == set(names)
     for card in page.cards().values():
         assert len(card.all("img")) == len(card.all("audio")) == 1
@@ -284,7 +239,7 @@ def test_a_dataset_of_sound_alone(sounds, tmp_path):
 
 def test_many_classes_stay_usable(forged, tmp_path):
     shown = write_preview(forged, tmp_path / "p.html", split="test")
-    page = Page(tmp_path / "p.html")
+    page = PreviewPage(tmp_path / "p.html")
     parts = page.all("details", "class")
     assert len(parts) == len(shown.clips) == 63
     assert not [part for part in parts if "open" in part.attributes]

@@ -75,7 +75,8 @@ def test_result_json_holds_what_the_accuracy_rests_on(loud_and_quiet, untrained_
     assert found.label.tolist() == dataset.label[test].tolist()
     assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert written | classification_scores(found.probabilities, found.label) == written
+    assert found.groups.tolist() == dataset.groups[test].tolist()
+    assert written | classification_scores(found.probabilities, found.label, 0, dataset.groups[test]) == written
     assert (written["test_clips"], written["fit_clips"], written["validation_clips"]) == (18, 32, 8)
     assert (written["protocol"], written["run"]) == ("linear", "untrained")
     assert written["dataset_digest"] == dataset.digest

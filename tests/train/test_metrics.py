@@ -15,6 +15,7 @@ from avtrain.metrics import (
     bootstrap_interval,
     classification_scores,
     confusion,
+    group_interval,
     in_top,
     mean_average_precision,
     mean_interval,
@@ -52,6 +53,31 @@ def test_the_reported_interval_covers_with_few_clips_too(count, chance):
     drawn = np.random.default_rng(0).binomial(count, chance, 6000)
     intervals = {right: accuracy_interval(outcomes(right, count))[1:] for right in np.unique(drawn)}
     assert 0.93 <= np.mean([intervals[right][0] <= chance <= intervals[right][1] for right in drawn]) <= 0.975
+
+
+@pytest.mark.parametrize(
+    ("groups", "size", "chance", "likeness"),
+    [(8, 10, 0.5, 0.2), (20, 10, 0.8, 0.2), (30, 4, 0.9, 0.3), (50, 15, 0.6, 0.1), (100, 5, 0.95, 0.2)],
+)
+def test_the_interval_by_group_covers_where_groups_hang_together(groups, size, chance, likeness):
+    """Each group has a chance of its own (beta), so its clips are alike; by clip the interval is far too narrow."""
+    draw, covered, by_clip = np.random.default_rng(0), 0, 0
+    scale = (1 - likeness) / likeness
+    for _ in range(1200):
+        of = np.repeat(np.arange(groups), 1 + draw.poisson(size - 1, groups))
+        own = draw.beta(chance * scale, (1 - chance) * scale, groups)
+        right = draw.random(len(of)) < own[of]
+        covered += group_interval(right, of)[1] <= chance <= group_interval(right, of)[2]
+        by_clip += accuracy_interval(right)[1] <= chance <= accuracy_interval(right)[2]
+    assert 0.93 <= covered / 1200 <= 0.975
+    assert by_clip / 1200 < 0.9
+
+
+def test_a_group_of_each_clip_is_no_group():
+    right = outcomes(150, 208)
+    assert group_interval(right, np.arange(208)[::-1]) == accuracy_interval(right)
+    assert group_interval(right, np.zeros(208, int)) == (150 / 208, 0, 1)
+    assert group_interval(np.ones(20, bool), np.arange(20) // 2)[1:] == pytest.approx((0.6615, 1), abs=1e-3)
 
 
 def test_the_bootstrap_resamples_clips():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from fractions import Fraction
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference
 from statsmodels.stats.multitest import multipletests
 
-from avtrain.significance import holm, mcnemar, mcnemar_of, paired_bootstrap, paired_t
+from avtrain.significance import group_flips, holm, mcnemar, mcnemar_of, paired_bootstrap, paired_t
 
 
 def outcomes(both, first_only, second_only, neither, seed=0):
@@ -84,6 +85,65 @@ def test_the_paired_interval_covers_the_true_difference(first_rate, second_rate,
         _, low, high = paired_bootstrap(first, ease < second_rate, seed=trial, resamples=1000)
         covered += low <= second_rate - first_rate + 1e-12 and second_rate - first_rate - 1e-12 <= high
     assert 0.93 <= covered / 1500 <= 0.97
+
+
+def of_groups(draw, count, mean_size, rates, likeness):
+    """Outcomes of two runs on clips whose ease is shared by their group, and the groups int [N]."""
+    sizes = 1 + draw.poisson(mean_size - 1, count)
+    groups = np.repeat(np.arange(count), sizes)
+    scatter = np.sqrt(1 - likeness) * draw.standard_normal((2, len(groups)))
+    ease = np.sqrt(likeness) * draw.standard_normal((2, count))[:, groups] + scatter
+    return *(scipy.stats.norm.cdf(ease) < np.array(rates)[:, None]), groups
+
+
+@pytest.mark.parametrize(
+    ("groups", "size", "rates"),
+    [(20, 10, (0.5, 0.6)), (30, 4, (0.7, 0.8)), (50, 8, (0.55, 0.85)), (100, 3, (0.4, 0.45))],
+)
+def test_the_interval_by_group_covers_where_groups_hang_together(groups, size, rates):
+    draw = np.random.default_rng(4)
+    covered, by_clip = [], []
+    for trial in range(1000):
+        first, second, of = of_groups(draw, groups, size, rates, 0.5)
+        _, low, high = paired_bootstrap(first, second, of, trial, 500)
+        covered.append(low <= rates[1] - rates[0] <= high)
+        if trial % 5 == 0:
+            _, low, high = paired_bootstrap(first, second, None, trial, 500)
+            by_clip.append(low <= rates[1] - rates[0] <= high)
+    assert 0.93 <= np.mean(covered) <= 0.97
+    assert np.mean(by_clip) < 0.9
+
+
+def test_groups_of_one_clip_are_clips():
+    first, second = outcomes(60, 12, 25, 20)
+    groups = np.random.default_rng(0).permutation(len(first))
+    assert paired_bootstrap(first, second, groups) == paired_bootstrap(first, second)
+    assert group_flips(first, second, groups) == mcnemar(first, second).exact
+    assert paired_bootstrap(first, second, np.zeros(len(first), int))[1:] == (-1, 1)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sign_flips_are_counted_in_full(seed):
+    """Against every way to give eleven groups their signs, one by one."""
+    draw = np.random.default_rng(seed)
+    first, second, groups = of_groups(draw, 11, 5, (0.5, 0.55 + 0.05 * seed), 0.4)
+    gaps = np.bincount(groups, weights=second.astype(int) - first)
+    sums = np.array(list(itertools.product([-1, 1], repeat=11))) @ gaps
+    assert group_flips(first, second, groups) == pytest.approx(np.mean(np.abs(sums) >= abs(gaps.sum()) - 0.5), rel=1e-9)
+
+
+def test_sign_flips_err_as_often_as_told():
+    """Two runs that are alike, on groups that hang together: p < 0.05 in about 5 of 100 cases, McNemar's more often."""
+    draw = np.random.default_rng(5)
+    found = np.array(
+        [
+            (group_flips(first, second, of), mcnemar(first, second).exact)
+            for first, second, of in (of_groups(draw, 30, 10, (0.6, 0.6), 0.5) for _ in range(500))
+        ]
+    )
+    share, by_clip = (found < 0.05).mean(axis=0)
+    assert 0.03 <= share <= 0.065
+    assert by_clip > 0.1
 
 
 @given(st.integers(0, 2**32), st.integers(2, 12))

@@ -23,7 +23,7 @@ match exact pairs by that instance without knowing the class; soft-positive samp
 the class, cannot. Cue 0 takes the shared instance away. None of it says how large the effect is on real recordings."""
 
 
-def write_report(out: Path, settings: DemoSettings, rows: list[dict[str, Any]]) -> Path:
+def write_demo_page(out: Path, settings: DemoSettings, rows: list[dict[str, Any]]) -> Path:
     """Write out/report.html from the demo's folder and its table; returns the path."""
     first = settings.cues[0]
     best = {row["strategy"]: row for row in rows if row["cue"] == first}

@@ -1,0 +1,144 @@
+"""Sections of classes: the best and worst of them, and which are taken for which."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from markupsafe import Markup
+
+from avprep.shared import html
+from avtrain.report.curves import swatch
+from avtrain.report.gather import Kind
+from avtrain.report.results import details, per_cent
+from avtrain.report.scores import Told
+
+ALL_CLASSES = 16
+SHOWN_CLASSES = 8
+LABELLED_CLASSES = 16
+SHOWN_CONFUSIONS = 5
+HEAT = (0, 94, 158)
+
+_matrix = html.template("""<figure class="matrix" data-kind="{{ name }}"><h4>{{ mark }}{{ name }}</h4>
+{% if rows %}<table><tr><th>true \\ told</th>
+{% for short in shorts %}<th title="{{ names[loop.index0] }}">{{ short }}</th>
+{% endfor %}</tr>
+{% for row in rows %}<tr><td>{{ row.name }}</td>{% for share, count in row.cells %}<td title="{{ names[loop.index0] }}"
+ style="background: rgba(var(--heat), {{ share }})">{{ count or "" }}</td>{% endfor %}</tr>
+{% endfor %}</table>{% else %}{{ image }}{% endif %}
+<figcaption class="note">{{ caption }}</figcaption></figure>
+""")
+
+
+def shares_of(told: Told) -> dict[str, np.ndarray]:
+    """Mean accuracy of each class over a kind's evaluations, float [classes] (nan: no clips), by kind."""
+    found = {}
+    for score in told.scores:
+        rows = [one.result.get("per_class") for _, one in told.measurement.by_kind[score.kind.name]]
+        if all(rows):
+            values = [[math.nan if c["accuracy"] is None else c["accuracy"] for c in row] for row in rows if row]
+            found[score.kind.name] = np.array(values).mean(axis=0)
+    return found
+
+
+def classes(told: Sequence[Told]) -> Markup:
+    """Of each measurement a table of classes by kind of run: all, or the best and worst ones."""
+    parts = []
+    for one in told:
+        shares = shares_of(one)
+        if shares:
+            body = _class_table(one, shares)
+            parts.append(details(one.measurement.name, body, opened=one is told[0]))
+    return Markup("").join(parts) or html.paragraph("No evaluation tells of single classes.")
+
+
+def _class_table(told: Told, shares: dict[str, np.ndarray]) -> Markup:
+    result = _results(told, next(iter(shares)))[0]
+    names, clips = result["class_names"], [entry["clips"] for entry in result["per_class"]]
+    mean = np.mean(list(shares.values()), axis=0)
+    order = [int(place) for place in np.argsort(-mean, kind="stable") if not math.isnan(mean[place])]
+    left_out = len(order) - 2 * SHOWN_CLASSES if len(order) > ALL_CLASSES else 0
+    rows: list[list[object]] = []
+    for number, place in enumerate(order):
+        if left_out and SHOWN_CLASSES <= number < len(order) - SHOWN_CLASSES:
+            if number == SHOWN_CLASSES:
+                rows.append([f"... {left_out:,} more ...", "", *("" for _ in shares)])
+            continue
+        rows.append([names[place], clips[place], *(_cell(float(values[place])) for values in shares.values())])
+    note = "Mean accuracy over a kind's runs, %; classes from best to worst by the mean of all kinds."
+    table = html.table(["class", "test clips", *shares], rows, css="heat classes")
+    return table + Markup('<p class="note">{}</p>').format(note)
+
+
+def _cell(share: float) -> Markup:
+    return Markup('<span class="cell" style="background: rgba(var(--heat), {})">{}</span>').format(
+        f"{0.55 * share:.2f}", per_cent(share)
+    )
+
+
+def _results(told: Told, kind: str) -> list[dict]:
+    return [one.result for _, one in told.measurement.by_kind[kind]]
+
+
+def confusions(told: Sequence[Told]) -> Markup:
+    """Of each measurement a matrix a kind of run, summed over its runs."""
+    parts = []
+    for one in told:
+        by_kind = [(score.kind, _results(one, score.kind.name)) for score in one.scores]
+        cards = [_card(kind, results) for kind, results in by_kind if all("confusion" in result for result in results)]
+        if cards:
+            body = Markup('<div class="matrices">{}</div>').format(Markup("").join(cards))
+            parts.append(details(one.measurement.name, body, opened=one is told[0]))
+    return Markup("").join(parts) or html.paragraph("No evaluation has a confusion matrix.")
+
+
+def _card(kind: Kind, results: list[dict]) -> Markup:
+    names = results[0]["class_names"]
+    counts = np.sum([result["confusion"] for result in results], axis=0)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows, image = [], Markup("")
+    if len(names) <= LABELLED_CLASSES:
+        for name, own, count in zip(names, shares, counts, strict=True):
+            cells = [(f"{0.6 * share:.2f}", int(number)) for share, number in zip(own, count, strict=True)]
+            rows.append({"name": name, "cells": cells})
+    else:
+        image = _picture(shares, f"confusion matrix of {kind.name}")
+    summed = f"Clips, summed over {len(results)} runs; " if len(results) > 1 else "Clips; "
+    shade = "shade: share of the true class. " if rows else "rows: true class, columns: told. "
+    shorts = [str(number + 1) for number in range(len(names))]
+    for row, short in zip(rows, shorts, strict=False):
+        row["name"] = f"{row['name']} {short}"
+    return Markup(
+        _matrix.render(
+            name=kind.name,
+            mark=swatch(kind),
+            rows=rows,
+            names=names,
+            shorts=shorts,
+            image=image,
+            caption=summed + shade + _most_confused(names, counts),
+        )
+    )
+
+
+def _most_confused(names: Sequence[str], counts: np.ndarray) -> str:
+    """The most frequent mistakes in words."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_CONFUSIONS]
+    pairs = [divmod(int(cell), len(names)) for cell in order if wrong.flat[cell] > 0]
+    said = [f"{names[true]} as {names[told]} ({wrong[true, told]:,})" for true, told in pairs]
+    return "Most often mistaken: " + ", ".join(said) + "." if said else "No clip was mistaken."
+
+
+def _picture(shares: np.ndarray, alt: str) -> Markup:
+    """Shares [C, C] as shades of one blue, clear where 0."""
+    import matplotlib.image
+
+    pixels = np.empty((*shares.shape, 4), np.uint8)
+    pixels[..., :3] = HEAT
+    pixels[..., 3] = np.rint(255 * np.sqrt(shares))
+    buffer = io.BytesIO()
+    matplotlib.image.imsave(buffer, pixels, format="png")
+    return html.image(buffer.getvalue(), alt, css="pixels")

@@ -1,0 +1,246 @@
+"""What lies in run folders, and which runs are of one kind: read generically, so that runs of any version are shown."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avtrain import predictions, rundir
+from avtrain.config import PROTOCOLS
+from avtrain.predictions import Predictions
+
+NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
+RETRIEVAL = "retrieval"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One result.json; `predictions` None where there is no readable predictions.parquet beside it."""
+
+    folder: Path
+    result: dict[str, Any]
+    protocol: str
+    seed: int
+    dataset_digest: str
+    settings: dict[str, Any]
+    predictions: Predictions | None
+
+    @property
+    def dataset_name(self) -> str:
+        """As the folder's name says, '' where it does not."""
+        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+", self.folder.name)
+        return named[1] if named else ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One folder: a pretraining run with its evaluations, or (`config` empty) an evaluation without a run."""
+
+    folder: Path
+    name: str
+    config: dict[str, Any]
+    dataset_digest: str
+    metrics: list[dict[str, Any]]
+    environment: dict[str, Any]
+    ended: dict[str, Any]
+    evaluations: list[Evaluation]
+    unreadable: list[str]
+
+    @property
+    def seed(self) -> int:
+        """Of the training, or of the evaluation where there was none."""
+        return int(self.config["seed"] if "seed" in self.config else self.evaluations[0].seed)
+
+    @property
+    def updates(self) -> int:
+        """Updates that metrics.jsonl tells of."""
+        return max((int(line["step"]) + 1 for line in self.losses), default=0)
+
+    @property
+    def losses(self) -> list[dict[str, Any]]:
+        """Lines of metrics.jsonl that have a loss."""
+        return [line for line in self.metrics if isinstance(line.get("loss"), (int, float))]
+
+    @property
+    def status(self) -> str:
+        """`done`, `interrupted`, `user-error`, `failed`; `unfinished`: not ended yet, or killed."""
+        if not self.config:
+            return "evaluation"
+        return str(self.ended.get("status", "unfinished"))
+
+
+@dataclass
+class Kind:
+    """Runs that differ in nothing but their seed (or fold)."""
+
+    name: str
+    runs: list[Run]
+    place: int = 0
+
+
+@dataclass
+class Measurement:
+    """Evaluations that were made alike, on one dataset (or its folds), by kind of run."""
+
+    name: str
+    protocol: str
+    by_kind: dict[str, list[tuple[Run, Evaluation]]] = field(default_factory=dict)
+
+
+def read_run(folder: Path, name: str) -> Run:
+    """All that the folder says. Errors: UserError where it is neither a run nor an evaluation."""
+    saved = _json_or_empty(folder / rundir.CONFIG)
+    trained = "strategy" in saved.get("config", {})
+    if not trained and not (folder / "result.json").is_file():
+        raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
+    unreadable: list[str] = []
+    results = sorted(folder.glob("eval/*/result.json")) if trained else [folder / "result.json"]
+    evaluations = [found for path in results if (found := _evaluation(path, trained, unreadable))]
+    if not trained and not evaluations:
+        raise UserError(f"{folder} holds no finished evaluation; run 'avtrain evaluate' with --out {folder} again.")
+    return Run(
+        folder=folder,
+        name=name,
+        config=saved["config"] if trained else {},
+        dataset_digest=str(saved.get("dataset_digest", "")),
+        metrics=rundir.read_metrics(folder) if trained else [],
+        environment=_environment(folder),
+        ended=_json_or_empty(folder / rundir.EXIT),
+        evaluations=evaluations,
+        unreadable=unreadable,
+    )
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    """env.json, and what the newest checkpoint's meta.json says beyond configs (a commit, versions)."""
+    found = _json_or_empty(folder / rundir.ENVIRONMENT)
+    metas = sorted(folder.glob("step_*/meta.json"))
+    meta = _json_or_empty(metas[-1]) if metas else {}
+    for name, value in meta.items():
+        if name in ("versions", "environment") and isinstance(value, Mapping):
+            found |= value
+        elif "commit" in name:
+            found[name] = value
+    return found
+
+
+def _json_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation | None:
+    result = _json_or_empty(path)
+    protocol = result.get("protocol") or (RETRIEVAL if "audio_to_video" in result else None)
+    if protocol not in (*PROTOCOLS, RETRIEVAL) or (protocol != RETRIEVAL and "accuracy" not in result):
+        unreadable.append(f"{path.parent.name}/{path.name}")
+        return None
+    config = dict(result.get("config", {}))
+    seed = int(config.pop("seed", 0))
+    if of_run:
+        config.pop("model_size", None)  # the run's own
+    config.pop("protocol", None)
+    found = None
+    if (path.parent / predictions.FILE).exists():
+        try:
+            found = predictions.read_predictions(path.parent / predictions.FILE)
+        except UserError:
+            unreadable.append(f"{path.parent.name}/{predictions.FILE}")
+    digest = str(result.get("dataset_digest", ""))
+    return Evaluation(path.parent, result, str(protocol), seed, digest, config, found)
+
+
+def kinds_of(runs: Sequence[Run], datasets: Mapping[str, str], folds: bool) -> list[Kind]:
+    """Runs grouped by settings and dataset (whatever dataset where `folds`), in the order given.
+
+    A kind's name is its strategy and the settings that tell kinds of one strategy apart. `datasets`: names by digest.
+    """
+    keys = [_key(run, folds) for run in runs]
+    order = list(dict.fromkeys(keys))
+    members = [[run for run, key in zip(runs, keys, strict=True) if key == one] for one in order]
+    firsts = [group[0] for group in members]
+    names = [_name(run, [other for other in firsts if other.config]) for run in firsts]
+    kinds: list[Kind] = []
+    for place, (name, group) in enumerate(zip(names, members, strict=True)):
+        if names.count(name) > 1:
+            name += f" on {dataset_name(group[0].dataset_digest, datasets)}"
+        while any(name == kind.name for kind in kinds):
+            name += "'"
+        kinds.append(Kind(name, group, place))
+    return kinds
+
+
+def _key(run: Run, folds: bool) -> str:
+    if run.config:
+        settings = {name: value for name, value in run.config.items() if name not in NOT_A_KIND}
+    else:
+        settings = {"protocol": run.evaluations[0].protocol, **run.evaluations[0].settings}
+    return json.dumps([settings, "" if folds or not run.config else run.dataset_digest], sort_keys=True)
+
+
+def _name(run: Run, others: Sequence[Run]) -> str:
+    """The strategy, and what differs from other kinds of that strategy."""
+    if not run.config:
+        return "supervised" if run.evaluations[0].protocol == "supervised" else "untrained"
+    alike = [other.config for other in others if other.config["strategy"] == run.config["strategy"]]
+    names = sorted({name for config in alike for name in config} - NOT_A_KIND)
+    telling = [name for name in names if len({json.dumps(config.get(name)) for config in alike}) > 1]
+    settings = [f"{name.replace('_', ' ')} {run.config.get(name) or 'none'}" for name in telling]
+    return ", ".join([str(run.config["strategy"]), *settings])
+
+
+def dataset_name(digest: str, datasets: Mapping[str, str]) -> str:
+    """The dataset's name, or the beginning of its digest."""
+    return datasets.get(digest) or (f"dataset {digest[:8]}" if digest else "a dataset")
+
+
+def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: bool) -> list[Measurement]:
+    """Evaluations grouped by protocol, settings and dataset; in the order of protocols, retrieval last."""
+    found: dict[str, list[tuple[Kind, Run, Evaluation]]] = {}
+    for kind in kinds:
+        for run in kind.runs:
+            for one in run.evaluations:
+                where = one.result.get("class_names") if folds else one.dataset_digest
+                settings = {k: v for k, v in one.settings.items() if k != "model_size"}
+                key = json.dumps([one.protocol, where, settings], sort_keys=True)
+                found.setdefault(key, []).append((kind, run, one))
+    order = [*PROTOCOLS, RETRIEVAL]
+    groups = sorted(found.values(), key=lambda rows: order.index(rows[0][2].protocol))
+    firsts = [rows[0][2] for rows in groups]
+    out = []
+    for rows, first in zip(groups, firsts, strict=True):
+        names = dict.fromkeys(_place(one, datasets) for _, _, one in rows)
+        alike = [other for other in firsts if other.protocol == first.protocol and other is not first]
+        telling = sorted(
+            {name for other in alike for name, value in first.settings.items() if other.settings.get(name) != value}
+        )
+        said = [first.protocol, *(f"{name.replace('_', ' ')} {first.settings[name]}" for name in telling)]
+        place = next(iter(names)) if len(names) == 1 else f"{len(names)} folds"
+        measurement = Measurement(f"{', '.join(said)}, {place}", first.protocol)
+        for kind, run, one in rows:
+            measurement.by_kind.setdefault(kind.name, []).append((run, one))
+        out.append(measurement)
+    return out
+
+
+def _place(one: Evaluation, datasets: Mapping[str, str]) -> str:
+    return datasets.get(one.dataset_digest) or one.dataset_name or dataset_name(one.dataset_digest, datasets)
+
+
+def open_datasets(folders: Sequence[Path | str]) -> dict[str, Dataset]:
+    """The datasets by digest."""
+    return {dataset.digest: dataset for dataset in map(Dataset, folders)}
+
+
+def name_of(dataset: Dataset) -> str:
+    """The name of a dataset's folder."""
+    return str(dataset.folder).rstrip("/").rsplit("/", 1)[-1]

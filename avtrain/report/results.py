@@ -1,0 +1,216 @@
+"""Sections of results: forest plots with intervals and marks, every run, classes, confusion, retrieval scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from avprep.shared import html
+from avtrain.compare import p_text, points
+from avtrain.metrics import mean_interval
+from avtrain.report.curves import swatch, ticks
+from avtrain.report.gather import Kind, Measurement
+from avtrain.report.scores import LEVEL, Comparison, Told
+from avtrain.report.style import COLOURS
+
+MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
+KEY = (
+    "A filled dot is the mean of a kind's runs, open dots its runs, whiskers the 95 % interval: Student's over runs, "
+    "or over clips (by group where clips share one) where there is one run. ▲ better, ▼ worse than the first row, ○ no "
+    f"difference shown: p below {LEVEL:g} after Holm's correction for all rows of the figure. - no test possible."
+)
+
+_forest = html.template("""<div class="forest" data-measurement="{{ name }}">
+<div class="row"><span class="head"></span><span class="head">accuracy, %</span>
+<span class="head">mean, 95 % interval</span>
+<span class="head">against {{ base }}, points</span></div>
+{% for row in rows %}<div class="row" data-kind="{{ row.name }}">
+<span class="name"><span>{{ row.swatch }}{{ row.name }}</span></span>
+<span class="track">{% for at, _ in ticks %}<i class="grid" style="left: {{ at }}%"></i>{% endfor %}
+{% if row.bar %}<i class="bar" style="left: {{ row.bar[0] }}%; width: {{ row.bar[1] }}%;
+ background: var(--k{{ row.colour }})"></i>{% endif %}
+<i class="mean" style="left: {{ row.mean }}%; background: var(--k{{ row.colour }})"></i>
+{% for at in row.dots %}<i class="one" style="left: {{ at }}%"></i>{% endfor %}</span>
+<span class="value"><span>{{ row.value }}<small>{{ row.interval }}</small></span></span>
+<span class="gap">{% if row.mark %}<span class="mark {{ row.css }}">{{ row.mark }}</span>
+<span class="figure">{{ row.gap }}</span><small>{{ row.test }}</small>
+{% else %}<span class="open">{{ row.gap }}</span>{% endif %}</span></div>
+{% endfor %}
+<div class="axis" aria-hidden="true">
+{% for at, text in ticks %}<span style="left: {{ at }}%">{{ text }}</span>{% endfor %}</div>
+</div>
+""")
+
+_details = html.template("""<details{{ " open" if open else "" }}><summary>{{ summary }}</summary>{{ body }}</details>
+""")
+
+
+def details(summary: str, body: Markup, opened: bool = False) -> Markup:
+    """A part that opens on a click."""
+    return Markup(_details.render(summary=summary, body=body, open=opened))
+
+
+def per_cent(share: float | None) -> str:
+    """A share with one digit."""
+    return "" if share is None or math.isnan(share) else f"{100 * share:.1f}"
+
+
+def span(low: float, high: float) -> str:
+    """An interval of shares, '' where there is none."""
+    return "" if math.isnan(low) else f"{per_cent(low)} to {per_cent(high)}"
+
+
+def results(told: Sequence[Told]) -> Markup:
+    """Every measurement: a forest plot, every run, run by run on the same clips."""
+    if not told:
+        return html.paragraph("No run has been evaluated yet; 'avtrain evaluate DIR --run RUN' does.")
+    parts = [Markup('<p class="note">{}</p>').format(KEY)]
+    for one in told:
+        parts.append(Markup("<h3>{}{}</h3>").format(one.measurement.name, _clips(one)))
+        parts.append(forest(one))
+        parts.append(details("Every run", every_run(one)))
+        if one.pairs:
+            parts.append(details("Run by run on the same test clips", run_by_run(one)))
+    return Markup("").join(parts)
+
+
+def _clips(told: Told) -> str:
+    if not told.clips:
+        return ""
+    count = " or ".join(f"{number:,}" for number in told.clips)
+    by_group = told.groups if told.groups and told.groups != told.clips else []
+    return f", {count} test clips" + "".join(f" in {number:,} groups" for number in by_group)
+
+
+def forest(told: Told) -> Markup:
+    """A row a kind: its runs, mean and interval, and how it stands to the first."""
+    ends = [value for score in told.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)]
+    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    marks = ticks(100 * low, 100 * max(high, low + 0.01))
+    first, last = max(0.0, marks[0]), min(100.0, marks[-1])
+
+    def at(share: float) -> float:
+        return round(100 * (min(max(100 * share, first), last) - first) / (last - first), 2)
+
+    by_kind = {row.kind.name: row for row in told.comparisons}
+    rows = []
+    for score in told.scores:
+        row: dict[str, Any] = {"name": score.kind.name, "swatch": swatch(score.kind), "mean": at(score.mean)}
+        row |= {"colour": score.kind.place % COLOURS, "value": per_cent(score.mean), "interval": "one run"}
+        row |= {"dots": [at(value) for value in score.values] if len(score.values) > 1 else [], "bar": None}
+        if not math.isnan(score.low):
+            row["bar"] = at(score.low), round(at(score.high) - at(score.low), 2)
+            row["interval"] = span(score.low, score.high)
+        rows.append(row | _gap(by_kind.get(score.kind.name), len(told.scores)))
+    shown = [(at(mark / 100), f"{mark:g}") for mark in marks if first <= mark <= last]
+    return Markup(_forest.render(name=told.measurement.name, base=told.scores[0].kind.name, rows=rows, ticks=shown))
+
+
+def _gap(found: Comparison | None, scores: int) -> dict[str, str]:
+    if found is None:
+        return {"gap": "what the others are held against" if scores > 1 else "", "mark": ""}
+    said = f" [{points(found.low)}, {points(found.high)}]" if not math.isnan(found.low) else ""
+    test = f"p {p_text(found.p_holm)}, {found.how}" if found.mark != "untested" else found.why
+    return {"gap": points(found.difference) + said, "mark": MARKS[found.mark], "css": found.mark, "test": test}
+
+
+def every_run(told: Told) -> Markup:
+    """A row an evaluation, figures as in its result.json."""
+    header = ["run", "kind", "seed", "accuracy, %", "95 % interval", "top 5, %", "mAP, %", "balanced, %", "test clips"]
+    header += ["at update"]
+    rows = []
+    for score in told.scores:
+        for run, one in told.measurement.by_kind[score.kind.name]:
+            result = one.result
+            rows.append(
+                [
+                    run.name,
+                    score.kind.name,
+                    run.seed,
+                    per_cent(result["accuracy"]),
+                    span(*result.get("interval_95", (math.nan, math.nan))),
+                    *(per_cent(result.get(name)) for name in ("top_5", "mean_average_precision", "balanced_accuracy")),
+                    f"{result['test_clips']:,}" if "test_clips" in result else "",
+                    f"{result['step']:,}" if "step" in result else "",
+                ]
+            )
+    return html.table(header, rows, css="runs")
+
+
+def run_by_run(told: Told) -> Markup:
+    """A row a pair of runs of one seed (fold) on the same clips."""
+    header = ["run", "against", "difference, points", "95 % interval", "right in one alone", "p exact", "p Holm"]
+    rows = []
+    for pair in told.pairs:
+        found = pair.found
+        table = found["mcnemar"]
+        low, high = found["difference_95"]
+        rows.append(
+            [
+                pair.second.name,
+                pair.first.name,
+                points(found["difference"]),
+                f"{points(low)} to {points(high)}",
+                f"{table['second_only']:,} : {table['first_only']:,}",
+                p_text(found["p"]),
+                p_text(pair.p_holm),
+            ]
+        )
+    grouped = any(pair.found["groups"] < pair.found["clips"] for pair in told.pairs)
+    how = (
+        "Interval: paired bootstrap over groups of clips; p: exact sign flips by group."
+        if grouped
+        else "Interval: paired bootstrap over clips; p: McNemar's exact test."
+    )
+    note = f"{how} Holm's correction is for the {len(told.pairs)} rows of this table."
+    return html.table(header, rows, css="pairs-of-runs") + Markup('<p class="note">{}</p>').format(note)
+
+
+def retrieval(measurement: Measurement, kinds: Sequence[Kind]) -> Markup:
+    """A row a kind: means over its runs of what retrieval's result.json has, half-widths of Student's interval."""
+    ways = (("audio_to_video", "sound to picture"), ("video_to_audio", "picture to sound"))
+    figures = [(f"{said}, own R@{k}, %", way, "pair", f"recall_at_{k}") for way, said in ways for k in (1, 10)] + [
+        (f"{said}, class R@1, %", way, "class", "recall_at_1") for way, said in ways
+    ]
+    medians = [(f"{said}, own median rank", way, "pair", "median_rank") for way, said in ways]
+    mine = [(kind, [one.result for _, one in measurement.by_kind[kind.name]]) for kind in kinds]
+    rows: list[list[Any]] = []
+    for kind, results in mine:
+        cells = [_mean([100 * r[way][level][name] for r in results]) for _, way, level, name in figures]
+        cells += [_mean([r[way][level][name] for r in results]) for _, way, level, name in medians]
+        rows.append([kind.name, len(results), *cells])
+    chance = mine[0][1][0]["chance"]
+    rows.append(
+        ["chance", "", *(per_cent(chance[level][name]) for _, _, level, name in figures)]
+        + [f"{chance['pair']['median_rank']:.1f}" for _ in medians]
+    )
+    header = ["kind", "runs", *(row[0] for row in figures), *(row[0] for row in medians)]
+    clips = mine[0][1][0]["clips"]
+    title = Markup("<h3>{}, {:,} clips</h3>").format(measurement.name, clips)
+    note = "Mean over runs, ± half the 95 % interval (Student's). Class R@1: the nearest clip is of the query's class."
+    return title + html.table(header, rows, css="retrieval") + Markup('<p class="note">{}</p>').format(note)
+
+
+def _mean(values: list[float]) -> str:
+    mean, half = mean_interval(values)
+    return f"{mean:.1f}" + (f" ± {half:.1f}" if not math.isnan(half) else "")
+
+
+def lead_of(told: Sequence[Told]) -> str:
+    """The first measurement in one sentence: the best kind against the first."""
+    if not told:
+        return "None of these runs has been evaluated yet."
+    first = told[0]
+    base, best = first.scores[0], max(first.scores, key=lambda score: score.mean)
+    name = first.measurement.name
+    said = f"{name[0].upper()}{name[1:]}: {best.kind.name} reaches an accuracy of {per_cent(best.mean)} %"
+    if best is base:
+        return said + (", the best of all." if len(first.scores) > 1 else ".")
+    found = next(row for row in first.comparisons if row.kind is best.kind)
+    how = f", {points(found.difference)} points against {base.kind.name}"
+    if not math.isnan(found.low):
+        how += f" (95 % interval {points(found.low)} to {points(found.high)}, p {p_text(found.p_holm)} after Holm)"
+    return said + how + ("." if found.mark != "open" else "; a difference is not shown.")
