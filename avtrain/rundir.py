@@ -99,7 +99,7 @@ class Metrics:
 
     def __init__(self, run: Path, first_step: int, tensorboard: bool = False) -> None:
         path = run / METRICS
-        kept = [line for line in _lines(run) if line["step"] < first_step]
+        kept = [line for line in read_lines(run) if line["step"] < first_step]
         store.write_json_lines(path, kept)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._board = Board(run, first_step) if tensorboard else None
@@ -127,12 +127,12 @@ class Metrics:
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The whole lines of updates in metrics.jsonl; a line cut off by a kill is left out."""
-    return [line for line in _lines(run) if "loss" in line]
+    return [line for line in read_lines(run) if "loss" in line]
 
 
 def read_validation(run: Path) -> list[dict[str, Any]]:
     """The whole lines of validation in metrics.jsonl, whose `step` is that of the update before."""
-    return [line for line in _lines(run) if VALIDATION_SCORE in line]
+    return [line for line in read_lines(run) if VALIDATION_SCORE in line]
 
 
 def is_validated(run: Path, step: int) -> bool:
@@ -149,7 +149,8 @@ def best_validation(run: Path) -> dict[str, Any] | None:
     return {"step": best["step"] + 1, "epoch": best["epoch"], "class_recall_at_1": best[VALIDATION_SCORE]}
 
 
-def _lines(run: Path) -> list[dict[str, Any]]:
+def read_lines(run: Path) -> list[dict[str, Any]]:
+    """All whole lines of metrics.jsonl; one cut off by a kill, and what follows it, is left out."""
     path = run / METRICS
     if not path.exists():
         return []

@@ -109,7 +109,7 @@ def read_run(folder: Path, name: str) -> Run:
         name=name,
         config=saved["config"] if trained else {},
         dataset_digest=str(saved.get("dataset_digest", "")),
-        metrics=rundir.read_metrics(folder) if trained else [],
+        metrics=rundir.read_lines(folder) if trained else [],
         environment=_environment(folder),
         ended=_json_or_empty(folder / rundir.EXIT),
         evaluations=evaluations,
