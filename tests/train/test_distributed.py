@@ -181,7 +181,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=120):
+def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=300):
     """{rank: what `task` gave there}; every process has ended by itself, else the test fails and ends them.
 
     The task finds a process group; `afterwards` is called when that has ended.
@@ -198,7 +198,7 @@ def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=120)
             process.start()
         found = [answers.get(timeout=deadline_seconds) for _ in range(world_size - silent)]
         for process in processes:
-            process.join(timeout=30)
+            process.join(timeout=120)
         codes = [process.exitcode for process in processes]
     finally:
         for process in processes:
