@@ -30,7 +30,7 @@ from avtrain.features import Source, window_features
 from avtrain.models import place
 from avtrain.models.two_tower import audio_encoder
 from avtrain.splits import Split, split_rows
-from tests.bench.loader import CLASSES, prepared
+from tests.bench.contest import CLASSES, prepared
 from tests.train.forge import Forged, forge_dataset
 
 

@@ -25,7 +25,7 @@ from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
 from avtrain.data.loader import Loader
 from avtrain.pretrain import pretrain
-from tests.bench.loader import CLASSES, SECONDS, prepared
+from tests.bench.contest import CLASSES, SECONDS, prepared
 from tests.train.forge import Forged, forge_dataset
 
 CLIPS = 400

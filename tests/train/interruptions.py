@@ -22,7 +22,7 @@ from avtrain.cli import main
 from tests.conftest import REPOSITORY
 from tests.train import test_torchrun
 
-HANG_SECONDS, STEPS = 120, 24
+HANG_SECONDS, STEPS = 300, 24
 COMMAND = [sys.executable, "-c", "from avtrain.cli import main; main()"]
 OPTIONS = [
     "--model-size=tiny",
