@@ -19,7 +19,7 @@ from unittest.mock import patch
 
 import torch
 
-import avtrain.pretrain
+import avtrain.ready
 from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
@@ -45,7 +45,7 @@ class Resident(Loader):
 
 def seconds(loader: type[Loader], data: Path, config: PretrainConfig, warm: int) -> float:
     """Seconds an update of a run, the first `warm` left out."""
-    with tempfile.TemporaryDirectory() as run, patch.object(avtrain.pretrain, "Loader", loader):
+    with tempfile.TemporaryDirectory() as run, patch.object(avtrain.ready, "Loader", loader):
         pretrain(data, Path(run), config, quiet=True)
         lines = rundir.read_metrics(Path(run))
     return (lines[-1]["seconds"] - lines[warm - 1]["seconds"]) / (len(lines) - warm)

@@ -5,14 +5,14 @@ Rounding grows: a weight whose gradient is nearly 0 goes up or down a whole lear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import torch
 
-import avtrain.pretrain
+import avtrain.ready
 from avtrain.models.two_tower import TwoTower, tower_of
 
 
@@ -20,10 +20,10 @@ from avtrain.models.two_tower import TwoTower, tower_of
 def in_double(frozen: bool = False) -> Iterator[None]:
     """Within it `pretrain` trains float64 models; `frozen`: their batch norm is in eval mode."""
 
-    def doubled(settings: Mapping[str, Any], frame_size: int) -> TwoTower:
+    def doubled(*arguments: Any) -> TwoTower:
         torch.set_default_dtype(torch.float64)  # torch draws float32 weights differently where there is no AVX2
         try:
-            model = tower_of(settings, frame_size)
+            model = tower_of(*arguments)
         finally:
             torch.set_default_dtype(torch.float32)
         for encoder in (model.video, model.audio):
@@ -32,5 +32,5 @@ def in_double(frozen: bool = False) -> Iterator[None]:
             model.train = lambda mode=True: torch.nn.Module.train(model, False)  # type: ignore[method-assign]
         return model
 
-    with patch.object(avtrain.pretrain, "tower_of", doubled):
+    with patch.object(avtrain.ready, "tower_of", doubled):
         yield
