@@ -2,21 +2,26 @@
 
 plans.json: the first batches of every strategy over small tables, the sha256 of whole epochs at the paper's sizes, and
 the first windows. They are compared bit for bit; a change means that runs cannot be repeated any more.
+curves.json: the losses of twenty updates of a tiny model by every strategy and loss, compared at 1e-5.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from avprep.shared import store
 from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
 from avtrain.sampling.windows import WindowSpec, draw_windows
 from tests.conftest import REPOSITORY
 from tests.train import tables
+from tests.train.curves import curves
 
 GOLDEN = REPOSITORY / "tests" / "golden"
 SMALL = {
@@ -94,4 +99,7 @@ def _windows() -> dict[str, list[int]]:
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
     store.write_json(GOLDEN / "plans.json", plans())
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        store.write_json(GOLDEN / "curves.json", {"torch": torch.__version__, "losses": curves(Path(name))})
     print(json.dumps(sorted(path.name for path in GOLDEN.iterdir())))

@@ -25,13 +25,14 @@ FRAME_SIZE, MEL_BANDS = 8, 6
 
 @dataclasses.dataclass(frozen=True)
 class Forged:
-    """What one clip shall be; `level` in dB is added to its random log-mel."""
+    """What one clip shall be; `level` in dB is added to its random log-mel, without `pictures` it is sound alone."""
 
     label: str
     split: str = "train"
     seconds: float = 2.0
     group: str = ""
     level: float = 0.0
+    pictures: bool = True
 
 
 def forge_dataset(
@@ -76,7 +77,8 @@ def arrays(
 
 
 def _manifest_row(row: int, clip: Forged) -> Clip:
-    return Clip(f"c{row}", clip.label, clip.split, video_path=f"{row}.mp4", group=clip.group or f"g{row}")
+    path = {"video_path": f"{row}.mp4"} if clip.pictures else {"audio_path": f"{row}.wav"}
+    return Clip(f"c{row}", clip.label, clip.split, **path, group=clip.group or f"g{row}")
 
 
 def jpegs(frames: np.ndarray) -> list[bytes]:
@@ -119,6 +121,9 @@ def _write_shard(
                 sizes += [len(picture) for picture in pictures]
                 record["frames_bytes"] = sum(len(picture) for picture in pictures)
                 members[0] = ("frames", "mjpg", b"".join(pictures), record["frames_bytes"])
+            if not clips[row].pictures:
+                record |= {"num_frames": 0, "frames_bytes": 0, "frames_offset": -1}
+                members = members[1:]
             for name, kind, data, data_bytes in members:
                 record[f"{name}_offset"] = tar.offset + schema.TAR_BLOCK_BYTES + len(data) - data_bytes
                 _add(tar, f"c{row}.{name}.{kind}", data)

@@ -6,14 +6,17 @@ import multiprocessing
 import os
 import socket
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from safetensors.torch import load_file
 
 from avprep.shared.errors import UserError
-from avtrain.config import LOSSES
+from avtrain import rundir
+from avtrain.config import LOSSES, PretrainConfig
 from avtrain.distributed import (
     Ranks,
     any_rank,
@@ -28,6 +31,9 @@ from avtrain.distributed import (
 )
 from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
+from avtrain.pretrain import pretrain
+from tests.train.doubled import in_double
+from tests.train.forge import Forged, forge_dataset
 
 PAIRS = 7
 LABELS = [0, 1, 0, -1, 1, 0, 2]
@@ -130,24 +136,61 @@ def all_of_it(ranks):
     return steps(ranks), gathered(ranks), agreed(ranks), agreed_by_all(ranks), accumulated(ranks)
 
 
-def work(task, environ, answers):
+def one_update(folder, runs, ports, ranks):
+    """A run of one update by `pretrain` itself with each loss, in float64 and with batch norm in eval mode."""
+    for kind, port in zip(LOSSES, ports, strict=True):
+        os.environ["MASTER_PORT"] = str(port)
+        config = PretrainConfig(
+            model_size="tiny",
+            strategy="soft-positive:p=0.5",
+            batch_size=PAIRS,
+            max_steps=1,
+            loss=kind,
+            learn_temperature=True,
+            weight_decay=0.0,
+        )
+        with in_double(frozen=True):
+            pretrain(folder, runs / kind, config, ranks=ranks, quiet=True)
+
+
+def loss_and_gradients(run):
+    """(loss, gradients by number) of a run's only update: Adam's first mean is a tenth of the gradient."""
+    (line,) = rundir.read_metrics(run)
+    state = load_file(run / "step_00000001" / "optim.safetensors")
+    return line["loss"], {name: 10 * mean.numpy() for name, mean in state.items() if name.endswith("exp_avg")}
+
+
+def nothing(ranks):
+    pass
+
+
+def work(task, afterwards, environ, answers):
     torch.set_num_threads(1)
     os.environ.update(environ)
     ranks = read_ranks(os.environ)
     with process_group(ranks, "cpu", timeout_seconds=60) as device:
         answer = task(ranks)
-    answers.put((ranks.rank, device, answer, dist.is_initialized()))
+    left = dist.is_initialized()
+    afterwards(ranks)
+    answers.put((ranks.rank, device, answer, left))
 
 
-def launch(task, world_size, silent=0, deadline_seconds=120):
-    """{rank: what `task` gave there}; every process has ended by itself, else the test fails and ends them."""
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=300):
+    """{rank: what `task` gave there}; every process has ended by itself, else the test fails and ends them.
+
+    The task finds a process group; `afterwards` is called when that has ended.
+    """
+    port = free_port()
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     processes = [
-        context.Process(target=work, args=(task, torchrun(rank, world_size, port), answers), daemon=True)
+        context.Process(target=work, args=(task, afterwards, torchrun(rank, world_size, port), answers), daemon=True)
         for rank in range(world_size)
     ]
     try:
@@ -155,7 +198,7 @@ def launch(task, world_size, silent=0, deadline_seconds=120):
             process.start()
         found = [answers.get(timeout=deadline_seconds) for _ in range(world_size - silent)]
         for process in processes:
-            process.join(timeout=30)
+            process.join(timeout=120)
         codes = [process.exitcode for process in processes]
     finally:
         for process in processes:
@@ -164,32 +207,62 @@ def launch(task, world_size, silent=0, deadline_seconds=120):
     return {rank: answer for rank, _, answer, _ in found}, codes
 
 
-@pytest.mark.parametrize("world_size", [2, 3])
-def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(world_size):
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """21 training clips of three labels."""
+    clips = [Forged("abc"[row % 3]) for row in range(21)]
+    return forge_dataset(tmp_path_factory.mktemp("dataset") / "data", clips, frame_size=16, mel_bands=16)
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def several(request, labelled, tmp_path_factory):
+    """(answers to all_of_it by rank, folder with the runs of one_update) of 2 and of 3 processes."""
+    runs = tmp_path_factory.mktemp("runs")
+    afterwards = partial(one_update, labelled, runs, [free_port() for _ in LOSSES])
+    answers, codes = launch(all_of_it, request.param, afterwards=afterwards)
+    assert codes == [0] * request.param
+    assert sorted(answers) == list(range(request.param))
+    return answers, runs
+
+
+def assert_equal(loss, gradients, expected, expected_gradients):
+    assert loss == pytest.approx(expected, rel=1e-9)
+    assert gradients.keys() == expected_gradients.keys()
+    for name, wanted in expected_gradients.items():
+        assert wanted.dtype == np.float64
+        assert np.abs(wanted).max() > 0, name
+        assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), name
+
+
+def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(several):
+    answers, _ = several
     alone = steps(Ranks())
-    answers, codes = launch(all_of_it, world_size)
-    assert codes == [0] * world_size
-    assert sorted(answers) == list(range(world_size))
     for ranks_steps, *_ in answers.values():
         for kind in LOSSES:
-            (loss, gradients), (expected, expected_gradients) = ranks_steps[kind], alone[kind]
-            assert loss == pytest.approx(expected, rel=1e-9)
-            assert gradients.keys() == expected_gradients.keys()
-            assert "temperature.log_scale" in gradients
-            for name, wanted in expected_gradients.items():
-                assert np.abs(wanted).max() > 0, name
-                assert np.abs(gradients[name] - wanted).max() <= 1e-9 * np.abs(wanted).max(), (kind, name)
+            assert "temperature.log_scale" in ranks_steps[kind][1]
+            assert_equal(*ranks_steps[kind], *alone[kind])
     early, late = zip(*(own for *_, own in answers.values()), strict=True)
     assert not np.allclose(early[0], early[1])  # nothing is sent before the update
     for mine in late:
         np.testing.assert_allclose(mine, accumulated(Ranks())[1], rtol=1e-9)
     for rank, (_, (same, gradient, flags), told, told_by_all, _) in answers.items():
         assert same == {"torch.float32": True, "torch.bfloat16": True, "torch.int64": True}
-        own = Ranks(rank=rank, world_size=world_size).slice_of(309)
-        assert (gradient == np.arange(309)[own] * world_size).all()
+        own = Ranks(rank=rank, world_size=len(answers)).slice_of(309)
+        assert (gradient == np.arange(309)[own] * len(answers)).all()
         assert flags == [True, False]
         assert told == ([0] if rank == 0 else [], "The folder über x is taken\n  seed: 0 -> 3", [True, False])
         assert told_by_all == (10 * rank, "Rank 1 sees no data")
+
+
+def test_an_update_of_a_run_on_several_ranks_is_that_of_one_process(several, labelled, tmp_path):
+    """Loader, augmentation, gathering, loss and its labels, learnt temperature, averaging: all of `pretrain`."""
+    _, runs = several
+    one_update(labelled, tmp_path, [0] * len(LOSSES), Ranks())
+    alone = {kind: loss_and_gradients(tmp_path / kind) for kind in LOSSES}
+    assert len({loss for loss, _ in alone.values()}) == len(LOSSES)
+    for kind, (loss, gradients) in alone.items():
+        assert any(gradient.shape == () for gradient in gradients.values())  # the temperature's
+        assert_equal(*loss_and_gradients(runs / kind), loss, gradients)
 
 
 def test_nobody_waits_for_a_rank_that_died():

@@ -52,30 +52,6 @@ def fresh(seed=0):
     return tiny_audio().train()
 
 
-def alone(split, row):
-    return Split(split.fit, split.validation, np.array([row]))
-
-
-PROTOCOLS = {
-    "linear": lambda source, split: linear(fresh(), source, split, QUICK),
-    "knn": lambda source, split: knn(fresh(), source, split, 2),
-    "finetune": lambda source, split: fit_encoder(fresh(), source, split, QUICK, "finetune"),
-}
-
-
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(source, lengths, protocol):
-    split = split_rows(lengths)
-    torch.manual_seed(1)
-    _, together = PROTOCOLS[protocol](source, split)
-    assert together.shape == (12, 2)
-    torch.testing.assert_close(together.sum(dim=1), torch.ones(12))
-    for at in (0, 1, 5, 6, 11):
-        torch.manual_seed(1)
-        _, single = PROTOCOLS[protocol](source, alone(split, split.test[at]))
-        torch.testing.assert_close(single[0], together[at], rtol=1e-5, atol=1e-6)
-
-
 def test_a_whole_clip_is_heard_to_its_end(source, lengths):
     """Features of a whole clip are those of its stored log-mel, at once; a short one is padded to a window."""
     encoder = fresh()  # in train mode: that must not matter

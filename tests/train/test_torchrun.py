@@ -77,30 +77,20 @@ def folder(tmp_path_factory):
     return forge_dataset(tmp_path_factory.mktemp("dataset") / "data", clips, frame_size=32, mel_bands=32)
 
 
+def command(told, folder, run, dies="nobody"):
+    """Two ranks under torchrun, from the folder of script.py; each writes its plans below `told`."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--"]
+    return [str(part) for part in [*launcher, "script.py", dies, told, "pretrain", folder, "--run", run, *OPTIONS]]
+
+
 def launch(tmp_path, folder, run, dies="nobody"):
     """(torchrun's exit code, what it printed, [(epoch, step, plan) of each rank]) of two ranks."""
     (tmp_path / "script.py").write_text(SCRIPT)
     told = tmp_path / f"told-{dies}"
     told.mkdir()
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "--",
-        "script.py",
-        dies,
-        told,
-        "pretrain",
-        folder,
-        "--run",
-        run,
-        *OPTIONS,
-    ]
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        list(map(str, command)),
+        command(told, folder, run, dies),
         cwd=tmp_path,
         env=environ,
         capture_output=True,
@@ -218,14 +208,14 @@ def as_torchrun(monkeypatch):
 
 def test_a_mistake_under_torchrun_stands_in_exit_json_and_does_not_block_the_run(folder, tmp_path, monkeypatch):
     as_torchrun(monkeypatch)
-    command = ["pretrain", str(folder), "--run", str(tmp_path / "run"), *OPTIONS, "--max-steps=1"]
+    arguments = ["pretrain", str(folder), "--run", str(tmp_path / "run"), *OPTIONS, "--max-steps=1"]
     for wrong in ("--batch-size=99", "--learning-rate=0", "--device=cuda:99"):
-        done = CliRunner().invoke(main, [*command, wrong])
+        done = CliRunner().invoke(main, [*arguments, wrong])
         assert done.exit_code == 2
         told = json.loads((tmp_path / "run" / "exit.json").read_text())
         assert (told["status"], told["code"]) == ("user-error", 2)
         assert told["sentence"] in done.output
-    assert CliRunner().invoke(main, command).exit_code == 0
+    assert CliRunner().invoke(main, arguments).exit_code == 0
     assert ending(tmp_path / "run") == ("done", 0)
 
 

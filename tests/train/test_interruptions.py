@@ -1,0 +1,17 @@
+"""One kill and one stop at a random moment; many of them and several ranks: tests/bench/resume.py."""
+
+from __future__ import annotations
+
+import signal
+
+from tests.train.forge import Forged, forge_dataset
+from tests.train.interruptions import on_one_process
+
+
+def test_runs_that_are_stopped_at_a_random_moment_end_with_the_same_bits(tmp_path):
+    clips = [Forged("abc"[row % 3]) for row in range(48)]
+    data = forge_dataset(tmp_path / "data", clips, frame_size=32, mel_bands=32)
+    killed, asked = on_one_process(data, tmp_path, [signal.SIGKILL, signal.SIGTERM], seed=0)
+    assert (killed.equal, asked.equal) == (True, True)
+    assert killed.code in (-signal.SIGKILL, 0)  # 0: it was over
+    assert asked.code in (75, 0)
