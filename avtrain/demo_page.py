@@ -12,6 +12,7 @@ from avprep.dataset import Dataset
 from avprep.shared import html, store
 from avtrain import rundir
 from avtrain.demo import STRATEGIES, UNTRAINED, DemoSettings, accuracy_text, recall_text
+from avtrain.provenance import environment
 
 COLOURS = {"soft-positive": "#1b7f5c", "random": "#c2571a", UNTRAINED: "#8a94a0"}
 SHOWN_CLASSES = 6
@@ -132,8 +133,8 @@ def _examples(dataset: Dataset) -> Markup:
 def _settings(settings: DemoSettings) -> Markup:
     from avprep.shared.configs import to_dict
 
-    environment = rundir.environment()
+    versions = environment()
     shown = to_dict(settings) | {
-        f"{name} version": environment[name] for name in ("avtrain", "python", "torch", "numpy")
+        f"{name} version": versions[name] for name in ("avtrain", "python", "torch", "numpy")
     }
     return html.table(["setting", "value"], [[name, str(value)] for name, value in shown.items()])

@@ -48,6 +48,7 @@ from avtrain.losses import contrastive
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.outcome import failure_told, outcome
 from avtrain.pace import Pace
+from avtrain.provenance import environment
 from avtrain.ready import Ready, make_ready
 from avtrain.sampling.base import LAYERS
 from avtrain.updates import place_of, updates_per_epoch
@@ -154,6 +155,7 @@ def _train(
                 "data": data_described(dataset),
                 **rundir.begun_from(run),
                 "best": rundir.best_validation(run),
+                "environment": environment(),
             }
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
         saved = step

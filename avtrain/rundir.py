@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.board import Board
+from avtrain.provenance import environment
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
@@ -43,26 +43,6 @@ def begun_from(run: Path) -> dict[str, str]:
     """What a run's config.json says of the checkpoint that it began from, empty if nothing."""
     saved = store.read_json(run / CONFIG)
     return {name: saved[name] for name in BEGUN if name in saved}
-
-
-def environment() -> dict[str, Any]:
-    """Versions and machine that a run began on."""
-    import numpy
-    import torch
-    import torchvision
-
-    import avtrain
-
-    return {
-        "avtrain": avtrain.__version__,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "numpy": numpy.__version__,
-        "cpus": os.cpu_count(),
-        "cuda": torch.version.cuda if torch.cuda.is_available() else None,
-    }
 
 
 def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
