@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -75,9 +76,31 @@ def render_demo(out: Path, config: DemoConfig, workers: int, stopping: Callable[
             split = "test" if number < tests else "train"
             clips.append(Clip(name.removeprefix("clips/"), f"{timbre} {shape}", split, video_path=name, group=name))
             orders.append(_Order(out / name, class_id, number, config))
+    return finish(out, clips, _render, orders, workers, stopping)
+
+
+class HasPath(Protocol):
+    """An order for one clip, to be rendered under `path`."""
+
+    @property
+    def path(self) -> Path: ...
+
+
+Order = TypeVar("Order", bound=HasPath)
+
+
+def finish(
+    out: Path,
+    clips: list[Clip],
+    render: Callable[[Order], None],
+    orders: list[Order],
+    workers: int,
+    stopping: Callable[[], bool],
+) -> Path:
+    """Render the orders whose files are not there yet, write out/manifest.csv of all clips and return its path."""
     orders = [order for order in orders if not order.path.exists()]
     with Progress(len(orders), "clips", "render") as progress:
-        for _ in map_processes(_render, orders, workers, stopping):
+        for _ in map_processes(render, orders, workers, stopping):
             progress.advance()
     write_manifest(out / "manifest.csv", clips)
     return out / "manifest.csv"

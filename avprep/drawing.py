@@ -1,4 +1,4 @@
-"""The demo's pictures: a flashing shape that wanders and spins over a textured background."""
+"""The demos' pictures: a flashing shape that wanders and spins, a handwritten digit that wanders; both over texture."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ def draw_clip(
 
     `scene` [2] in 0 to 1: the background's hue (blue to orange) and its brightness.
     """
-    rows, columns = np.mgrid[0:height, 0:width]
-    y, x = (rows + 0.5) / height * 2 - 1, (columns + 0.5) / width * 2 - 1
+    y, x = _grid(height, width)
     radius = 0.45 + 0.4 * size
     reach = 1.05 - radius
     centre_y, centre_x = reach * _drift(times, draw), reach * _drift(times, draw)
@@ -36,10 +35,46 @@ def draw_clip(
     warmth, brightness = scene
     ground = (0.15 + 0.45 * brightness) * np.array([0.3 + 0.7 * warmth, 0.65, 1 - 0.7 * warmth])
     ground = ground * draw.uniform(0.8, 1.2, 3)
+    ground = _textured(ground, y, x, draw) * (1 + 0.5 * flash[:, None, None, None])
+    return _grainy(ground * (1 - inside) + tint * inside, draw)
+
+
+def draw_digit(
+    image: np.ndarray, times: np.ndarray, level: np.ndarray, frame_size: int, draw: np.random.Generator
+) -> np.ndarray:
+    """Frames uint8 [T, S, S, 3] at `times` seconds: `image` [8, 8] in 0 to 1, three fifths to four fifths of a frame.
+
+    `level` [T] in 0 to 1 is the digit's brightness, from half to full; path, colours, texture and grain are drawn.
+    """
+    from scipy.ndimage import map_coordinates
+
+    y, x = _grid(frame_size, frame_size)
+    half = draw.uniform(0.6, 0.8)
+    reach = 1 - half
+    centre_y, centre_x = reach * _drift(times, draw), reach * _drift(times, draw)
+    on_image = np.stack(np.broadcast_arrays(y - centre_y[:, None, None], x - centre_x[:, None, None]))
+    ink = map_coordinates(image, (on_image / half + 1) * len(image) / 2 - 0.5, order=1)[..., None]
+    ground = _textured(draw.uniform(0.05, 0.3, 3), y, x, draw)
+    colour = draw.uniform(0.75, 1, 3) * (0.5 + 0.5 * level[:, None])
+    return _grainy(ground * (1 - ink) + colour[:, None, None, :] * ink, draw)
+
+
+def _grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """y and x [H, W] of the pixels' centres, -1 to 1 from edge to edge."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    return (rows + 0.5) / height * 2 - 1, (columns + 0.5) / width * 2 - 1
+
+
+def _textured(colour: np.ndarray, y: np.ndarray, x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """`colour` [3] under a random standing wave: [H, W, 3]."""
     waves, phases = draw.uniform(1, 6, 2), draw.uniform(0, 2 * np.pi, 2)
     texture = np.sin(waves[0] * x * np.pi + phases[0]) * np.sin(waves[1] * y * np.pi + phases[1])
-    ground = (ground + draw.uniform(0.02, 0.15) * texture[..., None]) * (1 + 0.5 * flash[:, None, None, None])
-    picture = (ground * (1 - inside) + tint * inside).astype(np.float32)
+    return colour + draw.uniform(0.02, 0.15) * texture[..., None]
+
+
+def _grainy(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """The picture, 0 to 1, as uint8 with random grain."""
+    picture = picture.astype(np.float32)
     picture += draw.standard_normal(picture.shape, np.float32) * np.float32(draw.uniform(0.01, 0.06))
     return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
 

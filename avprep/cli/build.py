@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,84 @@ from avprep.shared.commands import config_option, stop_on_signals
 
 @click.command()
 @click.argument("out_dir", type=DIRECTORY)
-@click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=52, show_default=True)
+@click.option(
+    "--kind",
+    type=click.Choice(["shapes", "av-digits"]),
+    default="shapes",
+    show_default=True,
+    help="Synthetic shapes and timbres, or spoken digits with handwritten ones.",
+)
+@click.option(
+    "--clips-per-class",
+    type=click.IntRange(2, 10_000),
+    default=None,
+    help="shapes: in all, 52; av-digits: for training, 40 (as many again for test, half as many for validation).",
+)
 @click.option(
     "--instance-cue",
     type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="How strongly picture and sound of one clip share their rhythm.",
+    default=None,
+    help="shapes: how strongly picture and sound of one clip share their rhythm, default 1.",
 )
+@click.option(
+    "--root", type=DIRECTORY, default=None, help="av-digits: folder of the Free Spoken Digit Dataset's recordings."
+)
+@click.option(
+    "--link",
+    type=click.Choice(["envelope", "none"]),
+    default=None,
+    help="av-digits: what the digit's brightness follows, the recording's loudness (default) or nothing.",
+)
+@click.option(
+    "--fold", type=click.IntRange(0, 2), default=None, help="av-digits: which two speakers are the test, default 0."
+)
+@click.option("--size", type=click.IntRange(48, 64), default=None, help="av-digits: of the pictures, default 64 px.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Rendering processes; default: all cores.")
-def demo(out_dir: Path, clips_per_class: int, instance_cue: float, seed: int, workers: int | None) -> None:
-    """Render a synthetic labelled set of real mp4 files and their manifest."""
+def demo(
+    out_dir: Path,
+    kind: str,
+    clips_per_class: int | None,
+    instance_cue: float | None,
+    root: Path | None,
+    link: str | None,
+    fold: int | None,
+    size: int | None,
+    seed: int,
+    workers: int | None,
+) -> None:
+    """Render a small labelled set of real mp4 files and their manifest."""
     from avprep.build import default_workers
     from avprep.demo import DemoConfig, render_demo
+    from avprep.digits import DigitsConfig, render_digits
+    from avprep.manifest import read_manifest
 
-    config = DemoConfig(clips_per_class=clips_per_class, instance_cue=instance_cue, seed=seed)
+    of_shapes = {"instance_cue": instance_cue}
+    of_digits = {"link": link, "fold": fold, "frame_size": size}
+    for flag, value, owner in (
+        ("--instance-cue", instance_cue, "shapes"),
+        ("--root", root, "av-digits"),
+        ("--link", link, "av-digits"),
+        ("--fold", fold, "av-digits"),
+        ("--size", size, "av-digits"),
+    ):
+        if value is not None and kind != owner:
+            raise click.UsageError(f"{flag} is for --kind {owner}, not {kind}; leave it out.")
+    own = {"clips_per_class": clips_per_class, "seed": seed, **(of_shapes if kind == "shapes" else of_digits)}
+    chosen: dict[str, Any] = {name: value for name, value in own.items() if value is not None}
     with stop_on_signals() as request:
-        path = render_demo(out_dir, config, workers or default_workers(), lambda: bool(request))
-    click.echo(f"{path}: {config.num_clips} clips")
+        rest = (workers or default_workers(), lambda: bool(request))
+        if kind == "shapes":
+            path = render_demo(out_dir, DemoConfig(**chosen), *rest)
+        elif root is None:
+            raise click.UsageError(
+                "--kind av-digits needs --root, a folder with the recordings of the Free Spoken Digit Dataset, "
+                "from https://github.com/Jakobovski/free-spoken-digit-dataset"
+            )
+        else:
+            path = render_digits(out_dir, root, DigitsConfig(**chosen), *rest)
+    splits = Counter(clip.split for clip in read_manifest(path))
+    click.echo(f"{path}: {splits.total()} clips, " + ", ".join(f"{count} {split}" for split, count in splits.items()))
 
 
 @click.command()

@@ -32,11 +32,22 @@ def manifest() -> None:
     help="Share of each class held out as test split.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the held-out clips.")
-def folder(root: Path, out: Path, test_share: float, seed: int) -> None:
+@click.option(
+    "--fold-pattern",
+    default=None,
+    help="Regular expression whose group is the fold, at the start of a file's name: '(\\d)-' for ESC-50.",
+)
+@click.option("--test-fold", default=None, help="The fold that is the test split, in place of a share.")
+def folder(
+    root: Path, out: Path, test_share: float, seed: int, fold_pattern: str | None, test_fold: str | None
+) -> None:
     """Your own clips: the class is the sub-folder's name."""
-    from avprep.datasets.folder import clips_of_folder
+    from avprep.datasets.folder import Folds, clips_of_folder
 
-    _write(out, *clips_of_folder(root, out.parent, test_share, seed))
+    if (fold_pattern is None) != (test_fold is None):
+        raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
+    folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
+    _write(out, *clips_of_folder(root, out.parent, test_share, seed, folds))
 
 
 @manifest.command()
@@ -75,14 +86,22 @@ def vggsound(
 @click.option("--train", type=FILE, required=True, help="List of training segments.")
 @click.option("--val", type=FILE, default=None, help="List of validation segments.")
 @click.option("--test", type=FILE, required=True, help="List of test segments.")
+@click.option(
+    "--val-locations",
+    type=FILE,
+    default=None,
+    help="SCENE-CITY-LOCATION, one a line: training segments for validation.",
+)
 @click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
-def tau2021(root: Path, train: Path, val: Path | None, test: Path, out: Path, drop_leaks: bool) -> None:
+def tau2021(
+    root: Path, train: Path, val: Path | None, test: Path, val_locations: Path | None, out: Path, drop_leaks: bool
+) -> None:
     """TAU Urban Audio-Visual Scenes 2021: sound and picture in separate files; the group is the location."""
     from avprep.datasets.tau2021 import clips_of_tau2021
 
     lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
-    _write(out, *clips_of_tau2021(root, lists, out.parent, drop_leaks=drop_leaks))
+    _write(out, *clips_of_tau2021(root, lists, out.parent, val_locations=val_locations, drop_leaks=drop_leaks))
 
 
 @manifest.command()

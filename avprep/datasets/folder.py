@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 from pathlib import Path
 
 from avprep.datasets.tables import walk
@@ -18,12 +19,38 @@ SPLITS = ("train", "val", "test")
 log = logging.getLogger(__name__)
 
 
-def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int) -> tuple[list[Clip], Report]:
+@dataclasses.dataclass(frozen=True)
+class Folds:
+    """Folds that file names tell: what `pattern`'s first group matches at a name's start; one of them is the test."""
+
+    pattern: str
+    test: str
+
+    def __post_init__(self) -> None:
+        try:
+            groups = re.compile(self.pattern).groups
+        except re.error as error:
+            raise ManifestError(f"--fold-pattern {self.pattern!r} is no regular expression: {error}.") from None
+        if groups != 1:
+            raise ManifestError(f"--fold-pattern {self.pattern!r} needs one group in brackets, such as '(\\d)-'.")
+
+    def of(self, clip: Clip) -> Clip:
+        """The clip with its fold as group, in its split."""
+        match = re.match(self.pattern, Path(clip.source).name)
+        if match is None:
+            raise ManifestError(f"--fold-pattern {self.pattern!r} does not fit {clip.clip_id}.")
+        return dataclasses.replace(clip, split="test" if match[1] == self.test else "train", group=match[1])
+
+
+def clips_of_folder(
+    root: Path, relative_to: Path, test_share: float, seed: int, folds: Folds | None = None
+) -> tuple[list[Clip], Report]:
     """Manifest rows for every media file below `root`, sorted by path; the class is the sub-folder's name.
 
     Where two or more sub-folders of `root` are named train, val or test, these are the splits, and other folders
-    beside them are reported. Else `test_share` of each class, seeded, becomes the test split. Paths are written
-    relative to `relative_to`. Errors: ManifestError where `root` has no class folders or no media files.
+    beside them are reported. Else one of `folds` is the test split, or `test_share` of each class, seeded. Paths are
+    written relative to `relative_to`. Errors: ManifestError where `root` has no class folders or no media files, or
+    where `folds` do not fit.
     """
     if not root.is_dir():
         raise ManifestError(f"{root} is not a folder; give the folder that holds one sub-folder a class.")
@@ -63,7 +90,14 @@ def clips_of_folder(root: Path, relative_to: Path, test_share: float, seed: int)
         raise ManifestError(f"{root} has no media files in class sub-folders (one sub-folder a class).")
     if others:
         log.warning("%d files below %s have no media suffix and were left out", others, root)
-    if not has_splits:
+    if folds is not None:
+        if has_splits:
+            raise ManifestError(f"{root} has folders for its splits; leave --fold-pattern out.")
+        clips = [folds.of(clip) for clip in clips]
+        known = sorted({clip.group for clip in clips})
+        if folds.test not in known or len(known) < 2:
+            raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {root} has {known}.")
+    elif not has_splits:
         chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
         clips = [
             dataclasses.replace(clip, split="test" if held else "train")

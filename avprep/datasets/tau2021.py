@@ -19,21 +19,31 @@ SCENES = (
 
 
 def clips_of_tau2021(
-    root: Path, lists: dict[str, Path], relative_to: Path, *, drop_leaks: bool = False
+    root: Path,
+    lists: dict[str, Path],
+    relative_to: Path,
+    *,
+    val_locations: Path | None = None,
+    drop_leaks: bool = False,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of the split lists (split -> csv) whose two files are below `root`; the group is the location.
 
     A list has filename_audio, filename_video and scene_label, or names alone (the scene is then the name's first part).
-    Comma or tab separates. Errors: ManifestError.
+    Comma or tab separates. `val_locations`: SCENE-CITY-LOCATION, one a line, whose training segments become the
+    validation split. Errors: ManifestError.
     """
     report = Report()
     clips = []
+    held_out = _locations(val_locations) if val_locations is not None else frozenset()
+    found = set()
     for split, path in lists.items():
         for audio, video in _files(path):
             name = Path(audio).stem
             parts = name.split("-")
             if len(parts) != 4 or parts[0] not in SCENES:
                 raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
+            location = name.rpartition("-")[0]
+            found.add(location)
             if not ((root / audio).is_file() and (root / video).is_file()):
                 report.missing.append(name)
                 continue
@@ -41,13 +51,22 @@ def clips_of_tau2021(
                 Clip(
                     clip_id=name,
                     label=parts[0],
-                    split=split,
+                    split="val" if split == "train" and location in held_out else split,
                     video_path=written_path(root / video, relative_to),
                     audio_path=written_path(root / audio, relative_to),
                     group=f"{parts[1]}-{parts[2]}",
                 )
             )
+    if held_out - found:
+        raise ManifestError(f"{val_locations}: no list has a segment of {min(held_out - found)}.")
     return settle(clips, report, drop_leaks), report
+
+
+def _locations(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.read_text(encoding="utf-8").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path} cannot be read ({error}).") from None
 
 
 def _files(path: Path) -> list[tuple[str, str]]:

@@ -41,3 +41,16 @@ def difference(left: np.ndarray, right: np.ndarray) -> float:
     """The largest mean absolute difference of two pictures at the same place."""
     both = min(len(left), len(right))
     return float(np.abs(left[:both].astype(int) - right[:both]).mean(axis=(1, 2, 3)).max(initial=0.0))
+
+
+def brightness_with_loudness(paths: list[Path]) -> list[float]:
+    """For each clip, the correlation in time of its pictures' mean brightness with its sound's log power."""
+    found = []
+    for path in paths:
+        clip = decoded(path)
+        light = clip.frames.mean(axis=(1, 2, 3))
+        power = (10 ** (clip.logmel.astype(float) / 10)).sum(axis=1)
+        at = np.minimum(np.round(np.arange(len(light)) / 16 * 100).astype(int), len(power) - 1)
+        if light.std() > 0 and power.std() > 0:
+            found.append(float(np.corrcoef(light, np.log(power[at] + 1e-9))[0, 1]))
+    return found

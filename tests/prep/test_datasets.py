@@ -96,36 +96,45 @@ def test_vggsound_balanced_and_per_class():
         balanced(clips, 5, 0)
 
 
-def test_the_papers_subset_of_vggsound(real_data, tmp_path):
-    """The given list of 309 x 123 clips beside the labelled list's test clips, all files but one there, as shipped."""
-    metadata = real_data / "metadata"
-    subset, merged = (table(metadata / f"vggsound_{name}.csv") for name in ("balanced_38007", "labelled_merged"))
-    others = [row for row in merged if row["split"] != "train"]
-    (tmp_path / "videos").mkdir()
-    for row in [*subset, *others[1:]]:
-        (tmp_path / "videos" / f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4").touch()
-    out = tmp_path / "m.parquet"
-    base = ["manifest", "vggsound", "--root", tmp_path / "videos", "--out", out,
-            "--metadata", metadata / "vggsound_labelled_merged.csv",
-            "--subset", metadata / "vggsound_balanced_38007.csv"]  # fmt: skip
-    invoke(*base)
-    clips = read_manifest(out)
-    counts = Counter(clip.label for clip in clips if clip.split == "train")
-    assert (len(counts), set(counts.values()), counts.total()) == (309, {123}, 38_007)
-    assert sorted(counts) == (metadata / "vggsound_classes.txt").read_text().splitlines()
-    assert Counter(clip.split for clip in clips)["test"] == 15_445
-    report = report_of(out)
-    assert report["leaks"] == ["JixXL5s6fnE", "o4HqWhVTW2o", "rajXrf_Dzfw", "sKtU5y4czNc"]
-    assert report["missing"] == [f"{others[0]['youtube_id']}_{int(others[0]['start_seconds']):06d}"]
-    assert len(report["unknown_splits"]) == 37
-    assert report["duplicates"] == report["same_media"] == report["similar_labels"] == []
-    unavailable = metadata / "vggsound_unavailable_ids.txt"
-    invoke(*base, "--drop-leaks", "--exclude", unavailable)
-    left, ids = read_manifest(out), set(unavailable.read_text().split())
-    assert not {clip.group for clip in left} & ids
-    assert not {c.group for c in left if c.split == "train"} & {c.group for c in left if c.split == "test"}
-    report = report_of(out)
-    assert len(left) == len(clips) - sum(clip.group in ids for clip in clips) - len(report["dropped_leaks"])
+def test_folds_in_file_names(real_data, tmp_path):
+    """ESC-10's five official folds: 80 clips each, of eight sounds a class; a source in one fold alone."""
+    out = tmp_path / "esc10.csv"
+    base = ["manifest", "folder", "--root", real_data / "esc10", "--out", out, "--fold-pattern", r"(\d)-"]
+    official = {row["path"].removeprefix("esc10/"): row for row in table(real_data / "esc10.csv")}
+    tested = []
+    for fold in "12345":
+        printed = invoke(*base, "--test-fold", fold)
+        assert "400 clips, 10 classes, 80 test, 320 train" in printed
+        clips = read_manifest(out)
+        assert {clip.clip_id: (clip.label, clip.group) for clip in clips} == {
+            name: (row["label"], row["split_or_fold"]) for name, row in official.items()
+        }
+        assert set(Counter(clip.label for clip in clips if clip.split == "test").values()) == {8}
+        assert {clip.group for clip in clips if clip.split == "test"} == {fold}
+        tested += [clip.clip_id for clip in clips if clip.split == "test"]
+    assert sorted(tested) == sorted(official)
+    assert not out.with_suffix(".report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fold-pattern", "(\\d)-"], "go together"),
+        (["--fold-pattern", "(", "--test-fold", "1"], "no regular expression"),
+        (["--fold-pattern", "\\d-", "--test-fold", "1"], "needs one group"),
+        (["--fold-pattern", "(\\d)-", "--test-fold", "3"], "'3' is not one of at least two folds"),
+        (["--fold-pattern", "(\\d)-a", "--test-fold", "1"], "does not fit x/2-b.wav"),
+    ],
+)
+def test_folds_that_do_not_fit(tmp_path, arguments, words):
+    touch(tmp_path, "in/x/1-a.wav", "in/x/2-b.wav")
+    base = ["manifest", "folder", "--root", str(tmp_path / "in"), "--out", str(tmp_path / "o.csv")]
+    done = CliRunner().invoke(main, [*base, *arguments])
+    assert done.exit_code == 2
+    assert words in done.output
+    touch(tmp_path, "in/test/x/1-a.wav", "in/train/x/2-a.wav")
+    done = CliRunner().invoke(main, [*base, "--fold-pattern", r"(\d)-", "--test-fold", "1"])
+    assert "has folders for its splits" in done.output
 
 
 def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):

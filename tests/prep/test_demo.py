@@ -5,13 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avprep.config import BuildConfig, Limits
 from avprep.demo import CLASSES, DemoConfig, render_demo
 from avprep.drawing import SHAPES, coverage
 from avprep.errors import UserError
 from avprep.manifest import read_manifest
-from avprep.media.clip import decode_clip
 from avprep.sounds import TIMBRES, melody, note
+from tests.prep.rendering import brightness_with_loudness
 
 
 def test_the_same_seed_renders_the_same_bytes(tmp_path):
@@ -53,15 +52,7 @@ def test_sizes_and_rates_vary(demo_clips):
 def loudness_match(folder, cue: float) -> float:
     """Mean correlation between the pictures' brightness and the sound's loudness, over some clips."""
     render_demo(folder, DemoConfig(clips_per_class=5, instance_cue=cue), workers=2)
-    found = []
-    for path in sorted(folder.glob("clips/*/*.mp4"))[::2]:
-        clip = decode_clip(path, None, None, None, BuildConfig(), Limits())
-        light = clip.frames.mean(axis=(1, 2, 3))
-        power = (10 ** (clip.logmel.astype(float) / 10)).sum(axis=1)
-        at = np.minimum(np.round(np.arange(len(light)) / 16 * 100).astype(int), len(power) - 1)
-        if light.std() > 0 and power.std() > 0:
-            found.append(np.corrcoef(light, np.log(power[at] + 1e-9))[0, 1])
-    return float(np.mean(found))
+    return float(np.mean(brightness_with_loudness(sorted(folder.glob("clips/*/*.mp4"))[::2])))
 
 
 def test_the_instance_cue_is_there_at_one_and_gone_at_zero(tmp_path):
