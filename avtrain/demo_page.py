@@ -134,7 +134,5 @@ def _settings(settings: DemoSettings) -> Markup:
     from avprep.shared.configs import to_dict
 
     versions = environment()
-    shown = to_dict(settings) | {
-        f"{name} version": versions[name] for name in ("avtrain", "python", "torch", "numpy")
-    }
+    shown = to_dict(settings) | {f"{name} version": versions[name] for name in ("avtrain", "python", "torch", "numpy")}
     return html.table(["setting", "value"], [[name, str(value)] for name, value in shown.items()])
