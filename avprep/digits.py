@@ -4,9 +4,10 @@ Sounds: the Free Spoken Digit Dataset, 10 digits of 6 speakers, 50 recordings ea
 handwritten digits, 8x8, drawn large on a moving path over texture. Each recording and each image is in one clip
 alone. Test clips are of two speakers who are heard nowhere else, validation clips of one of the other four.
 
-A clip is its recording as it is, at a random place in digital silence: a quarter of a second of it at least on either
-side, 1.25 s in all at least, whole sixteenths of a second. So a second of sound fits at more than one place, and a
-recording of up to 0.75 s (97 % are) is inside whole.
+A clip is its recording at a random place in digital silence: a quarter of a second of it at least on either side,
+1.25 s in all at least, whole sixteenths of a second. So a second of sound fits at more than one place, and a recording
+of up to 0.75 s (97 % are) is inside whole. Each is scaled to a peak of one half: the speakers' levels differ by a
+factor of ten, as their microphones do, and the log-mel's floor would tell them in every silent band.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ RECORDING = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 FRAME_RATE_HZ = 16
 MARGIN_SECONDS = 0.25
 LEAST_SECONDS = 1.25
+PEAK = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +177,7 @@ def _render(order: _Order) -> None:
     seconds = num_frames / FRAME_RATE_HZ
     samples = np.zeros(round(seconds * rate), np.float32)
     first = round(draw.uniform(MARGIN_SECONDS, seconds - MARGIN_SECONDS - spoken_seconds) * rate)
-    samples[first : first + len(spoken)] = spoken
+    samples[first : first + len(spoken)] = spoken * (PEAK / max(np.abs(spoken).max(), 1e-9))
     steady = np.full(num_frames, draw.uniform())
     level = loudness(samples, num_frames) if config.link == "envelope" else steady
     times = np.arange(num_frames) / FRAME_RATE_HZ

@@ -129,6 +129,7 @@ def test_a_clip_is_its_recording_in_silence(linked, spoken):
         heard = samples_of(linked.parent / clip.video_path)
         seconds = len(frames_of(linked.parent / clip.video_path)) / 16
         assert rate == 8000
+        assert 0.4 < np.abs(heard).max() < 0.6
         assert seconds >= LEAST_SECONDS
         assert seconds - 0.0625 < max(len(recording) / rate + 0.5, LEAST_SECONDS)
         match = fftconvolve(heard, recording[::-1], mode="valid")
