@@ -4,7 +4,7 @@ The limit: the same number of processes decode every packet of picture and sound
 what a stored clip has once and keep nothing. They shrink no picture; a second limit shrinks the 160 that a clip has.
 Seconds are from the first process's start to the last byte.
 
-    python -m tests.bench.build CLIP... [--clips-in-all 96] [--runs 5]    (CLIP: any videos to render the clips from)
+    python -m tests.bench.build CLIP... [--clips-in-all 192] [--runs 5]    (CLIP: any videos to render the clips from)
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from avprep.worker import THREAD_VARIABLES
 SOURCES = 8
 FILTER = VideoSpec().resize_filter.upper()
 SECONDS = 10
+CLASSES = 16
 
 
 def rendered(source: Path, out: Path) -> None:
@@ -85,7 +86,7 @@ def run_build(manifest: Path, out: Path, workers: int, decoder: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("clips", type=Path, nargs="+")
-    parser.add_argument("--clips-in-all", type=int, default=96)
+    parser.add_argument("--clips-in-all", type=int, default=192)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
@@ -97,7 +98,7 @@ def main() -> None:
             rendered(clip, source)
         clips = [sources[number % len(sources)] for number in range(arguments.clips_in_all)]
         manifest = folder / "clips.csv"
-        write_manifest(manifest, [Clip(str(n), f"class {n % 4}", "train", str(p)) for n, p in enumerate(clips)])
+        write_manifest(manifest, [Clip(str(n), f"class {n % CLASSES}", "train", str(p)) for n, p in enumerate(clips)])
         contenders = {
             "limit": lambda: run_limit(clips, arguments.workers, shrink=False),
             "limit that shrinks": lambda: run_limit(clips, arguments.workers, shrink=True),
