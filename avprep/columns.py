@@ -14,8 +14,11 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
+from avprep.errors import UserError
+
 PIECE_ROWS = 8192
 """rows of which there may be Python objects at a time"""
+MOST_BYTES = 2**31 - 1  # of a column of text: its offsets have 32 bits
 CODES = {pa.int32(): "i", pa.int64(): "q", pa.float64(): "d"}
 
 
@@ -48,6 +51,8 @@ class _Texts:
     def extend(self, values: Iterable[str]) -> None:
         for value in values:
             self._data += value.encode()
+            if len(self._data) > MOST_BYTES:
+                raise UserError("One column of the manifest holds more than 2 GiB of text; split the manifest.")
             self._ends.append(len(self._data))
 
     def array(self) -> pa.Array:

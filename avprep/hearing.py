@@ -37,10 +37,11 @@ class Sounding:
 
 @dataclass(frozen=True)
 class Heard:
-    """What became of a sound: log-mel float16 [F, M] and its seconds, or why there is none."""
+    """What became of a sound: log-mel float16 [F, M], its frames but for padding, its seconds; or why none."""
 
     sound: Sounding
     logmel: np.ndarray | None = None
+    num_mel_frames: int = 0
     seconds: float = 0.0
     failure: ClipError | None = None
 
@@ -49,7 +50,8 @@ def soundings(source: Path) -> list[Sounding]:
     """The sounds of a media file, of a folder of such, or of a manifest; ids and paths as given.
 
     A folder is walked in sorted order; files without a media suffix, and hidden ones, are left out. A file that is not
-    there is found out when it is heard. Errors: ManifestError; UserError where a folder has no media files.
+    there is found out when it is heard. Errors: ManifestError; UserError where a folder has no media files, or a
+    name is not UTF-8.
     """
     if source.suffix.lower().lstrip(".") in KINDS:
         return [Sounding(clip, source.parent) for clip in read_manifest(source)]
@@ -103,7 +105,8 @@ def log_mels(
             except ClipError as error:
                 yield Heard(sound, failure=error)
             else:
-                yield Heard(sound, padded(np.load(out, mmap_mode="r", allow_pickle=False)), seconds)
+                logmel = np.load(out, mmap_mode="r", allow_pickle=False)
+                yield Heard(sound, padded(logmel), len(logmel), seconds)
             out.unlink(missing_ok=True)
 
         try:
@@ -141,4 +144,8 @@ def as_spec(values: AudioSpec | Mapping[str, Any]) -> AudioSpec:
 
 
 def _of_file(path: str) -> Sounding:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"The name of {os.fsencode(path)!r} is not UTF-8; rename the file.") from None
     return Sounding(Clip(clip_id=path, label="", split="", audio_path=path))

@@ -24,7 +24,7 @@ from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.data.reader import Reader
-from avtrain.encoder import AudioEncoder, load_encoder
+from avtrain.encoder import WHOLE_FRAMES, AudioEncoder, load_encoder
 
 __all__ = ["Embedded", "embed", "embed_file", "load_encoder"]
 
@@ -44,13 +44,14 @@ class Embedded:
 
 @dataclass(frozen=True)
 class _Sound:
-    """A clip whose log-mel [F, M] covers `seconds`, or `failure`, (reason, detail), where it has none."""
+    """A clip: log-mel [F, M], its frames but for padding, the seconds they cover; or `failure`: (reason, detail)."""
 
     clip_id: str
     path: str | None
     label: str | None
     split: str | None
     logmel: np.ndarray | None
+    num_mel_frames: int
     seconds: float
     failure: tuple[str, str] | None = None
 
@@ -126,7 +127,7 @@ def _sounds(
         raise UserError(f"{datasets[0]} is a dataset; embed it alone, each dataset into a file of its own.")
     if datasets:
         dataset = Dataset(datasets[0])
-        rows = np.concatenate([dataset.rows_of(split) for split in splits or dataset.splits])
+        rows = np.concatenate([dataset.rows_of(split) for split in dict.fromkeys(splits or dataset.splits)])
         return len(rows), _of_dataset(encoder, dataset, np.sort(rows))
     unique = {
         (str(sound.root), sound.clip.clip_id): sound
@@ -163,6 +164,7 @@ def _of_dataset(encoder: AudioEncoder, dataset: Dataset, rows: np.ndarray) -> So
                 label=dataset.class_names[dataset.label[row]],
                 split=dataset.splits[dataset.split[row]],
                 logmel=logmel[0],
+                num_mel_frames=int(dataset.num_mel_frames[row]),
                 seconds=float(dataset.duration_seconds[row]),
             )
 
@@ -178,6 +180,7 @@ def _of_files(encoder: AudioEncoder, found: list[hearing.Sounding], workers: int
                 label=clip.label or None,
                 split=clip.split or None,
                 logmel=answer.logmel,
+                num_mel_frames=answer.num_mel_frames,
                 seconds=answer.seconds,
                 failure=(failed.reason, failed.detail) if failed else None,
             )
@@ -194,7 +197,7 @@ def _rows(
         if window_seconds is None:
             spans, features = [(0.0, seconds)], encoder.encode(logmel[None])
         else:
-            spans, features = _windows(encoder, logmel, seconds, window_seconds)
+            spans, features = _windows(encoder, logmel, sound.num_mel_frames, seconds, window_seconds)
     except UserError as error:
         return "too-long", str(error)
     if not np.isfinite(features).all():
@@ -203,19 +206,20 @@ def _rows(
 
 
 def _windows(
-    encoder: AudioEncoder, logmel: np.ndarray, seconds: float, window_seconds: float
+    encoder: AudioEncoder, logmel: np.ndarray, num_mel_frames: int, seconds: float, window_seconds: float
 ) -> tuple[list[tuple[float, float]], np.ndarray]:
-    """(start and end in seconds, features [W, D]) of the windows of a clip."""
-    rate = hearing.mel_rate_hz(hearing.as_spec(encoder.description.audio), len(logmel), seconds)
+    """(start and end in seconds, features [W, D]) of the windows of a clip of `num_mel_frames` before any padding."""
+    rate = hearing.mel_rate_hz(hearing.as_spec(encoder.description.audio), num_mel_frames, seconds)
     length = max(round(window_seconds * rate), 1)
-    if length >= len(logmel):
+    if length >= num_mel_frames:
         return [(0.0, seconds)], encoder.encode(logmel[None])
-    starts = np.arange(0, len(logmel) - length + 1, length)
-    if starts[-1] + length < len(logmel) - 1:  # a clip of D seconds has one frame more than D * rate
-        starts = np.append(starts, len(logmel) - length)
+    starts = np.arange(0, num_mel_frames - length + 1, length)
+    if starts[-1] + length < num_mel_frames - 1:  # a clip of D seconds has one frame more than D * rate
+        starts = np.append(starts, num_mel_frames - length)
+    at_once = min(max(WHOLE_FRAMES // length, 1), WINDOWS_AT_ONCE)
     features = [
-        encoder.encode(np.stack([logmel[start : start + length] for start in some]))
-        for some in np.array_split(starts, -(-len(starts) // WINDOWS_AT_ONCE))
+        encoder.encode(np.stack([hearing.padded(logmel[start : start + length]) for start in some]))
+        for some in np.array_split(starts, -(-len(starts) // at_once))
     ]
     return [(float(start / rate), float((start + length) / rate)) for start in starts], np.concatenate(features)
 

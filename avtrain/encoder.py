@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -135,11 +136,11 @@ def description_of(values: Mapping[str, Any], source: Path) -> Description:
 
 def _exported(folder: Path) -> AudioEncoder:
     description = description_of(store.read_json(folder / DESCRIPTION), folder / DESCRIPTION)
-    encoder = AudioEncoder(build_audio(description.model), description)
+    encoder = AudioEncoder(build_audio(description.model, len(description.logmel_mean)), description)
     try:
         encoder.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, RuntimeError) as error:
-        line = str(error).splitlines()[-1].strip()
+    except (OSError, RuntimeError, SafetensorError) as error:
+        line = str(error).strip().rpartition("\n")[2].strip()
         raise UserError(f"{folder / WEIGHTS} does not fit {DESCRIPTION} ({line}); export the encoder again.") from None
     return encoder
 
@@ -149,8 +150,8 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
     if found is None:
         raise UserError(f"{folder} holds no checkpoint and no exported encoder; 'avtrain pretrain' writes checkpoints.")
     meta = checkpoint.read_meta(found)
-    data = meta.get("data")
-    if data is None:
+    data = meta.get("data", {})
+    if "logmel_mean" not in data:
         raise UserError(
             f"{found} does not say how its log-mel was made (it is an import, or of an earlier version); pretrain "
             "further from it, and the new run says so."
@@ -174,7 +175,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
             },
         },
     )
-    network = build_audio(description.model)
+    network = build_audio(description.model, len(description.logmel_mean))
     checkpoint.load_model(found, network, prefix="audio.")
     return AudioEncoder(network, description)
 

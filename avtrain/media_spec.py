@@ -22,7 +22,7 @@ def num_mel_bands_of(meta: Mapping[str, Any]) -> int:
 def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
     """UserError with the differences where the checkpoint in `folder` knows log-mel of other settings.
 
-    One that does not say what it was trained on, as imported ones do not, passes.
+    One that does not say what it was trained on passes.
     """
     known = meta.get(DATA, {}).get("audio", {})
     _check(folder, known, dataset.info["audio"], "log-mel", dataset)

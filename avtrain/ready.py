@@ -61,7 +61,7 @@ def make_ready(
     )
     torch.manual_seed(config.seed)
     model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)
-    begun = begin_from(config.init_from, model, run)
+    begun = begin_from(config.init_from, model, run, dataset)
     identity = {
         "config": configs.to_dict(config),
         "dataset_digest": dataset.digest,

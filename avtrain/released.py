@@ -8,9 +8,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from avprep.shared import store
+from avprep.config import LOGMEL_PRESETS
+from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain import checkpoint, rundir
+from avtrain.media_spec import DATA
 from avtrain.models.released import our_name
 from avtrain.models.two_tower import TwoTower, tower_of
 
@@ -26,7 +28,10 @@ def import_checkpoint(file: Path, run: Path) -> Path:
     with torch.device("meta"):  # shapes alone: all weights come from the file
         model = tower_of(MODELS, frame_size=112)
     encoders = encoders_of(file, model)
-    imported = {checkpoint.IMPORTED: {"file": file.name, "sha256": store.sha256(file)}}
+    imported = {
+        checkpoint.IMPORTED: {"file": file.name, "sha256": store.sha256(file)},
+        DATA: {"audio": configs.to_dict(LOGMEL_PRESETS["released-code"])},
+    }
     rundir.open_run(run, {"config": MODELS, **imported})
     return checkpoint.save(run, 0, encoders, None, {"config": MODELS, **imported})
 

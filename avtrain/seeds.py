@@ -38,10 +38,11 @@ def runs_of(run: Path, config: PretrainConfig, seeds: str | None) -> dict[Path, 
 
 
 def check_runs(dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto") -> None:
-    """Raise the UserError that any of `runs` would before its first update; nothing is written."""
+    """Raise the UserError that any of `runs` would before its first update; of their folders an old exit.json goes."""
     device_for(device)
     for parent in {run.parent for run in runs}:
         if (parent / rundir.CONFIG).exists():
             raise UserError(f"{parent} is a run itself; choose another folder for runs of several seeds.")
     for run, config in runs.items():
+        rundir.clear_exit(run)
         rundir.check_run(run, make_ready(dataset, run, config).identity)

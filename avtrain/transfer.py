@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain import checkpoint, rundir
+from avtrain.media_spec import check_sounds
 from avtrain.models.two_tower import TwoTower
 
 log = logging.getLogger(__name__)
@@ -17,13 +19,13 @@ log = logging.getLogger(__name__)
 MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
 
 
-def begin_from(source: str, model: TwoTower, run: Path) -> dict[str, str]:
+def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dict[str, str]:
     """Load the weights at `source`, a run or one of its checkpoint folders, into `model`; what the run records of it.
 
     Both encoders must be there, their names and shapes the model's; so must both projection heads, unless the
     checkpoint was imported without. A learnt temperature is taken over where both have one. A run with a checkpoint of
     its own goes on from that: nothing is loaded, and what it began from is read off its config. An empty `source` asks
-    for nothing. Errors: UserError naming the part.
+    for nothing. Errors: UserError naming the part, or that `dataset` has other log-mel than it was trained on.
     """
     if not source:
         return {}
@@ -31,6 +33,7 @@ def begin_from(source: str, model: TwoTower, run: Path) -> dict[str, str]:
         return rundir.begun_from(run)
     folder = checkpoint_at(Path(source))
     meta, weights = checkpoint.read_meta(folder), checkpoint.read_weights(folder)
+    check_sounds(folder, meta, dataset)
     for part, module in model.named_children():
         given = {name.split(".", 1)[1]: tensor for name, tensor in weights.items() if name.split(".", 1)[0] == part}
         if not given and (part == "temperature" or (part.endswith("_head") and checkpoint.IMPORTED in meta)):

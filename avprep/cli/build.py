@@ -26,7 +26,7 @@ from avprep.shared.commands import config_option, stop_on_signals
     "--clips-per-class",
     type=click.IntRange(2, 10_000),
     default=None,
-    help="shapes: in all, 52; av-digits: for training, 40 (as many again for test, half as many for validation).",
+    help="shapes: in all, 52, at least 5; av-digits: for training, 40 (as many for test, half as many for validation).",
 )
 @click.option(
     "--instance-cue",

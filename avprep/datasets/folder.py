@@ -37,7 +37,7 @@ class Folds:
     def of(self, clip: Clip) -> Clip:
         """The clip with its fold as group, in its split."""
         match = re.match(self.pattern, Path(clip.source).name)
-        if match is None:
+        if match is None or match[1] is None:
             raise ManifestError(f"--fold-pattern {self.pattern!r} does not fit {clip.clip_id}.")
         return dataclasses.replace(clip, split="test" if match[1] == self.test else "train", group=match[1])
 

@@ -124,6 +124,7 @@ def test_folds_in_file_names(real_data, tmp_path):
         (["--fold-pattern", "\\d-", "--test-fold", "1"], "needs one group"),
         (["--fold-pattern", "(\\d)-", "--test-fold", "3"], "'3' is not one of at least two folds"),
         (["--fold-pattern", "(\\d)-a", "--test-fold", "1"], "does not fit x/2-b.wav"),
+        (["--fold-pattern", "(9)?", "--test-fold", "9"], "does not fit x/"),
     ],
 )
 def test_folds_that_do_not_fit(tmp_path, arguments, words):

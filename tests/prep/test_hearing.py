@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import sys
 import wave
@@ -126,6 +127,9 @@ def test_what_cannot_be_heard_is_told_in_a_sentence(tmp_path, videos):
     with pytest.raises(UserError, match=r"bbb_noaudio\.mp4 cannot be heard: no-audio: no audio track"):
         log_mel_of(videos / "bbb_noaudio.mp4", AudioSpec())
     with pytest.raises(UserError, match="is no dataset and has no media files"):
+        soundings(tmp_path)
+    (tmp_path / os.fsdecode(b"\xff.wav")).write_bytes(b"RIFF")
+    with pytest.raises(UserError, match="is not UTF-8; rename the file"):
         soundings(tmp_path)
     with pytest.raises(UserError, match="'pitch', which this version does not know"):
         log_mel_of(videos / "bbb_noaudio.mp4", {"pitch": 1})

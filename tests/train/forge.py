@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from avprep import schema
-from avprep.config import AudioSpec, VideoSpec
+from avprep.config import LOGMEL_PRESETS, AudioSpec, VideoSpec
 from avprep.finalize import finalize
 from avprep.manifest import Clip, write_manifest
 from avprep.shared import store
@@ -42,6 +42,7 @@ def forge_dataset(
     codec: str = "raw",
     frame_size: int = 8,
     mel_bands: int = 6,
+    preset: str = "paper",
 ) -> Path:
     """A finished dataset folder of `clips`, whose ids are c0, c1 ...; returns `folder`."""
     names = sorted({clip.label for clip in clips})
@@ -49,7 +50,7 @@ def forge_dataset(
     for row, clip in enumerate(clips):
         rows.setdefault((clip.split, names.index(clip.label)), []).append(row)
     video = VideoSpec(frame_size=frame_size, frame_codec=codec)
-    audio = AudioSpec(num_mel_bands=mel_bands)
+    audio = dataclasses.replace(LOGMEL_PRESETS[preset], num_mel_bands=mel_bands)
     shards = []
     for (split, label), members in sorted(rows.items()):
         for number in range(0, len(members), clips_per_shard):

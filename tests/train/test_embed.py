@@ -98,6 +98,26 @@ def test_windows_follow_one_another_and_the_last_ends_with_the_clip(place, encod
     np.testing.assert_allclose(rows["d", 1.0]["embedding"], encoder.encode(logmel[None, 100:200])[0], atol=1e-6)
 
 
+def test_windows_of_less_than_a_second_end_with_the_clip_too(place, encoder, tmp_path):
+    embed(encoder, [place / "data"], tmp_path / "out.parquet", window_seconds=0.25, splits=["train", "train"])
+    rows = rows_of(tmp_path / "out.parquet")
+    assert [(start, row["end_seconds"]) for (name, start), row in rows.items() if name == "a"] == [
+        (0.0, 0.25),
+        (0.16, 0.41),
+    ]
+    logmel = Dataset(place / "data").read_clip(Dataset(place / "data").clip_ids.index("a")).logmel[:25]
+    whole = np.pad(logmel, ((0, 75), (0, 0)), constant_values=logmel.min())
+    np.testing.assert_allclose(rows["a", 0.0]["embedding"], encoder.encode(whole[None])[0], atol=1e-6)
+
+
+def test_long_windows_go_through_the_encoder_few_at_a_time(place, encoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("avtrain.embed.WHOLE_FRAMES", 250)
+    given, encode = [], type(encoder).encode
+    monkeypatch.setattr(type(encoder), "encode", lambda self, some: given.append(len(some)) or encode(self, some))
+    embed(encoder, [place / "data"], tmp_path / "out.parquet", window_seconds=1.0)
+    assert max(given) == 2
+
+
 def test_one_file_by_the_python_api(place, encoder, tmp_path):
     embed(encoder, [place / "data"], tmp_path / "out.parquet")
     row = rows_of(tmp_path / "out.parquet")["e", 0.0]

@@ -14,6 +14,7 @@ from avtrain import checkpoint, encoder
 from avtrain.config import PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.encoder import data_described, load_encoder
+from avtrain.export import export
 from avtrain.models.audio import AudioCNN, build_audio, tiny_audio
 from avtrain.models.two_tower import TwoTower
 from avtrain.models.video import build_video
@@ -28,6 +29,17 @@ class Mean(nn.Module):
 def mean(): return Mean()
 """
 
+BANDED = """
+from torch import nn
+class Bands(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Linear(64, 64)
+    def forward(self, logmel):
+        return self.scale(logmel.mean(dim=2)[:, 0])
+def banded(): return Bands()
+"""
+
 
 @pytest.fixture(scope="module")
 def heard(tmp_path_factory):
@@ -39,8 +51,8 @@ def heard(tmp_path_factory):
 def save_run(run, dataset, audio_model=""):
     """A run folder of fresh weights, batch statistics among them, with what pretraining says of its data."""
     torch.manual_seed(1)
-    model = TwoTower(build_video("tiny"), build_audio(audio_model or "tiny"))
-    model.train()(torch.randn(4, 3, 4, 32, 32), torch.randn(4, 1, 100, 128))
+    model = TwoTower(build_video("tiny"), build_audio(audio_model or "tiny", dataset.num_mel_bands))
+    model.train()(torch.randn(4, 3, 4, 32, 32), torch.randn(4, 1, 100, dataset.num_mel_bands))
     config = {"model_size": "tiny", "audio_model": audio_model, "strategy": "random"}
     meta = {"config": config, "dataset_digest": dataset.digest, "data": data_described(dataset)}
     checkpoint.save(run, 7, model, torch.optim.Adam(model.parameters()), meta)
@@ -103,6 +115,24 @@ def test_ones_own_encoder_takes_a_minute_and_no_more(heard, tmp_path, monkeypatc
     assert own.encode(np.zeros((2, 6000, 128), np.float16)).shape == (2, 128)
     with pytest.raises(UserError, match=r"my_sound_models:mean .* 60 s at once; .*--window-seconds"):
         own.encode(np.zeros((1, 6001, 128), np.float16))
+
+
+def test_ones_own_encoder_of_other_bands_is_rebuilt_with_them(tmp_path, monkeypatch):
+    (tmp_path / "my_banded_models.py").write_text(BANDED)
+    monkeypatch.syspath_prepend(tmp_path)
+    clips = [Forged(label, seconds=1.0) for label in "ab"]
+    dataset = Dataset(forge_dataset(tmp_path / "data", clips, mel_bands=64))
+    save_run(tmp_path / "run", dataset, "my_banded_models:banded")
+    assert load_encoder(tmp_path / "run").encode(np.zeros((2, 100, 64), np.float16)).shape == (2, 64)
+
+
+def test_a_torn_file_of_weights_is_refused_in_a_sentence(heard, tmp_path):
+    save_run(tmp_path / "run", Dataset(heard))
+    export(tmp_path / "run", tmp_path / "out")
+    path = tmp_path / "out" / "audio_encoder.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"audio_encoder\.safetensors does not fit encoder\.json .*export the encoder"):
+        load_encoder(tmp_path / "out")
 
 
 def test_what_is_no_encoder_is_refused_in_a_sentence(heard, tmp_path):

@@ -113,7 +113,8 @@ def data(tmp_path_factory):
         Forged("a", "test", 1.0),
         Forged("b", "test", 1.0),
     ]
-    return forge_dataset(tmp_path_factory.mktemp("dataset") / "data", clips, frame_size=16, mel_bands=16)
+    folder = tmp_path_factory.mktemp("dataset") / "data"
+    return forge_dataset(folder, clips, frame_size=16, mel_bands=128, preset="released-code")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +164,15 @@ def test_it_is_measured(imported, data, tmp_path, protocol):
     options = ("--run", imported[1], "--out", tmp_path / "out", "--epochs=1", "--windows-per-clip=1", "--device=cpu")
     done = avtrain("evaluate", data, "--protocol", protocol, *options)
     assert done.exit_code == 0, done.output
+
+
+def test_log_mel_of_another_kind_is_refused(imported, tmp_path):
+    other = forge_dataset(tmp_path / "paper", [Forged("a", seconds=1.0), Forged("b", seconds=1.0)], mel_bands=128)
+    options = ("--run", imported[1], "--out", tmp_path / "out", "--device=cpu")
+    done = avtrain("evaluate", other, "--protocol", "linear", *options)
+    assert done.exit_code == 2
+    assert "was trained on other log-mel than" in done.output
+    assert "sample_rate_hz: 16000 -> 48000" in done.output
 
 
 def test_retrieval_refuses_it(imported, data, tmp_path):

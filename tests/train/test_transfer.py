@@ -170,6 +170,15 @@ def test_another_model_does_not_fit(data, source, tmp_path):
     assert "there, [64, 1, 7, 7] here; it was trained with --model-size tiny." in done.output
 
 
+def test_log_mel_of_another_kind_is_refused(source, tmp_path):
+    clips = [Forged("abc"[row % 3]) for row in range(12)]
+    other = forge_dataset(tmp_path / "data", clips, frame_size=32, mel_bands=32, preset="text-16k")
+    done = train(other, tmp_path / "run", "--init-from", source)
+    assert done.exit_code == 2
+    assert "was trained on other log-mel than" in done.output
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_learnt_temperature_is_taken_over_or_begins_anew(data, source, tmp_path):
     learnt = ("--learn-temperature", "--temperature=0.2")
     begun = first_weights(data, tmp_path / "a", "--init-from", source, *learnt)
