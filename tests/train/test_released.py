@@ -167,7 +167,7 @@ def test_it_is_measured(imported, data, tmp_path, protocol):
 
 
 def test_log_mel_of_another_kind_is_refused(imported, tmp_path):
-    other = forge_dataset(tmp_path / "paper", [Forged("a", seconds=1.0), Forged("b", seconds=1.0)], mel_bands=128)
+    other = forge_dataset(tmp_path / "paper", [Forged("a", seconds=1.0), Forged("b", "test", 1.0)], mel_bands=128)
     options = ("--run", imported[1], "--out", tmp_path / "out", "--device=cpu")
     done = avtrain("evaluate", other, "--protocol", "linear", *options)
     assert done.exit_code == 2
