@@ -63,6 +63,9 @@ def released_state(seed=0):
     return state
 
 
+CLIPS = [Forged("ab"[row % 2], "train" if row < 8 else "test", 1.0) for row in range(10)]
+
+
 def normed(state, name, media):
     weight, bias, mean, var = (state[f"{name}.{part}"] for part in NORM[:4])
     return F.batch_norm(media, mean, var, weight, bias)
@@ -109,12 +112,8 @@ def avtrain(*words):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    clips = [Forged("ab"[row % 2], seconds=1.0) for row in range(8)] + [
-        Forged("a", "test", 1.0),
-        Forged("b", "test", 1.0),
-    ]
     folder = tmp_path_factory.mktemp("dataset") / "data"
-    return forge_dataset(folder, clips, frame_size=16, mel_bands=128, preset="released-code")
+    return forge_dataset(folder, CLIPS, frame_size=16, mel_bands=128, preset="released-code")
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +166,7 @@ def test_it_is_measured(imported, data, tmp_path, protocol):
 
 
 def test_log_mel_of_another_kind_is_refused(imported, tmp_path):
-    other = forge_dataset(tmp_path / "paper", [Forged("a", seconds=1.0), Forged("b", "test", 1.0)], mel_bands=128)
+    other = forge_dataset(tmp_path / "paper", CLIPS, mel_bands=128)
     options = ("--run", imported[1], "--out", tmp_path / "out", "--device=cpu")
     done = avtrain("evaluate", other, "--protocol", "linear", *options)
     assert done.exit_code == 2
