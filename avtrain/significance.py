@@ -22,7 +22,7 @@ class McNemar:
     exact: float
     """binomial test of the discordant clips: never too small a p, the one to report"""
     mid_p: float
-    """exact less half the probability of what was seen: less cautious (Fagerland et al. 2013)"""
+    """exact, but counts as far apart as those seen weigh half: less cautious (Fagerland et al. 2013)"""
     chi_square: float
     """with continuity correction; needs some 25 discordant clips"""
 
@@ -37,7 +37,8 @@ def mcnemar_of(first_only: int, second_only: int) -> McNemar:
     count, less = first_only + second_only, min(first_only, second_only)
     tail = float(stats.binom.cdf(less, count, 0.5))
     exact = min(1.0, 2 * tail)
-    mid_p = min(1.0, 2 * tail - float(stats.binom.pmf(less, count, 0.5)))
+    seen = float(stats.binom.pmf(less, count, 0.5))
+    mid_p = exact - (seen / 2 if first_only == second_only else seen) if count else 1.0
     distance = max(abs(first_only - second_only) - 1, 0)
     chi_square = float(stats.chi2.sf(distance**2 / count, 1)) if count else 1.0
     return McNemar(first_only, second_only, exact, mid_p, chi_square)
