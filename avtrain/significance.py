@@ -11,6 +11,7 @@ from scipy import stats
 from avtrain.metrics import RESAMPLES
 
 DRAWN_AT_ONCE = 5_000_000
+ROUNDING = 1e-12  # of scores, within which their differences are the same
 
 
 @dataclass(frozen=True)
@@ -109,16 +110,19 @@ def group_flips(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> fl
 def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:
     """Student's paired 95 % interval and p of scores float [runs] of the same seeds or folds.
 
-    One pair has a difference but neither interval nor p (nan). Folds share training clips: their p is too small.
+    One pair has a difference but neither interval nor p (nan), nor have differences that are all the same and not 0:
+    without a spread there is nothing to hold them against. Folds share training clips: their p is too small.
     """
     gaps = np.asarray(second, float) - np.asarray(first, float)
     mean = float(gaps.mean())
     if len(gaps) < 2:
         return Difference(mean, math.nan, math.nan, math.nan)
+    rounding = ROUNDING * float(np.max(np.abs([first, second])))
+    if np.ptp(gaps) <= rounding:
+        same = abs(mean) <= rounding
+        return Difference(mean, mean, mean, 1.0) if same else Difference(mean, math.nan, math.nan, math.nan)
     error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     half = float(stats.t.ppf(0.975, len(gaps) - 1)) * error
-    if error == 0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     p = 2 * float(stats.t.sf(abs(mean) / error, len(gaps) - 1))
     return Difference(mean, mean - half, mean + half, p)
 

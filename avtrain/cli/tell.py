@@ -54,7 +54,7 @@ def compare(
     """
     import json
 
-    from avtrain.compare import compare_groups, compare_runs, printed
+    from avtrain.compare import compare_groups, compare_runs, printed, without_nan
 
     if base is not None or others:
         if runs:
@@ -62,7 +62,7 @@ def compare(
         found = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
     else:
         found = compare_runs(runs, evaluation, seed)
-    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+    click.echo(json.dumps(without_nan(found), indent=2) if as_json else printed(found))
 
 
 @click.command()

@@ -406,6 +406,18 @@ def test_folds_are_pairs(tmp_path):
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
 
 
+def test_differences_that_are_all_the_same_are_marked_untested(tmp_path):
+    for kind, accuracy in (("random", 0.5), ("soft-positive", 0.6)):
+        for seed in range(3):
+            folder = run_folder(tmp_path / f"{kind}-{seed}", kind, seed, {"linear": 0.5})
+            path = folder / "eval" / "shapes-linear-s0" / "result.json"
+            store.write_json(path, json.loads(path.read_text()) | {"accuracy": accuracy + seed / 10})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    gap = shown(forest_rows(Page(tmp_path / "r.html"), "linear")["soft-positive"], "span", "gap")
+    assert (shown(gap, "span", "mark").text, shown(gap, "span", "figure").text) == ("-", "+10.0")
+    assert "all differences are the same" in gap.text
+
+
 def test_kinds_of_one_strategy_are_told_apart_by_their_settings(tmp_path):
     settings = (("mask", 1.0), ("mask", 2.0), ("supcon", 1.0))
     runs = [run_folder(tmp_path / f"{a}-{b}", "random", 0, loss=a, learning_rate=b) for a, b in settings]
