@@ -88,7 +88,7 @@ def _clips(told: Told) -> str:
 def forest(told: Told) -> Markup:
     """A row a kind: its runs, mean and interval, and how it stands to the first."""
     ends = [value for score in told.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)]
-    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    low, high = min(max(0.0, min(ends)), 0.99), min(1.0, max(ends))
     marks = ticks(100 * low, 100 * max(high, low + 0.01))
     first, last = max(0.0, marks[0]), min(100.0, marks[-1])
 

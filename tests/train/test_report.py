@@ -406,6 +406,18 @@ def test_folds_are_pairs(tmp_path):
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
 
 
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_runs_that_are_always_right_or_never_have_an_axis(tmp_path, share):
+    for seed in range(2):
+        folder = run_folder(tmp_path / f"random-{seed}", "random", seed)
+        result = evaluation(folder / "eval" / "shapes-linear-s0", 0.5, seed)
+        store.write_json(folder / "eval" / "shapes-linear-s0" / "result.json", result | {"accuracy": share})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    row = forest_rows(Page(tmp_path / "r.html"), "linear")["random"]
+    assert percent(shown(row, "i", "mean")) == 100 * share
+    assert [percent(dot) for dot in row.all("i", "one")] == [100 * share] * 2
+
+
 def test_differences_that_are_all_the_same_are_marked_untested(tmp_path):
     for kind, accuracy in (("random", 0.5), ("soft-positive", 0.6)):
         for seed in range(3):
