@@ -34,7 +34,7 @@ class Evaluation:
     @property
     def dataset_name(self) -> str:
         """As the folder's name says, '' where it does not."""
-        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+", self.folder.name)
+        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+(-best)?", self.folder.name)
         return named[1] if named else ""
 
 
@@ -224,7 +224,8 @@ def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: b
             {name for other in alike for name, value in first.settings.items() if other.settings.get(name) != value}
         )
         said = [first.protocol, *(f"{name.replace('_', ' ')} {first.settings[name]}" for name in telling)]
-        place = next(iter(names)) if len(names) == 1 else f"{len(names)} folds"
+        count = len({one.dataset_digest for _, _, one in rows})
+        place = next(iter(names)) if count == 1 else f"{count} folds"
         measurement = Measurement(f"{', '.join(said)}, {place}", first.protocol)
         for kind, run, one in rows:
             measurement.by_kind.setdefault(kind.name, []).append((run, one))

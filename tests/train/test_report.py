@@ -406,6 +406,31 @@ def test_folds_are_pairs(tmp_path):
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
 
 
+def recalls(folder, recall, **config):
+    """A result of retrieval; `config` as the command wrote it."""
+    pair = {"recall_at_1": recall, "recall_at_5": recall, "recall_at_10": recall, "median_rank": 3.0}
+    way = {"pair": pair, "class": pair}
+    scores = {"audio_to_video": way, "video_to_audio": way, "chance": way, "clips": 12}
+    result = {"protocol": "retrieval", **scores, "config": config, "dataset_digest": "d" * 64}
+    store.write_json(folder / "result.json", result)
+
+
+def test_one_run_retrieving_more_than_once_is_one_run(tmp_path):
+    for seed, recall in ((0, 0.2), (1, 0.6)):
+        found = run_folder(tmp_path / f"random-{seed}", "random", seed) / "eval"
+        recalls(found / "shapes-retrieval-s0", recall, checkpoint="newest")
+        recalls(found / "shapes-retrieval-s1", recall + 0.1, checkpoint="newest")
+        recalls(found / "shapes-retrieval-s0-best", 0.9, checkpoint="best")
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    (newest,), (best,) = (rows_of(box)[1:-1] for box in page.all("div", "retrieval"))
+    mean, half = mean_interval([25.0, 65.0])
+    assert newest[:3] == ["random", "2", f"{mean:.1f} ± {half:.1f}"]
+    assert best[:3] == ["random", "2", "90.0 ± 0.0"]
+    heads = [head.text for head in page.all("h3") if head.text.startswith("retrieval")]
+    assert heads == [f"retrieval, checkpoint {which}, shapes, 12 clips" for which in ("newest", "best")]
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_runs_that_are_always_right_or_never_have_an_axis(tmp_path, share):
     for seed in range(2):
