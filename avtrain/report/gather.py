@@ -16,6 +16,7 @@ from avtrain.config import PROTOCOLS
 from avtrain.predictions import Predictions
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
+MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
 RETRIEVAL = "retrieval"
 
 
@@ -146,9 +147,8 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         return None
     config = dict(result.get("config", {}))
     seed = int(config.pop("seed", 0))
-    if of_run:
-        config.pop("model_size", None)  # the run's own
-    config.pop("protocol", None)
+    for name in ("protocol", *(MODELS if of_run else ())):
+        config.pop(name, None)
     found = None
     if (path.parent / predictions.FILE).exists():
         try:
@@ -210,7 +210,7 @@ def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: b
         for run in kind.runs:
             for one in run.evaluations:
                 where = one.result.get("class_names") if folds else one.dataset_digest
-                settings = {k: v for k, v in one.settings.items() if k != "model_size"}
+                settings = {k: v for k, v in one.settings.items() if k not in MODELS}
                 key = json.dumps([one.protocol, where, settings], sort_keys=True)
                 found.setdefault(key, []).append((kind, run, one))
     order = [*PROTOCOLS, RETRIEVAL]

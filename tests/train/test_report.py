@@ -406,6 +406,19 @@ def test_folds_are_pairs(tmp_path):
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
 
 
+def test_runs_of_other_models_are_compared(tmp_path):
+    """Three runs that differ in their models, and an untrained encoder: one measurement."""
+    models = [{"model_size": "full", "audio_model": name} for name in ("", "tiny")] + [{"model_size": "tiny"}]
+    for place, model in enumerate(models):
+        folder = run_folder(tmp_path / f"run-{place}", "random", 0, **model) / "eval" / "shapes-linear-s0"
+        result = evaluation(folder, 0.5, place)
+        store.write_json(folder / "result.json", result | {"config": {**result["config"], **model}})
+    result = evaluation(tmp_path / "scratch", 0.5, 7)
+    store.write_json(tmp_path / "scratch" / "result.json", result | {"config": {**result["config"], "audio_model": ""}})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    assert len(forest_rows(Page(tmp_path / "r.html"), "linear, shapes")) == 4
+
+
 def recalls(folder, recall, **config):
     """A result of retrieval; `config` as the command wrote it."""
     pair = {"recall_at_1": recall, "recall_at_5": recall, "recall_at_10": recall, "median_rank": 3.0}
