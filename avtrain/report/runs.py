@@ -60,7 +60,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
     for kind in kinds:
         for run in kind.runs:
             seconds, waited = seconds_of(run)
-            speed = len(run.losses) * run.config.get("batch_size", 0) / seconds if seconds > 0 else math.nan
+            speed = _pairs(run) / seconds if seconds > 0 else math.nan
             evaluations = ", ".join(sorted({one.protocol for one in run.evaluations})) or "none yet"
             state = STATUS.get(run.status, run.status)
             if run.status in ("failed", "user-error") and run.ended.get("sentence"):
@@ -85,6 +85,12 @@ def table(kinds: Sequence[Kind]) -> Markup:
         if run.unreadable
     ]
     return html.table(header, rows, css="state") + Markup("").join(notes)
+
+
+def _pairs(run: Run) -> int:
+    """Pairs of all updates; a line that does not tell its own had as many as there can be."""
+    most = run.config.get("batch_size", 0) * run.config.get("accumulate", 1)
+    return sum(int(line.get("pairs", most)) for line in run.losses)
 
 
 def _figure(value: float, digits: int) -> str:
@@ -122,7 +128,7 @@ def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
     from avtrain.config import PlanConfig
     from avtrain.plan import survey
 
-    names = ("strategy", "labels", "batch_size", "epochs", "seed")
+    names = ("strategy", "labels", "batch_size", "accumulate", "epochs", "val_share", "seed")
     return survey(dataset, PlanConfig(**{name: run.config[name] for name in names if name in run.config}))
 
 
@@ -138,7 +144,7 @@ def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
         *(f"{100 * share:.1f}" for share in shares),
         f"{found['same_class_negatives_per_anchor']:.2f}",
         "" if of_one_class is None else f"{100 * of_one_class:.1f}",
-        f"{found['steps_per_epoch']:,}",
+        f"{found['updates'] // found['config']['epochs']:,}",
         f"{found['bytes_per_pair'] / 1000:,.1f}",
     ]
 
