@@ -85,8 +85,8 @@ def report(
 ) -> None:
     """One self-contained page over many runs; the kind of the first is what others are held against.
 
-    RUN is a run, or a folder of 'avtrain evaluate --out'. With --data the page also shows what the runs retrieve among
-    test clips, and how their pairs were made.
+    RUN is a run, a folder of runs of several seeds, or one of 'avtrain evaluate --out'. With --data the page also shows
+    what the runs retrieve among test clips, and how their pairs were made.
     """
     from avtrain.report import write_report
 

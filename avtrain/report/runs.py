@@ -31,6 +31,7 @@ STATUS = {
     "failed": "failed",
     "unfinished": "unfinished: still running, or killed",
     "evaluation": "evaluation without pretraining",
+    "imported": "imported, not trained here",
 }
 
 
@@ -70,7 +71,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
                     run.name,
                     Markup("{}{}").format(swatch(kind), kind.name),
                     state,
-                    f"{run.updates:,}" if run.config else "",
+                    f"{run.updates:,}" if run.pretrained else "",
                     _figure(run.losses[-1]["loss"], 3) if run.losses else "",
                     _figure(seconds / 60, 1),
                     _figure(speed, 0),
@@ -102,7 +103,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
     rows, missing = [], []
     for kind in kinds:
         run = kind.runs[0]
-        if not run.config:
+        if not run.pretrained:
             continue
         if run.dataset_digest not in datasets:
             missing.append(f"{kind.name}: needs its dataset ({run.dataset_digest[:8]}), given by --data DIR.")

@@ -24,6 +24,7 @@ from avtrain.plan import survey
 from avtrain.predictions import predictions_of, write_predictions
 from avtrain.pretrain import pretrain
 from avtrain.ranking import retrieval_scores
+from avtrain.released import MODELS
 from avtrain.report import write_report
 from avtrain.report.runs import seconds_of
 from avtrain.retrieval import embed_rows, retrieve
@@ -422,6 +423,37 @@ def test_folds_are_pairs(tmp_path):
     assert f"p {p_text(wanted.p)}, paired t, 3 pairs" in shown(rows["soft-positive"], "span", "gap").text
     write_report(folders, tmp_path / "r.html")
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
+
+
+def imported_run(folder, file, sha256):
+    """The folder of a released checkpoint, without weights."""
+    store.write_json(folder / "config.json", {"config": MODELS, "imported": {"file": file, "sha256": 8 * sha256}})
+    store.write_json(folder / "step_00000000" / "meta.json", {"step": 0})
+    return folder
+
+
+def test_all_that_lies_in_a_folder_of_runs_is_shown(tmp_path):
+    """As README calls it: a run, three imported ones, of two files, and the runs of several seeds."""
+    runs = tmp_path / "runs"
+    run_folder(runs / "one", "random", 0, {"linear": 0.4})
+    result = evaluation(imported_run(runs / "a", "c.pt", "12345678") / "eval" / "shapes-linear-s0", 0.6, 0)
+    imported_run(runs / "b", "c.pt", "87654321")
+    imported_run(runs / "c", "d.pt", "12345678")
+    for seed in (0, 2, 10):
+        run_folder(runs / "seeds" / f"seed-{seed}", "soft-positive", seed, {"linear": 0.9})
+    done = called("report", *sorted(runs.iterdir()), "--out", tmp_path / "r.html", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    page = Page(tmp_path / "r.html")
+    _, *rows = rows_of(page.all("div", "state")[0])
+    assert [row[0] for row in rows] == ["a", "b", "c", "one", "seed-0", "seed-2", "seed-10"]
+    named = ["imported c.pt, imported sha256 12345678", "imported c.pt, imported sha256 87654321", "imported d.pt"]
+    assert [row[1] for row in rows] == [*named, "random", *(["soft-positive"] * 3)]
+    assert [row[2] for row in rows[:3]] == ["imported, not trained here"] * 3
+    kinds = forest_rows(page, "linear, shapes")
+    assert list(kinds) == [named[0], "random", "soft-positive"]
+    assert shown(kinds[named[0]], "span", "value").text.startswith(f"{100 * result['accuracy']:.1f}")
+    assert not any("imported" in note.text for note in page.all("p", "missing"))
+    assert "not finished" not in page.root.text
 
 
 def test_runs_of_other_models_are_compared(tmp_path):
