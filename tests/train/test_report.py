@@ -35,6 +35,7 @@ from tests.train.forge import Forged, forge_dataset
 EVIL = 'dog, "big" <script>alert(1)</script> & <b>loud</b>'
 NAMES = ["Größe 音", EVIL, "<i>rain", "a&amp;b"]
 CLIPS = 120
+CHANCE = 0.0625
 
 
 def rows_of(box):
@@ -81,7 +82,9 @@ def run_folder(folder, strategy, seed, rates=None, status="done", sentence="", *
         line["seconds"] = 0.5 * (step + 1 if step < 100 else step - 99)  # started again after 100 updates
         lines.append(line)
         if step % 30 == 29:
-            lines.append({"step": step, "val_class_recall_at_1": 0.1 + step / 300, "val_note": "text"})
+            scores = {"val_class_recall_at_1": 0.1 + step / 300, "val_other": 0.3, "val_note": "text"}
+            scores |= {"val_class_chance_at_1": CHANCE, "val_clips": 40, "val_seconds": 1.5 + step}
+            lines.append({"step": step, "epoch": step // 30, **scores})
     store.write_json_lines(folder / "metrics.jsonl", lines)
     for protocol, rate in (rates or {}).items():
         evaluation(folder / "eval" / f"shapes-{protocol}-s0", rate, seed, protocol)
@@ -201,8 +204,9 @@ def test_runs_are_held_against_each_other_clip_by_clip(page, runs):
 
 
 def test_curves_are_those_of_metrics_jsonl(page, runs):
-    loss, validation = page.all("div", "chart")
-    assert "val class recall at 1" in validation.text
+    loss, validation, _ = page.all("div", "chart")
+    titles = [chart.attributes["aria-label"] for chart in page.all("div", "chart")]
+    assert titles == ["training loss, nats", "val class recall at 1", "val other"]
     for chart, name, wanted in (
         (loss, "loss", lambda values: [part.mean() for part in np.array_split(values, 60)]),
         (validation, "val_class_recall_at_1", list),
@@ -217,6 +221,18 @@ def test_curves_are_those_of_metrics_jsonl(page, runs):
             found = np.polyval(scale, 100 - points[:, 1])
             assert found == pytest.approx(wanted(values), abs=0.01 * (values.max() - values.min()))
             assert points[-1, 0] == pytest.approx(100, abs=2)
+
+
+def test_chance_is_a_level_in_the_chart_of_its_recall(page):
+    dashes = [chart.all("line", "chance") for chart in page.all("div", "chart")]
+    assert list(map(len, dashes)) == [0, 1, 0]
+    ticks = [
+        (percent(span, "bottom"), float(span.text))
+        for span in shown(page.all("div", "chart")[1], "div", "y").all("span")
+    ]
+    at = [100 - float(dashes[1][0].attributes[side]) for side in ("y1", "y2")]
+    assert np.polyval(np.polyfit(*zip(*ticks, strict=True), 1), at) == pytest.approx([CHANCE] * 2, abs=1e-4)
+    assert "Grey dashes: chance." in page.root.text
 
 
 def test_matrices_and_classes_are_sums_and_means_over_runs(page, runs):
