@@ -105,10 +105,10 @@ class Measurement:
 
 
 def with_seeds(folder: Path) -> list[Path]:
-    """The folder itself, or the runs in it where it is that of several seeds."""
+    """The folder itself, or the runs begun in it where it is that of several seeds."""
     if (folder / rundir.CONFIG).exists() or (folder / RESULT).exists():
         return [folder]
-    runs = [path for path in folder.glob("seed-*") if rundir.SEED.fullmatch(path.name)]
+    runs = [path.parent for path in folder.glob(f"seed-*/{rundir.CONFIG}") if rundir.SEED.fullmatch(path.parent.name)]
     return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-"))) or [folder]
 
 

@@ -457,6 +457,7 @@ def test_all_that_lies_in_a_folder_of_runs_is_shown(tmp_path):
     imported_run(runs / "c", "d.pt", "12345678")
     for seed in (0, 2, 10):
         run_folder(runs / "seeds" / f"seed-{seed}", "soft-positive", seed, {"linear": 0.9})
+    (runs / "seeds" / "seed-11").mkdir()  # not begun
     done = called("report", *sorted(runs.iterdir()), "--out", tmp_path / "r.html", "--device", "cpu")
     assert done.exit_code == 0, done.output
     page = Page(tmp_path / "r.html")
