@@ -232,6 +232,7 @@ def test_chance_is_a_level_in_the_chart_of_its_recall(page):
     ]
     at = [100 - float(dashes[1][0].attributes[side]) for side in ("y1", "y2")]
     assert np.polyval(np.polyfit(*zip(*ticks, strict=True), 1), at) == pytest.approx([CHANCE] * 2, abs=1e-4)
+    assert 0 <= at[0] <= 100
     assert "Grey dashes: chance." in page.root.text
 
 
