@@ -15,6 +15,8 @@ from avtrain.metrics import group_interval
 from avtrain.predictions import FILE, Predictions, read_predictions
 from avtrain.significance import group_flips, holm, mcnemar, paired_bootstrap, paired_t
 
+NO_SPREAD = "all differences are the same"
+
 
 def predictions_path(given: Path, evaluation: str | None = None) -> Path:
     """The predictions of a file, a folder of `avtrain evaluate`, or a run, of its folder eval/`evaluation`.
@@ -141,6 +143,15 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
+def without_nan(found: Any) -> Any:
+    """`found` for JSON, which has no nan: None in its place."""
+    if isinstance(found, dict):
+        return {name: without_nan(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [without_nan(value) for value in found]
+    return None if isinstance(found, float) and math.isnan(found) else found
+
+
 def printed(found: dict[str, Any]) -> str:
     """The comparisons in lines for a terminal."""
     several = len(found["comparisons"]) > 1
@@ -189,11 +200,10 @@ def _group_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
         lines.append(
             (name, f"{100 * float(np.mean(row[side])):.1f} %  " + " ".join(f"{100 * s:.1f}" for s in row[side]))
         )
+    interval = f" (95 % interval {points(low)} to {points(high)})"
+    tested = f"p {p_text(row['p'])}, {len(row['first'])} pairs; runs on folds share clips: their p is too small"
     return [
         *lines,
-        ("difference", f"{points(row['difference'])} points (95 % interval {points(low)} to {points(high)})"),
-        (
-            "paired t",
-            f"p {p_text(row['p'])}, {len(row['first'])} pairs; runs on folds share clips: their p is too small",
-        ),
+        ("difference", f"{points(row['difference'])} points" + ("" if math.isnan(low) else interval)),
+        ("paired t", f"no test possible, {NO_SPREAD}" if math.isnan(row["p"]) else tested),
     ]

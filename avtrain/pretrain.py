@@ -183,6 +183,7 @@ def _train(
 
     losses: list[float] = []  # of the batches of an update
     waits: list[float] = []
+    pairs = 0
     writing = nullcontext() if metrics is None else closing(metrics)
     with Progress(total - step, "steps", run.name, quiet or ranks.rank > 0) as progress, writing:
         validate()
@@ -200,10 +201,11 @@ def _train(
                 loss = contrastive(config.loss, seen, heard, anchors, temperature)
                 if place_in_update.begins:
                     optimiser.zero_grad(set_to_none=True)
-                    losses, waits = [], []
+                    losses, waits, pairs = [], [], 0
                 (loss / place_in_update.batches).backward()
             losses.append(loss.item())
             waits.append(batch.waited_seconds)
+            pairs += batch.global_size
             pace.add(batch)
             norm = 0.0
             if place_in_update.ends:
@@ -224,6 +226,7 @@ def _train(
                     step=step,
                     epoch=batch.epoch,
                     loss=value,
+                    pairs=pairs,
                     gradient_norm=norm,
                     learning_rate=optimiser.param_groups[0]["lr"],
                     temperature=torch.as_tensor(temperature, dtype=torch.float64).item(),

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from avprep.dataset import Dataset
+from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
@@ -27,19 +28,30 @@ CLIPS_AT_ONCE = 16
 
 
 def retrieve(
-    dataset_dir: Path | str, run: Path, split: str = "test", device: str = "cpu", which: str = "newest"
+    dataset_dir: Path | str,
+    run: Path,
+    split: str = "test",
+    device: str = "cpu",
+    which: str = "newest",
+    out: Path | None = None,
 ) -> dict[str, Any]:
-    """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`."""
+    """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`.
+
+    With `out`, they are also out/result.json. Errors: UserError, also where `out` holds something else.
+    """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
-    audio, video = embed_rows(dataset, run, rows, device, which)
-    return {
-        "protocol": "retrieval",
-        "run": run.name,
-        "split": split,
-        "dataset_digest": dataset.digest,
-        **summary(audio, video, dataset.label[rows]),
-    }
+    model, step = _model_for(dataset, run, rows, which)
+    config = {"protocol": "retrieval", "checkpoint": which}
+    settings = {"config": config, "split": split, "dataset_digest": dataset.digest}
+    if out is not None:
+        configs.claim(out / "config.json", settings, "evaluation")
+    audio, video = _embedded(dataset, model, rows, device)
+    scores = summary(audio, video, dataset.label[rows])
+    result = {"protocol": "retrieval", "run": run.name, **scores, "step": step, **settings}
+    if out is not None:
+        store.write_json(out / "result.json", result)
+    return result
 
 
 def embed_rows(
@@ -49,12 +61,21 @@ def embed_rows(
 
     Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
     """
+    return _embedded(dataset, _model_for(dataset, run, rows, which)[0], rows, device)
+
+
+def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, int]:
+    """(the run's model, updates it was trained for). Errors: as `embed_rows`."""
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
-    model = place(load_two_tower(run, dataset.frame_size, which), device)
+    return load_two_tower(run, dataset.frame_size, which), int(meta["step"])
+
+
+def _embedded(dataset: Dataset, model: TwoTower, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
+    model = place(model, device)
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))

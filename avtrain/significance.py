@@ -11,6 +11,7 @@ from scipy import stats
 from avtrain.metrics import RESAMPLES
 
 DRAWN_AT_ONCE = 5_000_000
+ROUNDING = 1e-12  # of scores, within which their differences are the same
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class McNemar:
     exact: float
     """binomial test of the discordant clips: never too small a p, the one to report"""
     mid_p: float
-    """exact less half the probability of what was seen: less cautious (Fagerland et al. 2013)"""
+    """exact, but counts as far apart as those seen weigh half: less cautious (Fagerland et al. 2013)"""
     chi_square: float
     """with continuity correction; needs some 25 discordant clips"""
 
@@ -37,7 +38,8 @@ def mcnemar_of(first_only: int, second_only: int) -> McNemar:
     count, less = first_only + second_only, min(first_only, second_only)
     tail = float(stats.binom.cdf(less, count, 0.5))
     exact = min(1.0, 2 * tail)
-    mid_p = min(1.0, 2 * tail - float(stats.binom.pmf(less, count, 0.5)))
+    seen = float(stats.binom.pmf(less, count, 0.5))
+    mid_p = exact - (seen / 2 if first_only == second_only else seen) if count else 1.0
     distance = max(abs(first_only - second_only) - 1, 0)
     chi_square = float(stats.chi2.sf(distance**2 / count, 1)) if count else 1.0
     return McNemar(first_only, second_only, exact, mid_p, chi_square)
@@ -108,16 +110,19 @@ def group_flips(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> fl
 def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:
     """Student's paired 95 % interval and p of scores float [runs] of the same seeds or folds.
 
-    One pair has a difference but neither interval nor p (nan). Folds share training clips: their p is too small.
+    One pair has a difference but neither interval nor p (nan), nor have differences that are all the same and not 0:
+    without a spread there is nothing to hold them against. Folds share training clips: their p is too small.
     """
     gaps = np.asarray(second, float) - np.asarray(first, float)
     mean = float(gaps.mean())
     if len(gaps) < 2:
         return Difference(mean, math.nan, math.nan, math.nan)
+    rounding = ROUNDING * float(np.max(np.abs([first, second])))
+    if np.ptp(gaps) <= rounding:
+        same = abs(mean) <= rounding
+        return Difference(mean, mean, mean, 1.0) if same else Difference(mean, math.nan, math.nan, math.nan)
     error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
     half = float(stats.t.ppf(0.975, len(gaps) - 1)) * error
-    if error == 0:
-        return Difference(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     p = 2 * float(stats.t.sf(abs(mean) / error, len(gaps) - 1))
     return Difference(mean, mean - half, mean + half, p)
 

@@ -56,7 +56,6 @@ def evaluate(
     **settings: object,
 ) -> None:
     """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
-    from avprep.shared import store
     from avtrain.evaluate import evaluate as measure
     from avtrain.retrieval import retrieve
 
@@ -71,9 +70,7 @@ def evaluate(
         raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
     if protocol == "retrieval":
         assert run is not None
-        assert out is not None
-        found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]))
-        store.write_json(out / "result.json", found)
+        found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]), out=out)
         click.echo(
             f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
             f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "

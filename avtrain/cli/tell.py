@@ -54,7 +54,7 @@ def compare(
     """
     import json
 
-    from avtrain.compare import compare_groups, compare_runs, printed
+    from avtrain.compare import compare_groups, compare_runs, printed, without_nan
 
     if base is not None or others:
         if runs:
@@ -62,7 +62,7 @@ def compare(
         found = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
     else:
         found = compare_runs(runs, evaluation, seed)
-    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+    click.echo(json.dumps(without_nan(found), indent=2) if as_json else printed(found))
 
 
 @click.command()
@@ -85,8 +85,8 @@ def report(
 ) -> None:
     """One self-contained page over many runs; the kind of the first is what others are held against.
 
-    RUN is a run, or a folder of 'avtrain evaluate --out'. With --data the page also shows what the runs retrieve among
-    test clips, and how their pairs were made.
+    RUN is a run, a folder of runs of several seeds, or one of 'avtrain evaluate --out'. With --data the page also shows
+    what the runs retrieve among test clips, and how their pairs were made.
     """
     from avtrain.report import write_report
 

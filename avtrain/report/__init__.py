@@ -12,7 +12,7 @@ from avprep.shared import html, store
 from avtrain.compare import short_names
 from avtrain.report import classes, curves, results, runs
 from avtrain.report.examples import examples
-from avtrain.report.gather import RETRIEVAL, kinds_of, measurements_of, name_of, open_datasets, read_run
+from avtrain.report.gather import RETRIEVAL, kinds_of, measurements_of, name_of, open_datasets, read_run, with_seeds
 from avtrain.report.scores import tell
 from avtrain.report.style import STYLE
 
@@ -40,7 +40,7 @@ def write_report(
     are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. Errors:
     UserError where a folder is no run.
     """
-    unique = list(dict.fromkeys(folder.resolve() for folder in folders))
+    unique = list(dict.fromkeys(run for folder in folders for run in with_seeds(folder.resolve())))
     found = [read_run(folder, name) for folder, name in zip(unique, short_names(unique), strict=True)]
     opened = open_datasets(datasets)
     names = {digest: name_of(dataset) for digest, dataset in opened.items()}
@@ -66,7 +66,7 @@ def write_report(
     evaluations = sum(len(run.evaluations) for run in found)
     figures = [("runs", f"{len(found):,}"), ("kinds of run", f"{len(kinds):,}"), ("evaluations", f"{evaluations:,}")]
     figures += [("updates in all", f"{sum(run.updates for run in found):,}")]
-    unfinished = sum(run.status not in ("done", "evaluation") for run in found)
+    unfinished = sum(run.status not in ("done", "evaluation", "imported") for run in found)
     figures += [("not finished", f"{unfinished:,}")] if unfinished else []
     sections[0] = ("Results", runs.facts(figures) + sections[0][1])
     page = html.page(title, results.lead_of(told), sections, style=STYLE, contents=True)

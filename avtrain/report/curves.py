@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from markupsafe import Markup
@@ -15,13 +15,14 @@ from avtrain.report.style import COLOURS, DASHES
 
 POINTS = 60
 TICKS = 5
-NO_SERIES = {"step", "epoch"}
+NO_SERIES = {"val_clips", "val_seconds"}
 
 _chart = html.template("""<div class="chart" role="img" aria-label="{{ title }}"><h3>{{ title }}</h3>
 <div class="y" aria-hidden="true">
 {% for at, text in y %}<span style="bottom: {{ at }}%">{{ text }}</span>{% endfor %}</div>
 <div class="lines"><svg viewBox="0 0 100 100" preserveAspectRatio="none" aria-hidden="true">
 {% for at, _ in y %}<line class="rule" x1="0" x2="100" y1="{{ 100 - at }}" y2="{{ 100 - at }}"/>{% endfor %}
+{% for at in levels %}<line class="chance" x1="0" x2="100" y1="{{ 100 - at }}" y2="{{ 100 - at }}"/>{% endfor %}
 {% for line in lines %}<path data-run="{{ line.run }}" d="{{ line.path }}" style="stroke: var(--k{{ line.colour }})"
  stroke-dasharray="{{ line.dash }}"><title>{{ line.run }}</title></path>
 {% endfor %}</svg></div>
@@ -73,9 +74,13 @@ def charts(kinds: Sequence[Kind]) -> Markup:
     parts = [chart("training loss, nats", drawn)]
     for name in validation_series([run for _, run in trained]):
         lines = [(kind, run, [row for row in run.metrics if _number(row.get(name))]) for kind, run in trained]
-        parts.append(chart(name.replace("_", " "), [Line(k, r, *series(rows, name)) for k, r, rows in lines if rows]))
+        curves = [Line(kind, run, *series(rows, name)) for kind, run, rows in lines if rows]
+        chances = {row.get(chance_of(name)) for _, _, rows in lines for row in rows}
+        parts.append(chart(name.replace("_", " "), curves, sorted(filter(_number, chances))))
     shown = [kind for kind in kinds if any(line.kind is kind for line in drawn)]
     note = f"A line a run. A point of the loss is the mean of 1/{POINTS} of the run's updates or of one update."
+    if any('class="chance"' in part for part in parts):
+        note += " Grey dashes: chance."
     if len(parts) == 1:
         note += " No validation was made during these runs."
     return legend(shown) + Markup('<div class="charts">{}</div>').format(Markup("").join(parts)) + _note(note)
@@ -86,12 +91,18 @@ def _note(text: str) -> Markup:
 
 
 def validation_series(runs: Sequence[Run]) -> list[str]:
-    """Names of all numeric series in metrics.jsonl that begin with val, in order of appearance."""
+    """Names of all scores in metrics.jsonl that begin with val, in order of appearance."""
     names = (name for run in runs for row in run.metrics for name, value in row.items() if _number(value))
-    return [name for name in dict.fromkeys(names) if name.startswith("val_") and name not in NO_SERIES]
+    scores = [name for name in dict.fromkeys(names) if name.startswith("val_") and name not in NO_SERIES]
+    return [name for name in scores if "_chance_" not in name]
 
 
-def _number(value: object) -> bool:
+def chance_of(name: str) -> str:
+    """The series that tells what chance would score, '' where there cannot be one."""
+    return name.replace("_recall_", "_chance_") if "_recall_" in name else ""
+
+
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and bool(np.isfinite(value))
 
 
@@ -114,9 +125,9 @@ def ticks(low: float, high: float) -> list[float]:
     return [float(value) for value in MaxNLocator(TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)]
 
 
-def chart(title: str, lines: Sequence[Line]) -> Markup:
-    """One chart of all lines on common axes."""
-    values = np.concatenate([line.y for line in lines])
+def chart(title: str, lines: Sequence[Line], levels: Sequence[float] = ()) -> Markup:
+    """One chart of all lines, and of dashes at `levels`, on common axes."""
+    values = np.concatenate([*(line.y for line in lines), levels])
     low, high = float(values.min()), float(values.max())
     y = ticks(low, high) if high > low else ticks(low - 0.5, high + 0.5)
     end = max(float(line.x.max()) for line in lines)
@@ -125,6 +136,7 @@ def chart(title: str, lines: Sequence[Line]) -> Markup:
         _chart.render(
             title=title,
             y=[(_percent(value, y[0], y[-1]), f"{value:g}") for value in y],
+            levels=[_percent(value, y[0], y[-1]) for value in levels],
             x=[(_percent(value, 0, end), f"{value:,.0f}") for value in x],
             lines=[
                 {

@@ -43,7 +43,7 @@ class Found:
 
 def examples(kinds: Sequence[Kind], datasets: Mapping[str, Dataset], device: str, seed: int = 0) -> Markup:
     """For clips drawn from the test split, the nearest pictures by the first run of each kind; or why not."""
-    trained = [kind for kind in kinds if kind.runs[0].config]
+    trained = [kind for kind in kinds if kind.runs[0].pretrained]
     digests = list(dict.fromkeys(kind.runs[0].dataset_digest for kind in trained))
     if not digests:
         return html.paragraph("None of the runs is a pretraining run, so there is nothing to retrieve with.")

@@ -16,7 +16,10 @@ from avtrain.config import PROTOCOLS
 from avtrain.predictions import Predictions
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
+MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
 RETRIEVAL = "retrieval"
+RESULT = "result.json"
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -34,13 +37,16 @@ class Evaluation:
     @property
     def dataset_name(self) -> str:
         """As the folder's name says, '' where it does not."""
-        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+", self.folder.name)
+        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+(-best)?", self.folder.name)
         return named[1] if named else ""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One folder: a pretraining run with its evaluations, or (`config` empty) an evaluation without a run."""
+    """One folder: a run with its evaluations, or (`config` empty) an evaluation without a run.
+
+    A run that was imported has a config without strategy, with the name and digest of its file.
+    """
 
     folder: Path
     name: str
@@ -54,8 +60,13 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """Of the training, or of the evaluation where there was none."""
-        return int(self.config["seed"] if "seed" in self.config else self.evaluations[0].seed)
+        """Of the training, or of the first evaluation where there was none."""
+        return int(self.config["seed"] if "seed" in self.config else next((e.seed for e in self.evaluations), 0))
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it was trained on pairs here."""
+        return "strategy" in self.config
 
     @property
     def updates(self) -> int:
@@ -69,9 +80,9 @@ class Run:
 
     @property
     def status(self) -> str:
-        """`done`, `interrupted`, `user-error`, `failed`; `unfinished`: not ended yet, or killed."""
-        if not self.config:
-            return "evaluation"
+        """`done`, `interrupted`, `user-error`, `failed`; `unfinished`: not ended yet, or killed; or what it is."""
+        if not self.pretrained:
+            return "imported" if self.config else "evaluation"
         return str(self.ended.get("status", "unfinished"))
 
 
@@ -93,21 +104,32 @@ class Measurement:
     by_kind: dict[str, list[tuple[Run, Evaluation]]] = field(default_factory=dict)
 
 
+def with_seeds(folder: Path) -> list[Path]:
+    """The folder itself, or the runs begun in it where it is that of several seeds."""
+    if (folder / rundir.CONFIG).exists() or (folder / RESULT).exists():
+        return [folder]
+    runs = [path.parent for path in folder.glob(f"seed-*/{rundir.CONFIG}") if rundir.SEED.fullmatch(path.parent.name)]
+    return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-"))) or [folder]
+
+
 def read_run(folder: Path, name: str) -> Run:
     """All that the folder says. Errors: UserError where it is neither a run nor an evaluation."""
     saved = _json_or_empty(folder / rundir.CONFIG)
-    trained = "strategy" in saved.get("config", {})
-    if not trained and not (folder / "result.json").is_file():
+    config = dict(saved.get("config", {}))
+    trained = bool(config) and ("strategy" in config or IMPORTED in saved or any(folder.glob("step_*")))
+    if IMPORTED in saved:
+        config |= {f"{IMPORTED} file": saved[IMPORTED]["file"], f"{IMPORTED} sha256": saved[IMPORTED]["sha256"][:8]}
+    if not trained and not (folder / RESULT).is_file():
         raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
     unreadable: list[str] = []
-    results = sorted(folder.glob("eval/*/result.json")) if trained else [folder / "result.json"]
+    results = sorted(folder.glob(f"eval/*/{RESULT}")) if trained else [folder / RESULT]
     evaluations = [found for path in results if (found := _evaluation(path, trained, unreadable))]
     if not trained and not evaluations:
         raise UserError(f"{folder} holds no finished evaluation; run 'avtrain evaluate' with --out {folder} again.")
     return Run(
         folder=folder,
         name=name,
-        config=saved["config"] if trained else {},
+        config=config if trained else {},
         dataset_digest=str(saved.get("dataset_digest", "")),
         metrics=rundir.read_lines(folder) if trained else [],
         environment=_environment(folder),
@@ -146,9 +168,8 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         return None
     config = dict(result.get("config", {}))
     seed = int(config.pop("seed", 0))
-    if of_run:
-        config.pop("model_size", None)  # the run's own
-    config.pop("protocol", None)
+    for name in ("protocol", *(MODELS if of_run else ())):
+        config.pop(name, None)
     found = None
     if (path.parent / predictions.FILE).exists():
         try:
@@ -188,14 +209,18 @@ def _key(run: Run, folds: bool) -> str:
 
 
 def _name(run: Run, others: Sequence[Run]) -> str:
-    """The strategy, and what differs from other kinds of that strategy."""
+    """The strategy or the imported file, and what differs from other kinds of it."""
     if not run.config:
         return "supervised" if run.evaluations[0].protocol == "supervised" else "untrained"
-    alike = [other.config for other in others if other.config["strategy"] == run.config["strategy"]]
+    alike = [other.config for other in others if _origin(other.config) == _origin(run.config)]
     names = sorted({name for config in alike for name in config} - NOT_A_KIND)
     telling = [name for name in names if len({json.dumps(config.get(name)) for config in alike}) > 1]
     settings = [f"{name.replace('_', ' ')} {run.config.get(name) or 'none'}" for name in telling]
-    return ", ".join([str(run.config["strategy"]), *settings])
+    return ", ".join([_origin(run.config), *settings])
+
+
+def _origin(config: Mapping[str, Any]) -> str:
+    return str(config.get("strategy") or f"{IMPORTED} {config.get(f'{IMPORTED} file', '')}".strip())
 
 
 def dataset_name(digest: str, datasets: Mapping[str, str]) -> str:
@@ -210,7 +235,7 @@ def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: b
         for run in kind.runs:
             for one in run.evaluations:
                 where = one.result.get("class_names") if folds else one.dataset_digest
-                settings = {k: v for k, v in one.settings.items() if k != "model_size"}
+                settings = {k: v for k, v in one.settings.items() if k not in MODELS}
                 key = json.dumps([one.protocol, where, settings], sort_keys=True)
                 found.setdefault(key, []).append((kind, run, one))
     order = [*PROTOCOLS, RETRIEVAL]
@@ -224,7 +249,8 @@ def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: b
             {name for other in alike for name, value in first.settings.items() if other.settings.get(name) != value}
         )
         said = [first.protocol, *(f"{name.replace('_', ' ')} {first.settings[name]}" for name in telling)]
-        place = next(iter(names)) if len(names) == 1 else f"{len(names)} folds"
+        count = len({one.dataset_digest for _, _, one in rows})
+        place = next(iter(names)) if count == 1 else f"{count} folds"
         measurement = Measurement(f"{', '.join(said)}, {place}", first.protocol)
         for kind, run, one in rows:
             measurement.by_kind.setdefault(kind.name, []).append((run, one))

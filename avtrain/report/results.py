@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
 from avprep.shared import html
@@ -88,7 +90,7 @@ def _clips(told: Told) -> str:
 def forest(told: Told) -> Markup:
     """A row a kind: its runs, mean and interval, and how it stands to the first."""
     ends = [value for score in told.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)]
-    low, high = max(0.0, min(ends)), min(1.0, max(ends))
+    low, high = min(max(0.0, min(ends)), 0.99), min(1.0, max(ends))
     marks = ticks(100 * low, 100 * max(high, low + 0.01))
     first, last = max(0.0, marks[0]), min(100.0, marks[-1])
 
@@ -176,20 +178,25 @@ def retrieval(measurement: Measurement, kinds: Sequence[Kind]) -> Markup:
         (f"{said}, class R@1, %", way, "class", "recall_at_1") for way, said in ways
     ]
     medians = [(f"{said}, own median rank", way, "pair", "median_rank") for way, said in ways]
-    mine = [(kind, [one.result for _, one in measurement.by_kind[kind.name]]) for kind in kinds]
     rows: list[list[Any]] = []
-    for kind, results in mine:
-        cells = [_mean([100 * r[way][level][name] for r in results]) for _, way, level, name in figures]
-        cells += [_mean([r[way][level][name] for r in results]) for _, way, level, name in medians]
-        rows.append([kind.name, len(results), *cells])
-    chance = mine[0][1][0]["chance"]
+    for kind in kinds:
+        by_run: dict[Path, list[dict[str, Any]]] = {}
+        for run, one in measurement.by_kind[kind.name]:
+            by_run.setdefault(run.folder, []).append(one.result)
+        cells = [
+            _mean([scale * float(np.mean([r[way][level][name] for r in own])) for own in by_run.values()])
+            for scale, columns in ((100, figures), (1, medians))
+            for _, way, level, name in columns
+        ]
+        rows.append([kind.name, len(by_run), *cells])
+    first = measurement.by_kind[kinds[0].name][0][1].result
+    chance = first["chance"]
     rows.append(
         ["chance", "", *(per_cent(chance[level][name]) for _, _, level, name in figures)]
         + [f"{chance['pair']['median_rank']:.1f}" for _ in medians]
     )
     header = ["kind", "runs", *(row[0] for row in figures), *(row[0] for row in medians)]
-    clips = mine[0][1][0]["clips"]
-    title = Markup("<h3>{}, {:,} clips</h3>").format(measurement.name, clips)
+    title = Markup("<h3>{}, {:,} clips</h3>").format(measurement.name, first["clips"])
     note = "Mean over runs, ± half the 95 % interval (Student's). Class R@1: the nearest clip is of the query's class."
     return title + html.table(header, rows, css="retrieval") + Markup('<p class="note">{}</p>').format(note)
 

@@ -31,6 +31,7 @@ STATUS = {
     "failed": "failed",
     "unfinished": "unfinished: still running, or killed",
     "evaluation": "evaluation without pretraining",
+    "imported": "imported, not trained here",
 }
 
 
@@ -60,7 +61,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
     for kind in kinds:
         for run in kind.runs:
             seconds, waited = seconds_of(run)
-            speed = len(run.losses) * run.config.get("batch_size", 0) / seconds if seconds > 0 else math.nan
+            speed = _pairs(run) / seconds if seconds > 0 else math.nan
             evaluations = ", ".join(sorted({one.protocol for one in run.evaluations})) or "none yet"
             state = STATUS.get(run.status, run.status)
             if run.status in ("failed", "user-error") and run.ended.get("sentence"):
@@ -70,7 +71,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
                     run.name,
                     Markup("{}{}").format(swatch(kind), kind.name),
                     state,
-                    f"{run.updates:,}" if run.config else "",
+                    f"{run.updates:,}" if run.pretrained else "",
                     _figure(run.losses[-1]["loss"], 3) if run.losses else "",
                     _figure(seconds / 60, 1),
                     _figure(speed, 0),
@@ -87,6 +88,12 @@ def table(kinds: Sequence[Kind]) -> Markup:
     return html.table(header, rows, css="state") + Markup("").join(notes)
 
 
+def _pairs(run: Run) -> int:
+    """Pairs of all updates; a line that does not tell its own had as many as there can be."""
+    most = run.config.get("batch_size", 0) * run.config.get("accumulate", 1)
+    return sum(int(line.get("pairs", most)) for line in run.losses)
+
+
 def _figure(value: float, digits: int) -> str:
     return "" if math.isnan(value) else f"{value:,.{digits}f}"
 
@@ -96,7 +103,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
     rows, missing = [], []
     for kind in kinds:
         run = kind.runs[0]
-        if not run.config:
+        if not run.pretrained:
             continue
         if run.dataset_digest not in datasets:
             missing.append(f"{kind.name}: needs its dataset ({run.dataset_digest[:8]}), given by --data DIR.")
@@ -122,7 +129,7 @@ def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
     from avtrain.config import PlanConfig
     from avtrain.plan import survey
 
-    names = ("strategy", "labels", "batch_size", "epochs", "seed")
+    names = ("strategy", "labels", "batch_size", "accumulate", "epochs", "val_share", "seed")
     return survey(dataset, PlanConfig(**{name: run.config[name] for name in names if name in run.config}))
 
 
@@ -138,7 +145,7 @@ def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
         *(f"{100 * share:.1f}" for share in shares),
         f"{found['same_class_negatives_per_anchor']:.2f}",
         "" if of_one_class is None else f"{100 * of_one_class:.1f}",
-        f"{found['steps_per_epoch']:,}",
+        f"{found['updates'] // found['config']['epochs']:,}",
         f"{found['bytes_per_pair'] / 1000:,.1f}",
     ]
 

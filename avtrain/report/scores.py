@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from avprep.shared.errors import UserError
-from avtrain.compare import compare_predictions
+from avtrain.compare import NO_SPREAD, compare_predictions
 from avtrain.metrics import mean_interval
 from avtrain.report.gather import Evaluation, Kind, Measurement, Run
 from avtrain.significance import holm, paired_t
@@ -153,7 +153,7 @@ def _compare(kind: Kind, base: Score, score: Score, shared: list[str], pairs: li
     if len(shared) >= 2:
         one, two = (np.array([s.values[s.units.index(unit)] for unit in shared]) for s in (base, score))
         gap = paired_t(one, two)
-        return Comparison(kind, gap.mean, gap.low, gap.high, gap.p, f"paired t, {len(shared)} pairs")
+        return Comparison(kind, gap.mean, gap.low, gap.high, gap.p, f"paired t, {len(shared)} pairs", NO_SPREAD)
     if len(pairs) == 1:
         found = pairs[0].found
         how = "McNemar, bootstrap" if found["groups"] == found["clips"] else "sign flips and bootstrap by group"

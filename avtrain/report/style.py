@@ -57,6 +57,7 @@ a { color: inherit; text-underline-offset: .2em; }
 .chart .lines { grid-column: 2; height: 15rem; position: relative; }
 .chart svg { position: absolute; inset: 0; width: 100%; height: 100%; overflow: visible; }
 .chart svg * { vector-effect: non-scaling-stroke; } .chart line.rule { stroke: var(--line); stroke-width: 1; }
+.chart line.chance { stroke: var(--soft); stroke-width: 1.5; stroke-dasharray: 5 4; }
 .chart path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .chart circle { stroke: none; }
 .chart .x { grid-column: 2; position: relative; height: 1.5rem; color: var(--soft); font-size: .8rem; }

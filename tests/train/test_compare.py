@@ -133,6 +133,17 @@ def test_groups_of_seeds_are_compared_seed_by_seed(tmp_path):
     assert re.search(r"paired t +p [\d.< ]+, 3 pairs", told(*arguments))
 
 
+def test_groups_whose_differences_are_all_the_same_are_not_tested(tmp_path):
+    better = ONE | (np.arange(60) > 53)
+    runs = [run_of(tmp_path / name, right) for name, right in zip("abcd", (ONE, ONE, better, better), strict=True)]
+    arguments = ("--a", *runs[:2], "--b", *runs[2:])
+    (row,) = json.loads(told(*arguments, "--json"), parse_constant=pytest.fail)["comparisons"]
+    assert row["difference"] == pytest.approx(0.1)
+    assert (row["difference_95"], row["p"], row["p_holm"]) == ([None, None], None, None)
+    assert re.search(r"difference +\+10.0 points\n", told(*arguments))
+    assert re.search(r"paired t +no test possible, all differences are the same", told(*arguments))
+
+
 def test_a_run_with_several_evaluations_needs_a_word(tmp_path):
     run = run_of(tmp_path / "a", None, **{"data-linear-s0": ONE, "data-knn-s0": TWO})
     other = run_of(tmp_path / "b", None, **{"data-linear-s0": ONE, "data-knn-s0": TWO})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 
 import avtrain.evaluate
 import avtrain.retrieval
@@ -17,6 +18,7 @@ from avprep.dataset import Dataset
 from avprep.manifest import Clip, write_manifest
 from avprep.shared.errors import UserError
 from avtrain import checkpoint
+from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluate import evaluate
 from avtrain.linear import LEARNING_RATES
@@ -155,6 +157,25 @@ def test_retrieval_by_an_untrained_model_is_near_chance(demo_dataset, untrained_
         assert 4 < found[way]["pair"]["median_rank"] < 29
         assert found[way]["class"]["recall_at_10"] >= found[way]["pair"]["recall_at_10"]
     assert found["chance"]["class"]["recall_at_1"] == pytest.approx(1 / 8)
+
+
+def test_retrieval_does_not_overwrite_another_evaluation(loud_and_quiet, untrained_run, tmp_path):
+    def called(*options):
+        command = ["evaluate", str(loud_and_quiet), "--run", str(untrained_run), "--device=cpu", "--threads=1"]
+        return CliRunner().invoke(main, [*command, "--epochs=2", *options])
+
+    assert called("--out", str(tmp_path / "linear")).exit_code == 0
+    before = (tmp_path / "linear" / "result.json").read_bytes()
+    refused = called("--protocol=retrieval", "--out", str(tmp_path / "linear"))
+    assert refused.exit_code == 2
+    assert "protocol: 'linear' -> 'retrieval'" in refused.output
+    assert (tmp_path / "linear" / "result.json").read_bytes() == before
+    for _ in range(2):
+        assert called("--protocol=retrieval", "--out", str(tmp_path / "back")).exit_code == 0
+    result = json.loads((tmp_path / "back" / "result.json").read_text())
+    assert result["config"] == {"protocol": "retrieval", "checkpoint": "newest"}
+    assert result["step"] == 0
+    assert called("--out", str(tmp_path / "back")).exit_code == 2
 
 
 class Oracle(torch.nn.Module):

@@ -181,6 +181,12 @@ def test_retrieval_refuses_it(imported, data, tmp_path):
     assert len(done.output.splitlines()) == 1
 
 
+def test_the_report_shows_it(imported, tmp_path):
+    done = avtrain("report", imported[1], "--out", tmp_path / "r.html", "--device=cpu")
+    assert done.exit_code == 0, done.output
+    assert "imported checkpoint.pt" in (tmp_path / "r.html").read_text()
+
+
 def test_a_run_begins_with_it_and_with_heads_of_its_own(imported, data, tmp_path):
     command = ("pretrain", data, "--init-from", imported[1], "--batch-size=2", "--max-steps=1", "--device=cpu")
     tiny = avtrain(*command, "--run", tmp_path / "tiny", "--model-size=tiny")

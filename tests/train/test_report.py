@@ -24,6 +24,7 @@ from avtrain.plan import survey
 from avtrain.predictions import predictions_of, write_predictions
 from avtrain.pretrain import pretrain
 from avtrain.ranking import retrieval_scores
+from avtrain.released import MODELS
 from avtrain.report import write_report
 from avtrain.report.runs import seconds_of
 from avtrain.retrieval import embed_rows, retrieve
@@ -34,6 +35,7 @@ from tests.train.forge import Forged, forge_dataset
 EVIL = 'dog, "big" <script>alert(1)</script> & <b>loud</b>'
 NAMES = ["Größe 音", EVIL, "<i>rain", "a&amp;b"]
 CLIPS = 120
+CHANCE = 0.0625
 
 
 def rows_of(box):
@@ -80,7 +82,9 @@ def run_folder(folder, strategy, seed, rates=None, status="done", sentence="", *
         line["seconds"] = 0.5 * (step + 1 if step < 100 else step - 99)  # started again after 100 updates
         lines.append(line)
         if step % 30 == 29:
-            lines.append({"step": step, "val_class_recall_at_1": 0.1 + step / 300, "val_note": "text"})
+            scores = {"val_class_recall_at_1": 0.1 + step / 300, "val_other": 0.3, "val_note": "text"}
+            scores |= {"val_class_chance_at_1": CHANCE, "val_clips": 40, "val_seconds": 1.5 + step}
+            lines.append({"step": step, "epoch": step // 30, **scores})
     store.write_json_lines(folder / "metrics.jsonl", lines)
     for protocol, rate in (rates or {}).items():
         evaluation(folder / "eval" / f"shapes-{protocol}-s0", rate, seed, protocol)
@@ -200,8 +204,9 @@ def test_runs_are_held_against_each_other_clip_by_clip(page, runs):
 
 
 def test_curves_are_those_of_metrics_jsonl(page, runs):
-    loss, validation = page.all("div", "chart")
-    assert "val class recall at 1" in validation.text
+    loss, validation, _ = page.all("div", "chart")
+    titles = [chart.attributes["aria-label"] for chart in page.all("div", "chart")]
+    assert titles == ["training loss, nats", "val class recall at 1", "val other"]
     for chart, name, wanted in (
         (loss, "loss", lambda values: [part.mean() for part in np.array_split(values, 60)]),
         (validation, "val_class_recall_at_1", list),
@@ -216,6 +221,19 @@ def test_curves_are_those_of_metrics_jsonl(page, runs):
             found = np.polyval(scale, 100 - points[:, 1])
             assert found == pytest.approx(wanted(values), abs=0.01 * (values.max() - values.min()))
             assert points[-1, 0] == pytest.approx(100, abs=2)
+
+
+def test_chance_is_a_level_in_the_chart_of_its_recall(page):
+    dashes = [chart.all("line", "chance") for chart in page.all("div", "chart")]
+    assert list(map(len, dashes)) == [0, 1, 0]
+    ticks = [
+        (percent(span, "bottom"), float(span.text))
+        for span in shown(page.all("div", "chart")[1], "div", "y").all("span")
+    ]
+    at = [100 - float(dashes[1][0].attributes[side]) for side in ("y1", "y2")]
+    assert np.polyval(np.polyfit(*zip(*ticks, strict=True), 1), at) == pytest.approx([CHANCE] * 2, abs=1e-4)
+    assert 0 <= at[0] <= 100
+    assert "Grey dashes: chance." in page.root.text
 
 
 def test_matrices_and_classes_are_sums_and_means_over_runs(page, runs):
@@ -354,6 +372,24 @@ def test_pairs_recall_and_groups_are_those_of_plan_and_files(trained, tmp_path):
     assert "sign flips and bootstrap by group" in page.root.text
 
 
+def test_pairs_and_speed_are_of_the_batches_that_were(trained, tmp_path):
+    """12 of 16 clips in batches of 4, three batches an update: one update an epoch."""
+    _, folder = trained
+    config = PretrainConfig(model_size="tiny", batch_size=4, accumulate=3, epochs=2, val_share=0.25)
+    pretrain(folder, tmp_path / "run", config, quiet=True)
+    write_report([tmp_path / "run"], tmp_path / "r.html", datasets=[folder])
+    page = Page(tmp_path / "r.html")
+    names = ("strategy", "batch_size", "accumulate", "epochs", "val_share")
+    found = survey(Dataset(folder), PlanConfig(**{name: getattr(config, name) for name in names}))
+    lines = rundir.read_metrics(tmp_path / "run")
+    assert (found["clips"], len(lines)) == (12, 2)
+    header, row = rows_of(page.all("div", "plans")[0])
+    told = dict(zip(header, row, strict=True))
+    assert told["updates an epoch"] == "1"
+    header, row = rows_of(page.all("div", "state")[0])
+    assert dict(zip(header, row, strict=True))["pairs/s"] == f"{24 / lines[-1]['seconds']:,.0f}"
+
+
 def test_a_run_without_weights_says_so_and_the_page_is_made(trained, tmp_path):
     root, folder = trained
     shutil.copytree(root / "random", tmp_path / "bare", ignore=shutil.ignore_patterns("step_*"))
@@ -404,6 +440,100 @@ def test_folds_are_pairs(tmp_path):
     assert f"p {p_text(wanted.p)}, paired t, 3 pairs" in shown(rows["soft-positive"], "span", "gap").text
     write_report(folders, tmp_path / "r.html")
     assert len(Page(tmp_path / "r.html").all("div", "forest")) == 3
+
+
+def imported_run(folder, file, sha256):
+    """The folder of a released checkpoint, without weights."""
+    store.write_json(folder / "config.json", {"config": MODELS, "imported": {"file": file, "sha256": 8 * sha256}})
+    store.write_json(folder / "step_00000000" / "meta.json", {"step": 0})
+    return folder
+
+
+def test_all_that_lies_in_a_folder_of_runs_is_shown(tmp_path):
+    """As README calls it: a run, three imported ones, of two files, and the runs of several seeds."""
+    runs = tmp_path / "runs"
+    run_folder(runs / "one", "random", 0, {"linear": 0.4})
+    result = evaluation(imported_run(runs / "a", "c.pt", "12345678") / "eval" / "shapes-linear-s0", 0.6, 0)
+    imported_run(runs / "b", "c.pt", "87654321")
+    imported_run(runs / "c", "d.pt", "12345678")
+    for seed in (0, 2, 10):
+        run_folder(runs / "seeds" / f"seed-{seed}", "soft-positive", seed, {"linear": 0.9})
+    (runs / "seeds" / "seed-11").mkdir()  # not begun
+    done = called("report", *sorted(runs.iterdir()), "--out", tmp_path / "r.html", "--device", "cpu")
+    assert done.exit_code == 0, done.output
+    page = Page(tmp_path / "r.html")
+    _, *rows = rows_of(page.all("div", "state")[0])
+    assert [row[0] for row in rows] == ["a", "b", "c", "one", "seed-0", "seed-2", "seed-10"]
+    named = ["imported c.pt, imported sha256 12345678", "imported c.pt, imported sha256 87654321", "imported d.pt"]
+    assert [row[1] for row in rows] == [*named, "random", *(["soft-positive"] * 3)]
+    assert [row[2] for row in rows[:3]] == ["imported, not trained here"] * 3
+    kinds = forest_rows(page, "linear, shapes")
+    assert list(kinds) == [named[0], "random", "soft-positive"]
+    assert shown(kinds[named[0]], "span", "value").text.startswith(f"{100 * result['accuracy']:.1f}")
+    assert not any("imported" in note.text for note in page.all("p", "missing"))
+    assert "not finished" not in page.root.text
+
+
+def test_runs_of_other_models_are_compared(tmp_path):
+    """Three runs that differ in their models, and an untrained encoder: one measurement."""
+    models = [{"model_size": "full", "audio_model": name} for name in ("", "tiny")] + [{"model_size": "tiny"}]
+    for place, model in enumerate(models):
+        folder = run_folder(tmp_path / f"run-{place}", "random", 0, **model) / "eval" / "shapes-linear-s0"
+        result = evaluation(folder, 0.5, place)
+        store.write_json(folder / "result.json", result | {"config": {**result["config"], **model}})
+    result = evaluation(tmp_path / "scratch", 0.5, 7)
+    store.write_json(tmp_path / "scratch" / "result.json", result | {"config": {**result["config"], "audio_model": ""}})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    assert len(forest_rows(Page(tmp_path / "r.html"), "linear, shapes")) == 4
+
+
+def recalls(folder, recall, **config):
+    """A result of retrieval; `config` as the command wrote it."""
+    pair = {"recall_at_1": recall, "recall_at_5": recall, "recall_at_10": recall, "median_rank": 3.0}
+    way = {"pair": pair, "class": pair}
+    scores = {"audio_to_video": way, "video_to_audio": way, "chance": way, "clips": 12}
+    result = {"protocol": "retrieval", **scores, "config": config, "dataset_digest": "d" * 64}
+    store.write_json(folder / "result.json", result)
+
+
+def test_one_run_retrieving_more_than_once_is_one_run(tmp_path):
+    for seed, recall in ((0, 0.2), (1, 0.6)):
+        found = run_folder(tmp_path / f"random-{seed}", "random", seed) / "eval"
+        recalls(found / "shapes-retrieval-s0", recall, checkpoint="newest")
+        recalls(found / "shapes-retrieval-s1", recall + 0.1, checkpoint="newest")
+        recalls(found / "shapes-retrieval-s0-best", 0.9, checkpoint="best")
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    (newest,), (best,) = (rows_of(box)[1:-1] for box in page.all("div", "retrieval"))
+    mean, half = mean_interval([25.0, 65.0])
+    assert newest[:3] == ["random", "2", f"{mean:.1f} ± {half:.1f}"]
+    assert best[:3] == ["random", "2", "90.0 ± 0.0"]
+    heads = [head.text for head in page.all("h3") if head.text.startswith("retrieval")]
+    assert heads == [f"retrieval, checkpoint {which}, shapes, 12 clips" for which in ("newest", "best")]
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_runs_that_are_always_right_or_never_have_an_axis(tmp_path, share):
+    for seed in range(2):
+        folder = run_folder(tmp_path / f"random-{seed}", "random", seed)
+        result = evaluation(folder / "eval" / "shapes-linear-s0", 0.5, seed)
+        store.write_json(folder / "eval" / "shapes-linear-s0" / "result.json", result | {"accuracy": share})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    row = forest_rows(Page(tmp_path / "r.html"), "linear")["random"]
+    assert percent(shown(row, "i", "mean")) == 100 * share
+    assert [percent(dot) for dot in row.all("i", "one")] == [100 * share] * 2
+
+
+def test_differences_that_are_all_the_same_are_marked_untested(tmp_path):
+    for kind, accuracy in (("random", 0.5), ("soft-positive", 0.6)):
+        for seed in range(3):
+            folder = run_folder(tmp_path / f"{kind}-{seed}", kind, seed, {"linear": 0.5})
+            path = folder / "eval" / "shapes-linear-s0" / "result.json"
+            store.write_json(path, json.loads(path.read_text()) | {"accuracy": accuracy + seed / 10})
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    gap = shown(forest_rows(Page(tmp_path / "r.html"), "linear")["soft-positive"], "span", "gap")
+    assert (shown(gap, "span", "mark").text, shown(gap, "span", "figure").text) == ("-", "+10.0")
+    assert "all differences are the same" in gap.text
 
 
 def test_kinds_of_one_strategy_are_told_apart_by_their_settings(tmp_path):

@@ -46,7 +46,17 @@ def test_p_values_are_sums_of_binomial_terms(first_only, second_only):
     terms = [Fraction(math.comb(count, k), 2**count) for k in range(less + 1)]
     found = mcnemar_of(first_only, second_only)
     assert found.exact == pytest.approx(float(min(Fraction(1), 2 * sum(terms))), rel=1e-9)
-    assert found.mid_p == pytest.approx(float(min(Fraction(1), 2 * sum(terms) - terms[-1])), rel=1e-9)
+    if count:
+        gap = abs(first_only - second_only)
+        farther = [Fraction(math.comb(count, k), 2**count) for k in range(count + 1) if abs(count - 2 * k) > gap]
+        as_far = [Fraction(math.comb(count, k), 2**count) for k in range(count + 1) if abs(count - 2 * k) == gap]
+        assert found.mid_p == pytest.approx(float(sum(farther) + sum(as_far) / 2), rel=1e-9)
+
+
+@pytest.mark.parametrize(("each", "mid_p"), [(1, 0.75), (2, 1 - 6 / 32), (3, 1 - 20 / 128)])
+def test_as_many_clips_for_either_run_weigh_half(each, mid_p):
+    """Fagerland et al. 2013: where both counts are equal, 1 less half their probability."""
+    assert mcnemar_of(each, each).mid_p == pytest.approx(mid_p, rel=1e-12)
 
 
 def test_runs_that_never_differ_are_not_different():
@@ -165,10 +175,15 @@ def test_one_pair_has_no_interval():
     assert math.isnan(found.p)
 
 
-def test_equal_differences_have_an_interval_of_no_width():
-    assert paired_t(np.array([1.0, 2.0]), np.array([1.0, 2.0])).p == 1
-    found = paired_t(np.array([1.0, 2.0]), np.array([2.0, 3.0]))
-    assert (found.low, found.mean, found.high, found.p) == (1, 1, 1, 0)
+def test_differences_that_are_all_the_same_are_no_test():
+    alike = paired_t(np.array([0.1, 0.7]), np.array([0.1, 0.7]))
+    assert (alike.low, alike.mean, alike.high, alike.p) == (0, 0, 0, 1)
+    first = np.array([0.5, 0.6, 0.3])
+    second = first + 0.1
+    assert np.ptp(second - first) > 0  # by rounding alone
+    found = paired_t(first, second)
+    assert found.mean == pytest.approx(0.1)
+    assert np.isnan([found.low, found.high, found.p]).all()
 
 
 @pytest.mark.parametrize("tests", [1, 2, 3, 12])

@@ -98,6 +98,7 @@ def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, 
     lines = trained(folder, tmp_path / "whole", **options)
     config = PretrainConfig(**SETTINGS, **options)
     assert [(line["step"], line["epoch"]) for line in lines] == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert [line["pairs"] for line in lines] == [18, 6, 18, 6]
     assert [line["learning_rate"] for line in lines] == [learning_rate_at(step, 4, config) for step in range(4)]
     batches = met.copy()
     met.clear()
