@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from avprep.config import LOGMEL_PRESETS
-from avprep.shared import configs, store
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain import checkpoint, rundir
 from avtrain.media_spec import DATA
@@ -17,6 +16,17 @@ from avtrain.models.released import our_name
 from avtrain.models.two_tower import TwoTower, tower_of
 
 MODELS = {"model_size": "full", "video_model": "r2plus1d_18_released", "video_pool": "auto", "audio_model": "cnn9"}
+LOGMEL = {
+    "sample_rate_hz": 16_000,
+    "num_mel_bands": 128,
+    "window_samples": 512,
+    "hop_samples": 160,
+    "amplitude_floor": 1e-10,
+    "top_db": 80.0,
+    "decibels": "power",
+    "resample": False,
+}
+"""what they were trained on: the preset released-code of avprep build-shards"""
 PARALLEL = "module."  # before every name, where DataParallel wrapped the model
 
 
@@ -30,7 +40,7 @@ def import_checkpoint(file: Path, run: Path) -> Path:
     encoders = encoders_of(file, model)
     imported = {
         checkpoint.IMPORTED: {"file": file.name, "sha256": store.sha256(file)},
-        DATA: {"audio": configs.to_dict(LOGMEL_PRESETS["released-code"])},
+        DATA: {"audio": LOGMEL},
     }
     rundir.open_run(run, {"config": MODELS, **imported})
     return checkpoint.save(run, 0, encoders, None, {"config": MODELS, **imported})

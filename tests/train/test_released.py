@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
 from collections import OrderedDict
@@ -13,9 +14,11 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+from avprep.config import LOGMEL_PRESETS
 from avtrain.cli import main
 from avtrain.evaluate import load_audio_encoder
 from avtrain.models.released import ReleasedVideo, our_name
+from avtrain.released import LOGMEL
 from tests.train.forge import Forged, forge_dataset
 
 WIDTHS = (64, 128, 256, 512)
@@ -163,6 +166,10 @@ def test_it_is_measured(imported, data, tmp_path, protocol):
     options = ("--run", imported[1], "--out", tmp_path / "out", "--epochs=1", "--windows-per-clip=1", "--device=cpu")
     done = avtrain("evaluate", data, "--protocol", protocol, *options)
     assert done.exit_code == 0, done.output
+
+
+def test_the_log_mel_is_that_of_the_preset():
+    assert dataclasses.asdict(LOGMEL_PRESETS["released-code"]) == LOGMEL
 
 
 def test_log_mel_of_another_kind_is_refused(imported, tmp_path):
