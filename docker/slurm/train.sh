@@ -44,10 +44,10 @@ srun --nodes=1 --ntasks=1 --cpus-per-task=1 avtrain plan "$DATASET" --strategy "
 
 trap : TERM # of a preemption: the step is told as well, and ends with a code of its own
 read -ra train <<<"$TRAIN_OPTIONS"
-first=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head --lines=1)
+mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 code=0
 srun --nodes="$NODES" --ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK" --kill-on-bad-exit=0 \
-    "$RECIPES/train-node" "$NODES" "$GPUS" "$first:$PORT" "$RUN" \
+    "$RECIPES/train-node" "$NODES" "$GPUS" "${hosts[0]}:$PORT" "$RUN" \
     avtrain pretrain "$DATASET" --run="$RUN" --device="$DEVICE" --strategy="$STRATEGY" \
     --batch-size="$BATCH_SIZE" --epochs="$EPOCHS" "${train[@]}" || code=$?
 if [[ $code == 75 ]]; then # interrupted with a checkpoint, such as by the end of its time
