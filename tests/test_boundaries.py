@@ -122,6 +122,7 @@ COMMANDS = [
     ["avtrain", "export"],
     ["avtrain", "demo"],
     ["avtrain", "bench"],
+    ["avtrain", "doctor"],
 ]
 SMALL = {
     "avprep",

@@ -69,15 +69,21 @@ def inspect(dataset_dir: Path, as_json: bool) -> None:
 
 
 @click.command()
-def doctor() -> None:
-    """Say what is installed and what this machine gives; exit code 1 where something needed is missing."""
-    from avprep.doctor import examine
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
 
-    findings = examine()
-    for finding in findings:
-        click.echo(f"{'ok' if finding.fine else 'MISSING' if finding.needed else 'absent':<8}{finding.text}")
-    if any(finding.needed and not finding.fine for finding in findings):
-        click.get_current_context().exit(1)
+    FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
+    """
+    from avprep.doctor import examine
+    from avprep.shared import machine
+
+    findings = examine(folders)
+    click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
+    if machine.lacking(findings):
+        ctx.exit(1)
 
 
 @click.command()

@@ -6,7 +6,7 @@ import click
 
 import avtrain
 from avprep.shared.commands import Group
-from avtrain.cli.look import bench, demo
+from avtrain.cli.look import bench, demo, doctor
 from avtrain.cli.measure import evaluate
 from avtrain.cli.share import embed, export
 from avtrain.cli.tell import compare, report
@@ -19,5 +19,5 @@ def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 
 
-for command in (plan, pretrain, import_released, evaluate, compare, report, embed, export, demo, bench):
+for command in (plan, pretrain, import_released, evaluate, compare, report, embed, export, demo, bench, doctor):
     main.add_command(command)

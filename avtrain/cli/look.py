@@ -1,4 +1,4 @@
-"""avtrain demo and bench: the whole path on synthetic clips, and what this storage gives."""
+"""avtrain demo, bench, doctor: the whole path on synthetic clips, what this storage and this machine give."""
 
 from __future__ import annotations
 
@@ -83,3 +83,21 @@ def bench(
     config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
     found = measure(Dataset(dataset), config, cache_of(dataset, cache, cache_bytes))
     click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+
+
+@click.command()
+@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=DIRECTORY)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
+
+    FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
+    """
+    from avprep.shared import machine
+    from avtrain.doctor import examine
+
+    findings = examine(folders)
+    click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
+    if machine.lacking(findings):
+        ctx.exit(1)

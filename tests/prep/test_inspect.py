@@ -112,6 +112,15 @@ def test_the_doctor_finds_this_machine_fit(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_doctor_measures_the_folders_that_are_given(tmp_path):
+    (tmp_path / "a").mkdir()
+    done = run("doctor", tmp_path, tmp_path / "a", "--json")
+    assert done.exit_code == 0, done.output
+    texts = [finding["text"] for finding in json.loads(done.stdout)]
+    disks = [text for text in texts if text.startswith("disk ")]
+    assert [text.split(": ")[0] for text in disks] == [f"disk {tmp_path}", f"disk {tmp_path / 'a'}"]
+
+
 def test_a_decoder_that_does_not_load_is_missing(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "av", None)
