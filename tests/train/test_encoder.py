@@ -123,7 +123,9 @@ def test_ones_own_encoder_of_other_bands_is_rebuilt_with_them(tmp_path, monkeypa
     clips = [Forged(label, seconds=1.0) for label in "ab"]
     dataset = Dataset(forge_dataset(tmp_path / "data", clips, mel_bands=64))
     save_run(tmp_path / "run", dataset, "my_banded_models:banded")
-    assert load_encoder(tmp_path / "run").encode(np.zeros((2, 100, 64), np.float16)).shape == (2, 64)
+    export(tmp_path / "run", tmp_path / "out")
+    for folder in ("run", "out"):
+        assert load_encoder(tmp_path / folder).encode(np.zeros((2, 100, 64), np.float16)).shape == (2, 64)
 
 
 def test_a_torn_file_of_weights_is_refused_in_a_sentence(heard, tmp_path):
