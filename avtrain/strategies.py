@@ -103,7 +103,7 @@ def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
     if "weight" in found.column_names:
         try:
             weights = found.column("weight").cast(pa.float64()).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text that is no number; a type that has none
             raise UserError(f"{path} has weights that are no numbers.") from None
     try:
         return Pairs(audio, video, weights)

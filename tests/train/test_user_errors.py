@@ -146,7 +146,7 @@ def test_settings_of_a_run_that_cannot_be(root, options, sentence):
 
 def test_cuda_where_there_is_none(root):
     if torch.cuda.is_available():
-        pytest.skip("there is CUDA here")
+        pytest.skip("there is CUDA here, so nothing is refused")
     assert "Device 'cuda' cannot be used here" in told(root, *TRAIN, "--device", "cuda")
     assert "Device 'cuda' cannot be used here" in told(root, *MEASURE, "--device", "cuda")
 
