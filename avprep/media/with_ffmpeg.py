@@ -43,7 +43,7 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
         side = "round({}*clip({},1,{}))"
         scale = f"w='{side.format(size, 'dar', WIDEST_ASPECT)}':h='{side.format(size, '1/dar', WIDEST_ASPECT)}'"
         crop = f"crop={size}:{size},"
-    filters = f"scale={scale}:flags={spec.resize_filter}:in_chroma_loc=left,format=rgb24,{crop}setsar=1"
+    filters = f"scale={scale}:flags={spec.resize_filter}:in_chroma_loc=left,format=gbrp,{crop}setsar=1"
     header, refused = _header(path, limits, "vide")
     options = {"map": "0:V:0", "vf": filters, "c:v": "rawvideo", "fps_mode": "passthrough", "enc_time_base:v": "demux"}
     with _child(path, limits, options, refused or ClipError("no-video", SILENT)) as container:

@@ -60,7 +60,9 @@ def limit_of(paths: list[str], shrink: bool) -> None:
                     if packet.stream is audio:
                         pieces.extend(out.to_ndarray()[0] for out in resampler.resample(frame))
                     elif shrink and 16 * frame.time >= tick and tick < len(frames):
-                        frames[tick] = reformatter.reformat(frame, 112, 112, "rgb24", interpolation=FILTER).to_ndarray()
+                        planes = reformatter.reformat(frame, 112, 112, "gbrp", interpolation=FILTER).planes
+                        for channel, plane in zip((1, 2, 0), planes, strict=True):
+                            frames[tick, :, :, channel] = np.frombuffer(plane, np.uint8).reshape(112, -1)[:, :112]
                         tick += 1
         log_mel(np.concatenate(pieces), AudioSpec())
         frames.copy()

@@ -18,7 +18,7 @@ from tests.prep.rendering import difference
 
 SPEC = VideoSpec(frame_size=48, resize_filter="bicubic")  # decord has no other
 AGREED_LEVELS = 1.0
-"""mean |difference| of a picture, of 255: the same scaler on the same picture; 0.4 is the most seen below it, while
+"""mean |difference| of a picture, of 255: the same scaler on the same picture; 0.75 is the most seen below it, while
 a picture one tick off is 2 to 70 away in all these files that move"""
 AGREED_DECIBELS = 0.1
 """mean |difference| of the log-mel of the same sound, mixed before the resampler or within it: 0.03 is the most seen"""
@@ -26,10 +26,7 @@ AGREED_SECONDS = 0.01
 COMPARED_SAMPLES = 96_000
 
 CENTRED = "says or implies that chroma lies between the pixels, where ffmpeg is told to take it as H.264's"
-TURNED = "ffmpeg turns the picture before it shrinks it, PyAV's is turned after"
 PICTURES_DIFFER = {
-    "androidx_media__mp4__h265_with_metadata_track.mp4": TURNED,
-    "androidx_media__mp4__sample_rotate_and_reflect.mp4": TURNED,
     "torchcodec__resources__sine_stereo_mp2.mpg": CENTRED,
     "torchcodec__resources__testsrc2_av1_10bit.mp4": CENTRED,
     "torchcodec__resources__testsrc2_odd_height_and_width_vp9.mp4": CENTRED,
@@ -71,8 +68,9 @@ DECORD_REFUSES = {
     "torchcodec__resources__av1_video.mkv": NO_AV1,
     "torchcodec__resources__testsrc2_av1_10bit.mp4": NO_AV1,
 }
-DECORD_LEVELS = 7.0
-"""mean |difference| of a picture: decord's scaler of 2021 places chroma elsewhere, up to 6.6 on a 64-pixel test card"""
+DECORD_LEVELS = 12.0
+"""mean |difference| of a picture: decord's scaler of 2021 places chroma elsewhere and gives two pixels the same, up to
+10.3 on a test card; what is another picture is 33 to 250 away"""
 WRONG = "decord gives other pictures, or other bytes, from run to run"
 DECORD_DIFFERS = {
     "androidx_media__mp4__sample_rotate_and_reflect.mp4": "decord does not mirror",
