@@ -11,7 +11,7 @@ MODEL_SIZES = ("full", "tiny")
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
-LOSSES = ("info-nce", "mask", "supcon")
+LOSSES = ("info-nce", "mask", "supcon", "suppress", "audio-supcon")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
@@ -37,7 +37,8 @@ class PretrainConfig:
     init_from: str = ""
     """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     loss: str = "info-nce"
-    """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives"""
+    """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives; `suppress`: those
+    much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives, no picture"""
     batch_size: int = 309
     """pairs in a global batch"""
     accumulate: int = 1

@@ -37,7 +37,7 @@ def write_demo_page(out: Path, settings: DemoSettings, rows: list[dict[str, Any]
         ("Read this first", html.paragraph(HONEST)),
         ("Linear accuracy", _results(settings, rows)),
         ("Loss", html.figure(html.plot(_losses(out, settings), "loss curves"), LOSS_CAPTION, "plot")),
-        ("What the encoders see and hear", _examples(Dataset(out / f"cue-{first:g}" / "shards"))),
+        ("What the encoders see and hear", examples(Dataset(out / f"cue-{first:g}" / "shards"))),
         ("Settings", _settings(settings)),
     ]
     path = out / "report.html"
@@ -63,7 +63,8 @@ def _results(settings: DemoSettings, rows: list[dict[str, Any]]) -> Markup:
     return table + html.figure(html.plot(_bars(rows), "accuracy bars"), caption, "plot")
 
 
-def _axes(width: float, height: float, columns: int) -> tuple[Any, Any]:
+def axes_of(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    """(figure, its axes side by side) in inches, drawn without a display."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -77,7 +78,7 @@ def _axes(width: float, height: float, columns: int) -> tuple[Any, Any]:
 
 def _bars(rows: list[dict[str, Any]]) -> Any:
     cues = list(dict.fromkeys(row["cue"] for row in rows))
-    figure, axes = _axes(8, 3.2, len(cues))
+    figure, axes = axes_of(8, 3.2, len(cues))
     for axis, cue in zip(axes, cues, strict=True):
         mine = [row for row in rows if row["cue"] == cue]
         for place, row in enumerate(mine):
@@ -92,7 +93,7 @@ def _bars(rows: list[dict[str, Any]]) -> Any:
 
 
 def _losses(out: Path, settings: DemoSettings) -> Any:
-    figure, axes = _axes(8, 3.2, len(settings.cues))
+    figure, axes = axes_of(8, 3.2, len(settings.cues))
     for axis, cue in zip(axes, settings.cues, strict=True):
         for strategy in STRATEGIES:
             for seed in range(settings.seeds):
@@ -109,7 +110,7 @@ def _losses(out: Path, settings: DemoSettings) -> Any:
     return figure
 
 
-def _examples(dataset: Dataset) -> Markup:
+def examples(dataset: Dataset) -> Markup:
     """One test clip of each of a few classes: a strip of pictures above its log-mel, on one time axis."""
     import matplotlib
 

@@ -14,6 +14,8 @@ from torch import nn
 
 from avprep.shared.errors import UserError
 
+SUPPRESSED_SHARE = 0.1
+
 
 def contrastive(
     name: str, video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
@@ -21,6 +23,10 @@ def contrastive(
     """The loss of a name of config.LOSSES for embeddings [B, D] and labels [B]; a scalar."""
     if name == "info-nce":
         return info_nce(video, audio, temperature)
+    if name == "suppress":
+        return suppressed_info_nce(video, audio, temperature)
+    if name == "audio-supcon":
+        return audio_supcon(audio, labels, temperature) + 0 * video.sum()  # so that all weights have a gradient
     return {"mask": masked_info_nce, "supcon": supcon}[name](video, audio, labels, temperature)
 
 
@@ -62,6 +68,40 @@ def supcon(
     positives = (same | exact).to(logits.dtype)
     shares = positives / positives.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, shares) + F.cross_entropy(logits.T, shares)) / 2
+
+
+def suppressed_info_nce(
+    video: torch.Tensor, audio: torch.Tensor, temperature: float | torch.Tensor = 0.07
+) -> torch.Tensor:
+    """InfoNCE in which the pairs most like one's own are no negatives, whatever their class; no label is used.
+
+    L(v, a) as masked_info_nce, where N(i) lacks the round(SUPPRESSED_SHARE (B - 1)) other pairs j of the greatest
+    a_i a_j + v_i v_j, which carries no gradient. Source: elimination of false negatives (Huynh et al. 2022), with the
+    likeness within each side that Zolfaghari et al. 2021 go by.
+    """
+    logits = _similarities(video, audio, temperature)
+    with torch.no_grad():
+        alike = (_similarities(audio, audio, 1.0) + _similarities(video, video, 1.0)).fill_diagonal_(-math.inf)
+        most = alike.topk(round(SUPPRESSED_SHARE * (len(alike) - 1)), dim=1).indices
+        left_out = torch.zeros_like(alike, dtype=torch.bool).scatter_(1, most, True)
+    pairs = torch.arange(len(logits), device=logits.device)
+    one, other = (F.cross_entropy(sides.masked_fill(left_out, -math.inf), pairs) for sides in (logits, logits.T))
+    return (one + other) / 2
+
+
+def audio_supcon(audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07) -> torch.Tensor:
+    """Supervised contrastive loss among the sounds alone: what the labels teach without any picture; labels [B].
+
+    -1/|I| sum_i 1/|P(i)| sum_{p in P(i)} log [exp(a_i a_p / t) / sum_{j != i} exp(a_i a_j / t)], P(i): all p other than
+    i whose y_p is y_i, I: all i that have one. Source: Khosla et al. 2020, equation 2. A batch without I costs 0.
+    """
+    logits = _similarities(audio, audio, temperature)
+    itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    positives = _same_class(labels, logits) & ~itself
+    log_shares = logits.masked_fill(itself, -math.inf).log_softmax(dim=1).masked_fill(~positives, 0.0)
+    counts = positives.sum(dim=1)
+    terms = log_shares.sum(dim=1) / counts.clamp_min(1)
+    return -terms.sum() / (counts > 0).sum().clamp_min(1)
 
 
 class Temperature(nn.Module):

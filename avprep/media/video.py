@@ -177,7 +177,7 @@ class VideoTrack:
 
 def _interleaved(frame: VideoFrame) -> np.ndarray:
     """uint8 [H, W, 3] of a frame in planes: the scaler makes those faster than RGB, with chroma for every pixel."""
-    green, blue, red = (np.frombuffer(plane, np.uint8).reshape(frame.height, -1) for plane in frame.planes)
+    green, blue, red = (np.frombuffer(memoryview(plane), np.uint8).reshape(frame.height, -1) for plane in frame.planes)
     return np.stack((red, green, blue), axis=-1)[:, : frame.width]
 
 

@@ -8,6 +8,7 @@ import avtrain
 from avprep.shared.commands import Group
 from avtrain.cli.look import bench, demo, doctor
 from avtrain.cli.measure import evaluate
+from avtrain.cli.reproduce import reproduce
 from avtrain.cli.share import embed, export
 from avtrain.cli.tell import compare, report
 from avtrain.cli.train import import_released, plan, pretrain
@@ -19,5 +20,18 @@ def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 
 
-for command in (plan, pretrain, import_released, evaluate, compare, report, embed, export, demo, bench, doctor):
+for command in (
+    plan,
+    pretrain,
+    import_released,
+    evaluate,
+    compare,
+    report,
+    embed,
+    export,
+    demo,
+    reproduce,
+    bench,
+    doctor,
+):
     main.add_command(command)

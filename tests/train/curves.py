@@ -42,6 +42,7 @@ def curves(folder: Path) -> dict[str, list[float]]:
         f"{strategy} {loss}": _losses(data, folder, strategy, loss)
         for strategy, loss in itertools.product(STRATEGIES, LOSSES)
         if (strategy, loss) not in (("hard-negative", "mask"), ("hard-negative", "supcon"))
+        and (strategy == "random" or loss not in ("suppress", "audio-supcon"))
     }
 
 

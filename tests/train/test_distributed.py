@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from avprep.shared.errors import UserError
 from avtrain import rundir
-from avtrain.config import LOSSES, PretrainConfig
+from avtrain.config import PretrainConfig
 from avtrain.distributed import (
     Ranks,
     any_rank,
@@ -37,6 +37,7 @@ from tests.train.forge import Forged, forge_dataset
 
 PAIRS = 7
 LABELS = [0, 1, 0, -1, 1, 0, 2]
+CROSS_MODAL = ("info-nce", "mask", "supcon", "suppress")  # those with a gradient for every weight
 
 
 def torchrun(rank, world_size, port):
@@ -62,7 +63,7 @@ def step(ranks, kind):
 
 
 def steps(ranks):
-    return {kind: step(ranks, kind) for kind in LOSSES}
+    return {kind: step(ranks, kind) for kind in CROSS_MODAL}
 
 
 def accumulated(ranks):
@@ -138,7 +139,7 @@ def all_of_it(ranks):
 
 def one_update(folder, runs, ports, ranks):
     """A run of one update by `pretrain` itself with each loss, in float64 and with batch norm in eval mode."""
-    for kind, port in zip(LOSSES, ports, strict=True):
+    for kind, port in zip(CROSS_MODAL, ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
         config = PretrainConfig(
             model_size="tiny",
@@ -218,7 +219,7 @@ def labelled(tmp_path_factory):
 def several(request, labelled, tmp_path_factory):
     """(answers to all_of_it by rank, folder with the runs of one_update) of 2 and of 3 processes."""
     runs = tmp_path_factory.mktemp("runs")
-    afterwards = partial(one_update, labelled, runs, [free_port() for _ in LOSSES])
+    afterwards = partial(one_update, labelled, runs, [free_port() for _ in CROSS_MODAL])
     answers, codes = launch(all_of_it, request.param, afterwards=afterwards)
     assert codes == [0] * request.param
     assert sorted(answers) == list(range(request.param))
@@ -238,7 +239,7 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(s
     answers, _ = several
     alone = steps(Ranks())
     for ranks_steps, *_ in answers.values():
-        for kind in LOSSES:
+        for kind in CROSS_MODAL:
             assert "temperature.log_scale" in ranks_steps[kind][1]
             assert_equal(*ranks_steps[kind], *alone[kind])
     early, late = zip(*(own for *_, own in answers.values()), strict=True)
@@ -257,9 +258,9 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(s
 def test_an_update_of_a_run_on_several_ranks_is_that_of_one_process(several, labelled, tmp_path):
     """Loader, augmentation, gathering, loss and its labels, learnt temperature, averaging: all of `pretrain`."""
     _, runs = several
-    one_update(labelled, tmp_path, [0] * len(LOSSES), Ranks())
-    alone = {kind: loss_and_gradients(tmp_path / kind) for kind in LOSSES}
-    assert len({loss for loss, _ in alone.values()}) == len(LOSSES)
+    one_update(labelled, tmp_path, [0] * len(CROSS_MODAL), Ranks())
+    alone = {kind: loss_and_gradients(tmp_path / kind) for kind in CROSS_MODAL}
+    assert len({loss for loss, _ in alone.values()}) == len(CROSS_MODAL)
     for kind, (loss, gradients) in alone.items():
         assert any(gradient.shape == () for gradient in gradients.values())  # the temperature's
         assert_equal(*loss_and_gradients(runs / kind), loss, gradients)

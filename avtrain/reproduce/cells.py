@@ -1,0 +1,157 @@
+"""One cell of av-digits: a row in one run, trained, measured, and kept in its folder as soon as each part is done."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from avprep.dataset import Dataset
+from avprep.shared import configs, store
+from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
+from avtrain.reproduce.data import FROZEN, Sounds
+from avtrain.reproduce.rows import Row
+
+if TYPE_CHECKING:
+    from avtrain.reproduce.digits import DigitsSettings
+
+STATISTICS = "avtrain.reproduce.statistics:log_mel_statistics"
+FINETUNE_WINDOWS = 1
+OUTSIDE = "esc10 "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What one process needs to fill one cell."""
+
+    row: Row
+    run: int
+    digits: Path
+    sounds: Sounds | None
+    folder: Path
+    settings: DigitsSettings
+
+    @property
+    def strategy(self) -> str:
+        """As `avtrain pretrain` takes it."""
+        return f"pairs:{self.digits.parent / FROZEN}" if self.row.strategy == "frozen" else self.row.strategy
+
+
+def run_cell(cell: Cell) -> dict[str, Any]:
+    """Train and measure a cell in this process, on one thread; the result is also folder/cell.json.
+
+    `scores`: accuracies by column; `updates`, and `same_class_negatives` an anchor, for what was pretrained.
+    """
+    import torch
+
+    kept = cell.folder / "cell.json"
+    if kept.exists():
+        done = store.read_json(kept)
+        if cell.sounds is None or any(column.startswith(OUTSIDE) for column in done["scores"]):
+            return done
+    torch.set_num_threads(1)
+    row = cell.row
+    result: dict[str, Any] = {
+        "name": row.name,
+        "link": row.link,
+        "run": cell.run,
+        "row": configs.to_dict(row),
+        "updates": 0,
+        "batch_size": None,
+        "same_class_negatives": None,
+    }
+    if row.kind == "pretrained":
+        result |= _pretrained(cell)
+    scores = _scores(cell, "", cell.digits, finetuned=True)
+    if cell.sounds is not None:
+        scores |= _scores(cell, OUTSIDE, cell.sounds.whole, finetuned=True)
+        scores |= _scores(cell, OUTSIDE + "cut ", cell.sounds.cut, finetuned=False)
+    if row.kind == "pretrained":
+        scores |= _retrieved(cell)
+    store.write_json(kept, {**result, "scores": scores})
+    return {**result, "scores": scores}
+
+
+def _pretrained(cell: Cell) -> dict[str, Any]:
+    """Make the updates that every row makes; what the table says of the batches."""
+    from avtrain.plan import survey
+    from avtrain.pretrain import pretrain
+    from avtrain.strategies import steps_of, strategy_of, training_table
+
+    row, settings = cell.row, cell.settings
+    batch = settings.batch_of(row)
+    dataset = Dataset(cell.digits)
+    table = training_table(dataset, row.labels)
+    steps = steps_of(strategy_of(cell.strategy, dataset, table), table, batch)
+    epochs = -(-settings.updates // steps)
+    pretrain(
+        cell.digits,
+        cell.folder,
+        PretrainConfig(
+            strategy=cell.strategy,
+            labels=row.labels,
+            loss=row.loss,
+            model_size="tiny",
+            batch_size=batch,
+            epochs=epochs,
+            max_steps=settings.updates,
+            learning_rate=settings.learning_rate,
+            val_every=0,
+            seed=cell.run,
+            checkpoint_every_steps=100,
+        ),
+        quiet=True,
+    )
+    planned = survey(
+        dataset, PlanConfig(strategy=cell.strategy, labels=row.labels, batch_size=batch, seed=cell.run, epochs=epochs)
+    )
+    return {
+        "updates": settings.updates,
+        "batch_size": batch,
+        "same_class_negatives": planned["same_class_negatives_per_anchor"],
+    }
+
+
+def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str, float]:
+    """Accuracies of the row's encoder on one dataset: `linear`, and `finetune` where it trains (or supervised)."""
+    kind, found = cell.row.kind, {}
+    if kind != "supervised":
+        found[prefix + "linear"] = _measured(cell, prefix, dataset, "linear")
+    if finetuned and kind in ("pretrained", "supervised"):
+        protocol = "finetune" if kind == "pretrained" else "supervised"
+        found[prefix + "finetune"] = _measured(cell, prefix, dataset, protocol)
+    return found
+
+
+def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str) -> float:
+    from avtrain.evaluate import evaluate
+
+    out = cell.folder / "eval" / (prefix + protocol).replace(" ", "-")
+    if not (out / "result.json").exists():
+        config = EvaluateConfig(
+            protocol=protocol,
+            model_size="tiny",
+            audio_model=STATISTICS if cell.row.kind == "statistics" else "",
+            seed=cell.run,
+        )
+        if protocol != "linear":
+            config = dataclasses.replace(
+                config,
+                learning_rate=cell.settings.learning_rate,
+                epochs=cell.settings.finetune_epochs,
+                windows_per_clip=FINETUNE_WINDOWS,
+            )
+        evaluate(dataset, config, run=cell.folder if cell.row.kind == "pretrained" else None, out=out)
+    return float(store.read_json(out / "result.json")["accuracy"])
+
+
+def _retrieved(cell: Cell) -> dict[str, float]:
+    """Of the test clips' sounds and pictures, how many find their own at once, and one of their class."""
+    from avtrain.retrieval import retrieve
+
+    out = cell.folder / "eval" / "retrieval"
+    if not (out / "result.json").exists():
+        retrieve(cell.digits, cell.folder, out=out)
+    found = store.read_json(out / "result.json")
+    return {"pair R@1": found["recall_at_1"], "class R@1": found["class_recall_at_1"]}

@@ -1,0 +1,69 @@
+"""The rows of av-digits: what is trained, with which batches, loss and labels. Data alone, in the table's order.
+
+Those that the benchmark's claims rest on come first, so that a run that is stopped has them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ENVELOPE, UNLINKED = "envelope", "none"
+CLASSES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row: the strategy and loss of its pretraining, or another `kind` of encoder."""
+
+    name: str
+    link: str = ENVELOPE
+    """which clips: the digit's brightness follows the sound (`envelope`), or nothing (`none`)"""
+    kind: str = "pretrained"
+    """`pretrained`; `untrained`: its first weights; `statistics`: no network, mean and deviation of each mel band;
+    `supervised`: the audio encoder trained by cross-entropy"""
+    strategy: str = "random"
+    """as of `avtrain pretrain`; `frozen`: every sound keeps one other picture of its class for good"""
+    loss: str = "info-nce"
+    labels: str = "label"
+    """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `clusters` (of the pictures' features)"""
+    batch: str = "usual"
+    """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
+
+    @property
+    def slug(self) -> str:
+        """Its name in paths, such as none-random."""
+        return f"{self.link}-{self.name}".replace(" %", "").replace(" + ", "-").replace(", ", "-").replace(" ", "-")
+
+
+ROWS = (
+    Row(name="random"),
+    Row(name="soft-positive", strategy="soft-positive"),
+    Row(name="soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
+    Row(name="random", link=UNLINKED),
+    Row(name="frozen partner", link=UNLINKED, strategy="frozen"),
+    Row(name="untrained", kind="untrained"),
+    Row(name="log-mel statistics", kind="statistics"),
+    Row(name="supervised", kind="supervised"),
+    Row(name="random, batch 10", batch="classes"),
+    Row(name="easy-negative, batch 10", strategy="easy-negative", batch="classes"),
+    Row(name="soft-positive, batch 10", strategy="soft-positive", batch="classes"),
+    Row(name="random, batch of hard-negative", batch="class"),
+    Row(name="hard-negative", strategy="hard-negative", batch="class"),
+    Row(name="soft-positive", link=UNLINKED, strategy="soft-positive"),
+    Row(name="frozen partner", strategy="frozen"),
+    Row(name="soft-positive + mask", strategy="soft-positive", loss="mask"),
+    Row(name="random + mask", loss="mask"),
+    Row(name="soft-positive + supcon", strategy="soft-positive", loss="supcon"),
+    Row(name="random + supcon", loss="supcon"),
+    Row(name="audio-only supcon", loss="audio-supcon"),
+    Row(name="random + suppress", loss="suppress"),
+    Row(name="soft-positive 50 %", strategy="soft-positive:p=0.5"),
+    Row(name="PL-soft-positive", strategy="soft-positive", labels="clusters"),
+    Row(name="soft-positive, 30 % label noise", strategy="soft-positive", labels="noisy"),
+    Row(name="soft-positive, 10 % labelled", strategy="soft-positive:labelled=0.1"),
+    Row(name="soft-positive, 25 % labelled", strategy="soft-positive:labelled=0.25"),
+    Row(name="soft-positive, 50 % labelled", strategy="soft-positive:labelled=0.5"),
+    Row(name="soft-positive, shuffled labels", link=UNLINKED, strategy="soft-positive", labels="shuffled"),
+    Row(name="soft-positive + mask", link=UNLINKED, strategy="soft-positive", loss="mask"),
+)
+QUICK = ROWS[:8]

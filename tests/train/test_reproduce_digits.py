@@ -1,0 +1,219 @@
+"""av-digits: rows, their labels and pairs, cells that are done once, and the arithmetic of the table."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from scipy import stats
+
+from avprep.dataset import Dataset
+from avprep.shared import store
+from avprep.shared.errors import UserError
+from avtrain.reproduce.data import NOISE_SHARE, Sources
+from avtrain.reproduce.digits import DigitsSettings, reproduce_digits, rows_named
+from avtrain.reproduce.page import write_page
+from avtrain.reproduce.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
+from avtrain.reproduce.table import claims, markdown, printed, summary
+
+MINIATURE = DigitsSettings(clips_per_class=4, runs=1, batch_size=8, epochs=1, finetune_epochs=1)
+NAMES = (
+    "envelope-random",
+    "envelope-soft-positive-shuffled-labels",
+    "envelope-hard-negative",
+    "envelope-frozen-partner",
+    "envelope-audio-only-supcon",
+    "envelope-untrained",
+    "envelope-log-mel-statistics",
+    "envelope-supervised",
+)
+
+
+@pytest.fixture(scope="module")
+def esc10(real_data, tmp_path_factory):
+    """Two classes of ESC-10, two clips a fold."""
+    root = tmp_path_factory.mktemp("esc10")
+    for folder in sorted((real_data / "esc10").iterdir())[:2]:
+        for fold in range(1, 6):
+            for clip in sorted(folder.glob(f"{fold}-*"))[:2]:
+                (root / folder.name).mkdir(exist_ok=True)
+                (root / folder.name / clip.name).symlink_to(clip)
+    return root
+
+
+@pytest.fixture(scope="module")
+def table(real_data, esc10, tmp_path_factory):
+    out = tmp_path_factory.mktemp("digits") / "out"
+    sources = Sources(fsdd=real_data / "fsdd", esc10=esc10)
+    return out, sources, reproduce_digits(out, sources, MINIATURE, rows_named(NAMES), workers=2)
+
+
+def test_every_row_has_what_its_kind_can_have(table):
+    _, _, lines = table
+    assert [line["name"] for line in lines] == [row.name for row in ROWS if row.slug in NAMES]
+    by_name = {line["name"]: line for line in lines}
+    alone = {"finetune", "esc10 finetune"}
+    measured = {"linear", "esc10 linear", "esc10 cut linear"}
+    for name, line in by_name.items():
+        wanted = {
+            "supervised": alone,
+            "untrained": measured,
+            "log-mel statistics": measured,
+        }.get(name, alone | measured | {"pair R@1", "class R@1"})
+        assert line["scores"].keys() == wanted, name
+        assert line["updates"] == (5 if "pair R@1" in wanted else 0)
+        assert all(0 <= score["mean"] <= 1 for score in line["scores"].values())
+    assert by_name["hard-negative"]["batch_size"] == 4
+    assert by_name["hard-negative"]["same_class_negatives"] == 3.0
+    assert by_name["random"]["batch_size"] == 8
+    assert 0 < by_name["random"]["same_class_negatives"] < 3
+
+
+def test_what_is_done_is_not_done_again_and_comes_to_the_same_table(table):
+    out, sources, lines = table
+    before = {path: path.stat().st_mtime_ns for path in sorted((out / "runs").rglob("*")) if path.is_file()}
+    (out / "runs" / "envelope-random-0" / "cell.json").unlink()
+    (out / "runs" / "envelope-random-0" / "eval" / "linear" / "result.json").unlink()
+    written = (out / "table.md").read_bytes()
+    assert reproduce_digits(out, sources, MINIATURE, rows_named(NAMES), workers=1) == lines
+    assert (out / "table.md").read_bytes() == written
+    after = {path: path.stat().st_mtime_ns for path in before}
+    changed = {path.relative_to(out / "runs").as_posix() for path in before if before[path] != after[path]}
+    assert changed >= {"envelope-random-0/cell.json", "envelope-random-0/eval/linear/result.json"}
+    assert all(path.startswith("envelope-random-0/") and "step_" not in path for path in changed)
+
+
+def test_other_settings_are_refused(table):
+    out, sources, _ = table
+    with pytest.raises(UserError, match="epochs: 1 -> 2"):
+        reproduce_digits(out, sources, DigitsSettings(**{**vars(MINIATURE), "epochs": 2}), ROWS[:1])
+
+
+def test_label_columns_and_frozen_pairs_are_what_they_say(table):
+    out, *_ = table
+    dataset = Dataset(out / "data" / f"{ENVELOPE}-0" / "shards")
+    rows = dataset.rows_of("train")
+    true, shuffled = dataset.label[rows], dataset.labels("shuffled").values[rows]
+    assert sorted(true) == sorted(shuffled)
+    assert (true == shuffled).mean() < 0.5
+    pairs = pq.read_table(out / "data" / f"{ENVELOPE}-0" / "frozen.parquet").to_pydict()
+    row_of = {clip_id: row for row, clip_id in enumerate(dataset.clip_ids)}
+    audio, video = (np.array([row_of[clip_id] for clip_id in pairs[side]]) for side in ("audio", "video"))
+    assert sorted(audio) == sorted(video) == sorted(rows)
+    assert (dataset.label[audio] == dataset.label[video]).all()
+    assert (audio != video).all()
+    assert NOISE_SHARE == 0.3
+
+
+def test_no_recording_image_or_speaker_of_the_test_is_heard_or_seen_in_training(table):
+    out, *_ = table
+    dataset = Dataset(out / "data" / f"{ENVELOPE}-0" / "shards")
+    of_split = {split: [dataset.clip_ids[row] for row in dataset.rows_of(split)] for split in dataset.splits}
+    speakers, recordings, images = (
+        {split: {part(clip_id) for clip_id in ids} for split, ids in of_split.items()}
+        for part in (
+            lambda clip_id: clip_id.split("_")[1],
+            lambda clip_id: clip_id.rsplit("_", 1)[0],
+            lambda clip_id: clip_id.rsplit("_", 1)[1],
+        )
+    )
+    assert {split: len(ids) for split, ids in of_split.items()} == {"train": 40, "val": 20, "test": 40}
+    assert [len(speakers[split]) for split in ("train", "val", "test")] == [3, 1, 2]
+    for one, other in itertools.combinations(of_split, 2):
+        assert not speakers[one] & speakers[other]
+        assert not recordings[one] & recordings[other]
+        digits = {clip_id.split("_")[0] + "_" + clip_id.rsplit("_", 1)[1] for clip_id in of_split[one]}
+        assert not digits & {clip_id.split("_")[0] + "_" + clip_id.rsplit("_", 1)[1] for clip_id in of_split[other]}
+        assert not images[one] & images[other]
+
+
+def test_the_page_and_the_csv_say_what_the_table_says(table):
+    out, _, lines = table
+    page = write_page(out, MINIATURE, lines).read_text()
+    for line in lines:
+        assert line["name"] in page
+    assert page.count("<svg") + page.count("image/svg+xml") >= 2
+    rows = [
+        text.split(",") for text in (out / "results.csv").read_text().splitlines() if text.startswith("envelope,ran")
+    ]
+    scores = next(line for line in lines if line["name"] == "random")["scores"]
+    assert {row[3]: float(row[4]) for row in rows} == pytest.approx(
+        {column: score["mean"] for column, score in scores.items()}, abs=1e-6
+    )
+
+
+def cell(name, link, run, linear):
+    """A finished cell as run_cell keeps it."""
+    given = {"updates": 600, "batch_size": 64, "same_class_negatives": 6.2}
+    return {"name": name, "link": link, "run": run, "scores": {"linear": linear}, **given}
+
+
+def test_gaps_are_paired_by_run_and_the_claims_read_them():
+    random, soft = [0.30, 0.40, 0.20], [0.50, 0.55, 0.40]
+    cells = [cell("random", ENVELOPE, run, value) for run, value in enumerate(random)]
+    cells += [cell("soft-positive", ENVELOPE, run, value) for run, value in enumerate(soft)]
+    cells += [cell("random", UNLINKED, run, value) for run, value in enumerate(random)]
+    cells += [cell("frozen partner", UNLINKED, run, value + 0.06) for run, value in enumerate(random)]
+    lines = summary(cells[::-1])
+    found = next(line for line in lines if line["name"] == "soft-positive")["gap"]
+    expected = stats.ttest_rel(soft, random)
+    interval = expected.confidence_interval()
+    assert found["mean"] == pytest.approx(0.55 / 3)
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high))
+    assert found["p"] == pytest.approx(expected.pvalue)
+    assert [held for _, held, _ in claims(lines)] == [True, None, False]
+    assert next(line for line in lines if line["link"] == UNLINKED and line["name"] == "random")["gap"] is None
+    weaker = [dict(found, scores={"linear": 0.35}) if found["name"] == "soft-positive" else found for found in cells]
+    assert claims(summary(weaker))[0][1] is False
+    shuffled = [cell("soft-positive, shuffled labels", ENVELOPE, run, value - 0.01) for run, value in enumerate(random)]
+    assert claims(summary([*cells, *shuffled]))[1][1] is True
+    better = [cell("soft-positive, shuffled labels", ENVELOPE, run, value) for run, value in enumerate(soft)]
+    assert claims(summary([*cells, *better]))[1][1] is False
+    assert "| on | soft-positive |" in markdown(lines)
+    assert "+18.3 [" in printed(lines)
+
+
+def test_rows_have_names_of_their_own_and_unknown_ones_are_refused():
+    assert len({row.slug for row in ROWS}) == len(ROWS)
+    assert {(row.name, row.link) for row in QUICK} >= {("random", UNLINKED), ("frozen partner", UNLINKED)}
+    assert rows_named([], quick=True) == QUICK
+    assert rows_named([]) == ROWS
+    assert Row(name="soft-positive 50 %").slug == "envelope-soft-positive-50"
+    with pytest.raises(UserError, match="no row 'softly'"):
+        rows_named(["softly"])
+
+
+def test_killed_at_any_moment_it_finishes_to_the_same_table(table, tmp_path):
+    out, sources, lines = table
+    again = tmp_path / "again"
+    # the folder of the finished table stands for the first half of the work; its random row is taken away
+    subprocess.run(["cp", "-r", str(out), str(again)], check=True)
+    subprocess.run(["rm", "-r", str(again / "runs" / "envelope-random-0")], check=True)
+    code = (
+        "from tests.train.test_reproduce_digits import MINIATURE, NAMES, Sources, reproduce_digits, rows_named\n"
+        "from pathlib import Path\n"
+        f"sources = Sources(fsdd=Path({str(sources.fsdd)!r}), esc10=Path({str(sources.esc10)!r}))\n"
+        "if __name__ == '__main__':\n"
+        f"    reproduce_digits(Path({str(again)!r}), sources, MINIATURE, rows_named(NAMES), workers=1)\n"
+    )
+    script = tmp_path / "again.py"
+    script.write_text(code)
+    for wanted in ("config.json", "eval/finetune/config.json"):
+        process = subprocess.Popen(
+            [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()}, start_new_session=True
+        )
+        while not (again / "runs" / "envelope-random-0" / wanted).exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    finished = reproduce_digits(again, sources, MINIATURE, rows_named(NAMES), workers=1)
+    assert finished == lines
+    assert store.read_json(again / "results.json")["rows"] == store.read_json(out / "results.json")["rows"]
