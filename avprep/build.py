@@ -133,6 +133,7 @@ def _build_part(
     prepared = prepare(manifest, config)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        _check_free(out)
         with store.folder_lock(out, "planning", wait=True):  # partitions may start together
             _write_plan(out, prepared)
     except OSError as error:
@@ -159,8 +160,7 @@ def has_plan(out: Path, plan: dict[str, Any]) -> bool:
     """Whether `out` holds this very plan. Errors: UserError where it holds another, or other things."""
     path = out / schema.PLAN_BUILD
     if not path.exists():
-        if out.exists() and any(entry.name != "plan" for entry in out.iterdir()):
-            raise UserError(f"{out} is not empty and holds no build; choose another --out.")
+        _check_free(out)
         return False
     old, _ = read_plan(path)
     if old["config_digest"] == plan["config_digest"]:
@@ -170,6 +170,13 @@ def has_plan(out: Path, plan: dict[str, Any]) -> bool:
         f"{out} holds a build with other options; use them again or another --out. Differences:\n  "
         + "\n  ".join(changed)
     )
+
+
+def _check_free(out: Path) -> None:
+    """UserError where `out` holds something and no build. A plan comes before all else of a build."""
+    others = out.exists() and any(entry.name not in ("plan", store.LOCK) for entry in out.iterdir())
+    if others and not (out / schema.PLAN_BUILD).exists():
+        raise UserError(f"{out} is not empty and holds no build; choose another --out.")
 
 
 def _comparable(plan: dict[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 Exception
 ├── UserError            one plain sentence, exit code 2 (shared.errors)
-│   └── ManifestError    the manifest: every problem found, together
+│   ├── ManifestError    the manifest: every problem found, together
+│   └── BusyError        another process holds it (shared.errors)
 ├── Interrupted          stopped on request, resumable, exit code 75 (shared.errors)
 └── ClipError            one clip cannot be used: reason code + detail; counted, never fatal
 """

@@ -58,7 +58,8 @@ def may_hold_exit(run: Path, new: bool) -> bool:
     if (run / CONFIG).exists():
         return True
     return new and (
-        not run.is_dir() or all(entry.name == EXIT or SEED.fullmatch(entry.name) for entry in run.iterdir())
+        not run.is_dir()
+        or all(entry.name in (EXIT, store.LOCK) or SEED.fullmatch(entry.name) for entry in run.iterdir())
     )
 
 

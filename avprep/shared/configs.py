@@ -63,11 +63,13 @@ def claimed(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
             changed = differences(saved if isinstance(saved, dict) else {}, wanted)
             if changed:
                 listed = "\n  ".join(changed)
+                one = f"an {what}" if what[0] in "aeiou" else f"a {what}"
                 raise UserError(
-                    f"{folder} holds a {what} of other settings; use them again or another folder:\n  {listed}"
+                    f"{folder} holds {one} of other settings; use them again or another folder:\n  {listed}"
                 )
             return True
-        if folder.exists() and any(entry.name != f".{path.name}.tmp" for entry in folder.iterdir()):  # left by a kill
+        left = (f".{path.name}.tmp", store.LOCK)  # by a kill, and where all that does not begin with a dot was deleted
+        if folder.exists() and any(entry.name not in left for entry in folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); choose another folder.") from None

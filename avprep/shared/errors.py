@@ -1,10 +1,14 @@
-"""The two exceptions that a command turns into an exit code of its own; everything else is our failure."""
+"""The exceptions that a command turns into exit codes of their own; everything else is our failure."""
 
 from __future__ import annotations
 
 
 class UserError(Exception):
     """One plain sentence for the user: what is wrong, which file, what to do next (exit code 2)."""
+
+
+class BusyError(UserError):
+    """Another process holds what this one needs; it may be free later."""
 
 
 SHOWN_PROBLEMS = 20

@@ -12,13 +12,15 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avprep.shared.errors import UserError
+from avprep.shared.errors import BusyError, UserError
 
 if TYPE_CHECKING:
     from avprep.shared.remote import RemotePath
 
 DIGEST_BLOCK_BYTES = 1 << 22
+LOCK = ".lock"  # in a folder that folder_lock has held: empty, and no part of what the folder holds
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
+TAKEN = (errno.EWOULDBLOCK, errno.EACCES)  # of flock, where another process has the lock
 
 
 def sync_folder(folder: Path) -> None:
@@ -62,16 +64,24 @@ def atomic_path(final: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
-    """Hold an exclusive lock on `folder` itself: no lock file, and it dies with the process.
+    """Hold an exclusive lock on the file .lock in `folder`; it dies with the process, the file stays.
 
-    Errors: UserError where another process is `what` (a verb in -ing) the folder, unless told to wait for it.
+    A file, because NFS locks no folders, and one that stays, because the next process may wait for that very file.
+    Errors: BusyError where another process is `what` (a verb in -ing) the folder, unless told to wait for it;
+    UserError where no file may be written there.
     """
-    handle = os.open(folder, os.O_RDONLY)
+    path = folder / LOCK
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise _refused(path, error) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            raise UserError(f"Another process is {what} {folder}; wait for it to end or stop it.") from None
+        except OSError as error:
+            if error.errno not in TAKEN:
+                raise
+            raise BusyError(f"Another process is {what} {folder}; wait for it to end or stop it.") from None
         yield
     finally:
         os.close(handle)
@@ -89,7 +99,7 @@ def _lock(handle: int, temporary: Path, final: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+        if error.errno not in TAKEN:
             raise
     raise UserError(f"Another process is writing {final}; wait for it to end or stop it.")
 

@@ -6,7 +6,6 @@ its digest right. What stands there is all that the cache knows: processes may s
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from avprep.shared import store
-from avprep.shared.errors import UserError
+from avprep.shared.errors import BusyError, UserError
 
 log = logging.getLogger(__name__)
 
@@ -111,24 +110,25 @@ class ShardCache:
                 if self._closing:
                     return
                 shard = next(iter(self._wanted))
-            with contextlib.ExitStack() as stack:
-                try:  # one process at a time counts and fetches
-                    stack.enter_context(store.folder_lock(self._config.folder, "filling"))
-                except UserError:
-                    with self._news:
-                        self._news.wait_for(lambda: self._closing, BUSY_SECONDS)
-                    continue
-                self._try_to_keep(shard)
+            taken = self._try_to_keep(shard)
             with self._news:
-                self._wanted.pop(shard, None)
+                if taken:
+                    self._wanted.pop(shard, None)
+                else:
+                    self._news.wait_for(lambda: self._closing, BUSY_SECONDS)
 
-    def _try_to_keep(self, shard: int) -> None:
+    def _try_to_keep(self, shard: int) -> bool:
+        """False where another process is filling the folder: one at a time counts and fetches."""
         try:
-            self._keep(shard)
+            with store.folder_lock(self._config.folder, "filling"):
+                self._keep(shard)
+        except BusyError:
+            return False
         except _ClosingError:
             pass
         except (UserError, OSError) as error:
             log.warning("a shard is not cached as %s: %s", kept_path(self._config, self._shards[shard]), error)
+        return True
 
     def _keep(self, shard: int) -> None:
         path, size = kept_path(self._config, self._shards[shard]), int(self._shards[shard]["bytes"])

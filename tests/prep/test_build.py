@@ -215,6 +215,7 @@ def test_a_folder_of_something_else_is_left_alone(demo_clips, tmp_path):
     (tmp_path / "out" / "thesis.txt").write_text("x")
     with pytest.raises(UserError, match="not empty"):
         build_shards(demo_clips, tmp_path / "out", CONFIG, Limits())
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
 
 
 def test_a_shard_that_lost_bytes_is_built_again(demo_clips, demo_dataset, tmp_path):

@@ -349,7 +349,7 @@ def test_a_cache_closes_without_waiting_for_the_rest_of_a_shard(tmp_path, monkey
     cache.use(0)
     assert begun.wait(30)
     within(20, cache.close)
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == [store.LOCK]
 
 
 def test_a_shard_larger_than_the_cache_is_not_fetched(tmp_path):
@@ -368,6 +368,19 @@ def test_two_processes_share_a_cache(tmp_path):
         assert not path.exists()
     until(path.exists)
     cache.close()
+
+
+def test_a_folder_that_cannot_be_locked_is_told_once(tmp_path, caplog):
+    (tmp_path / store.LOCK).mkdir()
+    cache, path = cache_of(tmp_path, bytes(100))
+    assert not cache.use(0)
+    until(lambda: not cache._wanted)
+    cache.close()
+    assert not path.exists()
+    assert [record.message for record in caplog.records if "is not cached" in record.message] == [
+        f"a shard is not cached as {path}: {tmp_path / store.LOCK} cannot be written (Is a directory); make room or "
+        "permission there and repeat."
+    ]
 
 
 def test_pretraining_over_http_learns_what_it_learns_locally(stored, served, tmp_path):
