@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from avprep.cli.types import DIRECTORY, FILE
+from avprep.shared.commands import doctor_command
+
+if TYPE_CHECKING:
+    from avprep.shared.machine import Finding
 
 SHOWN_PROBLEMS = 100
 
@@ -68,22 +74,13 @@ def inspect(dataset_dir: Path, as_json: bool) -> None:
     click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(as_text(facts)))
 
 
-@click.command()
-@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=DIRECTORY)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
-    """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
-
-    FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
-    """
+def _examine(folders: Sequence[Path]) -> list[Finding]:
     from avprep.doctor import examine
-    from avprep.shared import machine
 
-    findings = examine(folders)
-    click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
-    if machine.lacking(findings):
-        ctx.exit(1)
+    return examine(folders)
+
+
+doctor = doctor_command(_examine)
 
 
 @click.command()

@@ -1,4 +1,4 @@
-"""How every command behaves: errors to exit codes, logging, signals, progress, --config.
+"""How every command behaves: errors to exit codes, logging, signals, progress, --config; the sub-command doctor.
 
 Exit codes: 0 done, 1 a failure of ours, 2 a user error, 75 interrupted and resumable.
 """
@@ -12,15 +12,18 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from avprep.shared.configs import flat
 from avprep.shared.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from avprep.shared.machine import Finding
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
@@ -69,6 +72,28 @@ def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         callback=read,
         help="Repeat a saved config; options given here win over it.",
     )
+
+
+def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.Command:
+    """The sub-command `doctor`, which prints what `examine` finds; given the folders whose disks are to be measured."""
+
+    @click.command("doctor")
+    @click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @click.pass_context
+    def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
+        """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
+
+        FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
+        """
+        from avprep.shared import machine
+
+        findings = examine(folders)
+        click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
+        if machine.lacking(findings):
+            ctx.exit(1)
+
+    return doctor
 
 
 class StopRequest:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from avprep.shared.commands import stop_on_signals
+from avprep.shared.commands import doctor_command, stop_on_signals
 from avtrain.cli.options import DIRECTORY, PRETRAIN, cache_of, cache_options, dataset_of
+
+if TYPE_CHECKING:
+    from avprep.shared.machine import Finding
 
 
 @click.command()
@@ -85,19 +90,10 @@ def bench(
     click.echo(json.dumps(found, indent=2) if as_json else printed(found))
 
 
-@click.command()
-@click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=DIRECTORY)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.pass_context
-def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
-    """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
-
-    FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
-    """
-    from avprep.shared import machine
+def _examine(folders: Sequence[Path]) -> list[Finding]:
     from avtrain.doctor import examine
 
-    findings = examine(folders)
-    click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
-    if machine.lacking(findings):
-        ctx.exit(1)
+    return examine(folders)
+
+
+doctor = doctor_command(_examine)
