@@ -22,6 +22,7 @@ from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, path_of
 
 NUMBERS = ("label", "frames_offset", "frames_bytes", "num_frames", "logmel_offset", "num_mel_frames")
+UNREADABLE = (ValueError, KeyError, TypeError, NotImplementedError)  # those of pyarrow and JSON are among them
 
 
 @dataclass(frozen=True)
@@ -165,23 +166,43 @@ class Dataset:
         """
         if name == "label":
             return LabelColumn(self.label.astype(np.int32), self.class_names)
-        path = self.folder / schema.labels_path(name)
-        if not path.is_file():
-            others = sorted(found.stem for found in path.parent.glob("*.parquet")) if isinstance(path, Path) else []
-            raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
+        path = self._label_file(name)
         try:
-            stored = pq.read_table(_source(path), columns=schema.LABELS_SCHEMA.names)
-            names = json.loads(stored.schema.metadata[schema.LABEL_NAMES_KEY])
-            table = stored.cast(schema.LABELS_SCHEMA)
+            table, metadata = _label_table(path, schema.LABELS_SCHEMA)
+            names = json.loads(metadata[schema.LABEL_NAMES_KEY])
             ids = table.column("clip_id").combine_chunks()
             place = pc.index_in(self._column("clip_id"), value_set=ids).combine_chunks()
             given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
             values = given[place.fill_null(len(ids)).to_numpy()]
             if len(ids.unique()) != len(ids) or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
                 raise ValueError("a clip stands twice, or a label has no name")
-        except (ValueError, KeyError, TypeError) as error:  # pyarrow's errors are ValueErrors
+        except UNREADABLE as error:
             raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
         return LabelColumn(values, names)
+
+    def label_lists(self, name: str) -> list[list[str] | None]:
+        """The multi-label column `name`: the class names of each row, None where the column does not know the clip.
+
+        Errors: UserError as `labels`, also where the column has one label a clip.
+        """
+        path = self._label_file(name)
+        try:
+            table, _ = _label_table(path, schema.LABEL_LISTS_SCHEMA)
+            ids, lists = (table.column(column).to_pylist() for column in table.column_names)
+            found = dict(zip(ids, lists, strict=True))
+            if len(found) != len(ids):
+                raise ValueError("a clip stands twice")
+        except UNREADABLE as error:
+            raise UserError(f"{path} is no multi-label column ({error}); see 'avprep add-labels --multi'.") from None
+        return [found.get(clip_id) for clip_id in self.clip_ids]
+
+    def _label_file(self, name: str) -> Path | RemotePath:
+        """Errors: UserError where there is none."""
+        path = self.folder / schema.labels_path(name)
+        if not path.is_file():
+            others = sorted(found.stem for found in path.parent.glob("*.parquet")) if isinstance(path, Path) else []
+            raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
+        return path
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""
@@ -250,6 +271,16 @@ def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+
+
+def _label_table(path: Path | RemotePath, wanted: pa.Schema) -> tuple[pa.Table, dict[bytes, bytes]]:
+    """(the columns of `wanted` in a label column's file, the file's metadata). Errors: ValueError, KeyError."""
+    with pq.ParquetFile(_source(path)) as file:
+        lacking = [name for name in wanted.names if name not in file.schema_arrow.names]
+        if lacking:
+            raise ValueError(f"it lacks the column {lacking[0]!r}")
+        stored = file.read(wanted.names)
+    return stored.cast(wanted), stored.schema.metadata or {}
 
 
 def _source(path: Path | RemotePath) -> Path | pa.BufferReader:

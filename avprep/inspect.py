@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep import schema
@@ -113,9 +114,14 @@ def _markers(folder: Path, plan: dict[str, Any]) -> list[dict[str, Any] | None]:
 
 
 def _labels(folder: Path) -> dict[str, dict[str, Any]]:
-    """Label columns beside the manifest's own: classes, clips that have a label."""
+    """Label columns beside the manifest's own: classes, clips that have a label; of multi-label ones also how many."""
     found = {}
     for path in sorted((folder / schema.labels_path("x")).parent.glob("*.parquet")):
+        if "labels" in pq.read_schema(path).names:
+            lists = pq.read_table(path, columns=["labels"]).column("labels")
+            names, clips = pc.list_flatten(lists), int(pc.sum(pc.greater(pc.list_value_length(lists), 0)).as_py() or 0)
+            found[path.stem] = {"num_classes": len(names.unique()), "clips": clips, "labels": len(names)}
+            continue
         table = pq.read_table(path, columns=["label"])
         names = json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY])
         found[path.stem] = {"num_classes": len(names), "clips": int((table.column("label").to_numpy() >= 0).sum())}
@@ -144,4 +150,5 @@ def _split_text(split: dict[str, Any]) -> str:
 
 
 def _labels_text(column: dict[str, Any]) -> str:
-    return f"{column['num_classes']} classes, {column['clips']} clips"
+    labels = f", {column['labels']} labels" if "labels" in column else ""
+    return f"{column['num_classes']} classes, {column['clips']} clips{labels}"

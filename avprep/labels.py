@@ -1,8 +1,8 @@
 """Label columns beside the index, no shard rewritten: labels/NAME.parquet with clip_id, label, class_name and more.
 
 Dataset.labels(NAME) reads one. Here they are written: from the user's own table, and with label noise;
-pseudo_label.py makes them with a network. A column carries how it was made, so that the same command finds its work
-done and another one does not overwrite it unasked.
+pseudo_label.py makes them with a network, label_lists.py writes those of several labels a clip. A column carries how
+it was made, so that the same command finds its work done and another one does not overwrite it unasked.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import csv
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +29,8 @@ from avprep.shared.errors import listed
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
 NONE = -1
+
+Value = TypeVar("Value")
 
 
 def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: bool) -> dict[str, Any] | None:
@@ -129,22 +132,7 @@ def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> User
     whole numbers). A clip without a row, with an empty label or with -1 has none. Errors: UserError with all clip ids
     that the manifest lacks, that stand twice, and labels of another kind, together.
     """
-    rows = _read_table(path, column)
-    known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
-    found: dict[str, str | None] = {}
-    problems = []
-    for number, (clip_id, value) in enumerate(rows, start=1):
-        if clip_id not in known:
-            problems.append(f"row {number}: the dataset has no clip {clip_id!r}")
-        elif clip_id in found:
-            problems.append(f"row {number}: clip {clip_id!r} stands twice")
-        else:
-            try:
-                found[clip_id] = _class_name(value)
-            except ValueError as error:
-                problems.append(f"row {number}: {error}")
-    if problems:
-        raise UserError(f"{path} cannot be used:{listed(problems)}")
+    found = values_of_table(dataset, path, column, class_name)
     own = [found.get(clip_id) for clip_id in dataset.clip_ids]
     names = sorted({name for name in own if name is not None})
     if all(re.fullmatch(r"-?\d+", name) for name in names):
@@ -152,6 +140,39 @@ def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> User
     number_of = {name: number for number, name in enumerate(names)}
     values = np.array([NONE if name is None else number_of[name] for name in own], np.int32)
     return UserLabels(LabelColumn(values, names), len(found.keys() - set(dataset.clip_ids)))
+
+
+def values_of_table(
+    dataset: Dataset,
+    path: Path,
+    column: str,
+    read: Callable[[Any], Value],
+    joined: Callable[[Value, Value], Value] | None = None,
+) -> dict[str, Value]:
+    """What `read` makes of `column` of a CSV, JSONL or Parquet table, by clip_id.
+
+    Two rows of a clip are an error, unless `joined` makes one value of theirs. Errors: UserError with all clip ids that
+    the manifest lacks, that stand twice, and values of which `read` makes a ValueError, together.
+    """
+    rows = _read_table(path, column)
+    known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    found: dict[str, Value] = {}
+    problems = []
+    for number, (clip_id, value) in enumerate(rows, start=1):
+        if clip_id not in known:
+            problems.append(f"row {number}: the dataset has no clip {clip_id!r}")
+        elif clip_id in found and joined is None:
+            problems.append(f"row {number}: clip {clip_id!r} stands twice")
+        else:
+            try:
+                new = read(value)
+            except ValueError as error:
+                problems.append(f"row {number}: {error}")
+                continue
+            found[clip_id] = joined(found[clip_id], new) if joined and clip_id in found else new
+    if problems:
+        raise UserError(f"{path} cannot be used:{listed(problems)}")
+    return found
 
 
 def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int) -> LabelColumn:
@@ -175,9 +196,14 @@ def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int)
     return LabelColumn(values, column.class_names)
 
 
-def _class_name(value: Any) -> str | None:
+def is_nothing(value: Any) -> bool:
+    """Whether a table's value is null, or the NaN that pandas puts in its place."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def class_name(value: Any) -> str | None:
     """The class name of a table's value: None for none. Errors: ValueError."""
-    if value is None or value in ("", -1, "-1") or (isinstance(value, float) and math.isnan(value)):
+    if is_nothing(value) or value in ("", -1, "-1"):
         return None
     if isinstance(value, float) and value.is_integer():  # pandas writes whole numbers with gaps as floats
         value = int(value)

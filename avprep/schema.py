@@ -4,7 +4,8 @@
     DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; NNNNNN.json beside it says that it is whole
     DIR/shards/SPLIT/CCCC-slug/NNNNNN.sizes.npy  jpeg only: bytes of each frame, uint32, in the order of the tar
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
-    DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata
+    DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata;
+                                               or several: clip_id, labels (a list of names, null: not known)
     DIR/failures.jsonl                         one line a clip left out
     DIR/excluded.jsonl                         one line a clip taken out on request: clip_id, reason, date
 
@@ -68,6 +69,7 @@ INDEX_SCHEMA = pa.schema(
 
 # the first columns of a label column's file; others, such as class_name and probability, may follow
 LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
+LABEL_LISTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("labels", pa.list_(pa.string()))])  # multi-label columns
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
 LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made
 

@@ -227,21 +227,26 @@ def _differing(have: Any, want: Any, name: str = "") -> list[str]:
 
 
 def _check_labels(folder: Path, found: Findings) -> None:
-    """Label columns: of known clips, each once, within their class names."""
+    """Label columns: of known clips, each once, within their class names, or lists of names."""
     for path in sorted((folder / "labels").glob("*.parquet")):
         name = schema.labels_path(path.stem)
         with noting(found.problems, name):
             table = pq.read_table(path)
             fixed = pa.schema(list(table.schema)[: len(schema.LABELS_SCHEMA)])  # others may follow
-            if not fixed.equals(schema.LABELS_SCHEMA):
-                raise DamageError("does not begin with the columns clip_id and label")
-            ids, labels = (table.column(column) for column in schema.LABELS_SCHEMA.names)
-            classes = len(json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
+            several = fixed.equals(schema.LABEL_LISTS_SCHEMA)
+            if not several and not fixed.equals(schema.LABELS_SCHEMA):
+                raise DamageError("does not begin with the columns clip_id and label, or clip_id and labels")
+            ids, labels = (table.column(column) for column in fixed.names)
             if pc.count_distinct(ids, "all").as_py() != len(ids):
                 raise DamageError("names a clip twice")
             strangers = _strangers(found.context, ids) if found.context is not None else []
             if strangers:
                 raise DamageError(f"names {len(strangers)} clips that the manifest does not have: {min(strangers)!r}")
+            if several:
+                if pc.list_flatten(labels).null_count:
+                    raise DamageError("has a label without a name")
+                continue
+            classes = len(json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY]))
             if labels.null_count or any(not -1 <= label < classes for label in pc.unique(labels).to_pylist()):
                 raise DamageError(f"has labels beyond its {classes} class names")
 

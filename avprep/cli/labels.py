@@ -13,6 +13,7 @@ from avprep.shared.commands import stop_on_signals
 
 if TYPE_CHECKING:
     from avprep.dataset import Dataset
+    from avprep.label_lists import AddedLists
 
 REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of this name that was made otherwise.")
 
@@ -75,15 +76,29 @@ def pseudo_label(
 @click.argument("table", metavar="FILE", type=FILE)
 @click.option("--name", required=True, help="Name of the column.")
 @click.option("--column", default="label", show_default=True, help="Column of FILE that holds the labels.")
+@click.option(
+    "--multi", is_flag=True, help="Any number of labels a clip: lists, names in one field, or several rows of a clip."
+)
+@click.option("--separator", default=";", show_default=True, help="Between the names in one field, for --multi.")
 @REPLACE
-def add_labels(dataset_dir: Path, table: Path, name: str, column: str, replace: bool) -> None:
+def add_labels(
+    dataset_dir: Path, table: Path, name: str, column: str, multi: bool, separator: str, replace: bool
+) -> None:
     """Add your own labels from FILE: CSV, JSONL or Parquet with clip_id and label."""
     from avprep.dataset import Dataset
-    from avprep.labels import add_labels as add
 
     dataset = Dataset(dataset_dir)
-    unused = add(dataset, table, name, column=column, replace=replace)
-    _say(dataset, name)
+    if multi:
+        from avprep.label_lists import add_label_lists
+
+        added = add_label_lists(dataset, table, name, column=column, separator=separator, replace=replace)
+        unused = added.unused
+        _say_lists(dataset, name, added)
+    else:
+        from avprep.labels import add_labels as add
+
+        unused = add(dataset, table, name, column=column, replace=replace)
+        _say(dataset, name)
     if unused:
         click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
 
@@ -139,3 +154,16 @@ def _say(dataset: Dataset, name: str) -> None:
         f"{dataset.folder / schema.labels_path(name)}: {len(labelled)} clips of {len(set(labelled.tolist()))} classes, "
         f"{none} without a label"
     )
+
+
+def _say_lists(dataset: Dataset, name: str, added: AddedLists) -> None:
+    """What a multi-label column holds."""
+    from avprep import schema
+    from avprep.shared.errors import listed
+
+    click.echo(
+        f"{dataset.folder / schema.labels_path(name)}: {added.labelled} clips with labels, {added.empty} with none, "
+        f"{added.missing} that the table does not have"
+    )
+    if added.strangers:
+        click.echo(f"  names that are no class of the dataset, {len(added.strangers)} in all:{listed(added.strangers)}")

@@ -131,6 +131,18 @@ def label_column(*rows: tuple[str | None, int]) -> Damage:
     return damage
 
 
+def label_lists(*rows: tuple[str | None, list[str | None]]) -> Damage:
+    """A multi-label column of (clip id, None for one of the dataset; names) rows."""
+
+    def damage(folder: Path) -> None:
+        known = pq.read_table(folder / schema.INDEX).column("clip_id")[0].as_py()
+        columns = {"clip_id": [name or known for name, _ in rows], "labels": [names for _, names in rows]}
+        (folder / "labels").mkdir()
+        pq.write_table(pa.table(columns, schema.LABEL_LISTS_SCHEMA), folder / schema.labels_path("x"))
+
+    return damage
+
+
 def replan(folder: Path) -> None:
     def change(plan: dict) -> None:
         plan["config"]["video"]["frame_size"] = 16
@@ -229,5 +241,8 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
     "plan manifest": (remanifest, schema.PLAN_MANIFEST, "its rows are not"),
     "label of a stranger": (label_column(("no such clip", 0)), "labels/x.parquet", "the manifest does not have"),
     "label beyond its names": (label_column((None, 1)), "labels/x.parquet", "beyond its 1 class names"),
+    "list of a stranger": (label_lists(("no such clip", ["a"])), "labels/x.parquet", "the manifest does not have"),
+    "label without a name": (label_lists((None, ["a", None])), "labels/x.parquet", "has a label without a name"),
+    "two lists of a clip": (label_lists((None, ["a"]), (None, [])), "labels/x.parquet", "names a clip twice"),
     "two labels of a clip": (label_column((None, 0), (None, -1)), "labels/x.parquet", "names a clip twice"),
 }

@@ -67,6 +67,17 @@ def test_facts_are_those_of_the_dataset(copy):
         assert words in text
 
 
+def test_a_multi_label_column_tells_how_many_labels(copy, tmp_path):
+    ids = Dataset(copy).clip_ids
+    lists = {ids[3]: ["bell bars", "no class"], ids[5]: [], ids[9]: ["bell bars"]}
+    lines = [json.dumps({"clip_id": clip_id, "label": names}) for clip_id, names in lists.items()]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    assert run("add-labels", copy, tmp_path / "t.jsonl", "--name", "heard", "--multi").exit_code == 0
+    facts = json.loads(run("inspect", copy, "--json").stdout)
+    assert facts["labels"] == {"heard": {"num_classes": 2, "clips": 2, "labels": 3}}
+    assert "heard: 2 classes, 2 clips, 3 labels" in run("inspect", copy).stdout
+
+
 def test_an_unfinished_build_tells_how_far_it_is(copy):
     """Failures and the smallest class are counted from what is built."""
     facts = json.loads(run("inspect", copy, "--json").stdout)

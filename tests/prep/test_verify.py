@@ -20,7 +20,7 @@ from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_manifest
 from avprep.shared import configs, store
 from avprep.verify import verify
-from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip, label_column
+from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip, label_column, label_lists
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,13 @@ def test_a_good_dataset_passes(copy):
     assert (found.problems, found.notes) == ([], [])
     assert found.clips == 20
     assert found.bytes == sum(path.stat().st_size for path in copy.glob("shards/*/*/*.tar"))
+
+
+@pytest.mark.parametrize("names", [["a", "no class"], [], None])
+def test_a_good_multi_label_column_passes(copy, names):
+    label_lists((None, names))(copy)
+    found = verify(copy, 2, quiet=True)
+    assert (found.problems, found.notes) == ([], [])
 
 
 @pytest.mark.parametrize("name", DAMAGES)
