@@ -95,12 +95,21 @@ def _step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step_"))
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """meta.json of a checkpoint; UserError where it is of another format."""
+def read_meta(folder: Path, *needed: str) -> dict[str, Any]:
+    """meta.json of a checkpoint; UserError where it is of another format or lacks one of `needed` ("config.seed")."""
     meta = store.read_json(folder / META)
     found = meta.get("format") if isinstance(meta, dict) else None
     if found != FORMAT:
         raise UserError(f"{folder} is a checkpoint of format {found!r}; this version reads {FORMAT}.")
+    for name in needed:
+        values: Any = meta
+        for part in name.split("."):
+            if not isinstance(values, Mapping) or part not in values:
+                raise UserError(
+                    f"{folder / META} lacks {name!r}, so it was altered; remove {folder}, and the checkpoint before it "
+                    "counts."
+                )
+            values = values[part]
     return meta
 
 
@@ -108,6 +117,14 @@ def read_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     """The checkpoint's weights below `prefix`, by the rest of their names; UserError where the file is damaged."""
     found = _read_tensors(folder / MODEL)
     return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+
+
+def digest(folder: Path) -> str:
+    """Hex sha256 of the file of the checkpoint's weights; UserError where it is missing."""
+    try:
+        return store.sha256(folder / MODEL)
+    except OSError as error:
+        raise _damaged(folder / MODEL, error) from None
 
 
 def load_model(folder: Path, model: nn.Module, prefix: str = "") -> None:
@@ -142,10 +159,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"{path} is missing or damaged ({str(error).splitlines()[0]}); remove {path.parent}, and the checkpoint "
-            "before it counts."
-        ) from None
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"{path} is missing or damaged ({str(error).splitlines()[0]}); remove {path.parent}, and the checkpoint before "
+        "it counts."
+    )
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -149,7 +149,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
     found = folder if (folder / "meta.json").exists() else checkpoint.latest(folder)
     if found is None:
         raise UserError(f"{folder} holds no checkpoint and no exported encoder; 'avtrain pretrain' writes checkpoints.")
-    meta = checkpoint.read_meta(found)
+    meta = checkpoint.read_meta(found, "config.model_size", "step")
     data = meta.get("data", {})
     if "logmel_mean" not in data:
         raise UserError(

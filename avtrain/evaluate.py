@@ -45,7 +45,8 @@ def evaluate(
     """Measure the encoder of `run` (linear, knn without a run: an untrained one).
 
     Returns scores (metrics.classification_scores) and what was chosen. With `out`, they are also out/result.json, and
-    each test clip's probabilities out/predictions.parquet. Errors: UserError.
+    each test clip's probabilities out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of
+    another checkpoint or of other settings.
     """
     dataset = Dataset(dataset_dir)
     split = split_rows(
@@ -55,20 +56,22 @@ def evaluate(
         label_fraction=config.label_fraction,
         seed=config.seed,
     )
+    measured: dict[str, Any] = {"run": None, "step": 0}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
         check_sounds(folder, meta, dataset)
         models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
         config = dataclasses.replace(config, **models)
-    settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest}
-    if out is not None:
-        configs.claim(out / "config.json", settings, "evaluation")
+        measured = identity_of(folder, meta)
+    settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
     torch.manual_seed(config.seed)
     if run is not None:
-        encoder = load_audio_encoder(run, config.checkpoint)
+        encoder = load_audio_encoder(folder, meta)
     else:
         encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
     encoder = place(encoder, device)
+    if out is not None:
+        configs.claim(out / "config.json", settings, "evaluation")
     normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         chosen, probabilities = _measure(encoder, Source(dataset, reader, normalise, device), split, config)
@@ -81,13 +84,11 @@ def evaluate(
     )
     result = {
         "protocol": config.protocol,
-        "run": run.name if run else None,
         **classification_scores(found.probabilities, found.label, config.seed, found.groups),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
         **chosen,
-        "step": meta["step"] if run is not None else 0,
         **settings,
         "class_names": dataset.class_names,
     }
@@ -119,18 +120,16 @@ def _measure(
     return fit_encoder(encoder, source, split, fitting, config.protocol)
 
 
-def load_audio_encoder(run: Path, which: str = "newest") -> AudioCNN | Encoder:
-    """The audio encoder of a run's newest or best checkpoint, in eval mode."""
-    folder, meta = checkpoint_of(run, which)
+def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder:
+    """The audio encoder of a checkpoint of `checkpoint_of`, in eval mode."""
     config = meta["config"]
     encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
     checkpoint.load_model(folder, encoder, prefix="audio.")
     return encoder.eval()
 
 
-def load_two_tower(run: Path, frame_size: int, which: str = "newest") -> TwoTower:
-    """Both encoders of a run's newest or best checkpoint, in eval mode, for pictures of `frame_size` px."""
-    folder, meta = checkpoint_of(run, which)
+def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int) -> TwoTower:
+    """Both encoders of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px."""
     if checkpoint.IMPORTED in meta:
         raise UserError(
             f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
@@ -144,4 +143,10 @@ def load_two_tower(run: Path, frame_size: int, which: str = "newest") -> TwoTowe
 def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any]]:
     """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
     folder = checkpoint.chosen(run, which)
-    return folder, checkpoint.read_meta(folder)
+    return folder, checkpoint.read_meta(folder, "config.model_size", "step")
+
+
+def identity_of(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation writes down of the checkpoint that it measured: run, step, digest of the weights."""
+    name = folder.resolve().parent.name
+    return {"run": name, "step": int(meta["step"]), "model_sha256": checkpoint.digest(folder)}

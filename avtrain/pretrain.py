@@ -256,7 +256,7 @@ def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer,
     folder = checkpoint.latest(run)
     if folder is None:
         return 0
-    meta = checkpoint.read_meta(folder)
+    meta = checkpoint.read_meta(folder, "loader.epoch", "loader.step", "step")
     checkpoint.load_model(folder, model)
     checkpoint.load_optimiser(folder, optimiser)
     loader.load_state_dict(meta["loader"])

@@ -16,7 +16,7 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
-from avtrain.evaluate import checkpoint_of, load_two_tower
+from avtrain.evaluate import checkpoint_of, identity_of, load_two_tower
 from avtrain.media_spec import check_pictures, check_sounds
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower
@@ -41,14 +41,14 @@ def retrieve(
     """
     dataset = Dataset(dataset_dir)
     rows = dataset.rows_of(split)
-    model, step = _model_for(dataset, run, rows, which)
+    model, measured = _model_for(dataset, run, rows, which)
     config = {"protocol": "retrieval", "checkpoint": which}
-    settings = {"config": config, "split": split, "dataset_digest": dataset.digest}
+    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     audio, video = _embedded(dataset, model, rows, device)
     scores = summary(audio, video, dataset.label[rows])
-    result = {"protocol": "retrieval", "run": run.name, **scores, "step": step, **settings}
+    result = {"protocol": "retrieval", **scores, **settings}
     if out is not None:
         store.write_json(out / "result.json", result)
     return result
@@ -64,14 +64,14 @@ def embed_rows(
     return _embedded(dataset, _model_for(dataset, run, rows, which)[0], rows, device)
 
 
-def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, int]:
-    """(the run's model, updates it was trained for). Errors: as `embed_rows`."""
+def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, dict[str, Any]]:
+    """(the run's model, what identity_of says of it). Errors: as `embed_rows`."""
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
-    return load_two_tower(run, dataset.frame_size, which), int(meta["step"])
+    return load_two_tower(folder, meta, dataset.frame_size), identity_of(folder, meta)
 
 
 def _embedded(dataset: Dataset, model: TwoTower, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset
-from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain import checkpoint, rundir
 from avtrain.media_spec import check_sounds
@@ -45,7 +44,7 @@ def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dic
         if wrong:
             raise UserError(f"{folder} does not fit in part {part!r}: {wrong}; it was trained with {_models(meta)}.")
         module.load_state_dict(given)
-    return {"init_checkpoint": folder.name, "init_digest": store.sha256(folder / checkpoint.MODEL)}
+    return {"init_checkpoint": folder.name, "init_digest": checkpoint.digest(folder)}
 
 
 def checkpoint_at(place: Path) -> Path:

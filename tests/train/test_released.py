@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from avprep.config import LOGMEL_PRESETS
 from avtrain.cli import main
-from avtrain.evaluate import load_audio_encoder
+from avtrain.evaluate import checkpoint_of, load_audio_encoder
 from avtrain.models.released import ReleasedVideo, our_name
 from avtrain.released import LOGMEL
 from tests.train.forge import Forged, forge_dataset
@@ -144,7 +144,7 @@ def test_the_encoders_give_what_the_released_layers_give(imported):
     with torch.no_grad():
         torch.testing.assert_close(video(pictures), video_features(state, pictures), rtol=1e-4, atol=1e-4)
         expected = audio_features(state, sounds)
-        torch.testing.assert_close(load_audio_encoder(run)(sounds), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(load_audio_encoder(*checkpoint_of(run))(sounds), expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.1
     assert len(found) == len(state)
 

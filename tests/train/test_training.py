@@ -20,7 +20,7 @@ from avprep.shared.errors import Interrupted
 from avtrain import rundir
 from avtrain.cli import main
 from avtrain.config import LOSSES, PretrainConfig
-from avtrain.evaluate import load_two_tower
+from avtrain.evaluate import checkpoint_of, load_two_tower
 from avtrain.models.two_tower import tower_of
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.pretrain import pretrain
@@ -91,7 +91,7 @@ def test_a_learnt_temperature_is_trained_without_decay_and_comes_back(folder, tm
     temperatures = values(trained(folder, run, learn_temperature=True, learning_rate=1e-2), "temperature")
     assert temperatures[0] == pytest.approx(0.07)
     assert len(set(temperatures)) == 8
-    model = load_two_tower(run, 32)
+    model = load_two_tower(*checkpoint_of(run), 32)
     assert model.temperature().item() == pytest.approx(temperatures[-1], rel=0.05)
     assert model.temperature().item() != pytest.approx(0.07, rel=1e-4)
     assert retrieve(folder, run)["clips"] == 4
@@ -155,7 +155,7 @@ def test_layers_that_draw_do_so_alike_after_a_stop(folder, tmp_path, monkeypatch
             folder, tmp_path / "run", PretrainConfig(**SETTINGS, **options), stopping=lambda: next(asked), quiet=True
         )
     assert values(trained(folder, tmp_path / "run", **options), "loss") == whole
-    assert load_two_tower(tmp_path / "run", 32).video_head.in_features == 7
+    assert load_two_tower(*checkpoint_of(tmp_path / "run"), 32).video_head.in_features == 7
 
 
 def damage(folder, clip_id):

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from avprep.shared import store
 from avtrain.cli import main
-from avtrain.evaluate import load_audio_encoder, load_two_tower
+from avtrain.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
 from tests.train.forge import Forged, forge_dataset
 
 OPTIONS = ("--model-size=tiny", "--batch-size=6", "--epochs=2", "--device=cpu", "--threads=1", "--learning-rate=1e-3")
@@ -195,7 +195,8 @@ def test_an_audio_model_of_the_users_trains_and_is_rebuilt_to_be_measured(data, 
     run = tmp_path / "run"
     assert train(data, run, "--audio-model=my_sounds:Sound").exit_code == 0
     assert saved(run)["config"]["audio_model"] == saved(run, 4)["config"]["audio_model"] == "my_sounds:Sound"
-    assert load_audio_encoder(run).num_features == load_two_tower(run, 32).audio_head.in_features == 5
+    found = checkpoint_of(run)
+    assert load_audio_encoder(*found).num_features == load_two_tower(*found, 32).audio_head.in_features == 5
     options = ["--run", str(run), "--device=cpu", "--epochs=1"]
     for protocol in ("linear", "knn", "retrieval"):
         done = CliRunner().invoke(main, ["evaluate", str(data), "--protocol", protocol, *options])
@@ -208,7 +209,7 @@ def test_an_audio_model_of_the_users_trains_and_is_rebuilt_to_be_measured(data, 
 
 def test_the_smaller_audio_model_beside_the_full_video_model_is_the_one_named(data, tmp_path):
     assert train(data, tmp_path / "run", "--audio-model=cnn9", "--max-steps=1").exit_code == 0
-    assert load_audio_encoder(tmp_path / "run").num_features == 512
+    assert load_audio_encoder(*checkpoint_of(tmp_path / "run")).num_features == 512
 
 
 def test_an_encoder_from_scratch_is_the_one_named(data, tmp_path):

@@ -190,7 +190,31 @@ def test_a_checkpoint_that_cannot_be_read(root, words, harm):
     do()
     words = [word if word != "RUN" else "run" for word in words]
     assert sentence in told(root, *words)
-    assert not (root / "new" / "result.json").exists()
+    assert not (root / "new").exists()
+
+
+def _without(name):
+    path = Path(STEP, "meta.json")
+    meta = json.loads(path.read_text())
+    del meta[name]
+    path.write_text(json.dumps(meta))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("config", MEASURE),
+        ("config", (*MEASURE, "--protocol", "retrieval")),
+        ("config", ("embed", "DATA", "--run", "RUN", "--out", "NEW", "--device", "cpu")),
+        ("loader", (*TRAIN, "--run", "RUN")),
+    ],
+    ids=["evaluate", "retrieval", "embed", "resume"],
+)
+def test_a_checkpoint_that_does_not_say_all(root, name, words):
+    _without(name)
+    sentence = told(root, *words)
+    assert f"{STEP}/meta.json lacks '{name}." in sentence
+    assert f"remove {sentence.split(' lacks ')[0].removesuffix('/meta.json')}, and the checkpoint before" in sentence
 
 
 @pytest.mark.parametrize("harm", ["format", "torn", "optimiser"])

@@ -19,7 +19,7 @@ from avtrain import checkpoint, rundir
 from avtrain.cli import main
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.distributed import ALONE
-from avtrain.evaluate import load_audio_encoder, load_two_tower
+from avtrain.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.models.two_tower import two_tower
 from avtrain.plan import survey
 from avtrain.pretrain import pretrain
@@ -216,7 +216,8 @@ def test_the_best_checkpoint_is_evaluated_where_asked(folder, tmp_path, monkeypa
         assert done.exit_code == 0, done.output
         assert json.loads((run / "eval" / f"data-{place}" / "result.json").read_text())["step"] == step
         weights = load_file(run / f"step_{step:08d}" / "model.safetensors")
-        for model in (load_two_tower(run, 32, which).audio, load_audio_encoder(run, which)):
+        found = checkpoint_of(run, which)
+        for model in (load_two_tower(*found, 32).audio, load_audio_encoder(*found)):
             assert all(torch.equal(tensor, weights[f"audio.{name}"]) for name, tensor in model.state_dict().items())
     trained(folder, tmp_path / "off", epochs=1, val_every=0)
     with pytest.raises(UserError, match="was not validated, so none of its checkpoints is the best"):
