@@ -181,6 +181,8 @@ class EvaluateConfig:
     """share of the clips to fit on, of each class, that are used"""
     validation_share: float = 0.2
     """share of each class kept for choosing epoch and rate, where they are split by group"""
+    audible: str = ""
+    """multi-label column that says what can be heard in each test clip; empty: none, and no scores by it"""
     seed: int = 0
     """of the split, the head and the order"""
 

@@ -10,6 +10,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,6 +18,7 @@ from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain import checkpoint, predictions
+from avtrain.audible import audible_classes, audible_scores
 from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import EvaluateConfig
 from avtrain.data.augment import Normalise
@@ -56,6 +58,7 @@ def evaluate(
         label_fraction=config.label_fraction,
         seed=config.seed,
     )
+    audible = audible_classes(dataset, config.audible, split.test) if config.audible else None
     measured: dict[str, Any] = {"run": None, "step": 0}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
@@ -64,6 +67,8 @@ def evaluate(
         config = dataclasses.replace(config, **models)
         measured = identity_of(folder, meta)
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
+    if audible is not None:
+        settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     torch.manual_seed(config.seed)
     if run is not None:
         encoder = load_audio_encoder(folder, meta)
@@ -92,6 +97,8 @@ def evaluate(
         **settings,
         "class_names": dataset.class_names,
     }
+    if audible is not None:
+        result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
     if out is not None:
         predictions.write_predictions(out / predictions.FILE, found)
         store.write_json(out / "result.json", result)

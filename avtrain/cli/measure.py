@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,6 +44,9 @@ EVALUATE = EvaluateConfig()
 @click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
 @click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
+@click.option(
+    "--audible", default=EVALUATE.audible, help="Multi-label column of what can be heard, to tell scores by it too."
+)
 @click.option("--seed", type=int, default=EVALUATE.seed)
 @device_options
 @config_option()
@@ -69,6 +73,8 @@ def evaluate(
     if protocol in ("retrieval", "finetune") and run is None:
         raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
     if protocol == "retrieval":
+        if settings["audible"] != EVALUATE.audible:
+            raise UserError("Retrieval tells no labels, so none that can be heard; leave --audible out.")
         assert run is not None
         found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]), out=out)
         click.echo(
@@ -91,5 +97,19 @@ def evaluate(
             f"and mAP {100 * result['mean_average_precision']:.1f} % "
             f"on {result['test_clips']} test clips; {chosen} was best in validation"
         )
+        if "audible" in result:
+            _say_audible(result["audible"], result["test_clips"])
     if out is not None:
         click.echo(f"written to {out / 'result.json'}")
+
+
+def _say_audible(found: dict[str, Any], test_clips: int) -> None:
+    """Two lines on what the labels that can be heard make of the predictions."""
+    accuracy, hit = (
+        f"{100 * found[name]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        for name, (low, high) in (("accuracy", found["interval_95"]), ("hit", found["hit_interval_95"]))
+    )
+    click.echo(
+        f"audible by {found['column']!r}: accuracy {accuracy} on the {found['clips']} of {test_clips} test clips whose "
+        f"own label is;\n  predictions among a clip's audible labels {hit}, of {found['hit_clips']} clips with any"
+    )

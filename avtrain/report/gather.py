@@ -17,6 +17,7 @@ from avtrain.predictions import Predictions
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
 MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
+BESIDE = ("protocol", "audible")  # of an evaluation: told by itself, and scores that leave the others as they are
 RETRIEVAL = "retrieval"
 RESULT = "result.json"
 IMPORTED = "imported"
@@ -168,7 +169,7 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         return None
     config = dict(result.get("config", {}))
     seed = int(config.pop("seed", 0))
-    for name in ("protocol", *(MODELS if of_run else ())):
+    for name in (*BESIDE, *(MODELS if of_run else ())):
         config.pop(name, None)
     found = None
     if (path.parent / predictions.FILE).exists():

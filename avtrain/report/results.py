@@ -74,6 +74,9 @@ def results(told: Sequence[Told]) -> Markup:
         parts.append(Markup("<h3>{}{}</h3>").format(one.measurement.name, _clips(one)))
         parts.append(forest(one))
         parts.append(details("Every run", every_run(one)))
+        heard = audible(one)
+        if heard:
+            parts.append(details("What can be heard", heard, opened=True))
         if one.pairs:
             parts.append(details("Run by run on the same test clips", run_by_run(one)))
     return Markup("").join(parts)
@@ -140,6 +143,27 @@ def every_run(told: Told) -> Markup:
                 ]
             )
     return html.table(header, rows, css="runs")
+
+
+def audible(told: Told) -> Markup:
+    """A row an evaluation that was told which labels can be heard, figures as in its result.json; '' without any."""
+    header = ["run", "kind", "by column", "accuracy, %", "95 % interval", "clips"]
+    header += ["hit, %", "95 % interval of hit", "clips for hit"]
+    rows = []
+    for score in told.scores:
+        for run, one in told.measurement.by_kind[score.kind.name]:
+            found = one.result.get("audible")
+            if found:
+                accuracy = per_cent(found["accuracy"]), span(*found["interval_95"]), f"{found['clips']:,}"
+                hit = per_cent(found["hit"]), span(*found["hit_interval_95"]), f"{found['hit_clips']:,}"
+                rows.append([run.name, score.kind.name, found["column"], *accuracy, *hit])
+    if not rows:
+        return Markup("")
+    note = (
+        "Accuracy on the test clips whose own label can be heard, as the column says; hit: share of predictions among "
+        "a clip's audible labels, of clips that have any. Intervals over clips, by group where clips share one."
+    )
+    return html.table(header, rows, css="audible") + Markup('<p class="note">{}</p>').format(note)
 
 
 def run_by_run(told: Told) -> Markup:

@@ -144,3 +144,28 @@ def test_kinds_of_one_strategy_are_told_apart_by_their_settings(tmp_path):
         "random, learning rate 1.0, loss supcon",
         "soft-positive",
     ]
+
+
+def test_what_can_be_heard_is_told_beside_the_accuracy(tmp_path):
+    """One of two evaluations has scores by a multi-label column: one measurement, and a row of its figures."""
+    for seed in range(2):
+        path = run_folder(tmp_path / f"random-{seed}", "random", seed, {"linear": 0.5}) / "eval" / "shapes-linear-s0"
+        result = json.loads((path / "result.json").read_text())
+        result["config"]["audible"] = "heard" if seed else ""
+        if seed:
+            scores = {"clips": 1080, "accuracy": 0.75, "interval_95": [0.7, 0.8]}
+            scores |= {"hit_clips": 1100, "hit": 0.625, "hit_interval_95": [0.6, 0.65]}
+            result["audible"] = {"column": "heard <b>", **scores}
+        store.write_json(path / "result.json", result)
+    write_report(sorted(tmp_path.iterdir()), tmp_path / "r.html")
+    page = Page(tmp_path / "r.html")
+    assert len(page.all("div", "forest")) == 1
+    assert len(rows_of(page.all("div", "runs")[0])) == 3
+    _, row = rows_of(shown(page, "div", "audible"))
+    wanted = ["75.0", "70.0 to 80.0", "1,080", "62.5", "60.0 to 65.0", "1,100"]
+    assert row == ["random-1", "random", "heard <b>", *wanted]
+
+
+def test_without_scores_of_what_can_be_heard_there_is_no_table_of_them(tmp_path):
+    write_report([run_folder(tmp_path / "random", "random", 0, {"linear": 0.5})], tmp_path / "r.html")
+    assert "heard" not in Page(tmp_path / "r.html").root.text
