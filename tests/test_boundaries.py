@@ -121,6 +121,7 @@ COMMANDS = [
     ["avtrain", "embed"],
     ["avtrain", "export"],
     ["avtrain", "demo"],
+    ["avtrain", "reproduce"],
     ["avtrain", "reproduce", "av-digits"],
     ["avtrain", "bench"],
     ["avtrain", "doctor"],
