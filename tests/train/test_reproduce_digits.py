@@ -12,15 +12,19 @@ import time
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
+from click.testing import CliRunner
 from scipy import stats
 
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
+from avtrain.cli import main
 from avtrain.reproduce.data import NOISE_SHARE, Sources
 from avtrain.reproduce.digits import DigitsSettings, reproduce_digits, rows_named
 from avtrain.reproduce.page import write_page
 from avtrain.reproduce.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
+from avtrain.reproduce.statistics import log_mel_statistics
 from avtrain.reproduce.table import claims, markdown, printed, summary
 
 MINIATURE = DigitsSettings(clips_per_class=4, runs=1, batch_size=8, epochs=1, finetune_epochs=1)
@@ -188,6 +192,22 @@ def test_rows_have_names_of_their_own_and_unknown_ones_are_refused():
     assert Row(name="soft-positive 50 %").slug == "envelope-soft-positive-50"
     with pytest.raises(UserError, match="no row 'softly'"):
         rows_named(["softly"])
+
+
+def test_the_statistics_are_mean_and_deviation_of_each_band():
+    logmel = torch.randn(2, 1, 30, 128, generator=torch.Generator().manual_seed(0))
+    found = log_mel_statistics()(logmel).numpy()
+    bands = logmel[:, 0].numpy()
+    np.testing.assert_allclose(found, np.concatenate([bands.mean(1), bands.std(1)], axis=1), rtol=1e-5, atol=1e-6)
+
+
+def test_the_command_says_what_lacks_and_leaves_nothing(tmp_path):
+    words = ["reproduce", "av-digits", str(tmp_path / "out"), "--fsdd", str(tmp_path)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2, done.output
+    assert "has no recording 0_george_*.wav" in done.output
+    assert CliRunner().invoke(main, [*words, "--row", "softly"]).exit_code == 2
+    assert not (tmp_path / "out" / "runs").exists()
 
 
 def test_killed_at_any_moment_it_finishes_to_the_same_table(table, tmp_path):
