@@ -176,6 +176,8 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     assert next(line for line in lines if line["link"] == UNLINKED and line["name"] == "random")["gap"] is None
     weaker = [dict(found, scores={"linear": 0.35}) if found["name"] == "soft-positive" else found for found in cells]
     assert claims(summary(weaker))[0][1] is False
+    once = [cell("soft-positive", ENVELOPE, run, value) for run, value in enumerate([0.90, 0.40, 0.20])]
+    assert claims(summary([*(found for found in cells if found["name"] != "soft-positive"), *once]))[0][1] is False
     shuffled = [cell("soft-positive, shuffled labels", ENVELOPE, run, value - 0.01) for run, value in enumerate(random)]
     assert claims(summary([*cells, *shuffled]))[1][1] is True
     better = [cell("soft-positive, shuffled labels", ENVELOPE, run, value) for run, value in enumerate(soft)]
