@@ -133,11 +133,11 @@ def write_table(out: Path, results: Sequence[dict[str, Any]], settings: DigitsSe
 
 
 def cells_text(line: dict[str, Any]) -> list[str]:
-    """A line as text: clips, row, runs, updates, batch, same-class negatives, gap, then the columns in per cent."""
+    """A line as text: row, link, runs, updates, batch, same-class negatives, gap, then the columns in per cent."""
     negatives = "" if line["same_class_negatives"] is None else f"{line['same_class_negatives']:.1f}"
     shown = [
-        {ENVELOPE: "on", UNLINKED: "off"}[line["link"]],
         line["name"],
+        {ENVELOPE: "on", UNLINKED: "off"}[line["link"]],
         str(line["runs"]),
         str(line["updates"] or ""),
         str(line["batch_size"] or ""),
@@ -151,7 +151,7 @@ def cells_text(line: dict[str, Any]) -> list[str]:
     return shown
 
 
-HEADER = ["link", "row", "runs", "updates", "batch", "same-class negatives", "linear minus random", *COLUMNS]
+HEADER = ["row", "link", "runs", "updates", "batch", "same-class negatives", "linear minus random", *COLUMNS]
 
 
 def markdown(lines: Sequence[dict[str, Any]]) -> str:

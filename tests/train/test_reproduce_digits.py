@@ -182,7 +182,7 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     assert claims(summary([*cells, *shuffled]))[1][1] is True
     better = [cell("soft-positive, shuffled labels", ENVELOPE, run, value) for run, value in enumerate(soft)]
     assert claims(summary([*cells, *better]))[1][1] is False
-    assert "| on | soft-positive |" in markdown(lines)
+    assert "| soft-positive | on |" in markdown(lines)
     assert "+18.3 [" in printed(lines)
 
 
