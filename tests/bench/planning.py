@@ -1,4 +1,4 @@
-"""Processor seconds (one thread) that planning takes from 10^4 to 10^7 clips: the first batch of the first epoch, and a whole later epoch.
+"""Processor seconds of planning (one thread) from 10^4 to 10^7 clips: the first batch of all, and a whole later epoch.
 
     python -m tests.bench.planning [LARGEST_EXPONENT]
 
