@@ -15,6 +15,7 @@ LOSSES = ("info-nce", "mask", "supcon", "suppress", "audio-supcon")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
+NORMS = ("dataset", "encoder")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +163,8 @@ class EvaluateConfig:
     """of an encoder that comes from no run, as in PretrainConfig"""
     checkpoint: str = "newest"
     """of the run: `newest`, or `best`, which its validation chose"""
+    norm: str = "dataset"
+    """by whose statistics log-mel is normalised: those of the `dataset`'s train split, or the `encoder`'s own"""
     epochs: int = 100
     """passes over the training windows"""
     batch_size: int = 64
@@ -199,6 +202,7 @@ class EvaluateConfig:
             self.checkpoint in CHECKPOINTS,
             f"checkpoint must be one of {', '.join(CHECKPOINTS)}, not {self.checkpoint!r}.",
         )
+        check(self.norm in NORMS, f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}.")
         check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")
         check(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
         check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")

@@ -21,12 +21,11 @@ from avtrain import checkpoint, predictions
 from avtrain.audible import audible_classes, audible_scores
 from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import EvaluateConfig
-from avtrain.data.augment import Normalise
 from avtrain.data.reader import Reader
 from avtrain.features import Source
 from avtrain.knn import knn
 from avtrain.linear import linear
-from avtrain.media_spec import check_sounds, num_mel_bands_of
+from avtrain.media_spec import check_sounds, normaliser, num_mel_bands_of
 from avtrain.metrics import classification_scores
 from avtrain.models import Encoder, place
 from avtrain.models.audio import AudioCNN
@@ -60,6 +59,7 @@ def evaluate(
     )
     audible = audible_classes(dataset, config.audible, split.test) if config.audible else None
     measured: dict[str, Any] = {"run": None, "step": 0}
+    folder, meta = None, {}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
         check_sounds(folder, meta, dataset)
@@ -70,14 +70,14 @@ def evaluate(
     if audible is not None:
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     torch.manual_seed(config.seed)
-    if run is not None:
+    if folder is not None:
         encoder = load_audio_encoder(folder, meta)
     else:
         encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
     encoder = place(encoder, device)
+    normalise = normaliser(dataset, config.norm, folder, meta).to(device)
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
-    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
     with Reader(dataset) as reader:
         chosen, probabilities = _measure(encoder, Source(dataset, reader, normalise, device), split, config)
     found = predictions.predictions_of(

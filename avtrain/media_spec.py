@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avprep.dataset import Dataset
 from avprep.shared import configs
 from avprep.shared.errors import UserError
+from avtrain.data.augment import Normalise
 
 DATA = "data"  # in meta.json, by encoder.data_described
 PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored is no matter
@@ -33,6 +36,24 @@ def check_pictures(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> N
     known = meta.get(DATA, {}).get("video", {})
     known = {name: known[name] for name in PICTURE_SETTINGS if name in known}
     _check(folder, known, dataset.info["video"], "pictures", dataset)
+
+
+def normaliser(dataset: Dataset, norm: str, folder: Path | None, meta: Mapping[str, Any]) -> Normalise:
+    """What makes the dataset's log-mel the encoder's input: by the dataset's train statistics, or the encoder's own.
+
+    `norm` is one of config.NORMS; the encoder's are those in the `meta` of its checkpoint in `folder`. Errors:
+    UserError where there are none.
+    """
+    if norm == "dataset":
+        return Normalise(dataset.logmel_mean, dataset.logmel_std)
+    if folder is None:
+        raise UserError("--norm encoder takes the statistics that a run was trained with; give --run.")
+    data = meta.get(DATA, {})
+    if "logmel_mean" not in data:
+        raise UserError(
+            f"{folder} holds no log-mel statistics (it is an import, or of an earlier version); leave --norm out."
+        )
+    return Normalise(np.array(data["logmel_mean"]), np.array(data["logmel_std"]))
 
 
 def _check(folder: Path, known: Mapping[str, Any], given: Mapping[str, Any], what: str, dataset: Dataset) -> None:

@@ -10,7 +10,7 @@ import click
 from avprep.shared.commands import config_option
 from avprep.shared.errors import UserError
 from avtrain.cli.options import DIRECTORY, dataset_of, device_of, device_options
-from avtrain.config import CHECKPOINTS, MODEL_SIZES, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
+from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
 
@@ -47,6 +47,7 @@ EVALUATE = EvaluateConfig()
 @click.option(
     "--audible", default=EVALUATE.audible, help="Multi-label column of what can be heard, to tell scores by it too."
 )
+@click.option("--norm", type=click.Choice(NORMS), default=EVALUATE.norm, help="Whose log-mel statistics to go by.")
 @click.option("--seed", type=int, default=EVALUATE.seed)
 @device_options
 @config_option()
@@ -75,6 +76,8 @@ def evaluate(
     if protocol == "retrieval":
         if settings["audible"] != EVALUATE.audible:
             raise UserError("Retrieval tells no labels, so none that can be heard; leave --audible out.")
+        if settings["norm"] != EVALUATE.norm:
+            raise UserError("Retrieval goes by the dataset's statistics; leave --norm out.")
         assert run is not None
         found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]), out=out)
         click.echo(

@@ -13,16 +13,18 @@ from avprep.shared.errors import UserError
 from avtrain import checkpoint
 from avtrain.classifier import Fitting, fit_encoder
 from avtrain.cli import main
-from avtrain.config import EvaluateConfig
+from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.reader import Reader
 from avtrain.evaluate import evaluate
 from avtrain.features import Source, clip_features, window_features
 from avtrain.knn import NEIGHBOURS, knn
 from avtrain.linear import linear
+from avtrain.media_spec import normaliser
 from avtrain.models.audio import tiny_audio
 from avtrain.models.two_tower import two_tower
 from avtrain.predictions import read_predictions
+from avtrain.pretrain import pretrain
 from avtrain.splits import Split, split_rows
 from tests.train.forge import Forged, forge_dataset
 
@@ -242,3 +244,41 @@ def test_the_command_says_accuracy_and_choice(lengths, tmp_path):
         "predictions.parquet",
         "result.json",
     ]
+
+
+def test_an_encoder_may_keep_the_statistics_it_was_trained_with(tmp_path):
+    """On clips 20 dB louder than those it knows: their own statistics take that away, the encoder's do not."""
+    known, louder = (
+        forge_dataset(
+            tmp_path / name,
+            [
+                Forged("ab"[row % 2], split, group=f"{split}{row}", level=level)
+                for split in ("train", "test")
+                for row in range(8)
+            ],
+            frame_size=16,
+            mel_bands=32,
+        )
+        for name, level in (("known", 0.0), ("louder", 20.0))
+    )
+    run = tmp_path / "run"
+    pretrain(known, run, PretrainConfig(model_size="tiny", batch_size=4, max_steps=1), quiet=True)
+
+    def probabilities(data, norm):
+        config = EvaluateConfig(protocol="knn", norm=norm, windows_per_clip=1)
+        assert evaluate(data, config, run=run, out=tmp_path / f"{data.name}-{norm}")["config"]["norm"] == norm
+        return read_predictions(tmp_path / f"{data.name}-{norm}" / "predictions.parquet").probabilities
+
+    np.testing.assert_array_equal(probabilities(known, "encoder"), probabilities(known, "dataset"))
+    assert not np.allclose(probabilities(louder, "encoder"), probabilities(louder, "dataset"))
+    folder = checkpoint.latest(run)
+    kept, own = (
+        normaliser(Dataset(louder), norm, folder, checkpoint.read_meta(folder)) for norm in ("encoder", "dataset")
+    )
+    np.testing.assert_allclose(kept.logmel_mean, Dataset(known).logmel_mean, rtol=1e-6)
+    np.testing.assert_allclose(own.logmel_mean - kept.logmel_mean, 20, atol=1)
+    with pytest.raises(UserError, match="holds no log-mel statistics"):
+        normaliser(Dataset(louder), "encoder", folder, {"data": {}})
+    with pytest.raises(UserError, match="give --run"):
+        evaluate(louder, EvaluateConfig(protocol="knn", norm="encoder", model_size="tiny"), out=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
