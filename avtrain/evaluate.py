@@ -59,7 +59,8 @@ def evaluate(
     )
     audible = audible_classes(dataset, config.audible, split.test) if config.audible else None
     measured: dict[str, Any] = {"run": None, "step": 0}
-    folder, meta = None, {}
+    folder: Path | None = None
+    meta: dict[str, Any] = {}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
         check_sounds(folder, meta, dataset)
