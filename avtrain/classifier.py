@@ -23,7 +23,7 @@ class Fitting:
     """How encoder and head are trained; the defaults are the paper's."""
 
     epochs: int = 100
-    """passes over the clips, one random window of 1 s of each a pass"""
+    """passes over the clips, one random window of each a pass"""
     batch_size: int = 64
     """windows in a batch"""
     learning_rate: float = 1e-4

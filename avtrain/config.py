@@ -175,8 +175,10 @@ class EvaluateConfig:
     """before the head, for finetune and supervised"""
     weight_decay: float = 1e-4
     """of Adam"""
+    window_seconds: float = 1.0
+    """length of the windows that are fitted on and chosen by; a test clip is always heard in full"""
     windows_per_clip: int = 4
-    """windows of 1 s, evenly spread, of each clip to fit on and to choose by"""
+    """such windows, evenly spread, of each clip to fit on (a frozen encoder) and to choose by"""
     split: str = "auto"
     """what chooses epoch and rate: `auto`: the dataset's val split, else `group`: a share of the train split by group;
     `released`: a fifth of its clips, as in the authors' code"""
@@ -198,6 +200,7 @@ class EvaluateConfig:
             "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(0.1 <= self.window_seconds <= 60, f"window_seconds must be 0.1 to 60, not {self.window_seconds}.")
         check(
             self.checkpoint in CHECKPOINTS,
             f"checkpoint must be one of {', '.join(CHECKPOINTS)}, not {self.checkpoint!r}.",

@@ -21,6 +21,7 @@ from avtrain import checkpoint, predictions
 from avtrain.audible import audible_classes, audible_scores
 from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import EvaluateConfig
+from avtrain.data.clips import WINDOW_MEL_FRAMES
 from avtrain.data.reader import Reader
 from avtrain.features import Source
 from avtrain.knn import knn
@@ -80,7 +81,8 @@ def evaluate(
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     with Reader(dataset) as reader:
-        chosen, probabilities = _measure(encoder, Source(dataset, reader, normalise, device), split, config)
+        source = Source(dataset, reader, normalise, device, round(config.window_seconds * WINDOW_MEL_FRAMES))
+        chosen, probabilities = _measure(encoder, source, split, config)
     found = predictions.predictions_of(
         [dataset.clip_ids[row] for row in split.test],
         dataset.label[split.test],

@@ -24,6 +24,7 @@ class Source:
     reader: Reader
     normalise: Normalise
     device: str
+    window_mel_frames: int = WINDOW_MEL_FRAMES
 
     @property
     def classes(self) -> int:
@@ -35,12 +36,12 @@ class Source:
         return torch.from_numpy(self.dataset.label[rows].astype(np.int64)).to(self.device)
 
     def windows(self, rows: np.ndarray, starts: np.ndarray) -> torch.Tensor:
-        """Normalised log-mel [B, 1, 100, M] of `rows` from mel frames `starts`."""
-        return self.normalised(read_windows(self.dataset, self.reader, rows, starts))
+        """Normalised log-mel [B, 1, window, M] of `rows` from mel frames `starts`."""
+        return self.normalised(read_windows(self.dataset, self.reader, rows, starts, self.window_mel_frames))
 
     def random_windows(self, rows: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
-        """Normalised log-mel [B, 1, 100, M] of a window of each of `rows`, drawn by seed, epoch and first row."""
-        room = np.maximum(self.dataset.num_mel_frames[rows] - WINDOW_MEL_FRAMES + 1, 1)
+        """Normalised log-mel [B, 1, window, M] of a window of each of `rows`, drawn by seed, epoch and first row."""
+        room = np.maximum(self.dataset.num_mel_frames[rows] - self.window_mel_frames + 1, 1)
         starts = np.random.default_rng([seed, epoch, int(rows[0]), 1]).integers(0, room)
         return self.windows(rows, starts)
 
@@ -53,13 +54,15 @@ class Source:
 def window_features(
     encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [clips * windows, D], labels int64) of evenly spread windows of 1 s; the encoder in eval mode."""
+    """(features [clips * windows, D], labels int64) of evenly spread windows; the encoder in eval mode."""
     encoder.eval()
-    starts = even_starts(source.dataset.num_mel_frames[rows], windows_per_clip)
+    length = source.window_mel_frames
+    starts = even_starts(source.dataset.num_mel_frames[rows], windows_per_clip, length)
     repeated, flat = np.repeat(rows, starts.shape[1]), starts.reshape(-1)
+    at_once = max(1, ENCODE_BATCH * WINDOW_MEL_FRAMES // length)
     parts = [
         encoder(source.windows(repeated[at], flat[at]))
-        for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // ENCODE_BATCH)))
+        for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once)))
     ]
     return torch.cat(parts), source.labels(repeated)
 

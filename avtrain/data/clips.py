@@ -11,12 +11,14 @@ from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avtrain.data.reader import Reader
 from avtrain.sampling.windows import Windows, WindowSpec
 
-WINDOW_MEL_FRAMES = 100
+WINDOW_MEL_FRAMES = 100  # 1 s
 
 
-def read_windows(dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Log-mel float16 [B, 100, M] of `rows` from mel frames `starts`; short clips are padded by the reader."""
-    out = np.empty((len(rows), WINDOW_MEL_FRAMES, dataset.num_mel_bands), LOGMEL_DTYPE)
+def read_windows(
+    dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray, length: int = WINDOW_MEL_FRAMES
+) -> np.ndarray:
+    """Log-mel float16 [B, length, M] of `rows` from mel frames `starts`; short clips are padded by the reader."""
+    out = np.empty((len(rows), length, dataset.num_mel_bands), LOGMEL_DTYPE)
     reader.read_logmel(rows, starts, out)
     return out
 
@@ -32,9 +34,12 @@ def read_pairs(
     return frames, logmel
 
 
-def even_starts(num_mel_frames: np.ndarray, count: int) -> np.ndarray:
-    """Starts int64 [B, count] of windows evenly spread over each clip, ends included; the middle for count 1."""
-    room = np.maximum(num_mel_frames.astype(np.int64) - WINDOW_MEL_FRAMES, 0)
+def even_starts(num_mel_frames: np.ndarray, count: int, length: int = WINDOW_MEL_FRAMES) -> np.ndarray:
+    """Starts int64 [B, count] of windows of `length` frames evenly spread over each clip, ends included.
+
+    The middle for count 1.
+    """
+    room = np.maximum(num_mel_frames.astype(np.int64) - length, 0)
     places = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
     return np.rint(room[:, None] * places[None, :]).astype(np.int64)
 

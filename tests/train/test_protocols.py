@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +18,7 @@ from avtrain.classifier import Fitting, fit_encoder
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.data.augment import Normalise
+from avtrain.data.clips import even_starts
 from avtrain.data.reader import Reader
 from avtrain.evaluate import evaluate
 from avtrain.features import Source, clip_features, window_features
@@ -202,6 +206,41 @@ def test_windows_of_a_clip_are_encoded_once_each(source, lengths):
     split = split_rows(lengths)
     linear(Counting(), source, split, Fitting(epochs=30, windows_per_clip=3))
     assert sum(heard) == 3 * len(rows) + len(split.test)
+
+
+NOTING = """
+from avtrain.models.audio import tiny_audio
+heard = []
+def net():
+    network = tiny_audio()
+    network.register_forward_pre_hook(lambda module, media: heard.append(media[0].shape[2]))
+    return network
+"""
+
+
+@pytest.mark.parametrize("protocol", ["supervised", "linear"])
+def test_windows_are_as_long_as_asked_and_test_clips_whole(lengths, protocol, tmp_path, monkeypatch):
+    (tmp_path / f"noting_{protocol}.py").write_text(NOTING)
+    monkeypatch.syspath_prepend(tmp_path)
+    config = EvaluateConfig(
+        protocol=protocol, audio_model=f"noting_{protocol}:net", epochs=2, batch_size=8, window_seconds=1.6
+    )
+    evaluate(lengths.folder, config)
+    heard = importlib.import_module(f"noting_{protocol}").heard
+    whole = {max(100, frames) for frames in lengths.num_mel_frames[lengths.rows_of("test")].tolist()}
+    tried = heard[: -len(whole)].index(160)  # a model of the user's own is tried on other lengths first
+    assert set(heard[tried : -len(whole)]) == {160}
+    assert set(heard[-len(whole) :]) == whole
+
+
+def test_windows_as_long_as_a_clip_are_the_clip(source, lengths):
+    """Random ones too: there is one place for them."""
+    rows = lengths.rows_of("train")
+    rows = rows[lengths.num_mel_frames[rows] == 201]
+    whole = source.normalised(np.stack([lengths.read_clip(row).logmel for row in rows]))
+    long = dataclasses.replace(source, window_mel_frames=201)
+    torch.testing.assert_close(long.random_windows(rows, 0, 0), whole)
+    torch.testing.assert_close(long.windows(rows, even_starts(lengths.num_mel_frames[rows], 1, 201)[:, 0]), whole)
 
 
 @pytest.mark.parametrize("protocol", ["finetune", "knn"])
