@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE
+from avprep.cli.types import DIRECTORY, FILE, LIST
 
 if TYPE_CHECKING:
     from avprep.findings import Report
@@ -52,9 +52,9 @@ def folder(
 
 @manifest.command()
 @click.option("--root", type=DIRECTORY, required=True, help="Folder that holds the mp4 files, at any depth.")
-@click.option("--metadata", type=FILE, required=True, help="The official csv: YouTube id, start seconds, label, split.")
+@click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
 @click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--subset", type=FILE, default=None, help="csv whose rows replace the training rows.")
+@click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
 @click.option("--exclude", type=FILE, default=None, help="YouTube ids, or ID_000START names, to leave out; one a line.")
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
 @click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
@@ -71,7 +71,10 @@ def vggsound(
     drop_leaks: bool,
     seed: int,
 ) -> None:
-    """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4."""
+    """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4.
+
+    A list that comes with the package is found by its name, such as vggsound_balanced_38007.csv.
+    """
     from avprep.datasets.vggsound import balanced as choose
     from avprep.datasets.vggsound import clips_of_vggsound
 
@@ -88,7 +91,7 @@ def vggsound(
 @click.option("--test", type=FILE, required=True, help="List of test segments.")
 @click.option(
     "--val-locations",
-    type=FILE,
+    type=LIST,
     default=None,
     help="SCENE-CITY-LOCATION, one a line: training segments for validation.",
 )

@@ -58,6 +58,22 @@ def test_the_papers_subset_of_vggsound(tmp_path):
     assert sum(clip.split == "train" for clip in left) == 38_007 - len(gone) - 1 - 5
 
 
+def test_a_list_is_found_by_its_bare_name_unless_there_is_such_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    row = table(MANIFESTS / "vggsound_balanced_38007.csv")[3]
+    touch(tmp_path / "videos", f"{clip_name(row)}.mp4")
+    base = ["manifest", "vggsound", "--root", "videos", "--metadata", "vggsound_test.csv", "--out", "m.csv"]
+    invoke(*base, "--subset", "vggsound_balanced_38007.csv")
+    assert [clip.clip_id for clip in read_manifest(Path("m.csv"))] == [clip_name(row)]
+    Path("vggsound_balanced_38007.csv").write_text(f"{row['youtube_id']},{row['start_seconds']},mine,train\n")
+    invoke(*base, "--subset", "vggsound_balanced_38007.csv")
+    assert [clip.label for clip in read_manifest(Path("m.csv"))] == ["mine"]
+    for name in ("none.csv", f"{tmp_path}/videos/vggsound_test.csv"):
+        done = CliRunner().invoke(main, [*base, "--subset", name])
+        assert done.exit_code == 2
+        assert f"{name} cannot be read" in done.output
+
+
 def clip_name(row: dict) -> str:
     return f"{row['youtube_id']}_{int(row['start_seconds']):06d}"
 
