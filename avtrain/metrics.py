@@ -20,10 +20,11 @@ RESAMPLES = 10_000
 
 def accuracy_interval(correct: np.ndarray, z: float = Z_95) -> tuple[float, float, float]:
     """(accuracy, low, high) of outcomes bool [N] with Wilson's 95 % score interval (Wilson 1927)."""
-    return _wilson(float(np.mean(correct)), len(correct), z)
+    return wilson(float(np.mean(correct)), len(correct), z)
 
 
-def _wilson(share: float, count: float, z: float) -> tuple[float, float, float]:
+def wilson(share: float, count: float, z: float = Z_95) -> tuple[float, float, float]:
+    """(share, low, high) of an accuracy `share` over `count` clips: Wilson's score interval."""
     centre = (share + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
     return share, max(0.0, centre - half), min(1.0, centre + half)
@@ -47,7 +48,7 @@ def group_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, floa
     gaps = np.bincount(place, weights=correct) - share * sizes
     variance = count / (count - 1) * float(np.sum(gaps**2)) / len(correct) ** 2
     independent = min(max(share * (1 - share) / variance, count), len(correct)) if variance else count
-    return _wilson(share, independent, float(t.ppf(0.975, count - 1)))
+    return wilson(share, independent, float(t.ppf(0.975, count - 1)))
 
 
 def bootstrap_interval(correct: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:

@@ -1,0 +1,34 @@
+"""Jobs in place of steps: what `--emit` writes. Steps that are done are left out, as are needs for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from avprep.shared import store
+from avtrain.reproduce.tables import kubernetes, slurm
+from avtrain.reproduce.tables.matrix import Matrix
+
+FILES: dict[str, Callable[[Matrix, list[str]], dict[str, str]]] = {"slurm": slurm.files, "k8s": kubernetes.files}
+
+
+def write_jobs(whole: Matrix, kind: str, folder: Path, config: Path | None) -> str:
+    """Write the files of a scheduler into `folder`, in place of those that were there; a line that says what to do."""
+    for name, text in FILES[kind](whole, collecting(whole, config)).items():
+        path = folder / name
+        store.write_bytes(path, text.encode())
+        if text.startswith("#!"):
+            path.chmod(0o755)
+    todo = sum(not step.is_done for step in whole.steps)
+    return f"{folder}: {todo} steps that are not done, and the table; {folder / 'submit.sh'} says how to start them"
+
+
+def collecting(whole: Matrix, config: Path | None) -> list[str]:
+    """The command that writes the table once all is done, or goes on with what lacks."""
+    places, words = whole.places, ["avtrain", "reproduce", whole.settings.table]
+    for option, dataset in (("--vggsound", "vggsound"), ("--tau", "tau2021"), ("--fsd", "fsdnoisy18k")):
+        if dataset in places.roots:
+            words += [option, str(places.roots[dataset])]
+    words += ["--out", str(places.out), "--seeds", ",".join(map(str, places.seeds)), "--device", places.device]
+    words += [] if places.pseudo_weights is None else ["--pseudo-weights", str(places.pseudo_weights)]
+    return words + ([] if config is None else ["--config", str(config)])

@@ -1,0 +1,242 @@
+"""The steps of a table, each a command of avprep or avtrain, what it needs, what keys it; and which cell is whose.
+
+A step's digest is over its kind, its settings and the digests of what it needs, not over devices, processes or --out.
+What lies outside --out (the datasets' roots, a file of weights) is known by its path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from avprep.config import BuildConfig
+from avprep.schema import DATASET, labels_path
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain import rundir
+from avtrain.config import EvaluateConfig, PretrainConfig
+from avtrain.reproduce.tables.settings import SUPERVISED, Row, TableSettings, Task
+
+RESULT = "result.json"
+OWN_WEIGHTS = "efficientnet-lite0"  # comes with its weights
+DIGITS = 12  # of a digest, in names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where a table is made, of what, and with which means: none of it is a setting of the experiments."""
+
+    roots: Mapping[str, Path]
+    """folder of each dataset that is there, by its name in settings.TASKS"""
+    out: Path
+    """folder of all that is made"""
+    pseudo_weights: Path | None = None
+    """of the image classifier"""
+    seeds: tuple[int, ...] = (0,)
+    """of weights, plans and splits; a table with several shows means"""
+    workers: int | None = None
+    """decoding processes; None: all cores"""
+    device: str = "auto"
+    """as of `avtrain pretrain`"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command and the file that is there, whole, once it has ended well."""
+
+    kind: str
+    dataset: str
+    name: str
+    settings: Mapping[str, Any]
+    needs: tuple[Step, ...]
+    command: tuple[str, ...]
+    means: tuple[str, ...]
+    """options that are no settings, such as --workers"""
+    ends_with: Path
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex sha256 that keys the step."""
+        return digest_of(self.kind, self.settings, self.needs)
+
+    @property
+    def folder(self) -> Path:
+        """Dataset or run folder that the step makes."""
+        return self.ends_with.parent
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended well."""
+        if not self.ends_with.exists():
+            return False
+        return self.kind != "pretrain" or store.read_json(self.ends_with)["code"] == 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A measured figure of the table; `column` is SUPERVISED in the row of that name."""
+
+    row: str
+    dataset: str
+    column: str
+    seed: int
+    step: Step
+
+
+@dataclass
+class Matrix:
+    """All steps in an order in which they can be made, and what they are for."""
+
+    settings: TableSettings
+    places: Places
+    steps: list[Step] = field(default_factory=list)
+    cells: list[Cell] = field(default_factory=list)
+    manifests: dict[str, Step] = field(default_factory=dict)
+    datasets: dict[str, Step] = field(default_factory=dict)
+    runs: dict[tuple[str, int], Step] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+
+    def add(self, step: Step) -> Step:
+        """`step`, entered."""
+        self.steps.append(step)
+        return step
+
+
+def digest_of(kind: str, settings: Mapping[str, Any], needs: tuple[Step, ...]) -> str:
+    """The digest of such a step."""
+    return configs.digest({"kind": kind, "settings": dict(settings), "needs": [step.digest for step in needs]})
+
+
+def matrix_of(settings: TableSettings, places: Places) -> Matrix:
+    """The matrix of a table; nothing is read or written. Errors: UserError where no dataset is given."""
+    if not places.roots:
+        raise UserError("No dataset is given; give the folders that you have: --vggsound, --tau, --fsd.")
+    whole = Matrix(settings, places)
+    for name, task in settings.tasks.items():
+        if name in places.roots:
+            whole.manifests[name] = whole.add(_manifest(whole, name, task))
+        else:
+            whole.left_out.append(f"{task.title}: its folder was not given")
+    for name, manifest in whole.manifests.items():
+        whole.datasets[name] = whole.add(_dataset(whole, name, manifest))
+    columns = _label_columns(whole)
+    if "vggsound" not in whole.datasets:
+        whole.left_out.append("all rows but supervised: the pretext task needs VGGSound")
+    for seed in places.seeds:
+        for row in settings.rows if "vggsound" in whole.datasets else ():
+            if row.labels in columns:
+                _add_row(whole, row, columns[row.labels], seed)
+        for name, dataset in whole.datasets.items():
+            config = dataclasses.replace(settings.tasks[name].supervised, seed=seed)
+            step = whole.add(_evaluation(whole, f"{SUPERVISED}-{name}-s{seed}", config, dataset, None))
+            whole.cells.append(Cell(SUPERVISED, name, SUPERVISED, seed, step))
+    for row in settings.rows:
+        if "vggsound" in whole.datasets and row.labels not in columns:
+            whole.left_out.append(f"{row.name}: no weights of the image classifier were given (--pseudo-weights)")
+    return whole
+
+
+def _add_row(whole: Matrix, row: Row, column: Step | None, seed: int) -> None:
+    """The run of a row, and its measurements on every dataset."""
+    run = whole.runs[row.name, seed] = whole.add(_run(whole, row, column, seed))
+    for name, dataset in whole.datasets.items():
+        for one in whole.settings.tasks[name].columns:
+            config = dataclasses.replace(one.evaluate, seed=seed)
+            step_name = f"{slug(row.name)}-{name}-{slug(one.name)}-s{seed}"
+            step = whole.add(_evaluation(whole, step_name, config, dataset, run))
+            whole.cells.append(Cell(row.name, name, one.name, seed, step))
+
+
+def _manifest(whole: Matrix, name: str, task: Task) -> Step:
+    root = str(whole.places.roots[name])
+    words = tuple(word.format(root=root) for word in task.manifest)
+    settings = {"words": words, "root": root}
+    path = whole.places.out / "manifests" / f"{name}-{digest_of('manifest', settings, ())[:DIGITS]}.csv"
+    command = ("avprep", "manifest", *words, "--root", root, "--out", str(path))
+    return Step("manifest", name, f"manifest-{name}", settings, (), command, (), path)
+
+
+def _dataset(whole: Matrix, name: str, manifest: Step) -> Step:
+    config = whole.settings.build
+    settings, needs = configs.to_dict(config), (manifest,)
+    folder = whole.places.out / "datasets" / f"{name}-{digest_of('build', settings, needs)[:DIGITS]}"
+    line = ("avprep", "build-shards", str(manifest.ends_with), "--out", str(folder))
+    command = (*line, *options_of(config, BuildConfig()))
+    means = () if whole.places.workers is None else ("--workers", str(whole.places.workers))
+    return Step("build", name, f"build-{name}", settings, needs, command, means, folder / DATASET)
+
+
+def _label_columns(whole: Matrix) -> dict[str, Step | None]:
+    """The step that makes each label column that can be made, None for that of the dataset itself."""
+    found: dict[str, Step | None] = {"label": None}
+    dataset, wanted = whole.datasets.get("vggsound"), {row.labels for row in whole.settings.rows}
+    if dataset is None:
+        return found
+    weights = whole.places.pseudo_weights
+    words = whole.settings.pseudo_labels
+    if "pseudo" in wanted and (weights is not None or OWN_WEIGHTS in words):
+        words += () if weights is None else ("--weights", str(weights))
+        means = ("--device", whole.places.device)
+        found["pseudo"] = whole.add(_label_column("pseudo-label", words, dataset, means))
+    if "noise" in wanted:
+        found["noise"] = whole.add(_label_column("add-noise", whole.settings.label_noise, dataset, ()))
+    return found
+
+
+def _label_column(command: str, words: tuple[str, ...], dataset: Step, means: tuple[str, ...]) -> Step:
+    settings, needs = {"words": words}, (dataset,)
+    name = f"{command}-{digest_of(command, settings, needs)[:DIGITS]}"
+    line = ("avprep", command, str(dataset.folder), *words, "--name", name)
+    return Step(command, dataset.dataset, command, settings, needs, line, means, dataset.folder / labels_path(name))
+
+
+def _run(whole: Matrix, row: Row, column: Step | None, seed: int) -> Step:
+    dataset = whole.datasets["vggsound"]
+    config = dataclasses.replace(
+        whole.settings.pretext,
+        strategy=row.strategy,
+        labels="label" if column is None else column.ends_with.stem,
+        batch_size=row.batch_size,
+        seed=seed,
+    )
+    settings, needs = configs.to_dict(config), (dataset,) if column is None else (dataset, column)
+    name = f"{slug(row.name)}-s{seed}"
+    run = whole.places.out / "runs" / f"{name}-{digest_of('pretrain', settings, needs)[:DIGITS]}"
+    command = ("avtrain", "pretrain", str(dataset.folder), "--run", str(run), *options_of(config, PretrainConfig()))
+    means = ("--device", whole.places.device)
+    return Step("pretrain", dataset.dataset, f"pretrain-{name}", settings, needs, command, means, run / rundir.EXIT)
+
+
+def _evaluation(whole: Matrix, name: str, config: EvaluateConfig, dataset: Step, run: Step | None) -> Step:
+    settings, needs = configs.to_dict(config), (dataset,) if run is None else (dataset, run)
+    parent = whole.places.out / "supervised" if run is None else run.folder / "eval"
+    out = parent / f"{name}-{digest_of('evaluate', settings, needs)[:DIGITS]}"
+    line = ("avtrain", "evaluate", str(dataset.folder), "--out", str(out))
+    of_run = () if run is None else ("--run", str(run.folder))
+    command = (*line, *of_run, *options_of(config, EvaluateConfig()))
+    means = ("--device", whole.places.device)
+    return Step("evaluate", dataset.dataset, f"evaluate-{name}", settings, needs, command, means, out / RESULT)
+
+
+def options_of(config: Any, usual: Any) -> tuple[str, ...]:
+    """Command-line options for the values in which `config` differs from `usual`, the command's own defaults."""
+    defaults, words = configs.flat(configs.to_dict(usual)), []
+    for name, value in configs.flat(configs.to_dict(config)).items():
+        if value == defaults[name]:
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
+    return tuple(words)
+
+
+def slug(name: str) -> str:
+    """A name in lower-case letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")

@@ -1,0 +1,70 @@
+"""Makes the steps of a table that are not done, one after the other, in this process."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import click
+
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain.reproduce.tables.matrix import Matrix
+
+SETTINGS = "settings.json"
+
+log = logging.getLogger(__name__)
+
+
+def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
+    """Make what is not done, and call `after` when an evaluation has been made.
+
+    Errors: UserError, Interrupted as the commands raise them; KeyboardInterrupt on SIGTERM while a step runs that
+    cannot stop in between.
+    """
+    for root in whole.places.roots.values():
+        configs.check(root.is_dir(), f"{root} is not a folder; give the one of the dataset.")
+    weights = whole.places.pseudo_weights
+    configs.check(weights is None or weights.is_file(), f"{weights} does not exist; give a file of weights.")
+    out = whole.places.out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
+    with store.folder_lock(out, "reproducing a table in"), _termination():
+        store.write_json(out / SETTINGS, configs.to_dict(whole.settings))
+        for number, step in enumerate(whole.steps, start=1):
+            if not step.is_done:
+                log.info("step %d of %d: %s", number, len(whole.steps), step.name)
+                call((*step.command, *step.means))
+                configs.check(step.is_done, f"{step.ends_with} is not there although its step ended well.")
+                if step.kind == "evaluate":
+                    after()
+
+
+def call(words: Sequence[str]) -> None:
+    """Run a command line of avprep or avtrain here; its errors are raised. (The groups would turn them into codes.)"""
+    import avprep.cli
+    import avtrain.cli
+
+    group: click.Group = {"avprep": avprep.cli.main, "avtrain": avtrain.cli.main}[words[0]]
+    command = group.commands[words[1]]
+    with command.make_context(words[1], list(words[2:])) as context:
+        command.invoke(context)
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """While the block runs, SIGTERM is as good as Ctrl-C, but where a command sees to it itself."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
+            signal.signal(signal.SIGTERM, before)
