@@ -123,6 +123,8 @@ COMMANDS = [
     ["avtrain", "demo"],
     ["avtrain", "reproduce"],
     ["avtrain", "reproduce", "av-digits"],
+    ["avtrain", "reproduce", "table1"],
+    ["avtrain", "reproduce", "table2"],
     ["avtrain", "bench"],
     ["avtrain", "doctor"],
 ]

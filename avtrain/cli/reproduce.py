@@ -8,11 +8,16 @@ import click
 
 from avprep.shared.commands import stop_on_signals
 from avtrain.cli.options import DIRECTORY
+from avtrain.cli.tables import table1, table2
 
 
 @click.group()
 def reproduce() -> None:
     """Run a whole table: datasets, every cell, intervals, page."""
+
+
+for command in (table1, table2):
+    reproduce.add_command(command)
 
 
 @reproduce.command("av-digits")
