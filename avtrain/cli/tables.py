@@ -11,7 +11,7 @@ from avtrain.cli.options import DIRECTORY, FILE
 
 
 def _whole(path: Path) -> Path:
-    """The one absolute path that a user's means, since steps are known by it."""
+    """The path from the root that a user's path means: steps are known by it."""
     return Path(os.path.abspath(path))
 
 
@@ -24,7 +24,7 @@ def _command(name: str, what: str) -> click.Command:
     @click.option("--fsd", type=DIRECTORY, default=None, help="FSDnoisy18k: FSDnoisy18k.meta/, .audio_train/ ...")
     @click.option("--out", type=DIRECTORY, required=True, help="Folder of all that is made.")
     @click.option("--pseudo-weights", type=FILE, default=None, help="EfficientNet-B0's weights, for PL-soft-positive.")
-    @click.option("--seeds", default="0", help="One row is trained with each: 0-2 or 0,5.")
+    @click.option("--seeds", default="0", help="Each row is trained with each: 0-2 or 0,5.")
     @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
     @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
     @click.option("--config", type=FILE, default=None, help="JSON with other settings, as in OUT/settings.json.")
@@ -35,9 +35,7 @@ def _command(name: str, what: str) -> click.Command:
         default=None,
         help=f"Write the jobs into ./{name}-slurm or ./{name}-k8s and end.",
     )
-    @click.pass_context
     def command(
-        ctx: click.Context,
         vggsound: Path | None,
         tau: Path | None,
         fsd: Path | None,

@@ -13,14 +13,14 @@ FILES: dict[str, Callable[[Matrix, list[str]], dict[str, str]]] = {"slurm": slur
 
 
 def write_jobs(whole: Matrix, kind: str, folder: Path, config: Path | None) -> str:
-    """Write the files of a scheduler into `folder`, in place of those that were there; a line that says what to do."""
+    """Write the files of a scheduler into `folder`, over those of the same name; a line that says what to do."""
     for name, text in FILES[kind](whole, collecting(whole, config)).items():
         path = folder / name
         store.write_bytes(path, text.encode())
         if text.startswith("#!"):
             path.chmod(0o755)
     todo = sum(not step.is_done for step in whole.steps)
-    return f"{folder}: {todo} steps that are not done, and the table; {folder / 'submit.sh'} says how to start them"
+    return f"{folder}: jobs for {todo} steps that are not done, and for the table; {folder / 'submit.sh'} starts them"
 
 
 def collecting(whole: Matrix, config: Path | None) -> list[str]:

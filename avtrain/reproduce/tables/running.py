@@ -40,7 +40,8 @@ def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
             if not step.is_done:
                 log.info("step %d of %d: %s", number, len(whole.steps), step.name)
                 call((*step.command, *step.means))
-                configs.check(step.is_done, f"{step.ends_with} is not there although its step ended well.")
+                if not step.is_done:
+                    raise RuntimeError(f"{step.ends_with} is not there although its command ended well")
                 if step.kind == "evaluate":
                     after()
 

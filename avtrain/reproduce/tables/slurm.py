@@ -7,8 +7,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 
 from avtrain.config import PretrainConfig
-from avtrain.reproduce.tables.matrix import Matrix, Step
+from avtrain.reproduce.tables.matrix import Matrix, Step, options_of
 
+RECIPE_SETTINGS = ("strategy", "batch_size", "epochs")  # that docker/slurm/train.sh has variables for
 HEAD = """#!/usr/bin/env bash
 # {table}: one job a step, each after those that it needs; to be run on a login node. To repeat what has failed, let
 # `avtrain reproduce {table} ... --emit slurm` write it anew, without what is done. What stands below is all there is to
@@ -86,25 +87,18 @@ def _submission(step: Step, after: str) -> str:
 
 def training(step: Step) -> dict[str, str]:
     """The variables of docker/slurm/train.sh for a pretraining step."""
-    settings = {name: str(step.settings[name]) for name in ("strategy", "batch_size", "epochs")}
     values = {"DATASET": step.command[2], "RUN": str(step.folder)}
-    values |= {name.upper(): value for name, value in settings.items()}
+    values |= {name.upper(): str(step.settings[name]) for name in RECIPE_SETTINGS}
     device = step.means[1]
     values |= {} if device == "auto" else {"DEVICE": device}
     return values | {"TRAIN_OPTIONS": " ".join(other_options(step))}
 
 
-def other_options(step: Step) -> list[str]:
-    """Options of a pretraining step but those that the recipes have variables for."""
-    taken = ("strategy", "batch_size", "epochs")
+def other_options(step: Step) -> tuple[str, ...]:
+    """Options of a pretraining step but those that the recipe has variables for."""
     usual = PretrainConfig()
-    words, rest = list(step.command[5:]), []
-    while words:
-        option = words.pop(0)
-        name = option.removeprefix("--").replace("-", "_")
-        values = [] if isinstance(getattr(usual, name), bool) else [words.pop(0)]
-        rest += [] if name in taken else [option, *values]
-    return rest
+    taken = {name: getattr(usual, name) for name in RECIPE_SETTINGS}
+    return options_of(PretrainConfig(**{**step.settings, **taken}), usual)
 
 
 def _environment(values: dict[str, str]) -> str:
