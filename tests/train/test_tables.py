@@ -175,23 +175,21 @@ def started(words: list[object], out: Path) -> subprocess.Popen[bytes]:
 
 
 def interrupted(process: subprocess.Popen[bytes], step: Step, begun: str, number: signal.Signals) -> int:
-    """The exit code after a signal, once the file `begun` of a step is there; the step itself is not done."""
+    """The exit code after a signal, once the file `begun` of a step is there; on a busy machine a step later."""
     begin = time.monotonic()
     while not (step.folder / begun).exists():
         assert process.poll() is None
         assert time.monotonic() < begin + PATIENCE_SECONDS
         time.sleep(0.002)
     process.send_signal(number)
-    code = process.wait(PATIENCE_SECONDS)
-    assert not step.is_done
-    return code
+    return process.wait(PATIENCE_SECONDS)
 
 
 def test_a_run_that_is_killed_goes_on_to_the_same_table(whole, words, roots, tmp_path):
     """While a run trains; while a classifier is fitted, and asked to stop."""
     out = copied(whole[0], tmp_path / "out")
     steps = {step.name: step for step in matrix(roots, out).steps}
-    run, fitting = steps["pretrain-soft-positive-s0"], steps["evaluate-soft-positive-tau2021-finetune-s0"]
+    run, fitting = steps["pretrain-soft-positive-s0"], steps["evaluate-soft-positive-vggsound-linear-s0"]
     shutil.rmtree(run.folder)
     kept = stamps(out)
     for step, begun, number in (
