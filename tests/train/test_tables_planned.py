@@ -34,6 +34,7 @@ OTHER_WORDS = {
     "protocol": ("knn",),
     "probe": ("standard", "released"),
     "split": ("auto", "group"),
+    "norm": ("encoder",),
     "checkpoint": ("best",),
     "strategy": ("soft-positive:p=0.9",),
 }
