@@ -92,6 +92,7 @@ def test_what_is_done_is_not_done_again_and_comes_to_the_same_table(table):
     changed = {path.relative_to(out / "runs").as_posix() for path in before if before[path] != after[path]}
     assert changed >= {"envelope-random-0/cell.json", "envelope-random-0/eval/linear/result.json"}
     assert all(path.startswith("envelope-random-0/") and "step_" not in path for path in changed)
+    assert {path.split("/")[2] for path in changed if "/eval/" in path} == {"linear"}
 
 
 def test_other_settings_are_refused(table):
