@@ -85,7 +85,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
     table = training_table(dataset, row.labels)
     steps = steps_of(strategy_of(cell.strategy, dataset, table), table, batch)
     epochs = -(-settings.updates // steps)
-    pretrain(
+    ended = pretrain(
         cell.digits,
         cell.folder,
         PretrainConfig(
@@ -107,7 +107,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
         dataset, PlanConfig(strategy=cell.strategy, labels=row.labels, batch_size=batch, seed=cell.run, epochs=epochs)
     )
     return {
-        "updates": settings.updates,
+        "updates": ended.steps,
         "batch_size": batch,
         "same_class_negatives": planned["same_class_negatives_per_anchor"],
     }

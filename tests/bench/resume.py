@@ -4,7 +4,8 @@
 
 Half of `--trials` are killed, half asked; they end with the bits of the run that nothing stopped (CPU, one thread).
 Then `--ranks` runs of two gloo ranks under torchrun are killed and taken over by one process, batch norm frozen: the
-same plans, losses within 1e-5. Tiny models; the folder of a trial that was not equal is kept and named.
+same plans, losses within 1e-5. Tiny models; the folder of a trial that was not equal is kept and named. Checkpoints
+name the commit, so nothing may be committed meanwhile.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> None:
     trials = []
     for found in (
         on_one_process(_data(folder / "data", 48), folder, signals, arguments.seed),
-        on_two_ranks(_data(folder / "data2", 36), folder, arguments.ranks, arguments.seed),
+        on_two_ranks(_data(folder / "data2", 36, validating=18), folder, arguments.ranks, arguments.seed),
     ):
         for trial in found:
             print(trial, flush=True)
@@ -47,8 +48,10 @@ def main() -> None:
     shutil.rmtree(folder)
 
 
-def _data(folder: Path, clips: int) -> Path:
-    return forge_dataset(folder, [Forged("abc"[row % 3]) for row in range(clips)], frame_size=32, mel_bands=32)
+def _data(folder: Path, training: int, validating: int = 0) -> Path:
+    splits = ["train"] * training + ["val"] * validating
+    clips = [Forged("abc"[row % 3], split) for row, split in enumerate(splits)]
+    return forge_dataset(folder, clips, frame_size=32, mel_bands=32)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from avprep.shared.errors import UserError
 from avtrain.config import LOSSES
-from avtrain.losses import Temperature, contrastive, info_nce, masked_info_nce, supcon
+from avtrain.losses import Temperature, contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
 
 LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 
@@ -153,6 +153,13 @@ def test_a_batch_of_two(kind, labels):
     video, audio = embeddings(2)
     expected = reference(video.numpy(), audio.numpy(), 0.07, labels, kind)
     assert contrastive(kind, video, audio, torch.tensor(labels)).item() == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_a_pair_is_never_suppressed_itself():
+    corners = torch.eye(8, dtype=torch.float64) - 1 / 8  # of a simplex: each pair is unlike all others
+    corners = F.normalize(corners, dim=1)
+    one_left_out = math.log1p(6 * math.exp((-1 / 7 - 1) / 0.5))
+    assert suppressed_info_nce(corners, corners, 0.5).item() == pytest.approx(one_left_out, rel=1e-9)
 
 
 @pytest.mark.parametrize("autocast", [False, True])
