@@ -40,9 +40,9 @@ fi
 # Locks of folders do not reach across the nodes of NFS: the first partition writes the plan, the others wait for it,
 # ten minutes at most.
 if [[ $SLURM_ARRAY_TASK_ID != 0 ]]; then
-    for _ in {1..120}; do
+    for _ in {1..600}; do
         [[ -e $DATASET/plan/build.json ]] && break
-        sleep 5
+        sleep 1
     done
 fi
 
@@ -52,6 +52,7 @@ code=0
 srun --cpus-per-task="$SLURM_CPUS_PER_TASK" avprep build-shards "$MANIFEST" --out "$DATASET" \
     --partition "$SLURM_ARRAY_TASK_ID/$PARTITIONS" --workers "$SLURM_CPUS_PER_TASK" "${build[@]}" || code=$?
 if [[ $code == 75 ]]; then # interrupted, such as by the end of its time
-    scontrol requeue "$SLURM_JOB_ID"
+    # Not by SLURM_JOB_ID: one of the tasks has the id of the array, by which all would be requeued.
+    scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 fi
 exit "$code"

@@ -39,7 +39,7 @@ def call(tmp_path):
     return run
 
 
-TASK = {"SLURM_JOB_ID": "9", "SLURM_CPUS_PER_TASK": "4"}
+TASK = {"SLURM_JOB_ID": "9", "SLURM_ARRAY_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "4"}
 
 
 def test_preparation_is_an_array_and_a_job_that_depends_on_all_of_it(call):
@@ -89,17 +89,17 @@ def test_training_is_planned_and_then_launched_on_each_node(call):
 
 
 @pytest.mark.parametrize(
-    ("script", "task"),
+    ("script", "task", "name"),
     [
-        ("prep.sh", {"AV_STAGE": "build", "SLURM_ARRAY_TASK_ID": "0"}),
-        ("train.sh", {"AV_STAGE": "train", "SLURM_JOB_NODELIST": "node1"}),
+        ("prep.sh", {"AV_STAGE": "build", "SLURM_ARRAY_TASK_ID": "0"}, "7_0"),
+        ("train.sh", {"AV_STAGE": "train", "SLURM_JOB_NODELIST": "node1"}, "9"),
     ],
 )
 @pytest.mark.parametrize("ends", [0, 1, 2, 75])
-def test_only_what_was_interrupted_is_requeued(call, script, task, ends):
+def test_only_what_was_interrupted_is_requeued(call, script, task, name, ends):
     code, lines = call(script, ends=ends, **task, **TASK)
     assert code == ends
-    assert (["scontrol", "requeue", "9"] in lines) == (ends == 75)
+    assert (["scontrol", "requeue", name] in lines) == (ends == 75)
 
 
 def test_a_folder_without_the_programs_is_told_before_anything_is_submitted(call, tmp_path):

@@ -1,0 +1,52 @@
+"""What the tests on clusters share: a small dataset, the options of a run on two ranks, that run uninterrupted."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from avtrain import rundir
+from tests.conftest import REPOSITORY
+from tests.docker.recipes import tool
+from tests.train.forge import Forged, forge_dataset
+
+DEADLINE_SECONDS = 300
+STEPS = 60
+SETTINGS = {"strategy": "soft-positive:p=0.5", "batch_size": 9, "epochs": 15}
+OPTIONS = ["--model-size=tiny", "--threads=1", "--checkpoint-every-steps=5", "--learn-temperature"]
+
+
+def environ_of_ranks() -> dict[str, str]:
+    """The environment in which this source tree is what the commands run."""
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def losses(run: Path) -> list[tuple[int, float, float]]:
+    """(step, loss, gradient norm) of each update: no other batches, weights or order would give the same."""
+    return [(line["step"], line["loss"], line["gradient_norm"]) for line in rundir.read_metrics(run)]
+
+
+@pytest.fixture(scope="session")
+def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 36 training clips in three classes."""
+    clips = [Forged("abc"[row % 3]) for row in range(36)]
+    return forge_dataset(tmp_path_factory.mktemp("cluster") / "data", clips, frame_size=32, mel_bands=32)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(trainable: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float, float]]:
+    """The losses of two ranks that nothing stops."""
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--", tool("avtrain")]
+    command = [*launcher, "pretrain", str(trainable), f"--run={run}", "--device=cpu", *settings, *OPTIONS]
+    done = subprocess.run(
+        command, env=environ_of_ranks(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = losses(run)
+    assert len(found) == STEPS
+    return found
