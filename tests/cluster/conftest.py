@@ -24,6 +24,12 @@ def environ_of_ranks() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
 
+def pretrain_command(dataset: Path, run: Path) -> list[str]:
+    """The command of each rank."""
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    return [tool("avtrain"), "pretrain", str(dataset), f"--run={run}", "--device=cpu", *settings, *OPTIONS]
+
+
 def losses(run: Path) -> list[tuple[int, float, float]]:
     """(step, loss, gradient norm) of each update: no other batches, weights or order would give the same."""
     return [(line["step"], line["loss"], line["gradient_norm"]) for line in rundir.read_metrics(run)]
@@ -40,9 +46,8 @@ def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def uninterrupted(trainable: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float, float]]:
     """The losses of two ranks that nothing stops."""
     run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-    launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--", tool("avtrain")]
-    command = [*launcher, "pretrain", str(trainable), f"--run={run}", "--device=cpu", *settings, *OPTIONS]
+    launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--"]
+    command = [*launcher, *pretrain_command(trainable, run)]
     done = subprocess.run(
         command, env=environ_of_ranks(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
     )

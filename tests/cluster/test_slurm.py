@@ -78,7 +78,9 @@ def test_a_task_told_to_stop_is_requeued_alone_and_all_are_joined_to_the_bytes_o
 
 
 def test_a_mistake_ends_the_array_and_withdraws_the_job_that_joins(slurm, submit, tmp_path):
-    submit("prep.sh", CORES="1", MEMORY_A_CORE="1G", PARTITIONS="1", MANIFEST=str(tmp_path), DATASET=str(tmp_path / "d"))
+    submit(
+        "prep.sh", CORES="1", MEMORY_A_CORE="1G", PARTITIONS="1", MANIFEST=str(tmp_path), DATASET=str(tmp_path / "d")
+    )
     joined = slurm.ended("avfinalize", DEADLINE_SECONDS)[-1:]
     assert how(slurm.jobs("avprep")[-1:]) == [("FAILED", "2:0", False)], told(tmp_path)
     assert [(job["JobState"], job["Reason"]) for job in joined] == [("CANCELLED", "DependencyNeverSatisfied")]
