@@ -14,12 +14,14 @@ from avprep.config import Limits
 from avprep.errors import Interrupted, UserError
 from avprep.executors import map_local, map_ray
 from avprep.manifest import Clip
+from avprep.members import ClipRecord
+from avprep.publishing import publish_shard
 from avprep.shards import PlannedShard, ShardJob, ShardReport, build_shard
 from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.tally import ClipOutcome, Tally
 from avprep.versions import versions
-from avprep.worker import Workers
+from avprep.worker import ClipTask, Workers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,6 @@ def run_shards(
 
     Errors: UserError (disk full, too many failures in a row, no Ray cluster ...), Interrupted once `stopping()`.
     """
-    if not todo:
-        return []
     begin = time.monotonic()
     done: list[ShardReport] = []
     ended = "failed"
@@ -89,7 +89,7 @@ def _locally(
 
         def build(shard: PlannedShard) -> ShardReport:
             try:
-                return build_shard(shard, job, pool.run, tally.hear, lambda: stopping() or bool(failed))
+                return _built(shard, job, pool.run, tally.hear, lambda: stopping() or bool(failed))
             except BaseException as error:
                 failed.append(error)
                 raise
@@ -98,6 +98,20 @@ def _locally(
             yield from map_local(build, todo, how.workers + 1)  # one may be flushing its shard to disk
         except Interrupted:
             raise failed[0] from None  # the others stopped because of it
+
+
+def _built(
+    planned: PlannedShard,
+    job: ShardJob,
+    run_clip: Callable[[ClipTask], ClipRecord],
+    after_clip: Callable[[ClipOutcome], None],
+    stopping: Callable[[], bool],
+) -> ShardReport:
+    """As build_shard, and the shard is where it belongs."""
+    report = build_shard(planned, job, run_clip, after_clip, stopping)
+    if job.url:
+        publish_shard(job.out, job.url, planned)
+    return report
 
 
 def _on_ray(
@@ -127,7 +141,7 @@ class RemoteBuild:
         outcomes: list[ClipOutcome] = []
         job = dataclasses.replace(self.job, clips=clips)
         run_clip = _workers(job.limits).run
-        return build_shard(planned, job, run_clip, outcomes.append, lambda: False), outcomes
+        return _built(planned, job, run_clip, outcomes.append, lambda: False), outcomes
 
 
 @functools.cache

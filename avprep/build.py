@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from avprep import schema
+from avprep import fetching, schema
 from avprep.assembly import Execution, run_shards
 from avprep.clips import Clips, values_of
 from avprep.config import BuildConfig, Limits
@@ -22,7 +22,8 @@ from avprep.errors import UserError
 from avprep.finalize import SHOWN_FAILURES, finalize
 from avprep.findings import examine
 from avprep.manifest import read_manifest, write_parquet
-from avprep.shards import PlannedShard, ShardJob, ShardReport, is_done, plan_shards, read_plan, write_plan
+from avprep.publishing import Place, place_of
+from avprep.shards import PlannedShard, ShardJob, ShardReport, plan_shards, read_plan, write_plan
 from avprep.shared import configs, store
 from avprep.versions import versions
 
@@ -79,12 +80,12 @@ def prepare(manifest: Path, config: BuildConfig) -> Prepared:
 
 
 def build_shards(
-    manifest: Path,
-    out: Path,
+    manifest: Path | str,
+    out: Path | str,
     config: BuildConfig,
     limits: Limits,
     *,
-    root: Path | None = None,
+    root: Path | str | None = None,
     workers: int = 1,
     executor: str = "local",
     address: str | None = None,
@@ -95,18 +96,19 @@ def build_shards(
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
-    `root` is where relative paths of the manifest start (default: the manifest's folder); the execution's
-    options are those of assembly.Execution. With partition (0, 1) the
-    folder is also finalized. `retry_failed` builds those shards again in which clips failed. Errors: UserError (a
-    build of other options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
+    All three places are paths, or URLs as text. `root` is where relative paths of the manifest start (default: the
+    manifest's folder); the execution's options are those of assembly.Execution. With partition (0, 1) the folder is
+    also finalized. `retry_failed` builds those shards again in which clips failed. Errors: UserError (a build of other
+    options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
     """
     index, parts = partition
     configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
     how = Execution(
         workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
     )
-    root = (root or manifest.parent).absolute()
-    reports, kept = _build_part(manifest, out, config, limits, root, partition, retry_failed, how, stopping)
+    start = fetching.start_of(manifest, root)
+    with fetching.near(manifest) as near, place_of(out) as place:
+        reports, kept = _build_part(near, place, config, limits, start, partition, retry_failed, how, stopping)
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)
@@ -119,10 +121,10 @@ def build_shards(
 
 def _build_part(
     manifest: Path,
-    out: Path,
+    place: Place,
     config: BuildConfig,
     limits: Limits,
-    root: Path,
+    root: str,
     partition: tuple[int, int],
     retry_failed: bool,
     how: Execution,
@@ -130,7 +132,8 @@ def _build_part(
 ) -> tuple[list[ShardReport], int]:
     """(reports of the shards built, number of those that were there) of one partition."""
     index, parts = partition
-    prepared = prepare(manifest, config)
+    prepared, out = prepare(manifest, config), place.folder
+    place.begin()
     try:
         out.mkdir(parents=True, exist_ok=True)
         _check_free(out)
@@ -138,13 +141,20 @@ def _build_part(
             _write_plan(out, prepared)
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
+    place.planned()
     mine = prepared.planned[index::parts]
-    todo = [shard for shard in mine if not is_done(out, shard, prepared.digest, retry_failed)]
+    todo = place.lacking(mine, prepared.digest, retry_failed)
     findings = examine(prepared.clips, prepared.rows_of(todo), root).lines()
     if findings:
         log.warning("%s\n  %s", manifest, "\n  ".join(findings))
-    job = ShardJob(prepared.clips, str(root), out, config, prepared.digest, limits)
-    return run_shards(todo, job, how, f"reports/build-{index}-of-{parts}.json", stopping), len(mine) - len(todo)
+    job = ShardJob(prepared.clips, root, out, config, prepared.digest, limits, place.url)
+    if not todo:
+        return [], len(mine)
+    report = f"reports/build-{index}-of-{parts}.json"
+    try:
+        return run_shards(todo, job, how, report, stopping), len(mine) - len(todo)
+    finally:
+        place.reported(report)
 
 
 def _write_plan(out: Path, prepared: Prepared) -> None:

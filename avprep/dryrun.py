@@ -17,10 +17,11 @@ from pathlib import Path
 
 import numpy as np
 
+from avprep import fetching
 from avprep.build import default_workers, has_plan, prepare
 from avprep.clips import Clip
 from avprep.config import BuildConfig, Limits
-from avprep.errors import ClipError, Interrupted
+from avprep.errors import ClipError, Interrupted, UserError
 from avprep.findings import Report, examine
 from avprep.shards import is_done
 from avprep.shared import configs
@@ -92,12 +93,12 @@ class Forecast:
 
 
 def forecast(
-    manifest: Path,
-    out: Path,
+    manifest: Path | str,
+    out: Path | str,
     config: BuildConfig,
     limits: Limits,
     *,
-    root: Path | None = None,
+    root: Path | str | None = None,
     workers: int = 1,
     partition: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
@@ -106,23 +107,26 @@ def forecast(
 ) -> Forecast:
     """The forecast of build_shards() with the same arguments.
 
-    Every file is looked for. A sample of 20 clips is decoded, fewer where a minute has passed. Errors: those of
-    build_shards() before its first clip; Interrupted.
+    Every file of this machine is looked for. A sample of 20 clips is decoded, fewer where a minute has passed. Errors:
+    those of build_shards() before its first clip; Interrupted.
     """
     index, parts = partition
     configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
-    prepared = prepare(manifest, config)
+    if isinstance(out, str):
+        raise UserError("--dry-run asks how much room --out has; give a folder of this machine, it writes nothing.")
+    with fetching.near(manifest) as near:
+        prepared = prepare(near, config)
     has_plan(out, prepared.plan)
     clips, mine = prepared.clips, prepared.planned[index::parts]
     todo = [shard for shard in mine if not is_done(out, shard, prepared.digest, retry_failed)]
     left = prepared.rows_of(todo)
-    base = (root or manifest.parent).absolute()
+    base = fetching.start_of(manifest, root)
     findings = examine(clips, left, base, most_lookups=None)
     gone = set(findings.missing)
     known = np.fromiter((clip_id not in gone for clip_id in clips.values("clip_id")), bool)
     there = np.flatnonzero(left & known)
     chosen = np.random.default_rng([seed, 0xD27]).permutation(there)[:SAMPLE_CLIPS]
-    sample = _decode([clips[row] for row in chosen.tolist()], str(base), config, limits, workers, stopping)
+    sample = _decode([clips[row] for row in chosen.tolist()], base, config, limits, workers, stopping)
     starts, ends = (clips.column(name).to_numpy()[there] for name in ("start_seconds", "end_seconds"))  # NaN: none
     spans = ends - np.nan_to_num(starts)
     return Forecast(

@@ -57,7 +57,8 @@ def map_ray(
             _check_reachable(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         else:
-            ray.init(num_cpus=cores, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+            alone: dict[str, Any] = {"address": "local", "num_cpus": cores, "include_dashboard": False}
+            ray.init(**alone, log_to_driver=False, logging_level=logging.ERROR)
     task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_outcome)
     shared = ray.put(function)
     waiting = iter(items)

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from avprep import schema
 from avprep.columns import column_of, table_of
 from avprep.errors import UserError
+from avprep.publishing import place_of
 from avprep.shards import PlannedShard, read_plan
 from avprep.shared import store
 
@@ -134,15 +135,20 @@ class Totals:
     first_failures: list[tuple[str, str]]
 
 
-def finalize(out: Path) -> Totals:
+def finalize(out: Path | str) -> Totals:
     """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good.
 
-    Where the index changes, dataset.json goes first and comes back last: a kill leaves the old dataset, the new one,
-    or none until the same command has run again.
+    `out` is a path, or a URL as text. Where the index changes, dataset.json goes first and comes back last: a kill
+    leaves the old dataset, the new one, or none until the same command has run again.
     """
-    plan, shards = read_plan(out / schema.PLAN_BUILD)
-    with store.folder_lock(out, "finalizing", wait=True):
-        return _finalize(out, plan, shards)
+    with place_of(out) as place:
+        place.begin()
+        plan, shards = read_plan(place.folder / schema.PLAN_BUILD)
+        place.gather(shards)
+        with store.folder_lock(place.folder, "finalizing", wait=True):
+            totals = _finalize(place.folder, plan, shards)
+        place.finalized()
+    return totals
 
 
 def usable_clips(out: Path) -> Iterator[str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from avprep.clips import Clip, hashed, repeated
+from avprep.fetching import address_of
 
 KNOWN_SPLITS = ("train", "val", "test")
 LISTING_PAYS_FROM = 16  # files wanted of one folder
@@ -79,7 +80,9 @@ def settle(clips: Iterable[Clip], report: Report, drop_leaks: bool) -> list[Clip
     return [clip for clip in found if clip.clip_id not in dropped]
 
 
-def examine(clips: Sequence[Clip], to_build: np.ndarray, root: Path, most_lookups: int | None = MOST_LOOKUPS) -> Report:
+def examine(
+    clips: Sequence[Clip], to_build: np.ndarray, root: Path | str, most_lookups: int | None = MOST_LOOKUPS
+) -> Report:
     """What a build says before it decodes: all findings between `clips`, and which of the rows `to_build` lack a file.
 
     `to_build` is bool [clips].
@@ -149,12 +152,12 @@ def similar(labels: Collection[str]) -> list[str]:
 
 
 def missing(
-    clips: Sequence[Clip], root: Path, most_lookups: int | None = None, wanted: np.ndarray | None = None
+    clips: Sequence[Clip], root: Path | str, most_lookups: int | None = None, wanted: np.ndarray | None = None
 ) -> tuple[list[str], int]:
     """(ids of clips of which a file is not there, number of files not looked for), cheap for many clips.
 
     `wanted`, bool [clips], are the clips asked about; default: all. A folder of which many files are wanted is listed
-    once; other files are looked for one by one, at most `most_lookups` of them.
+    once; other files are looked for one by one, at most `most_lookups` of them. Files at URLs are not looked for.
     """
     folders, names, rows = array("q"), array("q"), array("q")
     for row, clip in enumerate(clips if wanted is None or wanted.any() else ()):
@@ -185,9 +188,10 @@ def missing(
     return [clips[row].clip_id for row in np.flatnonzero(gone).tolist()], unseen
 
 
-def _places(clip: Clip, root: Path) -> list[tuple[str, str]]:
-    """(folder, name) of each file of a clip."""
-    return [os.path.split(os.path.join(root, path)) for path in (clip.video_path, clip.audio_path) if path]
+def _places(clip: Clip, root: Path | str) -> list[tuple[str, str]]:
+    """(folder, name) of each file of a clip on this machine."""
+    paths = (path for path in (clip.video_path, clip.audio_path) if path and not address_of(str(root), path))
+    return [os.path.split(os.path.join(root, path)) for path in paths]
 
 
 def _by_value(values: np.ndarray) -> Iterator[np.ndarray]:

@@ -23,6 +23,8 @@ import numpy as np
 
 from avprep.clips import COLUMNS, Clip, Clips, hashed, repeated, values_of
 from avprep.errors import ManifestError
+from avprep.fetching import wrong_address
+from avprep.shared.mirror import is_url
 from avprep.shared.store import atomic_path
 from avprep.tabular import as_text, kind_of, read_table
 
@@ -144,8 +146,9 @@ def _clip(row: Mapping[str, Any]) -> Clip:
     source = video or audio
     if not source:
         raise ValueError("neither video_path nor audio_path")
-    if "://" in source or "://" in audio:
-        raise ValueError(f"{source!r} is an address; clips are read from files, so fetch it first")
+    wrong = [found for path in (video, audio) if is_url(path) and (found := wrong_address(path))]
+    if wrong:
+        raise ValueError(wrong[0])
     if any("\0" in value for value in text.values()):
         raise ValueError("a NUL character")
     if not label:

@@ -57,6 +57,8 @@ class ShardJob:
     config: BuildConfig
     config_digest: str
     limits: Limits
+    url: str = ""
+    """where a finished shard goes from `out`; '' where it stays"""
 
 
 def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
@@ -82,11 +84,19 @@ def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[P
     return planned
 
 
-def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: bool = False) -> bool:
+def is_done(
+    out: Path,
+    planned: PlannedShard,
+    config_digest: str,
+    retry_failed: bool = False,
+    size_of: Callable[[str], int] | None = None,
+) -> bool:
     """Whether the shard has a marker of this config and its tar the size that the marker says.
 
-    With `retry_failed`, a shard in which a clip failed is not done.
+    With `retry_failed`, a shard in which a clip failed is not done. `size_of` gives the bytes of a file, or raises
+    KeyError, where the data do not lie in `out`.
     """
+    bytes_of = size_of or (lambda name: (out / name).stat().st_size)
     marker = out / schema.marker_path(planned.path)
     try:
         done = json.loads(marker.read_text())
@@ -94,7 +104,7 @@ def is_done(out: Path, planned: PlannedShard, config_digest: str, retry_failed: 
             return False
         if retry_failed and done["failures"]:
             return False
-        return all((out / path).stat().st_size == size for path, size in marked_files(done).items())
+        return all(bytes_of(path) == size for path, size in marked_files(done).items())
     except (OSError, ValueError, KeyError):
         return False
 

@@ -15,14 +15,15 @@ import queue
 import resource
 import signal
 import threading
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from avprep.config import AudioSpec, BuildConfig, Limits
 from avprep.errors import RETRIED_REASONS, ClipError, UserError
+from avprep.fetching import fetched
 from avprep.manifest import Clip
 from avprep.members import ClipRecord, write_clip
 from avprep.shared.processes import die_with_parent
@@ -49,6 +50,8 @@ class ClipTask:
     limits: Limits
     tar_path: str
     tar_offset: int
+    found: Mapping[str, str] = field(default_factory=dict)
+    """where a path of the clip lies that is not below `root`"""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class SoundTask:
     spec: AudioSpec
     limits: Limits
     out: str
+    found: Mapping[str, str] = field(default_factory=dict)
+    """as of ClipTask"""
 
 
 Outcome = Union[ClipRecord, "Heard", tuple[str, str], BaseException]
@@ -96,12 +101,13 @@ class Workers:
         return self._twice(task)
 
     def _twice(self, task: ClipTask | SoundTask) -> Any:
-        try:
-            return self._once(task)
-        except ClipError as error:
-            if error.reason not in RETRIED_REASONS:
-                raise
-            return self._once(task)
+        with fetched(task) as near:
+            try:
+                return self._once(near)
+            except ClipError as error:
+                if error.reason not in RETRIED_REASONS:
+                    raise
+                return self._once(near)
 
     def _once(self, task: ClipTask | SoundTask) -> Any:
         child = self._idle.get()
@@ -257,10 +263,10 @@ def _answer(task: ClipTask | SoundTask) -> Outcome:
 def _decoded(task: ClipTask) -> DecodedClip:
     from avprep.media.clip import decode_clip
 
-    clip, root = task.clip, Path(task.root)
+    clip = task.clip
     return decode_clip(
-        root / clip.video_path if clip.video_path else None,
-        root / clip.audio_path if clip.audio_path else None,
+        _place(task, clip.video_path) if clip.video_path else None,
+        _place(task, clip.audio_path) if clip.audio_path else None,
         clip.start_seconds,
         clip.end_seconds,
         task.config,
@@ -272,5 +278,9 @@ def _heard(task: SoundTask) -> Heard:
     from avprep.media.long import write_log_mel
 
     clip = task.clip
-    sound = Path(task.root) / (clip.audio_path or clip.video_path)
+    sound = _place(task, clip.audio_path or clip.video_path)
     return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))
+
+
+def _place(task: ClipTask | SoundTask, written: str) -> Path:
+    return Path(task.found.get(written) or os.path.join(task.root, written))

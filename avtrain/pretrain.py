@@ -77,10 +77,13 @@ def pretrain(
     ranks: Ranks = ALONE,
     cache: CacheConfig | None = None,
     stopping: Callable[[], bool] = lambda: False,
+    saved: Callable[[], None] = lambda: None,
     tensorboard: bool = False,
     quiet: bool = False,
 ) -> PretrainResult:
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder says all.
+
+    `saved` is called on the first rank after each checkpoint.
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
@@ -110,7 +113,7 @@ def pretrain(
             )
         if ranks.rank == 0 and not quiet:
             log.info("%s", said_of(validation, config))
-        return _train(ready, validation, run, config, device, ranks, stopping, tensorboard, quiet)
+        return _train(ready, validation, run, config, device, ranks, stopping, saved, tensorboard, quiet)
 
 
 def _train(
@@ -121,6 +124,7 @@ def _train(
     device: str,
     ranks: Ranks,
     stopping: Callable[[], bool],
+    saved: Callable[[], None],
     tensorboard: bool,
     quiet: bool,
 ) -> PretrainResult:
@@ -142,11 +146,11 @@ def _train(
     if config.compile:
         compile_in_place(wrapped, device)
     metrics = rundir.Metrics(run, step, tensorboard) if ranks.rank == 0 else None
-    pace, saved = Pace(), -1
+    pace, newest = Pace(), -1
 
     def save() -> None:
-        nonlocal saved
-        if metrics is not None and saved < step:
+        nonlocal newest
+        if metrics is not None and newest < step:
             metrics.flush()
             meta = {
                 "loader": loader.state_dict(),
@@ -158,7 +162,8 @@ def _train(
                 "environment": environment(),
             }
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
-        saved = step
+            saved()
+        newest = step
         any_rank(False, ranks)  # none goes on, or leaves, before it is written
 
     def stop() -> NoReturn:
@@ -247,7 +252,11 @@ def _train(
             save()
     last = [line["loss"] for line in rundir.read_metrics(run)][-per_epoch:]
     return PretrainResult(
-        step, float(np.mean(last)), pace.pairs_per_second, pace.waited_share, rundir.best_validation(run)
+        step,
+        float(np.mean(last)) if last else math.nan,
+        pace.pairs_per_second,
+        pace.waited_share,
+        rundir.best_validation(run),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE
+from avprep.cli.types import DIRECTORY, place
 from avprep.shared.commands import config_option, stop_on_signals
 
 
@@ -96,11 +96,9 @@ def demo(
 
 
 @click.command()
-@click.argument("manifest_file", metavar="MANIFEST", type=FILE)
-@click.option("--out", type=DIRECTORY, required=True, help="Dataset folder to write.")
-@click.option(
-    "--root", type=DIRECTORY, default=None, help="Where relative paths start; default: the manifest's folder."
-)
+@click.argument("manifest_file", metavar="MANIFEST", type=place)
+@click.option("--out", type=place, required=True, help="Dataset folder to write.")
+@click.option("--root", type=place, default=None, help="Where relative paths start; default: the manifest's folder.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
 @click.option(
     "--partition",
@@ -158,9 +156,9 @@ def demo(
 @click.option("--dry-run", is_flag=True, help="Say what would be built: clips, shards, disk, hours; write nothing.")
 @config_option()
 def build_shards(
-    manifest_file: Path,
-    out: Path,
-    root: Path | None,
+    manifest_file: Path | str,
+    out: Path | str,
+    root: Path | str | None,
     workers: int | None,
     partition: str,
     frame_size: int,
@@ -189,7 +187,10 @@ def build_shards(
     retry_failed: bool,
     dry_run: bool,
 ) -> None:
-    """Decode the clips of MANIFEST into class-indexed shards; the same command resumes."""
+    """Decode the clips of MANIFEST into class-indexed shards; the same command resumes.
+
+    MANIFEST, --root, --out and the clips' own paths may be URLs: s3://, gs://, and to be read also http(s)://.
+    """
     from avprep.build import build_shards as build
     from avprep.build import default_workers
     from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec, VideoSpec
@@ -258,8 +259,8 @@ def build_shards(
 
 
 @click.command()
-@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
-def finalize(dataset_dir: Path) -> None:
+@click.argument("dataset_dir", metavar="DIR", type=place)
+def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
     from avprep.finalize import finalize as join
 

@@ -24,3 +24,8 @@ class ListFile(click.Path):
 
 
 LIST = ListFile()
+
+
+def place(text: str) -> Path | str:
+    """A path, or a URL as text."""
+    return text if "://" in text else Path(text)

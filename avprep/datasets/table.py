@@ -9,6 +9,7 @@ from pathlib import Path
 
 from avprep.findings import Report, missing, settle
 from avprep.manifest import Clip, read_clips, unusable, written_path
+from avprep.shared.mirror import is_url
 
 
 def clips_of_table(
@@ -23,7 +24,8 @@ def clips_of_table(
     """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at `root`, and what is odd about them.
 
     `renamed`: the table's own column names to a manifest's. Relative paths are written anew for the folder
-    `relative_to`, absolute ones stay. Errors: ManifestError with all rows that are no clip, and the other findings.
+    `relative_to`, absolute ones and URLs stay. Errors: ManifestError with all rows that are no clip, and the other
+    findings.
     """
     rows, problems = read_clips(path, renamed)
     report = Report(missing_kept=not drop_missing)
@@ -37,7 +39,11 @@ def clips_of_table(
 
 def _moved(clip: Clip, root: Path, relative_to: Path) -> Clip:
     def moved(written: str) -> str:
-        return written if not written or os.path.isabs(written) else written_path(root / written, relative_to)
+        return (
+            written
+            if not written or os.path.isabs(written) or is_url(written)
+            else written_path(root / written, relative_to)
+        )
 
     video, audio = moved(clip.video_path), moved(clip.audio_path)
     group = video or audio if clip.group == clip.source else clip.group

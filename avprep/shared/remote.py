@@ -1,11 +1,14 @@
 """Files behind http(s)://, s3://, gs:// or memory://: whole ones and ranges, many at a time, retried with patience.
 
+Where the server takes files, also put there: one is there whole, or not at all.
+
 fsspec does the talking; credentials come from the environment that its file systems read, and are never logged.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,14 +17,15 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from avprep.shared.answers import ShortAnswerError, passing_reason
 from avprep.shared.errors import UserError
 
 log = logging.getLogger(__name__)
 
 CONCURRENT_REQUESTS = 64
+SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
+WRITABLE = ("s3", "gs", "gcs", "memory")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
-CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
-PASSING = (408, 425, 429)  # as is all from 500 on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,25 @@ class RemotePath:
 
         self._remote.run([one(number, span) for number, span in enumerate(spans)])
 
+    def check_writable(self) -> None:
+        """Raise UserError where nothing can be put."""
+        if self._remote.scheme not in WRITABLE:
+            raise UserError(f"{self} cannot be written to; give a folder, or one at s3:// or gs://.")
+
+    def put(self, local: Path) -> None:
+        """Put a file of this machine here, whole or not at all. Errors: UserError where that is refused or fails."""
+        self._remote.run([self._remote.put(self, local)])
+
+    def remove(self) -> None:
+        """Remove the file, if it is there. Errors: UserError."""
+        with contextlib.suppress(FileNotFoundError):
+            self._remote.run([self._remote.remove(self)])
+
+    def below(self) -> dict[str, int]:
+        """Bytes of every file below, by its path from here. Errors: UserError."""
+        (found,) = self._remote.run([self._remote.below(self)])
+        return found
+
 
 def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
     """A Path, or a RemotePath where `folder` is a URL."""
@@ -173,35 +196,51 @@ class _Remote:
             if len(data) > wanted:
                 raise UserError(f"{span.path} came whole where a range was asked; its server must honour Range.")
             if len(data) < wanted:
-                raise _ShortAnswerError(f"{len(data)} bytes instead of {wanted}")
+                raise ShortAnswerError(f"{len(data)} bytes instead of {wanted}")
             return data
 
         return await self._patiently(span.path, read)
+
+    async def put(self, path: RemotePath, local: Path) -> None:
+        longer = local.stat().st_size / SLOWEST_BYTES_PER_SECOND
+        await self._patiently(path, lambda files: files._put_file(str(local), path.url), "written", longer)
+
+    async def remove(self, path: RemotePath) -> None:
+        await self._patiently(path, lambda files: files._rm_file(path.url), "removed")
+
+    async def below(self, path: RemotePath) -> dict[str, int]:
+        async def find(files: Any) -> dict[str, int]:
+            try:
+                found = await files._find(path.url, detail=True)
+            except FileNotFoundError:
+                return {}
+            start = len(files._strip_protocol(path.url)) + 1
+            return {name[start:]: entry["size"] for name, entry in found.items() if len(name) > start}
+
+        return await self._patiently(path, find)
 
     def _open(self) -> tuple[Any, asyncio.Semaphore]:
         if self._opened is None or self._opened[0] != os.getpid():
             self._opened = (os.getpid(), _file_system(self.scheme, self.shown), asyncio.Semaphore(CONCURRENT_REQUESTS))
         return self._opened[1:]
 
-    async def _patiently(self, path: RemotePath, request: Callable[[Any], Awaitable[Any]]) -> Any:
-        """What `request` gives, after as many attempts as it takes within bounds."""
+    async def _patiently(
+        self, path: RemotePath, request: Callable[[Any], Awaitable[Any]], verb: str = "read", longer: float = 0.0
+    ) -> Any:
+        """What `request` gives, after as many attempts as it takes within bounds; each may take seconds `longer`."""
         files, free = self._open()
         wait = self.retry.first_wait_seconds
         for attempt in range(1, self.retry.attempts + 1):
             try:
                 async with free:
-                    return await asyncio.wait_for(request(files), self.retry.attempt_seconds)
+                    return await asyncio.wait_for(request(files), self.retry.attempt_seconds + longer)
             except Exception as error:
-                reason = _passing_reason(path, error)
+                reason = passing_reason(path, error, verb)
             if attempt < self.retry.attempts:
                 log.warning("%s: %s; attempt %d follows in %.2g s", path, reason, attempt + 1, wait)
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, self.retry.longest_wait_seconds)
-        raise UserError(f"{path} could not be read in {self.retry.attempts} attempts ({reason}); try again later.")
-
-
-class _ShortAnswerError(OSError):
-    """Fewer bytes than were asked for."""
+        raise UserError(f"{path} could not be {verb} in {self.retry.attempts} attempts ({reason}); try again later.")
 
 
 def _shown(url: str) -> str:
@@ -214,7 +253,9 @@ def _file_system(scheme: str, shown: str) -> Any:
     import fsspec
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
-    options = {"config_kwargs": {"max_pool_connections": CONCURRENT_REQUESTS}} if scheme == "s3" else {}
+    options: dict[str, Any] = {"use_listings_cache": False} if scheme in ("s3", "gs", "gcs") else {}  # others write too
+    if scheme == "s3":
+        options["config_kwargs"] = {"max_pool_connections": CONCURRENT_REQUESTS}
     try:
         files = fsspec.filesystem(scheme, **options)
     except (ImportError, ValueError) as error:
@@ -222,50 +263,3 @@ def _file_system(scheme: str, shown: str) -> Any:
         step = f"pip install {package}" if package else "http, https, s3, gs and memory can be read"
         raise UserError(f"{shown} cannot be opened ({str(error).splitlines()[0]}): {step}.") from None
     return files if files.async_impl else AsyncFileSystemWrapper(files, asynchronous=False)
-
-
-def _status(error: BaseException | None) -> int | None:
-    """The HTTP status that an error, or one that caused it, tells of."""
-    while error is not None:
-        response = getattr(error, "response", None)
-        known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-        status = getattr(error, "status", None) or known.get("HTTPStatusCode")
-        if status is None and type(error).__module__.startswith("gcsfs"):
-            status = getattr(error, "code", None)
-        if isinstance(status, int):
-            return status
-        error = error.__cause__
-    return None
-
-
-def _passing_reason(path: RemotePath, error: BaseException) -> str:
-    """Why another attempt may help, without the text of an error that may hold a URL; else raises what to tell."""
-    if isinstance(error, UserError):
-        raise error
-    status, name = _status(error), type(error).__name__
-    if status is not None:
-        if status in PASSING or status >= 500:
-            return f"HTTP {status}"
-        raise _final(path, status) from None
-    if isinstance(error, FileNotFoundError):
-        if error.__cause__ is None:
-            raise _final(path, 404) from None
-        return _passing_reason(path, error.__cause__)
-    if isinstance(error, PermissionError) or "Credentials" in name:
-        raise _final(path, 403) from None
-    if isinstance(error, _ShortAnswerError):
-        return str(error)
-    if isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__module__.split(".")[0] in CLIENTS:
-        return name
-    raise error
-
-
-def _final(path: RemotePath, status: int) -> Exception:
-    """What to tell of an HTTP status that will stay."""
-    if status == 404:
-        return FileNotFoundError(str(path))
-    if status in (401, 403):
-        return UserError(f"{path} is refused; give this machine credentials that may read it.")
-    if status == 416:
-        return UserError(f"{path} is shorter than its index says; copy it there again.")
-    return UserError(f"{path} cannot be read (HTTP {status}).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from avprep.shared.commands import config_option
 from avprep.shared.errors import UserError
-from avtrain.cli.options import DIRECTORY, dataset_of, device_of, device_options
+from avtrain.cli.options import dataset_of, device_of, device_options
 from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
@@ -18,13 +19,13 @@ EVALUATE = EvaluateConfig()
 @click.command()
 @click.argument("dataset", metavar="DIR", type=dataset_of)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
-@click.option("--run", type=DIRECTORY, default=None, help="Run whose checkpoint is measured.")
+@click.option("--run", type=dataset_of, default=None, help="Run whose checkpoint is measured.")
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
 @click.option(
     "--out",
-    type=DIRECTORY,
+    type=dataset_of,
     default=None,
     help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-best].",
 )
@@ -55,17 +56,35 @@ EVALUATE = EvaluateConfig()
 def evaluate(
     dataset: Path | str,
     protocol: str,
-    run: Path | None,
-    out: Path | None,
+    run: Path | str | None,
+    out: Path | str | None,
     device: str,
     threads: int | None,
     **settings: object,
 ) -> None:
     """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
+    from avtrain.checkpoint import OPTIMISER
+    from avtrain.remote_run import at_hand
+
+    with contextlib.ExitStack() as held:
+        hands = [
+            None if given is None else held.enter_context(at_hand(given, without=OPTIMISER)) for given in (run, out)
+        ]
+        ours, results = (None if hand is None else hand.folder for hand in hands)
+        written = _evaluate(dataset, protocol, ours, results, device_of(device, threads), settings)
+        if written is not None:
+            hand = hands[0] if out is None else hands[1]
+            assert hand is not None
+            click.echo(f"written to {hand.told(written)}")
+
+
+def _evaluate(
+    dataset: Path | str, protocol: str, run: Path | None, out: Path | None, place: str, settings: dict[str, Any]
+) -> Path | None:
+    """Measure and say what was found; where the result is written to, if anywhere."""
     from avtrain.evaluate import evaluate as measure
     from avtrain.retrieval import retrieve
 
-    place = device_of(device, threads)
     if out is None and run is not None:
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         best = "-best" if settings["checkpoint"] == "best" else ""
@@ -92,7 +111,7 @@ def evaluate(
             raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
         if protocol == "supervised" and out is None:
             raise UserError("Give --out: the result of supervised training has no run folder to lie in.")
-        config = EvaluateConfig(protocol=protocol, **settings)  # type: ignore[arg-type]
+        config = EvaluateConfig(protocol=protocol, **settings)
         result = measure(dataset, config, run=run, out=out, device=place)
         low, high = result["interval_95"]
         chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
@@ -103,8 +122,7 @@ def evaluate(
         )
         if "audible" in result:
             _say_audible(result["audible"], result["test_clips"])
-    if out is not None:
-        click.echo(f"written to {out / 'result.json'}")
+    return None if out is None else out / "result.json"
 
 
 def _say_audible(found: dict[str, Any], test_clips: int) -> None:

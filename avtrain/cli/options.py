@@ -20,7 +20,7 @@ PRETRAIN = PretrainConfig()
 
 
 def dataset_of(text: str) -> Path | str:
-    """A dataset folder: a path, or a URL as text."""
+    """A folder, such as a dataset's: a path, or a URL as text."""
     return text if "://" in text else Path(text)
 
 

@@ -48,7 +48,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
 
 @click.command()
 @click.argument("dataset", metavar="DIR", type=dataset_of)
-@click.option("--run", type=DIRECTORY, required=True, help="Run folder; a run that is there is resumed.")
+@click.option("--run", type=dataset_of, required=True, help="Run folder or URL; a run that is there is resumed.")
 @sampling_options
 @click.option("--seeds", default=None, help="In place of --seed: 0-4 or 0,2,5, one after the other in RUN/seed-N.")
 @click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
@@ -103,7 +103,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
 def pretrain(
     ctx: click.Context,
     dataset: Path | str,
-    run: Path,
+    run: Path | str,
     seeds: str | None,
     tensorboard: bool,
     device: str,
@@ -117,38 +117,42 @@ def pretrain(
     from avtrain.distributed import read_ranks
     from avtrain.outcome import failure_told
     from avtrain.pretrain import pretrain as train
+    from avtrain.remote_run import at_hand
     from avtrain.seeds import check_runs, runs_of
 
     ranks = read_ranks(os.environ)
-    if ranks.rank == 0:
-        rundir.clear_exit(run)
-    with failure_told(run, ranks):
-        if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
-            raise UserError("--seed and --seeds exclude each other; give one of them.")
-        if seeds is not None and ranks.world_size > 1:
-            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
-        runs = runs_of(run, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
-        set_threads(threads)
-        kept = cache_of(dataset, cache, cache_bytes)
-        if seeds is not None:
-            check_runs(dataset, runs, device)
-    with stop_on_signals(patient=True) as request:
-        for place, config in runs.items():
-            result = train(
-                dataset,
-                place,
-                config,
-                device=device,
-                ranks=ranks,
-                cache=kept,
-                stopping=lambda: bool(request),
-                tensorboard=tensorboard,
-            )
-            if ranks.rank == 0:
-                click.echo(_said_of(place, result))
+    with at_hand(run, ranks.rank) as hand:
+        if ranks.rank == 0:
+            rundir.clear_exit(hand.folder)
+            hand.put()
+        with failure_told(hand.folder, ranks):
+            if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
+                raise UserError("--seed and --seeds exclude each other; give one of them.")
+            if seeds is not None and ranks.world_size > 1:
+                raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
+            runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
+            set_threads(threads)
+            kept = cache_of(dataset, cache, cache_bytes)
+            if seeds is not None:
+                check_runs(dataset, runs, device)
+        with stop_on_signals(patient=True) as request:
+            for place, config in runs.items():
+                result = train(
+                    dataset,
+                    place,
+                    config,
+                    device=device,
+                    ranks=ranks,
+                    cache=kept,
+                    stopping=lambda: bool(request),
+                    saved=hand.put,
+                    tensorboard=tensorboard,
+                )
+                if ranks.rank == 0:
+                    click.echo(_said_of(hand.told(place), result))
 
 
-def _said_of(run: Path, result: PretrainResult) -> str:
+def _said_of(run: str, result: PretrainResult) -> str:
     """A line for a run that has ended, and one for its best checkpoint."""
     said = (
         f"{run}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "

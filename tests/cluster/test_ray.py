@@ -9,7 +9,6 @@ import subprocess
 import time
 
 import psutil
-import pytest
 
 from tests.cluster.conftest import DEADLINE_SECONDS, environ_of_ranks
 from tests.cluster.slurm import free_port
@@ -49,14 +48,14 @@ def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_pat
     address = f"127.0.0.1:{free_port()}"
     out, limit = tmp_path / "data", time.monotonic() + DEADLINE_SECONDS
     head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
-    with node(*head), node(f"--address={address}") as other:
-        with start(demo_clips, out, "--executor", "ray", "--address", address) as build:
-            while not (list(below(other, "spawn_main")) and len(list(out.glob("shards/*/*/*.json"))) >= 3):
-                assert build.poll() is None, build.communicate()[1]
-                assert time.monotonic() < limit
-                time.sleep(0.05)
-            (raylet,) = (found for found in below(other, "raylet/raylet") if found.name() == "raylet")
-            raylet.kill()
-            _, errors = build.communicate(timeout=DEADLINE_SECONDS)
+    build_options = ["--executor", "ray", "--address", address]
+    with node(*head), node(f"--address={address}") as other, start(demo_clips, out, *build_options) as build:
+        while not (list(below(other, "spawn_main")) and len(list(out.glob("shards/*/*/*.json"))) >= 3):
+            assert build.poll() is None, build.communicate()[1]
+            assert time.monotonic() < limit
+            time.sleep(0.05)
+        (raylet,) = (found for found in below(other, "raylet/raylet") if found.name() == "raylet")
+        raylet.kill()
+        _, errors = build.communicate(timeout=DEADLINE_SECONDS)
     assert build.returncode == 0, errors
     assert tree(out) == tree(demo_dataset)

@@ -6,10 +6,13 @@ import contextlib
 import re
 import threading
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+import pytest
 
 
 class FileServer(ThreadingHTTPServer):
@@ -107,3 +110,73 @@ def serving(folder: Path) -> Iterator[FileServer]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class Bucket:
+    """A bucket of an S3 endpoint on loopback. PUTs to a path that ends in `held` wait, once `holding`, for `go_on`."""
+
+    SECRET = "sEcReTsEcReT"
+
+    def __init__(self, name: str) -> None:
+        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+        from werkzeug.serving import make_server
+
+        self.name, self.held = name, ""
+        self.holding, self.go_on = threading.Event(), threading.Event()
+        self._app = DomainDispatcherApplication(create_backend_app)
+        self.server = make_server("127.0.0.1", 0, self._answer, threaded=True)
+        self.url = f"http://127.0.0.1:{self.server.port}"
+        self.environ = {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": self.SECRET,
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+    def _answer(self, environ: dict, start_response: object) -> object:
+        if self.held and environ["REQUEST_METHOD"] == "PUT" and environ["PATH_INFO"].endswith(self.held):
+            environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]) // 2)
+            go_on = self.go_on
+            self.holding.set()
+            go_on.wait()
+            raise ConnectionError("the client was killed while it sent")
+        return self._app(environ, start_response)
+
+    def files(self, below: str = "") -> dict[str, bytes]:
+        """The objects of the bucket by what follows `below` in their names."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=below)
+        names = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        get = self.client.get_object
+        return {name[len(below) :]: get(Bucket=self.name, Key=name)["Body"].read() for name in names}
+
+    def put(self, path: Path, name: str) -> None:
+        """Put a file there."""
+        self.client.upload_file(str(path), self.name, name)
+
+    def released(self) -> None:
+        """Let go of what is held, whose sender is gone, and hold no more."""
+        self.held = ""
+        self.go_on.set()
+        self.holding, self.go_on = threading.Event(), threading.Event()
+
+
+@contextlib.contextmanager
+def bucket_serving(name: str) -> Iterator[Bucket]:
+    """A Bucket, to which the environment leads meanwhile."""
+    boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # they know the endpoint of an earlier one
+    bucket = Bucket(name)
+    thread = threading.Thread(target=bucket.server.serve_forever, daemon=True)
+    thread.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for key, value in bucket.environ.items():
+            patch.setenv(key, value)
+        bucket.client = boto3.client("s3")
+        urllib.request.urlopen(urllib.request.Request(f"{bucket.url}/moto-api/reset", method="POST")).close()
+        bucket.client.create_bucket(Bucket=name)
+        try:
+            yield bucket
+        finally:
+            bucket.go_on.set()
+            bucket.server.shutdown()
+            thread.join()

@@ -26,7 +26,7 @@ from avtrain.data.routing import Ranges
 from avtrain.pretrain import pretrain
 from avtrain.sampling import SoftPositive
 from tests.train.forge import Forged, forge_dataset
-from tests.train.servers import serving
+from tests.train.servers import bucket_serving, serving
 from tests.train.test_loader import assert_equal, copies, within
 
 QUICK = Retry(attempts=5, first_wait_seconds=0.01, attempt_seconds=1.0)
@@ -106,31 +106,14 @@ def test_in_fsspecs_memory_batches_are_the_same(either):
         memory.rm("/kept", recursive=True)
 
 
-@pytest.fixture(scope="module")
-def s3_client():
-    """A client of an S3 endpoint on loopback, to which the environment leads."""
-    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    settings = {"ENDPOINT_URL": f"http://{host}:{port}", "ACCESS_KEY_ID": "key", "SECRET_ACCESS_KEY": "secret"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (settings | {"DEFAULT_REGION": "us-east-1"}).items():
-            patch.setenv(f"AWS_{name}", value)
-        yield boto3.client("s3")
-    server.stop()
-
-
-def test_from_an_s3_endpoint_batches_are_the_same(either, s3_client):
-    bucket = either.name
-    s3_client.create_bucket(Bucket=bucket)
-    for path in either.rglob("*"):
-        if path.is_file():
-            s3_client.upload_file(str(path), bucket, f"data/{path.relative_to(either)}")
-    assert_equal(copies(loader_of(Dataset(f"s3://{bucket}/data"))), copies(loader_of(Dataset(either))))
-    with pytest.raises(UserError, match=f"s3://{bucket}/none is no finished dataset"):
-        Dataset(f"s3://{bucket}/none")
+def test_from_an_s3_endpoint_batches_are_the_same(either):
+    with bucket_serving("bucket") as bucket:
+        for path in either.rglob("*"):
+            if path.is_file():
+                bucket.put(path, f"data/{path.relative_to(either)}")
+        assert_equal(copies(loader_of(Dataset("s3://bucket/data"))), copies(loader_of(Dataset(either))))
+        with pytest.raises(UserError, match="s3://bucket/none is no finished dataset"):
+            Dataset("s3://bucket/none")
 
 
 @pytest.mark.parametrize("fault", ["503", "reset", "short", "fewer", "slow"])

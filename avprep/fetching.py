@@ -1,0 +1,104 @@
+"""Clips at URLs, fetched one by one to a temporary folder for as long as they are decoded: no more than Limits allow.
+
+A clip that is not there is a clip that failed, as on a disk. A server that refuses or stays down ends the build, which
+resumes: clips are not lost to a bad hour. TMPDIR says where the temporary folder is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import posixpath
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from avprep.errors import ClipError, UserError
+from avprep.shared import mirror
+from avprep.shared.mirror import is_url
+from avprep.shared.remote import PACKAGES, RemotePath
+
+if TYPE_CHECKING:
+    from avprep.config import Limits
+    from avprep.worker import ClipTask, SoundTask
+
+
+def wrong_address(written: str) -> str:
+    """What is wrong with a URL that stands for a clip; '' if nothing is. What it says does not repeat the URL."""
+    try:
+        parts = urlsplit(written)
+    except ValueError:
+        return "an address that cannot be read"
+    if parts.scheme not in (*PACKAGES, "memory"):
+        return f"an address of {parts.scheme}://, which cannot be read"
+    if parts.query or "@" in parts.netloc:
+        return "an address with a query or credentials; give those by the environment"
+    return ""
+
+
+def start_of(manifest: Path | str, root: Path | str | None) -> str:
+    """Where relative paths of a manifest start: `root`, else the manifest's folder; absolute, or a URL."""
+    if root is None:
+        root = posixpath.dirname(manifest) if isinstance(manifest, str) else manifest.parent
+    return root if isinstance(root, str) else str(root.absolute())
+
+
+def address_of(root: str, written: str) -> str:
+    """The URL of a clip written so in a manifest; '' where it is a file of this machine."""
+    if is_url(written):
+        return written
+    if not is_url(root) or written.startswith("/"):
+        return ""
+    scheme, _, place = root.partition("://")
+    netloc, _, folder = place.partition("/")
+    return f"{scheme}://{netloc}{posixpath.normpath(posixpath.join('/', folder, written))}"
+
+
+@contextlib.contextmanager
+def near(manifest: Path | str) -> Iterator[Path]:
+    """A manifest as a file of this machine. Errors: UserError where its URL leads nowhere."""
+    if isinstance(manifest, Path):
+        yield manifest
+        return
+    with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
+        remote = RemotePath(manifest)
+        path = Path(folder) / remote.name
+        try:
+            mirror.fetch(remote, path)
+        except FileNotFoundError:
+            raise UserError(f"{remote} does not exist; 'avprep manifest' writes one.") from None
+        with mirror.told_as(remote, path):
+            yield path
+
+
+@contextlib.contextmanager
+def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
+    """The task with the clip's files on this machine. Errors: ClipError missing, too-large; UserError."""
+    paths = (task.clip.video_path, task.clip.audio_path)
+    written = [path for path in paths if path and address_of(task.root, path)]
+    if not written:
+        yield task
+        return
+    with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
+        found = {}
+        for number, path in enumerate(dict.fromkeys(written)):
+            here = Path(folder) / str(number) / posixpath.basename(path)
+            _fetch(RemotePath(address_of(task.root, path)), here, task.limits)
+            found[path] = str(here)
+        yield dataclasses.replace(task, found=found)
+
+
+def _fetch(remote: RemotePath, here: Path, limits: Limits) -> None:
+    try:
+        size = mirror.size_of(remote)
+        if size > limits.max_file_bytes:
+            raise ClipError("too-large", f"{size} bytes, the limit is {limits.max_file_bytes}")
+        mirror.fetch(remote, here)
+    except FileNotFoundError:
+        raise ClipError("missing", "no such file") from None
+    except OSError as error:
+        raise UserError(
+            f"{here.parent} cannot be written ({error.strerror}); make room there, or set TMPDIR."
+        ) from None

@@ -1,0 +1,68 @@
+"""What the errors of servers mean: try again, or a sentence for the user, without a text that may hold a URL."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from avprep.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from avprep.shared.remote import RemotePath
+
+CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
+PASSING = (408, 425, 429)  # as is all from 500 on
+
+
+class ShortAnswerError(OSError):
+    """Fewer bytes than were asked for."""
+
+
+def _status(error: BaseException | None) -> int | None:
+    """The HTTP status that an error, or one that caused it, tells of."""
+    while error is not None:
+        response = getattr(error, "response", None)
+        known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
+        status = getattr(error, "status", None) or known.get("HTTPStatusCode")
+        if status is None and type(error).__module__.startswith("gcsfs"):
+            status = getattr(error, "code", None)
+        if isinstance(status, int):
+            return status
+        error = error.__cause__
+    return None
+
+
+def passing_reason(path: RemotePath, error: BaseException, verb: str) -> str:
+    """Why another attempt may help, without the text of an error that may hold a URL; else raises what to tell.
+
+    `verb` is what was tried: `read` or `written`.
+    """
+    if isinstance(error, UserError):
+        raise error
+    status, name = _status(error), type(error).__name__
+    if status is not None:
+        if status in PASSING or status >= 500:
+            return f"HTTP {status}"
+        raise _final(path, status, verb) from None
+    if isinstance(error, FileNotFoundError):
+        if error.__cause__ is None:
+            raise _final(path, 404, verb) from None
+        return passing_reason(path, error.__cause__, verb)
+    if isinstance(error, PermissionError) or "Credentials" in name:
+        raise _final(path, 403, verb) from None
+    if isinstance(error, ShortAnswerError):
+        return str(error)
+    if isinstance(error, (OSError, asyncio.TimeoutError)) or type(error).__module__.split(".")[0] in CLIENTS:
+        return name
+    raise error
+
+
+def _final(path: RemotePath, status: int, verb: str) -> Exception:
+    """What to tell of an HTTP status that will stay."""
+    if status == 404:
+        return FileNotFoundError(str(path))
+    if status in (401, 403):
+        return UserError(f"{path} is refused; give this machine credentials by which it may be {verb}.")
+    if status == 416:
+        return UserError(f"{path} is shorter than its index says; copy it there again.")
+    return UserError(f"{path} cannot be {verb} (HTTP {status}).")

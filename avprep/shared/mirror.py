@@ -1,0 +1,90 @@
+"""A folder of work on this machine whose files live at a URL: fetched when work begins, put there as they are made."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from avprep.shared.errors import UserError
+from avprep.shared.remote import RemotePath, Span, read_all
+
+BLOCK_BYTES = 16 << 20
+TOGETHER = 64
+
+
+def is_url(place: object) -> bool:
+    """Whether a place that a user gave is a URL, not a path."""
+    return isinstance(place, str) and "://" in place
+
+
+@contextlib.contextmanager
+def mirrored(url: str) -> Iterator[Mirror]:
+    """A mirror in a temporary folder, which has the last name of the URL and is removed afterwards.
+
+    Errors: UserError where nothing can be put at the URL.
+    """
+    remote = RemotePath(url)
+    remote.check_writable()
+    with tempfile.TemporaryDirectory(prefix="avprep-") as scratch:
+        folder = Path(scratch) / (remote.name or "root")
+        folder.mkdir()
+        with told_as(remote, folder):
+            yield Mirror(remote, folder)
+
+
+@contextlib.contextmanager
+def told_as(remote: RemotePath, path: Path) -> Iterator[None]:
+    """In sentences for the user, a temporary path is told as the URL that it stands for."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(path), str(remote))) from None
+
+
+class Mirror:
+    """`folder` here and `remote` there; names are paths in both."""
+
+    def __init__(self, remote: RemotePath, folder: Path) -> None:
+        self.remote, self.folder = remote, folder
+
+    def pull(self, names: Iterable[str]) -> None:
+        """Fetch those of the files that are there. Errors: UserError."""
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                fetch(self.remote / name, self.folder / name)
+
+    def pull_together(self, names: Sequence[str]) -> None:
+        """Fetch small files that are there, many at once. Errors: FileNotFoundError; UserError."""
+        for begin in range(0, len(names), TOGETHER):
+            some = names[begin : begin + TOGETHER]
+            for name, data in zip(some, read_all([self.remote / name for name in some]), strict=True):
+                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                (self.folder / name).write_bytes(data)
+
+    def push(self, *names: str) -> None:
+        """Put files there one after the other: once the last is there, all are. Errors: UserError."""
+        for name in names:
+            (self.remote / name).put(self.folder / name)
+
+
+def fetch(remote: RemotePath, path: Path) -> None:
+    """Fetch a whole file in blocks. Errors: FileNotFoundError (nothing is written); UserError."""
+    size = size_of(remote)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+
+        def take(_number: int, data: bytes) -> None:
+            file.write(data)
+
+        for begin in range(0, size, BLOCK_BYTES):
+            remote.fetch([Span(remote, begin, min(begin + BLOCK_BYTES, size))], take)
+
+
+def size_of(remote: RemotePath) -> int:
+    """Bytes of a file. Errors: FileNotFoundError; UserError."""
+    (size,) = remote.sizes([remote])
+    if size is None:
+        raise UserError(f"The server of {remote} does not say how large it is; copy the file to this machine.")
+    return size

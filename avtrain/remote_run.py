@@ -1,0 +1,93 @@
+"""A run at a URL: its files are fetched to a temporary folder when a command begins and put there as they are made.
+
+A checkpoint's meta.json is put after its tensors, and removed before them, so that a checkpoint there is whole. Each
+process under torchrun fetches the run for itself; the first writes. Training waits while a checkpoint is put.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avprep.shared.errors import UserError
+from avprep.shared.mirror import Mirror, mirrored
+from avtrain import rundir
+from avtrain.checkpoint import META
+
+CLAIMED = re.compile(rf"(seed-\d+/)?{re.escape(rundir.CONFIG)}")
+LAST = (META, "result.json", rundir.EXIT)  # each after all else
+
+
+@dataclass
+class AtHand:
+    """A folder of a command: a run, or what comes of an evaluation."""
+
+    folder: Path
+    mirror: Mirror | None = None
+    known: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """bytes and time of change of each file that is the same there"""
+
+    def told(self, path: Path) -> str:
+        """A path in the folder as the user knows it."""
+        return str(path) if self.mirror is None else str(path).replace(str(self.folder), str(self.mirror.remote))
+
+    def put(self) -> None:
+        """Have there what is here: new and changed files, and no checkpoint that is gone. Errors: UserError."""
+        if self.mirror is None:
+            return
+        found = _files(self.folder)
+        for name in sorted(found, key=_place):
+            if self.known.get(name) != found[name]:
+                self.mirror.push(name)
+        for name in sorted(self.known.keys() - found.keys(), key=_place, reverse=True):
+            (self.mirror.remote / name).remove()
+        self.known = found
+
+    def put_exit(self) -> None:
+        """Have exit.json there, unless another process has said how it ended."""
+        if self.mirror and (self.folder / rundir.EXIT).exists() and not (self.mirror.remote / rundir.EXIT).is_file():
+            self.mirror.push(rundir.EXIT)
+
+
+@contextlib.contextmanager
+def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[AtHand]:
+    """The folder of a path, or of a URL while it is worked on; files whose names end in `without` are not fetched.
+
+    Errors: UserError where other things lie there.
+    """
+    if isinstance(place, Path):
+        yield AtHand(place)
+        return
+    with mirrored(place) as mirror:
+        there = mirror.remote.below()
+        if there.keys() - {rundir.EXIT} and not any(CLAIMED.fullmatch(name) for name in there):
+            raise UserError(f"{mirror.remote} is not empty and holds no run or evaluation; choose another folder.")
+        mirror.pull(name for name in there if not name.endswith(without))
+        found = AtHand(mirror.folder, mirror, _files(mirror.folder))
+        try:
+            yield found
+        finally:
+            if rank == 0:
+                found.put()
+            else:
+                found.put_exit()
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    """(bytes, time of change) of every file below a folder but temporary ones, by name."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            about = path.stat()
+            found[name.as_posix()] = about.st_size, about.st_mtime_ns
+    return found
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a file stands in the order in which files are put."""
+    last = name.rsplit("/", 1)[-1]
+    return LAST.index(last) + 1 if last in LAST else 0, name
