@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -14,11 +15,13 @@ from click.testing import CliRunner
 
 import avprep.cli
 import avtrain.cli
+from avprep import fetching
 from avprep.build import build_shards
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.errors import UserError
 from avprep.finalize import finalize
 from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.shared.remote import RemotePath, Retry
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.prep.test_build import COMMAND, CONFIG, start, tree
 from tests.train.servers import bucket_serving, serving
@@ -94,7 +97,7 @@ def test_from_clips_to_a_measured_encoder_by_urls_alone(bucket, built, tmp_path,
     train = ["pretrain", DATA, "--run", RUN, *TRAIN]
     command = [sys.executable, "-c", "from avtrain.cli import main; main()", *train]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    killed_while_it_puts(bucket, "step_00000006/meta.json", process)
+    killed_while_it_puts(bucket, "step_00000006/optim.safetensors", process)
     assert "exit.json" not in bucket.files("runs/one/")
     said += called(avtrain.cli, *train)
     assert "one: 8/8 steps" in said
@@ -147,7 +150,7 @@ def test_parts_at_a_url_are_joined_and_refusals_name_it(bucket, built, tmp_path)
     assert put(bucket) == tree(built)
 
 
-def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_build(clips, tmp_path):
+def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_build(clips, tmp_path, monkeypatch):
     first, second = read_manifest(clips)[:2]
     sizes = [(clips.parent / clip.video_path).stat().st_size for clip in (first, second)]
     assert sizes[0] > sizes[1]
@@ -162,6 +165,8 @@ def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_
         result = build_shards(tmp_path / "m.csv", tmp_path / "small", CONFIG, limits, root=server.url)
         assert result.failures == {"missing": 1, "too-large": 2}
         assert list(server.sent.values()) == [min(sizes)]
-        server.honours_ranges = False
-        with pytest.raises(UserError, match=r"must honour Range"):
+        hasty = functools.partial(RemotePath, retry=Retry(attempts=2, first_wait_seconds=0.01))
+        monkeypatch.setattr(fetching, "RemotePath", hasty)
+        server.faults = 10_000 * ["503"]
+        with pytest.raises(UserError, match=r"0000.mp4 could not be read in 2 attempts \(HTTP 503\)"):
             build_shards(tmp_path / "m.csv", tmp_path / "down", CONFIG, Limits(), root=server.url)
