@@ -242,7 +242,8 @@ def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # no such name; not compiled in; no backend
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        # no such name; not compiled in; no backend in this build; one that is a package of its own
         line = str(error).partition("\n")[0]
         raise UserError(f"--device {name} cannot be used ({line}); give auto, cpu or cuda.") from None
     return device
