@@ -33,15 +33,17 @@ class Normalise(nn.Module):
         super().__init__()
         self.register_buffer("logmel_mean", torch.tensor(logmel_mean, dtype=torch.float32))
         self.register_buffer("logmel_std", torch.tensor(logmel_std, dtype=torch.float32).clamp_min(MIN_STD_DB))
-        self.register_buffer("video_mean", 255 * torch.tensor(IMAGENET_MEAN).view(3, 1, 1, 1))
-        self.register_buffer("video_std", 255 * torch.tensor(IMAGENET_STD).view(3, 1, 1, 1))
+        self.register_buffer("video_mean", 255 * torch.tensor(IMAGENET_MEAN))
+        self.register_buffer("video_std", 255 * torch.tensor(IMAGENET_STD))
 
     def video(self, frames: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised pictures; those of items with `flip` [B] true are mirrored left to right."""
-        pictures = frames.permute(0, 4, 1, 2, 3).float()
         if flip is not None:
-            pictures = torch.where(flip.view(-1, 1, 1, 1, 1), pictures.flip(-1), pictures)
-        return (pictures - self.video_mean) / self.video_std
+            frames = torch.where(flip.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
+        # whole rows of pixels against a row of means: three times faster on a CPU than three colours at a time
+        width = frames.shape[3]
+        rows = frames.flatten(3).float().sub_(self.video_mean.repeat(width)).div_(self.video_std.repeat(width))
+        return rows.unflatten(3, (width, 3)).permute(0, 4, 1, 2, 3)
 
     def audio(self, logmel: torch.Tensor) -> torch.Tensor:
         """Normalised log-mel."""
