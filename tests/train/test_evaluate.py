@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 import avtrain.evaluate
+import avtrain.linear
 import avtrain.retrieval
 from avprep.build import build_shards
 from avprep.config import BuildConfig, Limits
@@ -57,6 +58,18 @@ def untrained_run(tmp_path_factory):
 
 def test_a_linear_layer_finds_a_difference_that_is_there(loud_and_quiet):
     assert evaluate(loud_and_quiet, TINY)["accuracy"] > 0.8  # chance is 0.5
+
+
+def test_the_layers_of_several_learning_rates_learn_as_each_would_alone(loud_and_quiet, monkeypatch):
+    config = EvaluateConfig(model_size="tiny", epochs=5)
+    together = evaluate(loud_and_quiet, config)
+    alone = []
+    for rate in LEARNING_RATES:
+        monkeypatch.setattr(avtrain.linear, "LEARNING_RATES", (rate,))
+        alone.append(evaluate(loud_and_quiet, config))
+    best = min(alone, key=lambda result: result["validation_loss"])
+    assert (together["learning_rate"], together["epoch"]) == (best["learning_rate"], best["epoch"])
+    assert together["validation_loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
 
 
 def test_linear_evaluation_of_the_demo_is_better_than_chance(demo_dataset):
