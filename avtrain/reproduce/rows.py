@@ -63,7 +63,5 @@ ROWS = (
     Row(name="soft-positive, 10 % labelled", strategy="soft-positive:labelled=0.1"),
     Row(name="soft-positive, 25 % labelled", strategy="soft-positive:labelled=0.25"),
     Row(name="soft-positive, 50 % labelled", strategy="soft-positive:labelled=0.5"),
-    Row(name="soft-positive, shuffled labels", link=UNLINKED, strategy="soft-positive", labels="shuffled"),
-    Row(name="soft-positive + mask", link=UNLINKED, strategy="soft-positive", loss="mask"),
 )
 QUICK = ROWS[:8]
