@@ -128,7 +128,7 @@ class Limits:
     deadline_seconds: float = 120.0
     """wall-clock time for one clip"""
     memory_bytes: int = 1_500_000_000
-    """address space of a decoding process (its imports alone map 0.7 GB)"""
+    """address space of a decoding process above what the calling script's own imports map (decoders map 0.5 GB)"""
     max_pixels: int = 4096 * 2304
     """pixels of one source picture"""
     max_clip_seconds: float = 300.0
@@ -138,4 +138,4 @@ class Limits:
 
     def __post_init__(self) -> None:
         check(self.deadline_seconds > 0, "deadline_seconds must be above 0.")
-        check(self.memory_bytes >= 1_000_000_000, "memory_bytes must be 1000000000 or more: the decoders map 0.7 GB.")
+        check(self.memory_bytes >= 1_000_000_000, "memory_bytes must be 1000000000 or more: the decoders map 0.5 GB.")

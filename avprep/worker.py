@@ -224,6 +224,7 @@ def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
 def _begin(parent_pid: int, memory_bytes: int) -> None:
     """Prepare a child: die with the parent, leave signals to it, imports done, memory bounded."""
     die_with_parent(parent_pid)
+    already = _mapped_bytes()  # a script that builds with torch at its top has it here as well
     import numpy as np
 
     from avprep.config import AudioSpec
@@ -233,7 +234,11 @@ def _begin(parent_pid: int, memory_bytes: int) -> None:
     assert clip  # imported here so that its cost falls outside every deadline
     probe.silence()
     log_mel(np.zeros(4800, np.float32), AudioSpec())
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_AS, (already + memory_bytes, already + memory_bytes))
+
+
+def _mapped_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def _answer(task: ClipTask | SoundTask) -> Outcome:

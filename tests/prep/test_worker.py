@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -75,6 +76,26 @@ def test_memory_is_bounded(videos, tar):
         with pytest.raises(ClipError) as caught:
             workers.run(big)
     assert caught.value.reason == "memory"
+
+
+def test_what_the_calling_script_has_imported_is_not_the_decoders_memory(videos, tar, tmp_path):
+    """A spawned child runs the script's top level too: torch there maps more than the whole limit."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import mmap\n"
+        "held = mmap.mmap(-1, 4_000_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)\n"
+        "from pathlib import Path\n"
+        "from avprep.config import BuildConfig, Limits\n"
+        "from avprep.worker import Workers\n"
+        "from tests.prep.test_worker import task\n"
+        "if __name__ == '__main__':\n"
+        "    with Workers(1, Limits()) as workers:\n"
+        f"        done = workers.run(task(Path({str(videos)!r}), Path({str(tar)!r}), BuildConfig()))\n"
+        "        print(done.index['num_frames'])\n"
+    )
+    there = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=there)
+    assert (done.stdout, done.returncode) == ("32\n", 0), done.stderr
 
 
 def _huge() -> BuildConfig:
