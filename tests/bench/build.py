@@ -80,7 +80,6 @@ def run_limit(clips: list[Path], workers: int, shrink: bool) -> None:
 
 
 def run_build(manifest: Path, out: Path, workers: int, decoder: str) -> None:
-    shutil.rmtree(out, ignore_errors=True)
     config = BuildConfig(decoder=decoder)
     assert not build_shards(manifest, out, config, Limits(), workers=workers).failures
 
@@ -110,6 +109,7 @@ def main() -> None:
         seconds: dict[str, list[float]] = {title: [] for title in contenders}
         for _ in range(arguments.runs):
             for title, run in contenders.items():
+                shutil.rmtree(folder / "out", ignore_errors=True)
                 begin = time.perf_counter()
                 run()
                 seconds[title].append(time.perf_counter() - begin)
