@@ -183,6 +183,9 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     assert claims(summary([*cells, *shuffled]))[1][1] is True
     better = [cell("soft-positive, shuffled labels", ENVELOPE, run, value) for run, value in enumerate(soft)]
     assert claims(summary([*cells, *better]))[1][1] is False
+    early = claims(summary([found | {"updates": 150} for found in cells]))
+    assert [held for _, held, _ in early] == [None] * 3
+    assert early[0][2].endswith("after 150 updates, too few to tell")
     assert "| soft-positive | on |" in markdown(lines)
     assert "+18.3 [" in printed(lines)
 
