@@ -40,7 +40,9 @@ class AtHand:
             return
         found = _files(self.folder)
         for name in sorted(found, key=_place):
-            if self.known.get(name) != found[name]:
+            if name == rundir.EXIT:
+                self.put_exit()
+            elif self.known.get(name) != found[name]:
                 self.mirror.push(name)
         for name in sorted(self.known.keys() - found.keys(), key=_place, reverse=True):
             (self.mirror.remote / name).remove()
@@ -65,7 +67,8 @@ def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[A
         there = mirror.remote.below()
         if there.keys() - {rundir.EXIT} and not any(CLAIMED.fullmatch(name) for name in there):
             raise UserError(f"{mirror.remote} is not empty and holds no run or evaluation; choose another folder.")
-        mirror.pull(name for name in there if not name.endswith(without))
+        left = without if rank == 0 else (without, rundir.EXIT)  # what was told before is for the first to remove
+        mirror.pull(name for name in there if not name.endswith(left))
         found = AtHand(mirror.folder, mirror, _files(mirror.folder))
         try:
             yield found

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 64
 SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
 WRITABLE = ("s3", "gs", "gcs", "memory")
+STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers say of a file besides its size
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 
@@ -97,6 +98,11 @@ class RemotePath:
     def sizes(self, paths: Sequence[RemotePath]) -> list[int | None]:
         """Bytes of each of some files of the same server; None where it does not say. Errors: as read_bytes."""
         return self._remote.run([self._remote.size(path) for path in paths])
+
+    def stamp(self) -> str:
+        """What differs whenever the file has been written anew, as far as its server tells. Errors: as read_bytes."""
+        (about,) = self._remote.run([self._remote.about(self)])
+        return " ".join(str(about[name]) for name in STAMPS if about.get(name))
 
     def read_range(self, begin: int, view: memoryview) -> None:
         """Fill `view` with the bytes from `begin` on. Errors: as fetch."""
@@ -185,8 +191,11 @@ class _Remote:
     async def whole(self, path: RemotePath) -> bytes:
         return await self._patiently(path, lambda files: files._cat_file(path.url))
 
+    async def about(self, path: RemotePath) -> dict[str, Any]:
+        return await self._patiently(path, lambda files: files._info(path.url))
+
     async def size(self, path: RemotePath) -> int | None:
-        return (await self._patiently(path, lambda files: files._info(path.url)))["size"]
+        return (await self.about(path))["size"]
 
     async def span(self, span: Span) -> bytes:
         wanted = span.end - span.begin
