@@ -6,12 +6,21 @@ All of it lives in namespaces below a user namespace, so that it needs no root a
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PROGRAMS = ("unshare", "nsenter", "ip")
+APART = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
+TRIAL = "mount -t tmpfs none /run && ip netns add trial && ip link add one type veth peer name two"
+# What a kernel says that has no namespaces or cables of this kind, or allows this user none.
+REFUSALS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EINVAL, errno.ENOSPC, errno.EOPNOTSUPP)
+UNKNOWN = "Unknown device type"
 START_SECONDS = 20
 NAMES = ("host0", "host1")
 CABLE = """
@@ -51,23 +60,39 @@ class Hosts:
         subprocess.run([*self.inside, "ip", "-n", NAMES[number], "link", "set", "eth0", state], check=True)
 
 
+def lacking() -> str:
+    """Why this machine can have no such hosts; empty where it can. Errors: RuntimeError where it is not clear."""
+    absent = [name for name in PROGRAMS if shutil.which(name) is None]
+    if absent:
+        return f"{', '.join(absent)} not installed"
+    environ = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run([*APART, "sh", "-c", TRIAL], env=environ, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return ""
+    known = (*map(os.strerror, REFUSALS), UNKNOWN)
+    if not any(words.lower() in done.stderr.lower() for words in known):
+        raise RuntimeError(done.stderr)
+    return done.stderr.strip()
+
+
 @contextlib.contextmanager
 def two_hosts(folder: Path) -> Iterator[Hosts]:
-    """Two hosts, switched off. Errors: OSError where this machine allows no namespaces, with its word on it."""
+    """Two hosts, switched off. Errors: RuntimeError where they cannot be had, of which lacking() may know why."""
     names = folder / "hosts"
     names.write_text("127.0.0.1 localhost\n10.0.0.1 host0\n10.0.0.2 host1\n")
-    apart = ["unshare", "--user", "--map-root-user", "--net", "--mount"]
-    with subprocess.Popen([*apart, "sleep", "infinity"], stderr=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen([*APART, "sleep", "infinity"], stderr=subprocess.PIPE, text=True) as holder:
         try:
             limit = time.monotonic() + START_SECONDS
             while Path(f"/proc/{holder.pid}/comm").read_text() != "sleep\n":
                 if holder.poll() is not None or time.monotonic() > limit:
-                    raise OSError(holder.communicate()[1] if holder.poll() is not None else "unshare does not answer")
+                    raise RuntimeError(
+                        holder.communicate()[1] if holder.poll() is not None else "unshare does not answer"
+                    )
                 time.sleep(0.01)
             inside = ["nsenter", f"--target={holder.pid}", "--user", "--net", "--mount", "--preserve-credentials"]
             done = subprocess.run([*inside, "sh", "-c", CABLE], capture_output=True, text=True, check=False)
             if done.returncode:
-                raise OSError(done.stderr)
+                raise RuntimeError(done.stderr)
             hosts = Hosts(inside, names)
             try:
                 yield hosts

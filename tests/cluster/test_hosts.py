@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 
 import pytest
 
 from tests.cluster.conftest import DEADLINE_SECONDS, STEPS, environ_of_ranks, losses, pretrain_command
-from tests.cluster.hosts import two_hosts
+from tests.cluster.hosts import lacking, two_hosts
 from tests.docker.recipes import DOCKER, PATH
 from tests.train.interruptions import kept_steps
 
@@ -17,11 +16,9 @@ RESUMED_SECONDS = 120
 
 @pytest.fixture
 def hosts(tmp_path):
-    with contextlib.ExitStack() as stack:
-        try:
-            found = stack.enter_context(two_hosts(tmp_path))
-        except OSError as error:
-            pytest.skip(f"no network namespaces here: {error}")
+    if why := lacking():
+        pytest.skip(f"no network namespaces here: {why}")
+    with two_hosts(tmp_path) as found:
         yield found
 
 
