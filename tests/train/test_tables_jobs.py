@@ -44,7 +44,7 @@ def submitted(tmp_path, monkeypatch) -> Any:
             (programs / name).chmod(0o755)
         (tmp_path / "calls").write_text("")
         environ = {**os.environ, "CALLS": str(tmp_path / "calls"), "ENVIRONMENT": str(programs), "RECIPES": str(DOCKER)}
-        environ["SUBMIT_OPTIONS"] = "--account=mine"
+        environ["SUBMIT_OPTIONS"] = "--account=mine --cpus-per-task=4"
         done = subprocess.run([script], env=environ, cwd=tmp_path, check=False, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         assert "job " in done.stdout
@@ -97,6 +97,7 @@ def test_slurm_has_a_job_a_step_after_those_it_needs(submitted, tmp_path):
             command = shlex.split(option(words, "--wrap").removeprefix("exec "))
             assert command == [*step.command, *step.means], step.name
             assert ("--gpus=1" in words) == (step.kind in ("evaluate", "pseudo-label"))
+            assert option(words, "--cpus-per-task") == "4"
         ids[step.name] = job
     _, words, _ = take()
     assert not left
@@ -114,11 +115,12 @@ def test_what_is_done_is_not_submitted(tmp_path, monkeypatch):
     for step in matrix_of(TABLES["table1"], places).steps[:2]:
         step.ends_with.parent.mkdir(parents=True)
         step.ends_with.touch()
-    reproduce("table1", "--vggsound", "/clips/vggsound", "--out", out, "--emit", "slurm")
+    reproduce("table1", "--vggsound", "/clips/vggsound", "--out", out, "--device", "cpu", "--emit", "slurm")
     script = (tmp_path / "table1-slurm" / "submit.sh").read_text()
     assert "manifest_vggsound" not in script
     assert "build_vggsound" not in script
     assert "pretrain_random_s0=$(" in script
+    assert '"$GPU_OPTIONS"' not in script
     assert lint("shellcheck", tmp_path / "table1-slurm" / "submit.sh") == ""
 
 

@@ -38,9 +38,9 @@ after() {{ # after ID... : the option that waits for these jobs, none where ther
 job() {{ # job NAME NEEDS OPTIONS COMMAND : its id
     local options
     read -ra options <<<"$SUBMIT_OPTIONS $2 $3"
-    sbatch --parsable "${{options[@]}}" --kill-on-invalid-dep=yes --requeue --open-mode=append --job-name="$1" \\
-        --ntasks=1 --cpus-per-task=8 --mem=32G --time="$HOURS:00:00" --output="$LOGS/$1-%j.log" --wrap="exec $4" |
-        cut -d';' -f1
+    sbatch --parsable --kill-on-invalid-dep=yes --requeue --open-mode=append --job-name="$1" --ntasks=1 \\
+        --cpus-per-task=8 --mem=32G --time="$HOURS:00:00" --output="$LOGS/$1-%j.log" "${{options[@]}}" \\
+        --wrap="exec $4" | cut -d';' -f1
 }}
 
 recipe() {{ # recipe SCRIPT JOB NEEDS : the id that docker/slurm/SCRIPT tells for JOB
@@ -81,7 +81,7 @@ def _submission(step: Step, after: str) -> str:
         return f"{name}=$({_environment(values)} \\\n    recipe prep.sh avfinalize {after})"
     if step.kind == "pretrain":
         return f"{name}=$({_environment(training(step))} \\\n    recipe train.sh avtrain {after})"
-    on_gpu = step.kind in ("evaluate", "pseudo-label")
+    on_gpu = step.kind in ("evaluate", "pseudo-label") and "cpu" not in step.means
     return _job(name, after, "$GPU_OPTIONS" if on_gpu else "", (*step.command, *step.means))
 
 
