@@ -32,10 +32,11 @@ SECONDS = 10
 CLASSES = 16
 
 
-def rendered(source: Path, out: Path) -> None:
-    """`source`, looped and scaled to 10 s of 640x360 at 25 fps, x264's defaults, AAC."""
+def rendered(source: Path, out: Path, noise: bool = True) -> None:
+    """`source`, looped and scaled to 10 s of 640x360 at 25 fps, with some noise or none, x264's defaults, AAC."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-y", "-stream_loop", "-1", "-i", str(source)]
-    command += ["-t", str(SECONDS), "-vf", "scale=640:360,noise=alls=6:allf=t", "-r", "25", "-c:v", "libx264"]
+    filters = "scale=640:360,noise=alls=6:allf=t" if noise else "scale=640:360"
+    command += ["-t", str(SECONDS), "-vf", filters, "-r", "25", "-c:v", "libx264"]
     command += ["-pix_fmt", "yuv420p", "-crf", "23", "-c:a", "aac", "-ar", "44100", "-ac", "2", str(out)]
     subprocess.run(command, check=True)
 

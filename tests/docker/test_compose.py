@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 import yaml
 
 from tests.docker.recipes import DOCKER, lint, of_ours, parsed
+from tests.docker.test_readme import settings
 
 DEFAULT = re.compile(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}")
-FENCES = re.findall(r"^```sh\n(.*?)^```", (DOCKER / "README.md").read_text(), re.MULTILINE | re.DOTALL)
-
-
-def settings():
-    """The variables of the example of docker/.env."""
-    (env,) = (text for text in FENCES if text.startswith("CLIPS="))
-    return dict(line.split("=", 1) for line in env.splitlines())
 
 
 def services(values):
@@ -66,16 +59,3 @@ def test_containers_are_guarded_and_may_write_to_tmp():
         (tmp,) = service["tmpfs"]
         assert tmp.startswith("/tmp:")
         assert service["image"] == "avprep" or "exec" in tmp
-
-
-def test_command_lines_of_the_readme_are_those_of_the_programs():
-    lines = [line.split("#")[0] for text in FENCES for line in text.splitlines()]
-    checked = 0
-    for words in map(shlex.split, lines):
-        if "compose" in words:
-            service = words.index("--rm") + 1
-            assert words[service] in services({})
-            rest = words[service + 1 :]
-            parsed(["avprep", *rest] if words[service] == "prep" and rest else rest or ["avtrain", "doctor"])
-            checked += 1
-    assert checked == 5
