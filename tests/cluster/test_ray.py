@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-import signal
-import subprocess
 import time
 
-import psutil
-
-from tests.cluster.conftest import DEADLINE_SECONDS, environ_of_ranks
+from tests.cluster.conftest import DEADLINE_SECONDS
+from tests.cluster.ray_nodes import below, node
 from tests.cluster.slurm import free_port
-from tests.docker.recipes import tool
 from tests.prep.test_build import start, tree
-
-STOP_SECONDS = 30
-
-
-def below(process, word):
-    """The processes below one whose command line has this word."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if word in " ".join(child.cmdline()):
-                    yield child
-
-
-@contextlib.contextmanager
-def node(*words):
-    """A node of one core, ready, in processes of its own, which end with the block."""
-    command = [tool("ray"), "start", "--block", "--num-cpus=1", "--disable-usage-stats", *words]
-    with subprocess.Popen(command, env=environ_of_ranks(), stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert any("Ray runtime started" in line for line in process.stdout)
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(STOP_SECONDS)
-            process.kill()
 
 
 def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_path, monkeypatch):

@@ -8,9 +8,10 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -160,12 +161,15 @@ class Bucket:
         self.holding, self.go_on = threading.Event(), threading.Event()
 
 
+AnyBucket = TypeVar("AnyBucket", bound=Bucket)
+
+
 @contextlib.contextmanager
-def bucket_serving(name: str) -> Iterator[Bucket]:
+def bucket_serving(name: str, kind: Callable[[str], AnyBucket] = Bucket) -> Iterator[AnyBucket]:
     """A Bucket, to which the environment leads meanwhile."""
     boto3 = pytest.importorskip("boto3")
     pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # they know the endpoint of an earlier one
-    bucket = Bucket(name)
+    bucket = kind(name)
     thread = threading.Thread(target=bucket.server.serve_forever, daemon=True)
     thread.start()
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,41 @@
+"""Ray nodes on this machine, each of one core in processes of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator
+
+import psutil
+
+from tests.cluster.conftest import environ_of_ranks
+from tests.docker.recipes import tool
+
+STOP_SECONDS = 30
+
+
+def below(process: subprocess.Popen[str], word: str) -> Iterator[psutil.Process]:
+    """The processes below one whose command line has this word."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if word in " ".join(child.cmdline()):
+                    yield child
+
+
+@contextlib.contextmanager
+def node(*words: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """A node, ready, which ends with the block."""
+    command = [tool("ray"), "start", "--block", "--num-cpus=1", "--disable-usage-stats", *words]
+    whole = environ_of_ranks() | environ
+    with subprocess.Popen(command, env=whole, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert any("Ray runtime started" in line for line in process.stdout)
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(STOP_SECONDS)
+            process.kill()

@@ -1,0 +1,45 @@
+"""Real builds and runs, one fault at a random moment in each, then what an operator does next: a table of what came.
+
+    python -m tests.faults [NAME...] [--trials 10] [--seed 0]
+
+What each fault must end in stands in FAULTS, and in the table. A line a trial on standard error, a line a fault on
+standard output; exit code 0 only if every trial ended as promised. What cannot be tried on this machine is named as
+not run. The folder of a trial that did not hold is kept and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.faults import preparation, storage, training
+from tests.faults.campaign import HEAD, campaign
+
+FAULTS = {fault.name: fault for family in (preparation, storage, training) for fault in family.FAULTS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"default: all; {', '.join(FAULTS)}")
+    parser.add_argument("--trials", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(FAULTS):
+        parser.error(f"no fault is called {', '.join(sorted(unknown))}")
+    faults = [FAULTS[name] for name in arguments.names or FAULTS]
+    folder = Path(tempfile.mkdtemp(prefix="faults-"))
+    print(HEAD, flush=True)
+    sound = True
+    for tally in campaign(faults, arguments.trials, arguments.seed, folder, lambda line: print(line, file=sys.stderr)):
+        print(tally.line(), flush=True)
+        sound = sound and tally.held == tally.trials
+    if not sound:
+        raise SystemExit(1)
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
