@@ -7,6 +7,7 @@ A step_N folder is written under another name, flushed and renamed. The last `ke
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,7 +31,8 @@ def save(
 ) -> Path:
     """Write run/step_N and remove all but the last `keep` and the one of step meta["best"]["step"]; returns the folder.
 
-    Where step_N is there already, of the same run, only its meta.json is written anew.
+    Where step_N is there already, of the same run, only its meta.json is written anew. Errors: UserError where the disk
+    is full or the run may not be written; what was begun is removed.
     """
     final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
     for left in run.glob(".step_*.tmp"):  # by a kill
@@ -39,7 +41,12 @@ def save(
     if final in checkpoints(run):
         store.write_json(final / META, meta)
     else:
-        _write(final, temporary, model, optimiser, meta)
+        with store.refusals_told(final):
+            try:
+                _write(final, temporary, model, optimiser, meta)
+            except BaseException:
+                shutil.rmtree(temporary, ignore_errors=True)
+                raise
     best = (meta.get("best") or {}).get("step")
     for old in checkpoints(run)[:-keep]:
         if _step_of(old) != best:
@@ -51,9 +58,9 @@ def _write(
     final: Path, temporary: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any]
 ) -> None:
     temporary.mkdir(parents=True)
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / MODEL)
+    _write_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / MODEL)
     if optimiser is not None:
-        save_file(_optimiser_tensors(optimiser), temporary / OPTIMISER)
+        _write_tensors(_optimiser_tensors(optimiser), temporary / OPTIMISER)
     for path in temporary.iterdir():
         with open(path, "rb") as written:
             os.fsync(written.fileno())
@@ -62,6 +69,17 @@ def _write(
         shutil.rmtree(final)
     os.replace(temporary, final)
     store.sync_folder(final.parent)
+
+
+def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Write a safetensors file. Errors: OSError, which safetensors tells in words of its own."""
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:
+        told = re.search(r"os error (\d+)", str(error))
+        if told is None:
+            raise
+        raise OSError(int(told[1]), os.strerror(int(told[1]))) from None
 
 
 def checkpoints(run: Path) -> list[Path]:

@@ -75,26 +75,28 @@ def clear_exit(run: Path) -> None:
 class Metrics:
     """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away.
 
-    With `tensorboard`, the same numbers go there.
+    With `tensorboard`, the same numbers go there. Errors of all methods: UserError where the disk is full.
     """
 
     def __init__(self, run: Path, first_step: int, tensorboard: bool = False) -> None:
-        path = run / METRICS
+        self._path = run / METRICS
         kept = [line for line in read_lines(run) if line["step"] < first_step]
-        store.write_json_lines(path, kept)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        store.write_json_lines(self._path, kept)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
         self._board = Board(run, first_step) if tensorboard else None
 
     def write(self, **values: Any) -> None:
         """Append a line; it must hold `step`."""
-        self._file.write(json.dumps(values) + "\n")
+        with store.refusals_told(self._path):
+            self._file.write(json.dumps(values) + "\n")
         if self._board is not None:
             self._board.write(values)
 
     def flush(self) -> None:
         """Hand all lines to the system and the disk, before the checkpoint that they precede."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with store.refusals_told(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
         if self._board is not None:
             self._board.flush()
 

@@ -47,16 +47,15 @@ def atomic_path(final: Path) -> Iterator[Path]:
         raise _refused(final, error) from None
     try:
         _lock(handle, temporary, final)
-        try:
-            os.ftruncate(handle, 0)
-            yield temporary
-            os.fsync(handle)
-            os.replace(temporary, final)
-        except BaseException as error:
-            temporary.unlink(missing_ok=True)
-            if isinstance(error, OSError) and error.errno in REFUSALS:
-                raise _refused(final, error) from None
-            raise
+        with refusals_told(final):
+            try:
+                os.ftruncate(handle, 0)
+                yield temporary
+                os.fsync(handle)
+                os.replace(temporary, final)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
         sync_folder(final.parent)
     finally:
         os.close(handle)
@@ -85,6 +84,17 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def refusals_told(path: Path) -> Iterator[None]:
+    """Of a block that writes `path`: a full disk, or a place that may not be written, is a UserError that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in REFUSALS:
+            raise _refused(path, error) from None
+        raise
 
 
 def _refused(path: Path, error: OSError) -> UserError:

@@ -13,32 +13,40 @@ import argparse
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.faults import preparation, storage, training
-from tests.faults.campaign import HEAD, campaign
+from tests.faults.campaign import HEAD, Fault, campaign
+from tests.faults.untouched import Untouched
 
-FAULTS = {fault.name: fault for family in (preparation, storage, training) for fault in family.FAULTS}
+FAULTS = [*preparation.FAULTS, *storage.FAULTS, *training.FAULTS]
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS) -> None:
+    """Run the campaign. Errors: SystemExit 1 where a trial did not hold."""
+    known = {fault.name: fault for fault in faults}
     parser = argparse.ArgumentParser(prog="python -m tests.faults")
-    parser.add_argument("names", metavar="NAME", nargs="*", help=f"default: all; {', '.join(FAULTS)}")
+    parser.add_argument("names", metavar="NAME", nargs="*", help=f"default: all; {', '.join(known)}")
     parser.add_argument("--trials", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    if unknown := set(arguments.names) - set(FAULTS):
+    arguments = parser.parse_args(words)
+    if unknown := set(arguments.names) - set(known):
         parser.error(f"no fault is called {', '.join(sorted(unknown))}")
-    faults = [FAULTS[name] for name in arguments.names or FAULTS]
+    chosen = [known[name] for name in arguments.names or known]
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     print(HEAD, flush=True)
     sound = True
-    for tally in campaign(faults, arguments.trials, arguments.seed, folder, lambda line: print(line, file=sys.stderr)):
+    for tally in campaign(chosen, arguments.trials, arguments.seed, Untouched(folder), _tell):
         print(tally.line(), flush=True)
         sound = sound and tally.held == tally.trials
     if not sound:
         raise SystemExit(1)
     shutil.rmtree(folder)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

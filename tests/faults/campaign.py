@@ -89,13 +89,14 @@ HEAD = (
 )
 
 
-def campaign(faults: list[Fault], trials: int, seed: int, folder: Path, tell: Callable[[str], None]) -> Iterator[Tally]:
+def campaign(
+    faults: list[Fault], trials: int, seed: int, untouched: Untouched, tell: Callable[[str], None]
+) -> Iterator[Tally]:
     """The tally of each fault as its trials are over; `tell` hears of each trial. Broken trials leave their folder."""
-    untouched = Untouched(folder)
     for fault in faults:
         tally = Tally(fault, fault.lacks())
         for number in range(0 if tally.lacking else trials):
-            place = folder / f"{fault.name}-{number}"
+            place = untouched.folder / f"{fault.name}-{number}"
             begin = time.monotonic()
             how = _one(tally, random.Random(f"{seed} {fault.name} {number}"), place, untouched)
             tell(f"{fault.name} {number}: {how} ({time.monotonic() - begin:.1f} s)")

@@ -94,3 +94,10 @@ def all_gone(processes: list[psutil.Process]) -> None:
 def said(log: Path) -> str:
     """The end of a log."""
     return log.read_text(errors="replace")[-SHOWN_CHARACTERS:]
+
+
+def one_sentence(log: Path, word: str) -> None:
+    """Check that a program said what is wrong, with this word, and no traceback. Errors: AssertionError."""
+    told = log.read_text(errors="replace")
+    assert any(line.startswith("error: ") and word in line for line in told.splitlines()), said(log)
+    assert "Traceback" not in told, said(log)

@@ -190,7 +190,8 @@ FAULTS = [
     ),
     Fault(
         name="ranges-slow",
-        promise="a fifth of the answers to training's reads by HTTP take half a second: it goes on by itself, same bits",
+        promise="a fifth of the answers to training's reads by HTTP "
+        "take half a second: it goes on by itself; same bits",
         trial=_training_in(_slow_ranges),
     ),
     Fault(

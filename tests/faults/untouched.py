@@ -19,10 +19,9 @@ from avtrain import checkpoint, rundir
 from tests.cluster.conftest import losses
 from tests.docker.recipes import tool
 from tests.faults.running import ends, program, running, until
-from tests.prep.test_build import tree
+from tests.prep.test_build import COMMAND, tree
 from tests.train.forge import Forged, forge_dataset
 
-BUILD_OPTIONS = ["--frame-size=48", "--clips-per-shard=2"]
 STEPS = 24
 TRAIN_OPTIONS = [
     "--model-size=tiny",
@@ -47,16 +46,21 @@ class Made:
 
 
 class Untouched:
-    """References in a folder of their own."""
+    """References in a folder of their own, and the trials beside it. Given clips and their dataset are not made."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, manifest: Path | None = None, dataset: Path | None = None) -> None:
+        self.folder = folder
         self._folder = folder / "untouched"
         self._folder.mkdir()
         self._log = self._folder / "log"
+        self._given = manifest
+        self.dataset = dataset or self._folder / "dataset"
 
     @cached_property
     def manifest(self) -> Path:
         """The manifest of 40 rendered clips of eight classes, beside them."""
+        if self._given:
+            return self._given
         clips = self._folder / "clips"
         with running(program("avprep", "demo", clips, "--clips-per-class=5"), self._log) as process:
             ends(process, self._log, 0)
@@ -65,12 +69,9 @@ class Untouched:
     @cached_property
     def built(self) -> Made:
         """The dataset folder of these clips; it lies in `dataset`."""
+        if self._given:
+            return Made(files_of(self.dataset), 0.0)
         return self._made(build(self.manifest, self.dataset), begun(self.dataset), lambda: files_of(self.dataset))
-
-    @property
-    def dataset(self) -> Path:
-        """Where the dataset folder of `built` lies."""
-        return self._folder / "dataset"
 
     @cached_property
     def trainable(self) -> Path:
@@ -104,9 +105,9 @@ class Untouched:
         return Made(files(), time.monotonic() - begin)
 
 
-def build(manifest: object, out: object, *options: str, workers: int = 2) -> list[str]:
+def build(manifest: object, out: object, *options: str) -> list[str]:
     """The command that builds a dataset."""
-    return program("avprep", "build-shards", manifest, "--out", out, *BUILD_OPTIONS, f"--workers={workers}", *options)
+    return program("avprep", "build-shards", manifest, "--out", out, *COMMAND, *options)
 
 
 def pretrain(dataset: object, run: object) -> list[str]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import resource
 
 import pytest
 import torch
 
 from avprep.shared.errors import UserError
-from avtrain import checkpoint
+from avtrain import checkpoint, rundir
 from avtrain.models.two_tower import audio_encoder, two_tower
 
 
@@ -117,6 +119,44 @@ def test_a_save_that_fails_at_any_point_leaves_the_checkpoint_before_it(tmp_path
             checkpoint.save(tmp_path, 10, model, optimiser, {}, keep=1)
     assert names(tmp_path) == ["step_00000005"]
     checkpoint.load_model(checkpoint.latest(tmp_path), model)
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """No file may grow beyond these bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("part", ["model.safetensors", "optim.safetensors", "meta.json"])
+def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before_it(tmp_path, part):
+    model, optimiser = trained(seed=1, steps=1)
+    meta = {"long": "x" * (4 << 20)}
+    whole = checkpoint.save(tmp_path, 5, model, optimiser, meta, keep=1)
+    room = (whole / part).stat().st_size - 1
+    with (
+        files_of_at_most(room),
+        pytest.raises(UserError, match=r"step_00000010.* cannot be written \(File too large\)"),
+    ):
+        checkpoint.save(tmp_path, 10, model, optimiser, meta if part == "meta.json" else {}, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000005"]
+    checkpoint.load_model(checkpoint.latest(tmp_path), model)
+
+
+def test_a_full_disk_takes_no_line_of_metrics_and_says_so(tmp_path):
+    metrics = rundir.Metrics(tmp_path, 0)
+    metrics.write(step=0, loss=1.0)
+    metrics.flush()
+    metrics.write(step=1, loss=1.0)
+    full = pytest.raises(UserError, match=r"metrics.jsonl cannot be written \(File too large\)")
+    with files_of_at_most((tmp_path / "metrics.jsonl").stat().st_size), full:
+        metrics.flush()
+    metrics.close()
+    assert [line["step"] for line in rundir.read_metrics(tmp_path)] == [0, 1]
 
 
 def test_only_safetensors_and_json_are_written(tmp_path):
