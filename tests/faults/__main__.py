@@ -10,6 +10,7 @@ not run. The folder of a trial that did not hold is kept and named.
 from __future__ import annotations
 
 import argparse
+import logging
 import shutil
 import sys
 import tempfile
@@ -34,6 +35,7 @@ def main(words: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS) -
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no fault is called {', '.join(sorted(unknown))}")
     chosen = [known[name] for name in arguments.names or known]
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request to the S3 endpoint
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     print(HEAD, flush=True)
     sound = True

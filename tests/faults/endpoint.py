@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -45,12 +47,19 @@ class Unsteady(Bucket):
                 go_on = self.go_on
                 self.holding.set()
                 go_on.wait()
-            raise ConnectionError("cut in the middle")
+            raise _cut(environ)
         answer = b"".join(super()._answer(environ, start_response))
-        return _half(answer, share) if how == "cut" else [answer]
+        return _part(answer, share, environ) if how == "cut" else [answer]
 
 
-def _half(answer: bytes, share: float) -> Iterable[bytes]:
+def _part(answer: bytes, share: float, environ: dict[str, Any]) -> Iterable[bytes]:
     """A part of an answer, and then no more."""
     yield answer[: int(share * len(answer))]
-    raise ConnectionError("cut in the middle")
+    raise _cut(environ)
+
+
+def _cut(environ: dict[str, Any]) -> ConnectionError:
+    """What ends the answer to a request whose connection is gone now."""
+    with contextlib.suppress(OSError):  # the client was first
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return ConnectionError("cut in the middle")

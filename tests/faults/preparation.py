@@ -17,7 +17,7 @@ from tests.cluster.ray_nodes import below, node
 from tests.cluster.slurm import free_port
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
-from tests.faults.running import all_gone, ends, family, finish, one_sentence, program, running, until
+from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, program, running, until
 from tests.faults.untouched import Files, Made, Untouched, begun, build, files_of, wrong_bytes
 
 ROOMY_BYTES = 256 << 20
@@ -70,6 +70,8 @@ def _build_gets(number: signal.Signals, codes: tuple[int, ...]) -> Trial:
                 raise MissedError
             since = time.monotonic()
             process.send_signal(number)
+            if code_of(process, log) not in codes and (out / schema.DATASET).exists():
+                raise MissedError
             ends(process, log, *codes)
             all_gone(children)
         done = marked(files_of(out))

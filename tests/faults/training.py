@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
 import time
 from pathlib import Path
 
-from avtrain import checkpoint
+from avtrain import checkpoint, rundir
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
-from tests.faults.running import all_gone, ends, family, finish, one_sentence, running, until
+from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, running, until
 from tests.faults.untouched import Files, Made, Untouched, has_run, learnt, on_two_ranks, pretrain, wrong_bytes
 
 ROOMY_BYTES = 256 << 20
@@ -30,6 +31,11 @@ def kept(run: Path) -> str:
     return f"at {newest.name}" if newest else "before any checkpoint"
 
 
+def is_done(run: Path) -> bool:
+    """Whether a run says that it is."""
+    return (run / rundir.EXIT).exists() and json.loads((run / rundir.EXIT).read_text())["status"] == "done"
+
+
 def _trainer_gets(number: signal.Signals, *codes: int) -> Trial:
     def trial(draw: random.Random, place: Path, untouched: Untouched) -> Ending:
         run, log, then = place / "run", place / "log", draw.uniform(0, untouched.trained.seconds)
@@ -41,6 +47,8 @@ def _trainer_gets(number: signal.Signals, *codes: int) -> Trial:
                 raise MissedError
             since = time.monotonic()
             process.send_signal(number)
+            if code_of(process, log) not in codes and is_done(run):
+                raise MissedError
             ends(process, log, *codes)
         moment = kept(run)
         finish(command, log, 0)
