@@ -35,7 +35,7 @@ def main(words: Sequence[str] | None = None, faults: Sequence[Fault] = FAULTS) -
     if unknown := set(arguments.names) - set(known):
         parser.error(f"no fault is called {', '.join(sorted(unknown))}")
     chosen = [known[name] for name in arguments.names or known]
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a line for each request to the S3 endpoint
+    logging.getLogger("werkzeug").setLevel(logging.CRITICAL)  # a line for each request, and cut
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
     print(HEAD, flush=True)
     sound = True
