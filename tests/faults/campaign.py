@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from tests.faults.running import HungError
 from tests.faults.untouched import Untouched
 
@@ -110,7 +112,7 @@ def _one(tally: Tally, draw: random.Random, place: Path, untouched: Untouched) -
         place.mkdir()
         try:
             ending = tally.fault.trial(draw, place, untouched)
-        except MissedError:
+        except (MissedError, psutil.NoSuchProcess):  # what was to be killed had just ended
             continue
         except (HungError, subprocess.TimeoutExpired) as error:
             tally.hangs += 1

@@ -16,7 +16,7 @@ from tests.faults.running import all_gone, code_of, ends, family, finish, one_se
 from tests.faults.untouched import Files, Made, Untouched, has_run, learnt, on_two_ranks, pretrain, wrong_bytes
 
 ROOMY_BYTES = 256 << 20
-CHECKPOINT_BYTES = 2_600_000  # of the tiny models
+CHECKPOINTS = 3  # are there at most, while the newest is written
 
 
 def ending(files: Files, wanted: Made, moment: str, since: float) -> Ending:
@@ -77,7 +77,7 @@ def rank_killed(draw: random.Random, place: Path, untouched: Untouched) -> Endin
 
 
 def disk_full(draw: random.Random, place: Path, untouched: Untouched) -> Ending:
-    room = draw.randrange(8192, 3 * CHECKPOINT_BYTES)
+    room = draw.randrange(8192, CHECKPOINTS * sum(map(len, untouched.trained.files.values())))
     with small_disk(place / "disk", room) as disk:
         run, log = disk.folder / "run", place / "log"
         command = pretrain(untouched.trainable, run)
