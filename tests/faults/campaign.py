@@ -117,9 +117,9 @@ def _one(tally: Tally, draw: random.Random, place: Path, untouched: Untouched) -
         except (HungError, subprocess.TimeoutExpired) as error:
             tally.hangs += 1
             return f"HUNG: {error}; see {place}"
-        except (AssertionError, OSError) as error:
+        except Exception as error:  # such as a file that is not there
             tally.broken += 1
-            return f"BROKEN: {error}; see {place}"
+            return f"BROKEN: {error!r}; see {place}"
         tally.endings.append(ending)
         if ending.lost_clips or ending.wrong_bytes:
             lost = f"{ending.lost_clips} clips lost, {ending.wrong_bytes} bytes wrong"

@@ -37,6 +37,7 @@ def test_a_broken_promise_is_told_as_one_and_ends_with_1(capsys, tmp_path, monke
         fault("alters", Ending(moment="now", wrong_bytes=3)),
         fault("hangs", HungError("for ever")),
         fault("fails", AssertionError("exit code 1")),
+        fault("crashes", KeyError("index.parquet")),
         fault("never", MissedError()),
         fault("lacks", AssertionError("not to be run"), lacking="no disk"),
     ]
@@ -51,9 +52,10 @@ def test_a_broken_promise_is_told_as_one_and_ends_with_1(capsys, tmp_path, monke
         "| alters | nothing | 2 | 0 | 0 | 6 | 0 | 0.0 |",
         "| hangs | nothing | 2 | 0 | 0 | 0 | 2 |  |",
         "| fails | nothing | 2 | 0 | 0 | 0 | 0 |  |",
+        "| crashes | nothing | 2 | 0 | 0 | 0 | 0 |  |",
         "| never | nothing | 2 | 0 | 0 | 0 | 0 |  |",
         "| lacks | nothing | not run: no disk | | | | | |",
     ]
-    for name in ("loses", "alters", "hangs", "fails", "never"):
+    for name in ("loses", "alters", "hangs", "fails", "crashes", "never"):
         with pytest.raises(SystemExit):
             main([name, "--trials=1"], faults)
