@@ -21,19 +21,8 @@ from tests.docker.recipes import tool
 from tests.faults.running import ends, program, running, until
 from tests.prep.test_build import COMMAND, tree
 from tests.train.forge import Forged, forge_dataset
+from tests.train.interruptions import OPTIONS
 
-STEPS = 24
-TRAIN_OPTIONS = [
-    "--model-size=tiny",
-    "--batch-size=8",
-    f"--max-steps={STEPS}",
-    "--epochs=9",
-    "--strategy=soft-positive:p=0.5",
-    "--learning-rate=1e-3",
-    "--checkpoint-every-steps=2",
-    "--device=cpu",
-    "--threads=1",
-]
 Files = dict[str, bytes]
 
 
@@ -112,7 +101,7 @@ def build(manifest: object, out: object, *options: str) -> list[str]:
 
 def pretrain(dataset: object, run: object) -> list[str]:
     """The command that trains a run."""
-    return program("avtrain", "pretrain", dataset, "--run", run, *TRAIN_OPTIONS)
+    return program("avtrain", "pretrain", dataset, "--run", run, *OPTIONS)
 
 
 def on_two_ranks(dataset: Path, run: Path) -> list[str]:
