@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from avprep import drawing
-from avprep.datasets.tables import files_below
+from avprep.datasets.places import Folder, by_name
 from avprep.demo import finish
 from avprep.errors import UserError
 from avprep.manifest import Clip
@@ -121,10 +121,10 @@ def recordings_below(root: Path) -> dict[tuple[str, str], list[Path]]:
     Errors: UserError where one of the digits of one of the six speakers has none.
     """
     found: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
-    for name, path in files_below(root).items():
+    for name, inside in by_name(Folder(root, root)).items():
         match = RECORDING.fullmatch(name)
         if match:
-            found[match[1], match[2]].append((int(match[3]), Path(path)))
+            found[match[1], match[2]].append((int(match[3]), root / inside))
     for digit in DIGITS:
         for speaker in (speaker for fold in FOLDS for speaker in fold):
             if (digit, speaker) not in found:

@@ -57,18 +57,18 @@ def address_of(root: str, written: str) -> str:
 
 
 @contextlib.contextmanager
-def near(manifest: Path | str) -> Iterator[Path]:
-    """A manifest as a file of this machine. Errors: UserError where its URL leads nowhere."""
-    if isinstance(manifest, Path):
-        yield manifest
+def near(place: Path | str) -> Iterator[Path]:
+    """A file at a path or URL as one of this machine. Errors: UserError where a URL leads nowhere."""
+    if isinstance(place, Path):
+        yield place
         return
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
-        remote = RemotePath(manifest)
+        remote = RemotePath(place)
         path = Path(folder) / remote.name
         try:
             mirror.fetch(remote, path)
         except FileNotFoundError:
-            raise UserError(f"{remote} does not exist; 'avprep manifest' writes one.") from None
+            raise UserError(f"{remote} does not exist; give a path or URL where there is a file.") from None
         with mirror.told_as(remote, path):
             yield path
 
@@ -85,7 +85,10 @@ def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
         found = {}
         for number, path in enumerate(dict.fromkeys(written)):
             here = Path(folder) / str(number) / posixpath.basename(path)
-            _fetch(RemotePath(address_of(task.root, path)), here, task.limits)
+            address = address_of(task.root, path)
+            if wrong := wrong_address(address):
+                raise ClipError("missing", wrong)
+            _fetch(RemotePath(address), here, task.limits)
             found[path] = str(here)
         yield dataclasses.replace(task, found=found)
 

@@ -17,7 +17,7 @@ import numpy as np
 from avprep import schema
 from avprep.config import AudioSpec, Limits
 from avprep.datasets.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from avprep.datasets.tables import walk
+from avprep.datasets.places import Folder
 from avprep.errors import ClipError, UserError
 from avprep.manifest import Clip, read_manifest
 from avprep.tabular import KINDS
@@ -58,7 +58,8 @@ def soundings(source: Path) -> list[Sounding]:
     if not source.is_dir():
         return [_of_file(str(source))]
     known = AUDIO_SUFFIXES | VIDEO_SUFFIXES
-    paths = [path for path in map(Path, walk(source)) if path.suffix.lower() in known and path.name[0] != "."]
+    found = (source / name for name in Folder(source, source).files())
+    paths = [path for path in found if path.suffix.lower() in known and path.name[0] != "."]
     if not paths:
         raise UserError(f"{source} is no dataset and has no media files; 'avprep build-shards' makes datasets.")
     return [_of_file(str(path)) for path in paths]

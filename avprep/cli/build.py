@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from avprep.cli.types import DIRECTORY, place
+from avprep.cli.types import DIRECTORY, FILE_PLACE, FOLDER_PLACE
 from avprep.shared.commands import config_option, stop_on_signals
 
 
@@ -96,9 +96,11 @@ def demo(
 
 
 @click.command()
-@click.argument("manifest_file", metavar="MANIFEST", type=place)
-@click.option("--out", type=place, required=True, help="Dataset folder to write.")
-@click.option("--root", type=place, default=None, help="Where relative paths start; default: the manifest's folder.")
+@click.argument("manifest_file", metavar="MANIFEST", type=FILE_PLACE)
+@click.option("--out", type=FOLDER_PLACE, required=True, help="Dataset folder to write.")
+@click.option(
+    "--root", type=FOLDER_PLACE, default=None, help="Where relative paths start; default: the manifest's folder."
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
 @click.option(
     "--partition",
@@ -259,7 +261,7 @@ def build_shards(
 
 
 @click.command()
-@click.argument("dataset_dir", metavar="DIR", type=place)
+@click.argument("dataset_dir", metavar="DIR", type=FOLDER_PLACE)
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
     from avprep.finalize import finalize as join

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE, LIST
+from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST
 
 if TYPE_CHECKING:
+    from avprep.datasets.places import Folder, Remote
     from avprep.findings import Report
     from avprep.manifest import Clip
 
@@ -21,9 +22,12 @@ def manifest() -> None:
 
 @manifest.command()
 @click.option(
-    "--root", type=DIRECTORY, required=True, help="Folder with one sub-folder a class (or train/, val/, test/ of such)."
+    "--root",
+    type=FOLDER_PLACE,
+    required=True,
+    help="Folder with one sub-folder a class (or train/, val/, test/ of such).",
 )
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option(
     "--test-share",
     type=click.FloatRange(0, 0.9),
@@ -39,7 +43,7 @@ def manifest() -> None:
 )
 @click.option("--test-fold", default=None, help="The fold that is the test split, in place of a share.")
 def folder(
-    root: Path, out: Path, test_share: float, seed: int, fold_pattern: str | None, test_fold: str | None
+    root: Path | str, out: Path | str, test_share: float, seed: int, fold_pattern: str | None, test_fold: str | None
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
     from avprep.datasets.folder import Folds, clips_of_folder
@@ -47,23 +51,23 @@ def folder(
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
     folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
-    _write(out, *clips_of_folder(root, out.parent, test_share, seed, folds))
+    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds))
 
 
 @manifest.command()
-@click.option("--root", type=DIRECTORY, required=True, help="Folder that holds the mp4 files, at any depth.")
+@click.option("--root", type=FOLDER_PLACE, required=True, help="Folder that holds the mp4 files, at any depth.")
 @click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
-@click.option("--exclude", type=FILE, default=None, help="YouTube ids, or ID_000START names, to leave out; one a line.")
+@click.option("--exclude", type=LIST, default=None, help="YouTube ids, or ID_000START names, to leave out; one a line.")
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
 @click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the kept clips.")
 def vggsound(
-    root: Path,
+    root: Path | str,
     metadata: Path,
-    out: Path,
+    out: Path | str,
     subset: Path | None,
     exclude: Path | None,
     per_class: int | None,
@@ -78,96 +82,118 @@ def vggsound(
     from avprep.datasets.vggsound import balanced as choose
     from avprep.datasets.vggsound import clips_of_vggsound
 
-    clips, report = clips_of_vggsound(root, metadata, out.parent, subset=subset, exclude=exclude, drop_leaks=drop_leaks)
+    clips, report = clips_of_vggsound(
+        _place(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks
+    )
     if balanced or per_class is not None:
         clips = choose(clips, per_class, seed)
     _write(out, clips, report)
 
 
 @manifest.command()
-@click.option("--root", type=DIRECTORY, required=True, help="Folder that holds audio/ and video/.")
-@click.option("--train", type=FILE, required=True, help="List of training segments.")
-@click.option("--val", type=FILE, default=None, help="List of validation segments.")
-@click.option("--test", type=FILE, required=True, help="List of test segments.")
+@click.option("--root", type=FOLDER_PLACE, required=True, help="Folder that holds audio/ and video/.")
+@click.option("--train", type=LIST, required=True, help="List of training segments.")
+@click.option("--val", type=LIST, default=None, help="List of validation segments.")
+@click.option("--test", type=LIST, required=True, help="List of test segments.")
 @click.option(
     "--val-locations",
     type=LIST,
     default=None,
     help="SCENE-CITY-LOCATION, one a line: training segments for validation.",
 )
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
 def tau2021(
-    root: Path, train: Path, val: Path | None, test: Path, val_locations: Path | None, out: Path, drop_leaks: bool
+    root: Path | str,
+    train: Path,
+    val: Path | None,
+    test: Path,
+    val_locations: Path | None,
+    out: Path | str,
+    drop_leaks: bool,
 ) -> None:
     """TAU Urban Audio-Visual Scenes 2021: sound and picture in separate files; the group is the location."""
     from avprep.datasets.tau2021 import clips_of_tau2021
 
     lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
-    _write(out, *clips_of_tau2021(root, lists, out.parent, val_locations=val_locations, drop_leaks=drop_leaks))
+    _write(out, *clips_of_tau2021(_place(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks))
 
 
 @manifest.command()
 @click.option(
-    "--root", type=DIRECTORY, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
+    "--root", type=FOLDER_PLACE, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
 )
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
-def fsdnoisy18k(root: Path, out: Path, subset: str) -> None:
+def fsdnoisy18k(root: Path | str, out: Path | str, subset: str) -> None:
     """FSDnoisy18k: sound only, 20 classes, the training subset by the csv's flags."""
     from avprep.datasets.fsdnoisy18k import clips_of_fsdnoisy18k
 
-    _write(out, *clips_of_fsdnoisy18k(root, out.parent, subset))
+    _write(out, *clips_of_fsdnoisy18k(_place(root, out), subset))
 
 
 @manifest.command()
-@click.argument("table_file", metavar="FILE", type=FILE)
-@click.option("--out", type=FILE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--root", type=DIRECTORY, default=None, help="Where relative paths start; default: FILE's folder.")
+@click.argument("table_file", metavar="FILE", type=FILE_PLACE)
+@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--root", type=FOLDER_PLACE, default=None, help="Where relative paths start; default: FILE's folder.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The table's own name of a column; may be repeated.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose group or file is also in test or val.")
 @click.option(
     "--missing", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="Clips without a file."
 )
 def table(
-    table_file: Path, out: Path, root: Path | None, rename: tuple[str, ...], drop_leaks: bool, missing: str
+    table_file: Path | str,
+    out: Path | str,
+    root: Path | str | None,
+    rename: tuple[str, ...],
+    drop_leaks: bool,
+    missing: str,
 ) -> None:
     """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
 
     Also read: clip_id, split, start_seconds, end_seconds, group.
     """
     from avprep.datasets.table import clips_of_table
+    from avprep.fetching import near, start_of
 
     wrong = [text for text in rename if "=" not in text]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not OLD=NEW, such as category=label", param_hint="--rename")
-    clips, report = clips_of_table(
-        table_file,
-        root or table_file.parent,
-        out.parent,
-        renamed=dict(text.rsplit("=", 1) for text in rename),
-        drop_leaks=drop_leaks,
-        drop_missing=missing == "drop",
-    )
+    names = dict(text.rsplit("=", 1) for text in rename)
+    place = _place(start_of(table_file, root), out)
+    with near(table_file) as path:
+        clips, report = clips_of_table(
+            path, place, renamed=names, drop_leaks=drop_leaks, drop_missing=missing == "drop"
+        )
     _write(out, clips, report)
 
 
-def _write(out: Path, clips: list[Clip], report: Report) -> None:
+def _place(root: Path | str, out: Path | str) -> Folder | Remote:
+    """The folder of a dataset, for a manifest at `out`."""
+    from avprep.datasets.places import place_at
+    from avprep.fetching import start_of
+
+    return place_at(root, start_of(out, None))
+
+
+def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
     """Write a manifest, and beside it what was odd; say both."""
     from avprep.errors import ManifestError
     from avprep.manifest import write_manifest
-    from avprep.shared import store
+    from avprep.shared import mirror, store
 
     if not clips:
         found = "; ".join(report.lines()) or "none"
         raise ManifestError(f"There is not one clip to write to {out}: {found}.")
-    write_manifest(out, clips)
+    with mirror.sent(out) as path:
+        write_manifest(path, clips)
     labels = len({clip.label for clip in clips})
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
     click.echo(f"{out}: {len(clips)} clips, {labels} classes, " + ", ".join(f"{n} {s}" for s, n in splits.items()))
     if report.lines():
-        beside = out.with_suffix(".report.json")
-        store.write_json(beside, report.as_dict())
+        beside = out.with_suffix(".report.json") if isinstance(out, Path) else f"{out.rpartition('.')[0]}.report.json"
+        with mirror.sent(beside) as path:
+            store.write_json(path, report.as_dict())
         for line in report.lines():
             click.echo(f"  {line}")
         click.echo(f"  all of them: {beside}")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import posixpath
 import re
 from pathlib import Path
 
-from avprep.datasets.tables import walk
+from avprep.datasets.places import Folder, Remote
 from avprep.errors import ManifestError
 from avprep.findings import Report, settle
-from avprep.manifest import Clip, held_out_by_class, written_path
+from avprep.manifest import Clip, held_out_by_class
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
@@ -43,60 +44,57 @@ class Folds:
 
 
 def clips_of_folder(
-    root: Path, relative_to: Path, test_share: float, seed: int, folds: Folds | None = None
+    place: Folder | Remote, test_share: float, seed: int, folds: Folds | None = None
 ) -> tuple[list[Clip], Report]:
-    """Manifest rows for every media file below `root`, sorted by path; the class is the sub-folder's name.
+    """Manifest rows for every media file of a folder, sorted by path; the class is the sub-folder's name.
 
-    Where two or more sub-folders of `root` are named train, val or test, these are the splits, and other folders
-    beside them are reported. Else one of `folds` is the test split, or `test_share` of each class, seeded. Paths are
-    written relative to `relative_to`. Errors: ManifestError where `root` has no class folders or no media files, or
+    Where two or more sub-folders are named train, val or test, these are the splits, and other folders
+    beside them are reported. Else one of `folds` is the test split, or `test_share` of each class, seeded. Errors:
+    ManifestError where the folder has no class folders or no media files, or
     where `folds` do not fit.
     """
-    if not root.is_dir():
-        raise ManifestError(f"{root} is not a folder; give the folder that holds one sub-folder a class.")
     report = Report()
-    folders = _folders(root)
-    splits = [folder for folder in folders if folder.name in SPLITS]
+    folders = place.folders()
+    splits = [folder for folder in folders if folder in SPLITS]
     has_splits = bool(splits) and (len(splits) > 1 or len(splits) == len(folders))
-    places = (
-        [(split.name, folder) for split in folders for folder in _folders(split)]
+    of_classes = (
+        [(split, folder) for split in folders for folder in place.folders(split)]
         if has_splits
         else [("train", folder) for folder in folders]
     )
     clips: list[Clip] = []
     others = 0
-    for split, folder in places:
-        for path in map(Path, walk(folder)):
-            suffix = path.suffix.lower()
-            if path.name.startswith(".") or suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
+    for split, folder in of_classes:
+        for name in place.files(folder):
+            suffix = posixpath.splitext(name)[1].lower()
+            if posixpath.basename(name).startswith(".") or suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
                 others += 1
                 continue
-            clip_id = path.relative_to(root).as_posix()
-            if not path.is_file():
-                report.missing.append(clip_id)
+            if not place.holds(name):
+                report.missing.append(name)
                 continue
-            written = written_path(path, relative_to)
+            written = place.written(name)
             clips.append(
                 Clip(
-                    clip_id=clip_id,
-                    label=folder.name,
+                    clip_id=name,
+                    label=posixpath.basename(folder),
                     split=split,
                     video_path=written if suffix in VIDEO_SUFFIXES else "",
                     audio_path=written if suffix in AUDIO_SUFFIXES else "",
-                    group=written_path(path.resolve(), relative_to) if path.is_symlink() else written,
+                    group=place.origin(name),
                 )
             )
     if not clips:
-        raise ManifestError(f"{root} has no media files in class sub-folders (one sub-folder a class).")
+        raise ManifestError(f"{place} has no media files in class sub-folders (one sub-folder a class).")
     if others:
-        log.warning("%d files below %s have no media suffix and were left out", others, root)
+        log.warning("%d files below %s have no media suffix and were left out", others, place)
     if folds is not None:
         if has_splits:
-            raise ManifestError(f"{root} has folders for its splits; leave --fold-pattern out.")
+            raise ManifestError(f"{place} has folders for its splits; leave --fold-pattern out.")
         clips = [folds.of(clip) for clip in clips]
         known = sorted({clip.group for clip in clips})
         if folds.test not in known or len(known) < 2:
-            raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {root} has {known}.")
+            raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {place} has {known}.")
     elif not has_splits:
         chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
         clips = [
@@ -104,7 +102,3 @@ def clips_of_folder(
             for clip, held in zip(clips, chosen, strict=True)
         ]
     return settle(clips, report, drop_leaks=False), report
-
-
-def _folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))

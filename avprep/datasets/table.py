@@ -7,43 +7,40 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from avprep.datasets.places import Folder, Remote
 from avprep.findings import Report, missing, settle
-from avprep.manifest import Clip, read_clips, unusable, written_path
+from avprep.manifest import Clip, read_clips, unusable
 from avprep.shared.mirror import is_url
 
 
 def clips_of_table(
     path: Path,
-    root: Path,
-    relative_to: Path,
+    place: Folder | Remote,
     *,
     renamed: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
     drop_missing: bool = True,
 ) -> tuple[list[Clip], Report]:
-    """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at `root`, and what is odd about them.
+    """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and what is odd.
 
-    `renamed`: the table's own column names to a manifest's. Relative paths are written anew for the folder
-    `relative_to`, absolute ones and URLs stay. Errors: ManifestError with all rows that are no clip, and the other
-    findings.
+    `renamed`: the table's own column names to a manifest's. Relative paths are written anew, absolute ones and URLs
+    stay. Errors: ManifestError with all rows that are no clip, and the other
+    findings. Files at URLs are not looked for.
     """
     rows, problems = read_clips(path, renamed)
     report = Report(missing_kept=not drop_missing)
-    report.missing, _ = missing(rows, root)
+    report.missing, _ = missing(rows, place.root)
     lacking = set() if not drop_missing else set(report.missing)
     clips = settle([clip for clip in rows if clip.clip_id not in lacking], report, drop_leaks)
     if problems:
         raise unusable(path, problems + report.lines())
-    return [_moved(clip, root, relative_to) for clip in clips], report
+    return [_moved(clip, place) for clip in clips], report
 
 
-def _moved(clip: Clip, root: Path, relative_to: Path) -> Clip:
+def _moved(clip: Clip, place: Folder | Remote) -> Clip:
     def moved(written: str) -> str:
-        return (
-            written
-            if not written or os.path.isabs(written) or is_url(written)
-            else written_path(root / written, relative_to)
-        )
+        stays = not written or os.path.isabs(written) or is_url(written)
+        return written if stays else place.written(written)
 
     video, audio = moved(clip.video_path), moved(clip.audio_path)
     group = video or audio if clip.group == clip.source else clip.group

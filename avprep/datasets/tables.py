@@ -1,10 +1,8 @@
-"""What the adapters share: rows of a csv with or without a header, files below a root."""
+"""Rows of a csv with or without a header."""
 
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from avprep.errors import ManifestError
@@ -30,26 +28,3 @@ def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> lis
         if len(row) < len(header):
             raise ManifestError(f"{path} row {number} has {len(row)} fields, not {len(header)}.")
     return [dict(zip(header, row, strict=False)) for row in lines]
-
-
-def files_below(root: Path) -> dict[str, str]:
-    """File name -> path as a string, for every file below `root` (the first in sorted order, if a name repeats)."""
-    if not root.is_dir():
-        raise ManifestError(f"{root} is not a folder.")
-    found: dict[str, str] = {}
-    for path in walk(root):
-        found.setdefault(os.path.basename(path), path)
-    return found
-
-
-def walk(root: Path) -> Iterator[str]:
-    """Every path below `root` that is no folder, sorted folder by folder; linked folders too, each folder once."""
-    seen = set()
-    for folder, folders, names in os.walk(root, followlinks=True):
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders.sort()
-        yield from (os.path.join(folder, name) for name in sorted(names))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avprep.datasets.places import Folder, Remote
 from avprep.datasets.tables import read_rows
 from avprep.errors import ManifestError
 from avprep.findings import Report, settle
-from avprep.manifest import Clip, written_path
+from avprep.manifest import Clip
 
 SCENES = (
     "airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
@@ -19,14 +20,13 @@ SCENES = (
 
 
 def clips_of_tau2021(
-    root: Path,
+    place: Folder | Remote,
     lists: dict[str, Path],
-    relative_to: Path,
     *,
     val_locations: Path | None = None,
     drop_leaks: bool = False,
 ) -> tuple[list[Clip], Report]:
-    """Manifest rows of the split lists (split -> csv) whose two files are below `root`; the group is the location.
+    """Manifest rows of the split lists (split -> csv) whose two files are in a folder; the group is the location.
 
     A list has filename_audio, filename_video and scene_label, or names alone (the scene is then the name's first part).
     Comma or tab separates. `val_locations`: SCENE-CITY-LOCATION, one a line, whose training segments become the
@@ -44,7 +44,7 @@ def clips_of_tau2021(
                 raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
             location = name.rpartition("-")[0]
             found.add(location)
-            if not ((root / audio).is_file() and (root / video).is_file()):
+            if not (place.holds(audio) and place.holds(video)):
                 report.missing.append(name)
                 continue
             clips.append(
@@ -52,8 +52,8 @@ def clips_of_tau2021(
                     clip_id=name,
                     label=parts[0],
                     split="val" if split == "train" and location in held_out else split,
-                    video_path=written_path(root / video, relative_to),
-                    audio_path=written_path(root / audio, relative_to),
+                    video_path=place.written(video),
+                    audio_path=place.written(audio),
                     group=f"{parts[1]}-{parts[2]}",
                 )
             )

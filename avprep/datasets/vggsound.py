@@ -8,25 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.datasets.tables import files_below, read_rows
+from avprep.datasets.places import Folder, Remote, by_name
+from avprep.datasets.tables import read_rows
 from avprep.errors import ManifestError
 from avprep.findings import Report, settle
-from avprep.manifest import Clip, written_path
+from avprep.manifest import Clip
 
 COLUMNS = ("youtube_id", "start_seconds", "label", "split")
 CLIP_SECONDS = 10
 
 
 def clips_of_vggsound(
-    root: Path,
+    place: Folder | Remote,
     metadata: Path,
-    relative_to: Path,
     *,
     subset: Path | None = None,
     exclude: Path | None = None,
     drop_leaks: bool = False,
 ) -> tuple[list[Clip], Report]:
-    """Manifest rows of the clips of `metadata` whose file is below `root`; the group is the YouTube id.
+    """Manifest rows of the clips of `metadata` whose file is in a folder, at any depth; the group is the YouTube id.
 
     A file is named ID_START_END.mp4 in milliseconds or ID_000START.mp4 in seconds (6 digits). `subset`: a csv of the
     same columns whose rows replace the training rows (the paper's 309 x 123). `exclude`: YouTube ids or
@@ -38,19 +38,18 @@ def clips_of_vggsound(
         chosen = [_parsed(row, subset) for row in read_rows(subset, COLUMNS)]
         rows = [row for row in rows if row[3] != "train"] + chosen
     unwanted = set(exclude.read_text().split()) if exclude else set()
-    files = files_below(root)
+    files = by_name(place)
     clips = []
     for youtube_id, start, label, split in rows:
         clip_id = f"{youtube_id}_{start:06d}"
         if unwanted and (youtube_id in unwanted or clip_id in unwanted):
             report.excluded.append(clip_id)
             continue
-        path = next((files[name] for name in _names(youtube_id, start) if name in files), "")
-        if not path:
+        name = next((files[name] for name in _names(youtube_id, start) if name in files), "")
+        if not name:
             report.missing.append(clip_id)
             continue
-        written = written_path(path, relative_to)
-        clips.append(Clip(clip_id, label, split, video_path=written, group=youtube_id))
+        clips.append(Clip(clip_id, label, split, video_path=place.written(name), group=youtube_id))
     return settle(clips, report, drop_leaks), report
 
 

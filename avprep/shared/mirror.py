@@ -35,6 +35,18 @@ def mirrored(url: str) -> Iterator[Mirror]:
 
 
 @contextlib.contextmanager
+def sent(place: Path | str) -> Iterator[Path]:
+    """A path to write a file to; where `place` is a URL, the file is put there in the end. Errors: as mirrored."""
+    if isinstance(place, Path):
+        yield place
+        return
+    folder, _, name = place.rpartition("/")
+    with mirrored(folder) as mirror:
+        yield mirror.folder / name
+        mirror.push(name)
+
+
+@contextlib.contextmanager
 def told_as(remote: RemotePath, path: Path) -> Iterator[None]:
     """In sentences for the user, a temporary path is told as the URL that it stands for."""
     try:

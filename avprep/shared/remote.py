@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CONCURRENT_REQUESTS = 64
 SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
+LISTING_SECONDS = 600.0  # that an attempt to list a large folder may take longer
 WRITABLE = ("s3", "gs", "gcs", "memory")
 STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers say of a file besides its size
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
@@ -226,7 +227,7 @@ class _Remote:
             start = len(files._strip_protocol(path.url)) + 1
             return {name[start:]: entry["size"] for name, entry in found.items() if len(name) > start}
 
-        return await self._patiently(path, find)
+        return await self._patiently(path, find, longer=LISTING_SECONDS)
 
     def _open(self) -> tuple[Any, asyncio.Semaphore]:
         if self._opened is None or self._opened[0] != os.getpid():

@@ -6,9 +6,11 @@ import functools
 import hashlib
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -33,11 +35,16 @@ TRAIN += ["--checkpoint-every-steps=2"]
 
 @pytest.fixture(scope="module")
 def clips(demo_clips):
-    """The manifest of 20 clips of two classes, beside that of all."""
-    found = read_manifest(demo_clips)
+    """The manifest of 20 clips of two classes, which lie in folders of their splits and classes."""
+    found, place = read_manifest(demo_clips), demo_clips.parent / "few"
     labels = sorted({clip.label for clip in found})[:2]
-    write_manifest(demo_clips.parent / "few.csv", [clip for clip in found if clip.label in labels])
-    return demo_clips.parent / "few.csv"
+    for clip in (clip for clip in found if clip.label in labels):
+        path = Path(clip.video_path)
+        folder = place / "media" / clip.split / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(demo_clips.parent / path, folder)
+    called(avprep.cli, "manifest", "folder", "--root", place / "media", "--out", place / "few.csv")
+    return place / "few.csv"
 
 
 @pytest.fixture(scope="module")
@@ -93,11 +100,14 @@ def marked(bucket):
     return len(markers)
 
 
-def test_from_clips_to_a_measured_encoder_by_urls_alone(bucket, built, tmp_path, caplog):
+def test_from_clips_to_a_measured_encoder_by_urls_alone(bucket, clips, built, tmp_path, caplog):
     """The training is killed in the middle of putting its third checkpoint, and goes on at the second."""
     caplog.set_level(logging.DEBUG, "avprep")
     caplog.set_level(logging.DEBUG, "avtrain")
-    said = called(avprep.cli, "build-shards", CLIPS, "--out", DATA, *COMMAND)
+    made = "s3://bucket/clips/made.csv"
+    said = called(avprep.cli, "manifest", "folder", "--root", "s3://bucket/clips/media", "--out", made)
+    assert bucket.files("clips/")["made.csv"] == clips.read_bytes()
+    said += called(avprep.cli, "build-shards", made, "--out", DATA, *COMMAND)
     assert put(bucket) == locally(built)
     train = ["pretrain", DATA, "--run", RUN, *TRAIN]
     command = [sys.executable, "-c", "from avtrain.cli import main; main()", *train]
@@ -156,22 +166,28 @@ def test_parts_at_a_url_are_joined_and_refusals_name_it(bucket, built, tmp_path)
 
 
 def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_build(clips, tmp_path, monkeypatch):
-    first, second = read_manifest(clips)[:2]
-    sizes = [(clips.parent / clip.video_path).stat().st_size for clip in (first, second)]
-    assert sizes[0] > sizes[1]
+    found = {(clips.parent / clip.video_path).stat().st_size: clip for clip in read_manifest(clips)}
+    sizes = (max(found), min(found))
+    first, second = (found[size] for size in sizes)
     with serving(clips.parent) as server:
-        paths = [first.video_path, f"{server.url}/{second.video_path}", "gone.mp4", "a/../" + first.video_path]
+        paths = [
+            first.video_path,
+            f"{server.url}/{second.video_path}",
+            "gone.mp4",
+            "a/../" + first.video_path,
+            "who?.mp4",
+        ]
         write_manifest(tmp_path / "m.csv", [Clip(f"c{n}", "x", video_path=path) for n, path in enumerate(paths)])
         server.faults, server.faulty = ["503", "reset", "short"], ".mp4"
         result = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits(), root=server.url)
-        assert (result.clips, result.failures, server.faults) == (3, {"missing": 1}, [])
+        assert (result.clips, result.failures, server.faults) == (3, {"missing": 2}, [])
         server.sent.clear()
         limits = Limits(max_file_bytes=min(sizes))
         result = build_shards(tmp_path / "m.csv", tmp_path / "small", CONFIG, limits, root=server.url)
-        assert result.failures == {"missing": 1, "too-large": 2}
+        assert result.failures == {"missing": 2, "too-large": 2}
         assert list(server.sent.values()) == [min(sizes)]
         hasty = functools.partial(RemotePath, retry=Retry(attempts=2, first_wait_seconds=0.01))
         monkeypatch.setattr(fetching, "RemotePath", hasty)
         server.faults = 10_000 * ["503"]
-        with pytest.raises(UserError, match=r"0000.mp4 could not be read in 2 attempts \(HTTP 503\)"):
+        with pytest.raises(UserError, match=rf"{first.video_path} could not be read in 2 attempts \(HTTP 503\)"):
             build_shards(tmp_path / "m.csv", tmp_path / "down", CONFIG, Limits(), root=server.url)

@@ -15,6 +15,7 @@ from avprep.clips import Clips
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
+from avprep.datasets.places import Folder
 from avprep.errors import ManifestError
 from avprep.findings import similar
 from avprep.manifest import Clip, held_out_by_class, read_manifest, write_manifest
@@ -194,7 +195,7 @@ def test_folder_of_classes(tmp_path, videos, sounds):
     shutil.copy(sounds / "elec_blip.ogg", tmp_path / "root" / "cat" / "s.ogg")
     (tmp_path / "root" / "cat" / "notes.txt").write_text("x")
     (tmp_path / "root" / "cat" / ".hidden.mp4").write_text("x")
-    clips, _ = clips_of_folder(tmp_path / "root", tmp_path, 0.2, 0)
+    clips, _ = clips_of_folder(Folder(tmp_path / "root", tmp_path), 0.2, 0)
     assert {clip.label for clip in clips} == {"dog, barking", "cat"}
     assert len(clips) == 11
     assert sorted(clip.split for clip in clips).count("test") == 2
@@ -211,7 +212,7 @@ def test_folder_tells_what_is_odd(tmp_path, sounds):
     (tmp_path / "root/test/a/2.ogg").symlink_to(tmp_path / "root/train/a/1.ogg")
     (tmp_path / "root/train/a/3.ogg").symlink_to("nowhere.ogg")
     (tmp_path / "root/train/a/loop").symlink_to(tmp_path / "root/train/a")
-    clips, report = clips_of_folder(tmp_path / "root", tmp_path, 0.2, 0)
+    clips, report = clips_of_folder(Folder(tmp_path / "root", tmp_path), 0.2, 0)
     assert [clip.clip_id for clip in clips] == ["test/a/1.ogg", "test/a/2.ogg", "train/a/1.ogg"]
     assert report.unknown_splits == ["dev/a/1.ogg (dev)"]
     assert report.leaks == ["root/train/a/1.ogg"]
@@ -222,6 +223,6 @@ def test_folder_with_splits(tmp_path, videos):
     for place in ("train/a", "train/b", "test/a"):
         (tmp_path / place).mkdir(parents=True)
         shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / place / "1.mp4")
-    clips, _ = clips_of_folder(tmp_path, tmp_path, 0.5, 0)
+    clips, _ = clips_of_folder(Folder(tmp_path, tmp_path), 0.5, 0)
     found = [(clip.clip_id, clip.label, clip.split) for clip in clips]
     assert found == [("test/a/1.mp4", "a", "test"), ("train/a/1.mp4", "a", "train"), ("train/b/1.mp4", "b", "train")]
