@@ -2,6 +2,7 @@
 
     apt-get install debootstrap
     python -m tests.docker.root FOLDER prep CLIPS       # as root; CLIPS: a folder with a folder of clips a class
+    python -m tests.docker.root FOLDER ray CLIPS        # prep.Dockerfile's other target
     python -m tests.docker.root FOLDER train CLIPS      # needs 9 GB
 
 FOLDER takes the roots, 0.3 GB to begin with, which are used again if they are there. The base image is Debian's, with
@@ -210,10 +211,25 @@ def train(container: Container, datasets: Path) -> None:
     container.run("avtrain", "report", "/datasets/run", "--out", "/datasets/report.html")
 
 
+def build_on_ray(container: Container, datasets: Path) -> None:
+    """A Ray head as KubeRay starts it, and the RayJob's entrypoint as a job there; the dataset is verified."""
+    container.tmpfs = "nosuid,nodev,exec,mode=1777,size=4g"
+    start = "ray start --head --num-cpus=2 --object-store-memory=200000000 --dashboard-host=127.0.0.1"
+    submit = "ray job submit --address http://127.0.0.1:8265 -- avprep build-shards /datasets/manifest.csv --root /clips"
+    container.run("avprep", "doctor")
+    container.run("avprep", "manifest", "folder", "--root", "/clips", "--out", "/datasets/manifest.csv")
+    container.run("sh", "-ec", f"{start} && {submit} --out /datasets/data --executor ray --address auto && ray stop")
+    container.run("avprep", "verify", "/datasets/data", "--decode", "--root", "/clips")
+
+
+PROGRAMS = {"prep": prepare, "ray": build_on_ray, "train": train}
+
+
 def main(folder: Path, target: str, clips: Path) -> None:
     """Make the image in `folder` and run its program."""
     begin = time.monotonic()
-    every = wanted(stages(DOCKER / f"{target}.Dockerfile"), target if target == "prep" else "")
+    file = DOCKER / f"{'train' if target == 'train' else 'prep'}.Dockerfile"
+    every = wanted(stages(file), "" if target == "train" else target)
     known: dict[str, Image] = {}
     for stage in every:
         if stage.base not in known:
@@ -230,7 +246,7 @@ def main(folder: Path, target: str, clips: Path) -> None:
         image.at(place).mkdir(exist_ok=True)
     image.at("etc/hosts").write_text(f"127.0.0.1 localhost {socket.gethostname()}\n")  # as Docker writes one
     container = Container(image, every[-1], {"/clips": (clips, "ro"), "/datasets": (datasets, "rw")})
-    (prepare if target == "prep" else train)(container, datasets)
+    PROGRAMS[target](container, datasets)
     print(f"all well after {time.monotonic() - begin:.0f} s")
 
 
