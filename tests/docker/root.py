@@ -215,10 +215,8 @@ def build_on_ray(container: Container, datasets: Path) -> None:
     """A Ray head as KubeRay starts it, and the RayJob's entrypoint as a job there; the dataset is verified."""
     container.tmpfs = "nosuid,nodev,exec,mode=1777,size=4g"
     start = "ray start --head --num-cpus=2 --object-store-memory=200000000 --dashboard-host=127.0.0.1"
-    submit = "ray job submit --address http://127.0.0.1:8265 --"
-    build = (
-        "avprep build-shards /datasets/manifest.csv --root /clips --out /datasets/data --executor ray --address auto"
-    )
+    submit = "ray job submit --address http://127.0.0.1:8265 -- avprep build-shards /datasets/manifest.csv"
+    build = "--root /clips --out /datasets/data --executor ray --address auto"
     container.run("avprep", "doctor")
     container.run("avprep", "manifest", "folder", "--root", "/clips", "--out", "/datasets/manifest.csv")
     container.run("sh", "-ec", f"{start} && {submit} {build} && ray stop")
