@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def manifest() -> None:
-    """Write the manifest of a dataset: one row a clip."""
+    """Write the manifest of a dataset: one row a clip. Folders, lists and the manifest may be URLs."""
 
 
 @manifest.command()
