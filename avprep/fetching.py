@@ -85,10 +85,9 @@ def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
         found = {}
         for number, path in enumerate(dict.fromkeys(written)):
             here = Path(folder) / str(number) / posixpath.basename(path)
-            address = address_of(task.root, path)
-            if wrong := wrong_address(address):
-                raise ClipError("missing", wrong)
-            _fetch(RemotePath(address), here, task.limits)
+            if "?" in path:
+                raise ClipError("missing", "a question mark in an address; rename the file")
+            _fetch(RemotePath(address_of(task.root, path)), here, task.limits)
             found[path] = str(here)
         yield dataclasses.replace(task, found=found)
 

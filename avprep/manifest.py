@@ -69,7 +69,7 @@ def _good_rows(path: Path, renamed: Mapping[str, str] | None, problems: list[str
         trimmed += clip.label != str(row["label"])
         yield clip
     if trimmed:
-        log.warning("%s: spaces around the label were dropped in %d rows", path, trimmed)
+        log.warning("%s: spaces around the label were dropped in %d rows", path.name, trimmed)
 
 
 def check(clips: Clips) -> list[str]:

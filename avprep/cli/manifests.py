@@ -172,7 +172,11 @@ def _place(root: Path | str, out: Path | str) -> Folder | Remote:
     """The folder of a dataset, for a manifest at `out`."""
     from avprep.datasets.places import place_at
     from avprep.fetching import start_of
+    from avprep.shared.mirror import is_url
+    from avprep.shared.remote import RemotePath
 
+    if is_url(out):
+        RemotePath(str(out)).check_writable()
     return place_at(root, start_of(out, None))
 
 

@@ -6,13 +6,14 @@ Names are paths from that folder, '/' between their parts.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import posixpath
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
 
 from avprep import fetching
 from avprep.errors import ManifestError
@@ -20,26 +21,29 @@ from avprep.manifest import written_path
 from avprep.shared.mirror import is_url
 from avprep.shared.remote import RemotePath
 
+LISTED = ("s3://", "gs://", "gcs://", "memory://")
+
+log = logging.getLogger(__name__)
+
 
 class Folder:
     """A folder of this machine, whose files a manifest in the folder `manifest_folder`, a path or URL, will name."""
 
     def __init__(self, root: Path, manifest_folder: Path | str) -> None:
-        if not root.is_dir():
-            raise ManifestError(f"{root} is not a folder.")
         self.root, self._manifest_folder = root, manifest_folder
 
     def __str__(self) -> str:
         return str(self.root)
 
     def folders(self, inside: str = "") -> list[str]:
-        """Names of the folders directly inside one, sorted, but for hidden ones."""
-        with os.scandir(self.root / inside) as entries:
-            found = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+        """Names of the folders directly inside one, sorted, but for hidden ones. Errors: ManifestError, no folder."""
+        self._check()
+        found = sorted(path.name for path in (self.root / inside).iterdir() if path.is_dir() and path.name[0] != ".")
         return [posixpath.join(inside, name) for name in found]
 
     def files(self, inside: str = "") -> Iterator[str]:
-        """Every name below that is no folder, sorted folder by folder; linked folders too, each folder once."""
+        """Every name below that is no folder, sorted folder by folder; of links too, each once. Errors: as folders."""
+        self._check()
         seen = set()
         for folder, folders, names in os.walk(self.root / inside, followlinks=True):
             status = os.stat(folder)
@@ -50,6 +54,10 @@ class Folder:
             folders.sort()
             start = os.path.relpath(folder, self.root)
             yield from (name if start == "." else f"{start}/{name}" for name in sorted(names))
+
+    def _check(self) -> None:
+        if not self.root.is_dir():
+            raise ManifestError(f"{self.root} is not a folder; give the folder that holds the dataset's files.")
 
     def holds(self, name: str) -> bool:
         """Whether there is such a file, and not only a link that leads nowhere."""
@@ -72,46 +80,66 @@ class Folder:
 
 
 class Remote:
-    """The same of a folder at a URL, whose files are listed once, if need be."""
+    """The same of a folder at a URL, whose files are listed once, if need be.
+
+    What no path can name as it stands, such as x//y, and what has a question mark, is left out with a warning. Errors:
+    ManifestError where the URL itself is such, or of a scheme that cannot be read.
+    """
 
     def __init__(self, root: str, manifest_folder: Path | str) -> None:
-        self._remote = RemotePath(root)
-        self.root = str(self._remote)
-        here, there = urlsplit(self.root), urlsplit(str(manifest_folder))
-        self._path, self._of_web = here.path, here.scheme in ("http", "https")
-        self._begin = (there.path or "/") if here[:2] == there[:2] else None
+        if wrong := fetching.wrong_address(root):
+            raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
+        self.root = root.rstrip("/")
+        server, path = _server_and_path(self.root)
+        other, begin = _server_and_path(str(manifest_folder))
+        self._path, self._begin = path, begin if other == server else None
 
     def __str__(self) -> str:
         return self.root
 
     @cached_property
-    def _names(self) -> frozenset[str]:
-        names = frozenset(unquote(name) if self._of_web else name for name in self._remote.below())
+    def _names(self) -> list[str]:
+        if not self.root.startswith(LISTED):
+            raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
+        found = sorted(RemotePath(self.root).below())
+        names = [name for name in found if not _odd(name)]
         if not names:
-            raise ManifestError(f"{self} holds no files.")
+            raise ManifestError(f"{self} holds no files; give the folder that holds those of the dataset.")
+        if len(names) < len(found):
+            odd = next(filter(_odd, found))
+            log.warning(
+                "%d names below %s are no paths and were left out, such as %r", len(found) - len(names), self, odd
+            )
         return names
 
+    def _below(self, inside: str) -> list[str]:
+        """Names that begin with a folder's, sorted."""
+        if not inside:
+            return self._names
+        begin = bisect_left(self._names, inside + "/")
+        return self._names[begin : bisect_left(self._names, inside + "0", begin)]  # '0' follows '/'
+
     def folders(self, inside: str = "") -> list[str]:
-        """As Folder.folders. Errors: ManifestError where there are no files at all."""
-        start = inside + "/" if inside else ""
-        rests = (name[len(start) :] for name in self._names if name.startswith(start))
-        found = sorted({rest.partition("/")[0] for rest in rests if "/" in rest})
-        return [start + name for name in found if not name.startswith(".")]
+        """As Folder.folders. Errors: ManifestError where nothing can be listed, or there are no files."""
+        start = len(inside) + 1 if inside else 0
+        found = sorted({name[start:].partition("/")[0] for name in self._below(inside) if "/" in name[start:]})
+        return [posixpath.join(inside, name) for name in found if not name.startswith(".")]
 
     def files(self, inside: str = "") -> Iterator[str]:
-        """As Folder.files."""
-        start = inside + "/" if inside else ""
-        yield from sorted((name for name in self._names if name.startswith(start)), key=_folder_by_folder)
+        """As Folder.files. Errors: as folders."""
+        yield from sorted(self._below(inside), key=_folder_by_folder)
 
     def holds(self, name: str) -> bool:
-        """As Folder.holds."""
-        return posixpath.normpath(name) in self._names
+        """As Folder.holds. Errors: as folders."""
+        wanted = posixpath.normpath(name)
+        place = bisect_left(self._names, wanted)
+        return self._names[place : place + 1] == [wanted]
 
     def written(self, name: str) -> str:
         """As Folder.written; relative where the manifest lies at the same server, else the file's URL."""
         if self._begin is None:
-            return fetching.address_of(self.root, self._linked(name))
-        return posixpath.relpath(posixpath.join(self._path or "/", name), self._begin)
+            return fetching.address_of(self.root, name)
+        return posixpath.relpath(posixpath.join(self._path, name), self._begin)
 
     def origin(self, name: str) -> str:
         """As `written`: there are no links."""
@@ -119,10 +147,18 @@ class Remote:
 
     def near(self, name: str) -> AbstractContextManager[Path]:
         """As Folder.near: a copy of the file."""
-        return fetching.near(f"{self._remote.url}/{self._linked(name)}")
+        return fetching.near(f"{self.root}/{name}")
 
-    def _linked(self, name: str) -> str:
-        return quote(name) if self._of_web else name
+
+def _odd(name: str) -> bool:
+    return posixpath.normpath(f"x/{name}") != f"x/{name}" or "?" in name
+
+
+def _server_and_path(url: str) -> tuple[str, str]:
+    """As fetching.address_of takes URLs apart: by their text, since '#' is part of a name."""
+    scheme, _, rest = url.partition("://")
+    server, _, path = rest.partition("/")
+    return f"{scheme}://{server}", f"/{path}"
 
 
 def _folder_by_folder(name: str) -> tuple[list[str], str]:
@@ -131,7 +167,7 @@ def _folder_by_folder(name: str) -> tuple[list[str], str]:
 
 
 def place_at(root: Path | str, manifest_folder: Path | str) -> Folder | Remote:
-    """The folder at a path or URL. Errors: ManifestError where it is no folder; UserError."""
+    """The folder at a path or URL. Errors: ManifestError."""
     return Remote(str(root), manifest_folder) if is_url(root) else Folder(Path(root), manifest_folder)
 
 

@@ -41,6 +41,8 @@ def sent(place: Path | str) -> Iterator[Path]:
         yield place
         return
     folder, _, name = place.rpartition("/")
+    if not name or folder.endswith("/"):
+        raise UserError(f"{place} names no file; give one, such as s3://bucket/clips.csv.")
     with mirrored(folder) as mirror:
         yield mirror.folder / name
         mirror.push(name)

@@ -179,7 +179,8 @@ def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_
         ]
         write_manifest(tmp_path / "m.csv", [Clip(f"c{n}", "x", video_path=path) for n, path in enumerate(paths)])
         server.faults, server.faulty = ["503", "reset", "short"], ".mp4"
-        result = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits(), root=server.url)
+        known = server.url.replace("//", "//name:password@")
+        result = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits(), root=known)
         assert (result.clips, result.failures, server.faults) == (3, {"missing": 2}, [])
         server.sent.clear()
         limits = Limits(max_file_bytes=min(sizes))

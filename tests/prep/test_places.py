@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import json
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
 from avprep.cli import main
-from avprep.config import Limits
+from avprep.fetching import address_of
 from avprep.manifest import read_manifest
-from tests.prep.test_build import CONFIG
 from tests.train.servers import bucket_serving
 
 SCENES = ("airport-lyon-1-1", "tram-lyon-1-2", "tram-paris-3-4")
@@ -83,23 +78,6 @@ def bucket(tree):
         yield bucket
 
 
-@pytest.fixture
-def website(tree):
-    """The tree behind a web server that lists its folders."""
-
-    class Quiet(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(tree)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
 def called(command, *more, status=0):
     done = CliRunner().invoke(main, ["manifest", *command.split(" "), *map(str, more)], catch_exceptions=False)
     assert done.exit_code == status, done.output
@@ -124,34 +102,41 @@ def paths(manifest):
     return [clip.source for clip in read_manifest(manifest)]
 
 
-def test_far_from_its_clips_a_manifest_names_them_whole(tree, bucket, website, tmp_path):
-    """Clips in a bucket or at a web server by their URLs, those of this machine by absolute paths."""
+def test_far_from_its_clips_a_manifest_names_them_whole(tree, bucket, tmp_path):
+    """Clips in a bucket by URLs, those of this machine by absolute paths, of a web server as the table has it."""
     called("vggsound --root s3://bucket/data/vgg --metadata", tree / "lists/vggsound.csv", "--out", tmp_path / "m.csv")
     names = ["x/aaaaaaaaaaa_30000_40000.mp4", "x/y/bbbbb_bbbbb_000001.mp4"]
     assert paths(tmp_path / "m.csv") == [f"s3://bucket/data/vgg/{name}" for name in names]
-    called(f"folder --root {website}/sorted --out {tmp_path}/w.csv")
-    whole = [f"{website}/sorted/{name}" for name in (
-        "test/cat/1.MP4", "train/cat/%C3%A9.mp4", "train/dog%27s%20bark/b%2C%20c.wav",
-        "train/dog%27s%20bark/sub/a.mp4", "train/dog%27s%20bark/sub-b/a.mp4",
-    )]  # fmt: skip
-    assert paths(tmp_path / "w.csv") == whole
-    assert {clip.label for clip in read_manifest(tmp_path / "w.csv")} == {"cat", "dog's bark"}
     called(f"folder --root {tree}/plain --test-share 0 --out s3://bucket/far/m.jsonl")
     rows = [json.loads(line) for line in bucket.files("far/")["m.jsonl"].splitlines()]
     assert [row["audio_path"] for row in rows] == [
         f"{tree.resolve()}/plain/{name}.wav" for name in ("cat/1", "cat/2", "dog/1", "dog/2")
     ]
+    (tmp_path / "t.csv").write_text("label,audio_path\ndog,a%20b.wav\n")
+    called("table", tmp_path / "t.csv", "--root", "https://host/c", "--out", tmp_path / "w.csv")
+    assert paths(tmp_path / "w.csv") == ["https://host/c/a%20b.wav"]
 
 
-def test_clips_of_a_web_server_are_built_from_their_manifest(tree, website, sounds, tmp_path):
-    """Also those whose names a URL must quote."""
-    folder = tree / "heard" / "50% noise"
-    folder.mkdir(parents=True)
-    for number, sound in enumerate(sorted(sounds.iterdir())[:2]):
-        (folder / f"# {number} é{sound.suffix}").write_bytes(sound.read_bytes())
-    called(f"folder --root {website}/heard --out {tmp_path}/m.csv")
-    result = build_shards(tmp_path / "m.csv", tmp_path / "data", CONFIG, Limits())
-    assert (result.clips, result.failures) == (2, {})
+def test_names_that_are_no_paths_spoil_no_other(tree, bucket, tmp_path, caplog):
+    """'#' is part of a name; a doubled or last '/', a dot alone and a question mark cost their own clip."""
+    for name in ("a/1.wav", "a/2.wav", "b/1.wav", "/lost.wav", "a//3.wav", "a/../4.wav", "a/what?.wav"):
+        bucket.put(tree / "plain/dog/1.wav", f"odd #1/{name}")
+    for out in (tmp_path / "m.csv", "s3://bucket/x#/y/m.csv"):
+        called("folder --test-share 0 --root", "s3://bucket/odd #1", "--out", out)
+    assert "4 names below s3://bucket/odd #1 are no paths and were left out, such as '/lost.wav'" in caplog.text
+    names = ("a/1.wav", "a/2.wav", "b/1.wav")
+    assert paths(tmp_path / "m.csv") == [f"s3://bucket/odd #1/{name}" for name in names]
+    written = [row.split(",")[4] for row in bucket.files("x#/y/")["m.csv"].decode().splitlines()[1:]]
+    assert [address_of("s3://bucket/x#/y", path) for path in written] == paths(tmp_path / "m.csv")
+
+
+def test_a_link_to_itself_is_no_folder(tmp_path):
+    touched = tmp_path / "in" / "cat" / "1.wav"
+    touched.parent.mkdir(parents=True)
+    touched.touch()
+    (tmp_path / "in" / "loop").symlink_to("loop")
+    called("folder --root", tmp_path / "in", "--out", tmp_path / "m.csv")
+    assert paths(tmp_path / "m.csv") == ["in/cat/1.wav"]
 
 
 @pytest.mark.parametrize(
@@ -159,7 +144,12 @@ def test_clips_of_a_web_server_are_built_from_their_manifest(tree, website, soun
     [
         ("folder --root s3://bucket/nothing --out s3://bucket/m.csv", "s3://bucket/nothing holds no files"),
         ("folder --root s3://bucket/data/lists --out s3://bucket/m.csv", "s3://bucket/data/lists has no media files"),
-        ("folder --root s3://bucket/data/plain --out http://host/m.csv", "http://host cannot be written to"),
+        ("folder --root s3://bucket/data/plain --out http://host/m.csv", "http://host/m.csv cannot be written to"),
+        ("folder --root http://host/c --out m.csv", "http://host/c cannot be listed"),
+        ("folder --root ftp://host/c --out m.csv", "an address of ftp://, which cannot be read"),
+        ("folder --root s3://key:secret@bucket/c --out m.csv", "with a query or credentials"),
+        ("folder --root s3://bucket/data/plain --out s3://m.csv", "s3://m.csv names no file"),
+        ("folder --root s3://bucket/data/plain --out s3://bucket/m.csv/", "names no file"),
         ("folder --root s3://bucket/data/plain --out s3://bucket/m.txt", "s3://bucket/m.txt"),
         (
             "vggsound --root s3://bucket/data/vgg --metadata s3://bucket/no.csv --out m.csv",
@@ -176,4 +166,5 @@ def test_refusals_name_the_url(bucket, tmp_path, monkeypatch, command, words):
     said = called(command, status=2)
     assert words in said
     assert "/tmp" not in said
+    assert "secret" not in said
     assert not list(tmp_path.iterdir())
