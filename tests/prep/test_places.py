@@ -19,6 +19,7 @@ TREE = {
     "sorted/train/dog's bark/sub-b/a.mp4": "x",
     "sorted/train/cat/é.mp4": "x",
     "sorted/test/cat/1.MP4": "x",
+    "sorted/test/cats/1.mp4": "x",
     "sorted/test/cat/.hidden.mp4": "x",
     "sorted/test/.cache/2.mp4": "x",
     "sorted/other/notes.txt": "x",
