@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.ports import free_port
+
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "scancel")
 NODES = ("127.0.0.1", "127.0.0.2")
 START_SECONDS, STOP_SECONDS, POLL_SECONDS = 60, 60, 0.3
@@ -146,13 +148,6 @@ def _until(condition, folder: Path, seconds: float = START_SECONDS) -> None:
             told = "".join(f"\n{path.name}: {path.read_text()[-1000:]}" for path in sorted(folder.glob("*.log")))
             raise RuntimeError(f"Slurm is not ready after {seconds} s.{told}")
         time.sleep(POLL_SECONDS)
-
-
-def free_port() -> int:
-    """A port on which nothing listens."""
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 def _path() -> str:

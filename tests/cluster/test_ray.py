@@ -7,7 +7,7 @@ import time
 
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.cluster.ray_nodes import below, node
-from tests.cluster.slurm import free_port
+from tests.ports import free_port
 from tests.prep.test_build import start, tree
 
 

@@ -13,8 +13,8 @@ from avprep.schema import marker_path
 from avprep.shards import read_plan
 from tests.cluster import slurm as cluster
 from tests.cluster.conftest import DEADLINE_SECONDS, OPTIONS, SETTINGS, environ_of_ranks, losses
-from tests.cluster.slurm import free_port
 from tests.docker.recipes import DOCKER
+from tests.ports import free_port
 from tests.prep.test_build import tree
 
 BUILD_OPTIONS = "--frame-size 48 --clips-per-shard 4"

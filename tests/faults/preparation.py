@@ -14,11 +14,11 @@ from pathlib import Path
 
 from avprep import schema
 from tests.cluster.ray_nodes import below, node
-from tests.cluster.slurm import free_port
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
 from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, program, running, until
 from tests.faults.untouched import Files, Made, Untouched, begun, build, files_of, wrong_bytes
+from tests.ports import free_port
 
 ROOMY_BYTES = 256 << 20
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import socket
 import time
 from functools import partial
 
@@ -32,6 +31,7 @@ from avtrain.distributed import (
 from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
 from avtrain.pretrain import pretrain
+from tests.ports import free_port
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
 
@@ -174,12 +174,6 @@ def work(task, afterwards, environ, answers):
     left = dist.is_initialized()
     afterwards(ranks)
     answers.put((ranks.rank, device, answer, left))
-
-
-def free_port():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
 
 
 def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=300):
