@@ -51,9 +51,15 @@ def address_of(root: str, written: str) -> str:
         return written
     if not is_url(root) or written.startswith("/"):
         return ""
-    scheme, _, place = root.partition("://")
-    netloc, _, folder = place.partition("/")
-    return f"{scheme}://{netloc}{posixpath.normpath(posixpath.join('/', folder, written))}"
+    server, folder = server_and_path(root)
+    return server + posixpath.normpath(posixpath.join(folder, written))
+
+
+def server_and_path(url: str) -> tuple[str, str]:
+    """SCHEME://SERVER and the path from '/' on, by their text, since '#' is part of a name."""
+    scheme, _, rest = url.partition("://")
+    server, _, path = rest.partition("/")
+    return f"{scheme}://{server}", f"/{path}"
 
 
 @contextlib.contextmanager

@@ -19,9 +19,7 @@ from avprep import fetching
 from avprep.errors import ManifestError
 from avprep.manifest import written_path
 from avprep.shared.mirror import is_url
-from avprep.shared.remote import RemotePath
-
-LISTED = ("s3://", "gs://", "gcs://", "memory://")
+from avprep.shared.remote import WRITABLE, RemotePath
 
 log = logging.getLogger(__name__)
 
@@ -90,8 +88,8 @@ class Remote:
         if wrong := fetching.wrong_address(root):
             raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
         self.root = root.rstrip("/")
-        server, path = _server_and_path(self.root)
-        other, begin = _server_and_path(str(manifest_folder))
+        server, path = fetching.server_and_path(self.root)
+        other, begin = fetching.server_and_path(str(manifest_folder))
         self._path, self._begin = path, begin if other == server else None
 
     def __str__(self) -> str:
@@ -99,7 +97,7 @@ class Remote:
 
     @cached_property
     def _names(self) -> list[str]:
-        if not self.root.startswith(LISTED):
+        if self.root.partition("://")[0] not in WRITABLE:  # HTTP knows no listing
             raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
         found = sorted(RemotePath(self.root).below())
         names = [name for name in found if not _odd(name)]
@@ -152,13 +150,6 @@ class Remote:
 
 def _odd(name: str) -> bool:
     return posixpath.normpath(f"x/{name}") != f"x/{name}" or "?" in name
-
-
-def _server_and_path(url: str) -> tuple[str, str]:
-    """As fetching.address_of takes URLs apart: by their text, since '#' is part of a name."""
-    scheme, _, rest = url.partition("://")
-    server, _, path = rest.partition("/")
-    return f"{scheme}://{server}", f"/{path}"
 
 
 def _folder_by_folder(name: str) -> tuple[list[str], str]:
