@@ -152,12 +152,16 @@ class Dataset:
         return self._column("key")
 
     @cached_property
-    def groups(self) -> np.ndarray:
-        """int64 [rows]: equal numbers for clips of one group of the manifest (source file, speaker ...)."""
+    def group_names(self) -> np.ndarray:
+        """str [rows]: the group of each clip in the manifest (source file, speaker ...)."""
         table = pq.read_table(_source(self.folder / schema.PLAN_MANIFEST), columns=["clip_id", "group"])
         place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
-        names = table.column("group").take(place).to_numpy()
-        return np.unique(names.astype(str), return_inverse=True)[1]
+        return table.column("group").take(place).to_numpy().astype(str)
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """int64 [rows]: equal numbers for clips of one group."""
+        return np.unique(self.group_names, return_inverse=True)[1]
 
     def labels(self, name: str) -> LabelColumn:
         """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.

@@ -1,18 +1,24 @@
 """Which clips train a classifier, which choose its epoch and rate, which test it. Pure: labels and groups in, rows out.
 
 A group (source video, speaker, location ...) is never on two sides, except where `released` repeats the authors' split.
+Which side it is on is its own hash with the seed (avprep/shared/draw.py): other clips do not move it.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 
 from avprep.dataset import Dataset
-from avprep.shared.errors import UserError
+from avprep.shared.draw import VALIDATION, fewest, fractions
+from avprep.shared.errors import UserError, some_of
 
 RELEASED_SEED, RELEASED_SHARE = 1, 0.2
+FAR_OFF = 2.0  # times the share that was asked for, which a few groups may come to
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,78 +35,91 @@ def split_rows(
 ) -> Split:
     """Rows to fit, choose and test on.
 
-    `auto`: the dataset's own val split chooses where it has one, else as `group`; `group`: `share` of the train split
-    chooses, by group, stratified by class; `released`: a fifth of the train split's clips, whatever their groups and
-    classes, drawn with seed 1 as in the paper. `label_fraction` of the clips to fit on keep their labels; those that
-    choose stay as they are. Errors: UserError where groups are too few.
+    `auto`: the dataset's own val split chooses where it has one, else as `group`; `group`: about `share` of the train
+    split chooses, by group (held_out); `released`: a fifth of the train split's clips, whatever their groups and
+    classes, by the hash of their ids with seed 1, exactly a fifth as in the paper. `label_fraction` of the clips to fit
+    on keep their labels; those that choose stay as they are. Errors: UserError where groups are too few.
     """
     rows, test = dataset.rows_of("train"), dataset.rows_of("test")
     if how == "auto" and "val" in dataset.splits:
         fit, validation = rows, dataset.rows_of("val")
     elif how == "released":
-        order = np.random.RandomState(RELEASED_SEED).permutation(len(rows))
+        order = np.argsort(fractions(_ids(dataset, rows), RELEASED_SEED, VALIDATION))
         kept = round((1 - RELEASED_SHARE) * len(rows))
-        fit, validation = rows[np.sort(order[:kept])], rows[np.sort(order[kept:])]
+        fit, validation = rows[np.sort(order[-kept:])], rows[np.sort(order[:-kept])]
     else:
-        held = held_out(dataset.label[rows], dataset.groups[rows], share, seed)
+        held = held_out(dataset.label[rows], dataset.group_names[rows], share, seed)
         if not held.any():
             raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
         fit, validation = rows[~held], rows[held]
+        warn_of(dataset.class_names, dataset.label[rows], held, share)
     if label_fraction < 1:
-        fit = fit[labelled(dataset.label[fit], dataset.groups[fit], label_fraction, seed)]
+        ids = np.array(_ids(dataset, fit))
+        fit = fit[fewest(dataset.label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
     return Split(fit, validation, test)
 
 
-def held_out(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """bool [N]: clips of whole groups such that about `share` of each class is among them.
+def _ids(dataset: Dataset, rows: np.ndarray) -> list[str]:
+    clip_ids = dataset.clip_ids
+    return [clip_ids[row] for row in rows]
 
-    Groups are visited in a random order; one is held out if that brings the classes' shares closer to `share` (summed
-    squares). A class in two groups or more is on both sides unless groups that it shares with others forbid it; a
-    class in one group is never held out. Cost: linear in clips.
+
+def held_out(labels: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """bool [N]: the clips of those groups (str [N]) whose hash is below `share`.
+
+    Very few groups need more than a threshold. A class in two or more is on both sides: where none of them is below,
+    the one with the lowest hash is held out, unless groups that it shares with others forbid it; where all are, or
+    several that come to twice the share, the highest stay. A class in one group is never held out. Only where these
+    rules act can a clip be moved by others beside it. Cost: a sort of the groups.
     """
     _, label = np.unique(labels, return_inverse=True)
-    _, group = np.unique(groups, return_inverse=True)
-    size = np.bincount(label).astype(float)
-    cells, clips = np.unique(np.stack([group, label], axis=1), axis=0, return_counts=True)
-    bounds = np.searchsorted(cells[:, 0], np.arange(1, group.max() + 1))
-    classes = np.split(cells[:, 1], bounds)  # of each group
-    parts = np.split(clips / size[cells[:, 1]], bounds)  # the share of each of them that the group holds
-    missing = np.full(len(size), share)  # of each class, still to be held out
-    left = np.bincount(cells[:, 1])  # groups of each class not held out
-    held = np.zeros(len(classes), bool)
-
-    def worse(at: int) -> float:
-        return float(np.sum(parts[at] * (parts[at] - 2 * missing[classes[at]])))
-
-    def hold(at: int) -> None:
-        held[at] = True
-        missing[classes[at]] -= parts[at]
-        left[classes[at]] -= 1
-
-    order = np.random.default_rng([seed, 0xE7A1]).permutation(len(classes))
-    for at in order:
-        if worse(at) < 0 and (left[classes[at]] > 1).all():
-            hold(at)
-    turn = np.argsort(order)
-    for one in range(len(size)):
-        if missing[one] == share:  # no group of it is held out
-            able = [at for at in cells[cells[:, 1] == one, 0] if (left[classes[at]] > 1).all()]
-            if able:
-                hold(min(able, key=lambda at: (worse(at), turn[at])))
+    names, group = np.unique(groups, return_inverse=True)
+    number = fractions(map(str, names.tolist()), seed, VALIDATION)
+    cells, clips = np.unique(np.stack([label, group], axis=1), axis=0, return_counts=True)
+    rising = np.lexsort((number[cells[:, 1]], cells[:, 0]))
+    bounds = np.searchsorted(cells[rising, 0], np.arange(1, label.max() + 1))
+    of_class = list(zip(np.split(cells[rising, 1], bounds), np.split(clips[rising], bounds), strict=True))
+    held = number < share
+    for its, sizes in of_class:
+        for at in its[::-1]:
+            mine = held[its]
+            several = mine.sum() > 1 and sizes[mine].sum() > FAR_OFF * share * sizes.sum()
+            if not (several or mine.all()):
+                break
+            held[at] = False
+    left = np.array([np.count_nonzero(~held[its]) for its, _ in of_class])
+    classes = np.split(*_by_group(cells, len(names)))
+    for its, _ in of_class:
+        able = [] if held[its].any() else [at for at in its if (left[classes[at]] > 1).all()]
+        if able:
+            held[able[0]] = True
+            left[classes[able[0]]] -= 1
     return held[group]
 
 
-def labelled(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """int64 positions, in order, of `fraction` of the clips of each class (rounded, at least one).
+def _by_group(cells: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
+    """(classes in the order of their groups, where each group but the first begins), of cells [class, group]."""
+    order = np.argsort(cells[:, 1], kind="stable")
+    return cells[order, 0], np.searchsorted(cells[order, 1], np.arange(1, groups))
 
-    Clips are taken group by group in a random order, as somebody who labels whole recordings would, the last group in
-    part; a smaller fraction of one seed is part of a larger one.
-    """
-    draw = np.random.default_rng([seed, 0xF8AC])
-    names, group = np.unique(groups, return_inverse=True)
-    order = np.lexsort((draw.permutation(len(labels)), draw.permutation(len(names))[group]))
-    chosen = []
-    for one in np.unique(labels):
-        clips = order[labels[order] == one]
-        chosen.append(clips[: max(1, round(fraction * len(clips)))])
-    return np.sort(np.concatenate(chosen))
+
+def warn_of(class_names: list[str], labels: np.ndarray, held: np.ndarray, share: float) -> None:
+    """Warn of classes of which no clip is held out, and where `held` bool [N] is far from `share`."""
+    known = np.unique(labels[labels >= 0])
+    lacking = [class_names[one] for one in np.setdiff1d(known, labels[held])]
+    if lacking:
+        log.warning(
+            "%d of %d classes have no clip to choose by, since their clips are of too few groups: %s",
+            len(lacking),
+            len(known),
+            some_of(lacking),
+        )
+    if not share / FAR_OFF <= held.mean() <= share * FAR_OFF:
+        log.warning(
+            "%d of %d training clips are held out to choose by, %.0f %% in place of %.0f %%: each group is drawn by "
+            "itself, and they are few or large",
+            np.count_nonzero(held),
+            len(held),
+            100 * held.mean(),
+            100 * share,
+        )

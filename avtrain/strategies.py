@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
-from avtrain.splits import held_out
+from avtrain.splits import held_out, warn_of
 
 PAIRS_PREFIX = "pairs:"
 
@@ -36,9 +36,9 @@ def training_table(dataset: Dataset, labels: str = "label", split: str = "train"
 def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, seed: int) -> tuple[ClipTable, ClipTable]:
     """(clips to train on, clips to validate on) of a train split's table; none to validate on is an empty table.
 
-    The val split, if there is one, leaves `table` whole. Else `share` of the clips of each label goes, by group of the
-    manifest: no group is on both sides, clips without label of a group that goes are on neither. Errors: UserError
-    where groups are too few.
+    The val split, if there is one, leaves `table` whole. Else about `share` of the clips of each label goes, by group
+    of the manifest (splits.held_out): no group is on both sides, clips without label of a group that goes are on
+    neither. Errors: UserError where groups are too few.
     """
     if "val" in dataset.splits:
         rows = dataset.rows_of("val")
@@ -48,11 +48,12 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     labelled, held = table.labels >= 0, np.zeros(len(table), bool)
     if share == 0:
         return table, _part(table, held)
-    groups = dataset.groups[table.rows]
+    groups = dataset.group_names[table.rows]
     if labelled.any():
         held[labelled] = held_out(table.labels[labelled], groups[labelled], share, seed)
     if not held.any():
         raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
+    warn_of(dataset.labels(labels).class_names, table.labels[labelled], held[labelled], share)
     return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
 
 

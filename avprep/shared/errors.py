@@ -21,5 +21,11 @@ def listed(problems: list[str]) -> str:
     return shown + (f"\n  and {more} more" if more > 0 else "")
 
 
+def some_of(names: list[str], most: int = 3) -> str:
+    """Names for a sentence: the first few, then how many more."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
 class Interrupted(Exception):  # noqa: N818 - it is an outcome, not a fault
     """The work stopped on request and the same command resumes it (exit code 75)."""
