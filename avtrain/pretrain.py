@@ -50,7 +50,7 @@ from avtrain.outcome import failure_told, outcome
 from avtrain.pace import Pace
 from avtrain.provenance import environment
 from avtrain.ready import Ready, make_ready
-from avtrain.sampling.base import LAYERS
+from avtrain.sampling.base import Stream
 from avtrain.updates import place_of, updates_per_epoch
 from avtrain.validation import Validation, said_of
 
@@ -282,5 +282,5 @@ def _labels_by_row(dataset: Dataset, loader: Loader) -> torch.Tensor:
 
 def _layer_seed(seed: int, batch: Batch, ranks: Ranks) -> int:
     """Of what layers draw in a step, such as dropout: a run that resumes draws the same."""
-    state = np.random.SeedSequence([seed, batch.epoch, LAYERS, batch.step + 1, ranks.rank])
+    state = np.random.SeedSequence([seed, batch.epoch, Stream.LAYERS, batch.step + 1, ranks.rank])
     return int(state.generate_state(1, np.uint64)[0])

@@ -10,7 +10,7 @@ from torch import nn
 
 from avprep.dataset import Dataset
 from avtrain.data.batches import Batch
-from avtrain.sampling.base import AUGMENTATION
+from avtrain.sampling.base import Stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -63,7 +63,8 @@ class SpecAugment:
 
         _, length, bands = batch.audio.shape
         mine = slice(batch.first_item, batch.first_item + len(batch.audio))
-        state = np.random.SeedSequence([seed, batch.epoch, AUGMENTATION, batch.step + 1]).generate_state(1, np.uint64)
+        seeds = np.random.SeedSequence([seed, batch.epoch, Stream.AUGMENTATION, batch.step + 1])
+        state = seeds.generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(state[0]))
             high = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, 1, bands), self.bands, 0.0, 3)

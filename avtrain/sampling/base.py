@@ -7,13 +7,24 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cached_property
 
 import numpy as np
 
 from avtrain.sampling.groups import Groups
 
-ANCHORS, PARTNERS, WINDOWS, AUGMENTATION, LABELS, LABELLED, LAYERS = range(7)
+
+class Stream(IntEnum):
+    """The random streams of a run, part of every seed. Never renumber and never reuse a number: plans would change."""
+
+    ANCHORS = 0
+    PARTNERS = 1
+    WINDOWS = 2
+    AUGMENTATION = 3
+    LABELS = 4
+    LABELLED = 5
+    LAYERS = 6
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def digest(strategy: Strategy, table: ClipTable) -> str:
     return found.hexdigest()
 
 
-def generator(seed: int, epoch: int, stream: int, step: int | None = None) -> np.random.Generator:
+def generator(seed: int, epoch: int, stream: Stream, step: int | None = None) -> np.random.Generator:
     """The generator of a stream: of a whole epoch (`step` None) or of one step."""
     return np.random.default_rng([seed, epoch, stream, 0 if step is None else step + 1])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import ANCHORS, ClipTable, Strategy, exact_pairs, generator, whole_batches
+from avtrain.sampling.base import ClipTable, Strategy, Stream, exact_pairs, generator, whole_batches
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class ClassBalanced(Strategy):
         """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError if batch_size > M."""
         groups = table.groups
         for step in range(first_step, self.steps(table, batch_size)):
-            draw = generator(seed, epoch, ANCHORS, step)
+            draw = generator(seed, epoch, Stream.ANCHORS, step)
             label = draw.integers(0, len(groups), batch_size)
             places = groups.begins[label] + draw.integers(0, groups.sizes[label])
             yield exact_pairs(table.rows[groups.order[places]])

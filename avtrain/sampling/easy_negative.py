@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import ANCHORS, LABELS, ClipTable, Strategy, exact_pairs, generator
+from avtrain.sampling.base import ClipTable, Strategy, Stream, exact_pairs, generator
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class EasyNegative(Strategy):
     ) -> Iterator[np.ndarray]:
         """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError as in `steps`."""
         steps, groups = self.steps(table, batch_size), table.groups
-        clips = groups.shuffled(generator(seed, epoch, ANCHORS))
-        draw = generator(seed, epoch, LABELS)
+        clips = groups.shuffled(generator(seed, epoch, Stream.ANCHORS))
+        draw = generator(seed, epoch, Stream.LABELS)
         chosen = draw.permutation(len(groups))
         usable = np.minimum(groups.sizes[chosen], steps)
         counts = shared_out(usable, steps * batch_size, int(usable.sum()), draw)
@@ -73,7 +73,7 @@ def _batches(
         yield places
         return
     middle = (begin + end) // 2
-    draw = generator(seed, epoch, LABELS, middle)
+    draw = generator(seed, epoch, Stream.LABELS, middle)
     mixed = draw.permutation(len(places))
     places, counts = places[mixed], counts[mixed]
     early = shared_out(counts, middle - begin, end - begin, draw)

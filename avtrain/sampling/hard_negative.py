@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import ANCHORS, LABELS, ClipTable, Strategy, exact_pairs, generator
+from avtrain.sampling.base import ClipTable, Strategy, Stream, exact_pairs, generator
 
 FEWEST_PAIRS = 2
 
@@ -37,12 +37,12 @@ class HardNegative(Strategy):
     ) -> Iterator[np.ndarray]:
         """Plans int64 [2 to batch_size, 2] of one epoch from `first_step` on. Errors: ValueError as in `steps`."""
         groups, counts = table.groups, self._batches_of(table, batch_size)
-        clips = groups.shuffled(generator(seed, epoch, ANCHORS))
+        clips = groups.shuffled(generator(seed, epoch, Stream.ANCHORS))
         group = np.repeat(np.arange(len(groups)), counts)
         number = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
         begins = groups.begins[group] + number * batch_size
         ends = np.minimum(begins + batch_size, (groups.begins + groups.sizes)[group])
-        for batch in generator(seed, epoch, LABELS).permutation(len(group))[first_step:]:
+        for batch in generator(seed, epoch, Stream.LABELS).permutation(len(group))[first_step:]:
             yield exact_pairs(table.rows[clips[begins[batch] : ends[batch]]])
 
     def _batches_of(self, table: ClipTable, batch_size: int) -> np.ndarray:

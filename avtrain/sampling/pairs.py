@@ -8,8 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from avtrain.sampling.base import ANCHORS, ClipTable, Strategy, generator, whole_batches
-from avtrain.sampling.lottery import Lottery
+from avtrain.sampling.base import ClipTable, Strategy, Stream, generator, whole_batches
 from avtrain.sampling.random import permuted_batches
 
 
@@ -22,7 +21,7 @@ class Pairs(Strategy):
     play no part.
     Batches: all of batch_size, 1 to P; P // batch_size of them make an epoch.
 
-    Cost: O(P) once where there are weights, O(1) a pair then.
+    Cost: O(P) once where there are weights, O(log P) a pair then.
     """
 
     audio: np.ndarray
@@ -56,9 +55,12 @@ class Pairs(Strategy):
             yield from permuted_batches(len(self.audio), batch_size, seed, epoch, first_step, "pairs")
             return
         for step in range(first_step, whole_batches(len(self.audio), batch_size, "pairs")):
-            yield self._lottery.drawn(generator(seed, epoch, ANCHORS, step).random(batch_size))
+            draws = generator(seed, epoch, Stream.ANCHORS, step).random(batch_size)
+            yield np.searchsorted(self._ends, draws, side="right")
 
     @cached_property
-    def _lottery(self) -> Lottery:
+    def _ends(self) -> np.ndarray:
+        """Where each pair's share of [0, 1) ends, float64 [P]; a share is as wide as the pair's weight."""
         assert self.weights is not None
-        return Lottery.of(self.weights)
+        ends = np.cumsum(self.weights)
+        return ends / ends[-1]

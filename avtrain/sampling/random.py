@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import ANCHORS, ClipTable, Strategy, exact_pairs, generator, whole_batches
+from avtrain.sampling.base import ClipTable, Strategy, Stream, exact_pairs, generator, whole_batches
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,6 @@ def permuted_batches(
 ) -> Iterator[np.ndarray]:
     """Numbers int64 [batch_size] below `count`: a seeded permutation of `things`, cut into whole batches."""
     steps = whole_batches(count, batch_size, things)
-    order = generator(seed, epoch, ANCHORS).permutation(count)
+    order = generator(seed, epoch, Stream.ANCHORS).permutation(count)
     for step in range(first_step, steps):
         yield order[step * batch_size : (step + 1) * batch_size]

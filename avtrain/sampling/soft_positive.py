@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import LABELLED, PARTNERS, ClipTable, Strategy, generator, whole_batches
+from avtrain.sampling.base import ClipTable, Strategy, Stream, generator, whole_batches
 from avtrain.sampling.groups import Groups
 from avtrain.sampling.random import permuted_batches
 
@@ -43,14 +43,14 @@ class SoftPositive(Strategy):
         groups = self._groups(table, seed)
         batches = permuted_batches(len(table), batch_size, seed, epoch, first_step)
         for step, anchors in enumerate(batches, start=first_step):
-            draw = generator(seed, epoch, PARTNERS, step)
+            draw = generator(seed, epoch, Stream.PARTNERS, step)
             soft = self._soft(draw, batch_size)
             partners = np.where(soft, groups.another(anchors, draw), anchors)
             yield np.stack([table.rows[anchors], table.rows[partners]], axis=1)
 
     def fallbacks(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray:
         """bool [batch]: pairs whose draw asked for another clip, and whose clip kept itself for want of one."""
-        return self._soft(generator(seed, epoch, PARTNERS, step), len(plan)) & (plan[:, 0] == plan[:, 1])
+        return self._soft(generator(seed, epoch, Stream.PARTNERS, step), len(plan)) & (plan[:, 0] == plan[:, 1])
 
     def _soft(self, draw: np.random.Generator, batch_size: int) -> np.ndarray:
         return draw.random(batch_size) < self.p
@@ -60,7 +60,7 @@ class SoftPositive(Strategy):
         if self.labelled == 1:
             return table.groups
         with_label = np.flatnonzero(table.labels >= 0)
-        kept = generator(seed, 0, LABELLED).permutation(with_label)[: round(self.labelled * len(with_label))]
+        kept = generator(seed, 0, Stream.LABELLED).permutation(with_label)[: round(self.labelled * len(with_label))]
         labels = np.full_like(table.labels, -1)
         labels[kept] = table.labels[kept]
         return Groups.of(labels)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avtrain.sampling.base import AUGMENTATION, WINDOWS, generator
+from avtrain.sampling.base import Stream, generator
 
 MEL_FRAMES_PER_SECOND = 100
 
@@ -64,11 +64,11 @@ def draw_windows(
     A clip shorter than the sound window starts at min(lead, T - window) or 0; what lacks is padded by the reader.
     """
     audio, video = plan[:, 0], plan[:, 1]
-    draw = generator(seed, epoch, WINDOWS, step)
+    draw = generator(seed, epoch, Stream.WINDOWS, step)
     place = draw.random((2, len(plan)))
     of_video = _starts(num_frames[video], place[0], spec)
     of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], place[1], spec))
-    flip = generator(seed, epoch, AUGMENTATION, step).random(len(plan)) < 0.5
+    flip = generator(seed, epoch, Stream.AUGMENTATION, step).random(len(plan)) < 0.5
     rates_hz = None if mel_rates_hz is None else mel_rates_hz[audio]
     return Windows(of_video, _mel_starts(of_audio, spec, rates_hz), flip)
 

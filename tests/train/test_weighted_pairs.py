@@ -1,4 +1,4 @@
-"""Weighted draws: the guide changes their cost and nothing else."""
+"""Pairs drawn by weight."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from avtrain.sampling import Pairs
-from avtrain.sampling.lottery import Lottery
 from tests.train.tables import epochs_of, table_of
 
 DRAW = np.random.default_rng(0)
@@ -22,23 +21,12 @@ WEIGHTS = {
 
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS.keys())
-def test_a_draw_is_what_a_search_of_all_weights_finds(weights):
-    lottery = Lottery.of(weights.astype(float))
-    ends = np.cumsum(weights) / np.cumsum(weights)[-1]
-    bins = np.arange(len(lottery.guide) - 1) / (len(lottery.guide) - 1)
-    edges = np.concatenate([ends, bins, [1]])
-    places = np.concatenate([edges, np.nextafter(edges, 0), np.nextafter(edges, 1)])
-    places = np.append(places, np.random.default_rng(3).random(10_000))
-    places = places[places < 1]
-    assert (lottery.drawn(places) == np.searchsorted(ends, places, side="right")).all()
-    assert (weights[lottery.drawn(places)] > 0).all()
-
-
-def test_a_bin_of_the_guide_holds_few_shares():
-    for count in (10, 1000, 12_345):
-        assert np.diff(Lottery.of(np.ones(count)).guide).max() == 1
-        mild = np.random.default_rng(4).exponential(size=count)
-        assert np.diff(Lottery.of(mild).guide).max() < 12
+def test_a_pair_without_weight_is_never_drawn(weights):
+    table = table_of([0] * len(weights))
+    plan = np.concatenate(
+        epochs_of(Pairs(table.rows, table.rows, weights.astype(float)), table, len(weights), epochs=5)
+    )
+    assert set(plan[:, 0]) <= set(table.rows[weights > 0])
 
 
 def test_many_weighted_pairs_come_in_proportion():
