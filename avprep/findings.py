@@ -15,8 +15,13 @@ import numpy as np
 
 from avprep.clips import Clip, hashed, repeated
 from avprep.fetching import address_of
+from avprep.shared.errors import some_of
 
 KNOWN_SPLITS = ("train", "val", "test")
+NEEDED_BY = {
+    "train": "'avtrain pretrain' and 'avtrain evaluate' need",
+    "test": "'avtrain evaluate' needs ('avprep manifest' draws one by --test-share)",
+}
 LISTING_PAYS_FROM = 16  # files wanted of one folder
 MOST_LOOKUPS = 5_000  # single files looked for where listing does not pay
 
@@ -33,6 +38,14 @@ class Report:
     leaks: list[str] = dataclasses.field(default_factory=list)
     dropped_leaks: list[str] = dataclasses.field(default_factory=list)
     similar_labels: list[str] = dataclasses.field(default_factory=list)
+    nested: list[str] = dataclasses.field(default_factory=list)
+    unnamed: list[str] = dataclasses.field(default_factory=list)
+    classless: list[str] = dataclasses.field(default_factory=list)
+    """`SPLIT: LABEL` of classes that have no clip in a split that was drawn"""
+    emptied: list[str] = dataclasses.field(default_factory=list)
+    """splits of which no clip has a file"""
+    no_split: list[str] = dataclasses.field(default_factory=list)
+    """splits that are needed and have no clip"""
     all_kept: bool = False
     """whether what was found stays in: a build leaves nothing out"""
     missing_kept: bool = False
@@ -51,9 +64,28 @@ class Report:
             "leaks": "sources stand in two splits" + leaks,
             "dropped_leaks": "training clips were left out, since their source is also in test or val",
             "similar_labels": "sets of labels differ in case, spaces or Unicode form alone and stay apart",
+            "nested": "classes have all their clips in sub-folders; where these are the classes, --root is one of them",
+            "unnamed": "media files below --root are in no row",
         }
         found = ((getattr(self, name), sentence) for name, sentence in sentences.items())
-        return [f"{len(items)} {sentence}, such as {items[0]}" for items, sentence in found if items]
+        lines = [f"{len(items)} {sentence}, such as {items[0]}" for items, sentence in found if items]
+        return [*lines, *self._of_splits()]
+
+    def _of_splits(self) -> Iterator[str]:
+        """Sentences on splits and classes that have too little."""
+        drawn: dict[str, list[str]] = defaultdict(list)
+        for item in self.classless:
+            split, _, label = item.partition(": ")
+            drawn[split].append(label)
+        for split, labels in drawn.items():
+            yield (
+                f"{len(labels)} classes have no clip in the {split} split as it was drawn, {some_of(labels)}; other "
+                "shares or another --seed may give them one"
+            )
+        for split in self.emptied:
+            yield f"no clip of the {split} split has a file, so it will be empty"
+        for split in self.no_split:
+            yield f"no clip is in the {split} split, which {NEEDED_BY[split]}"
 
     def as_dict(self) -> dict[str, list[str]]:
         """Every finding in full, for JSON."""
@@ -89,9 +121,23 @@ def examine(
     """
     report = Report(all_kept=True)
     report.missing, _ = missing(clips, root, most_lookups, to_build)
+    report.emptied = _emptied(clips, set(report.missing))
+    report.no_split = lacking_splits(clips)
     report.unknown_splits = [f"{clip.clip_id} ({clip.split})" for clip in clips if clip.split not in KNOWN_SPLITS]
     compare(clips, report)
     return report
+
+
+def lacking_splits(clips: Iterable[Clip]) -> list[str]:
+    """The splits that training and measuring need and that have no clip."""
+    there = {clip.split for clip in clips}
+    return [split for split in NEEDED_BY if split not in there]
+
+
+def _emptied(clips: Sequence[Clip], gone: set[str]) -> list[str]:
+    """Splits of which every clip is among those `gone`."""
+    left = {clip.split for clip in clips if clip.clip_id not in gone} if gone else None
+    return sorted({clip.split for clip in clips} - left) if left is not None else []
 
 
 def compare(clips: Sequence[Clip], report: Report) -> None:

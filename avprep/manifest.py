@@ -19,8 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from avprep.clips import COLUMNS, Clip, Clips, hashed, repeated, values_of
 from avprep.errors import ManifestError
 from avprep.fetching import wrong_address
@@ -125,18 +123,6 @@ def written_path(path: Path | str, relative_to: Path) -> str:
 def _from_to(begin: str, end: str) -> str:
     """The way from one folder to another, links resolved."""
     return os.path.relpath(os.path.realpath(end), os.path.realpath(begin))
-
-
-def held_out_by_class(labels: list[str], share: float, seed: int) -> list[bool]:
-    """A seeded, stratified choice: True for round(share * n) clips of each class, 1 to n - 1; none of a single clip."""
-    generator = np.random.default_rng([seed, 0x5EED])
-    chosen = [False] * len(labels)
-    for label in sorted(set(labels)):
-        rows = [row for row, other in enumerate(labels) if other == label]
-        count = min(max(round(share * len(rows)), 1), len(rows) - 1) if share > 0 else 0
-        for position in generator.permutation(len(rows))[:count]:
-            chosen[rows[position]] = True
-    return chosen
 
 
 def _clip(row: Mapping[str, Any]) -> Clip:

@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from avprep.datasets.drawn import Shares
     from avprep.datasets.places import Folder, Remote
     from avprep.findings import Report
     from avprep.manifest import Clip
+
+
+def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
+    """--test-share, --val-share, --seed: the parts of the training clips that become other splits, drawn by `whose`."""
+    options = [
+        click.option(
+            "--test-share",
+            type=click.FloatRange(0, 0.9),
+            default=None,
+            help=f"Share of the training clips that become the test split, {test_default or 'default 0'}; by the hash "
+            f"of each {whose}, so that clips which come later move none.",
+        ),
+        click.option(
+            "--val-share",
+            type=click.FloatRange(0, 0.9),
+            default=0.0,
+            help="Share of them that become the val split, drawn alike; default 0.",
+        ),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the drawn clips."),
+    ]
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
+    from avprep.datasets.drawn import Shares
+
+    return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
 @click.group()
@@ -28,14 +64,7 @@ def manifest() -> None:
     help="Folder with one sub-folder a class (or train/, val/, test/ of such).",
 )
 @click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option(
-    "--test-share",
-    type=click.FloatRange(0, 0.9),
-    default=0.2,
-    show_default=True,
-    help="Share of each class held out as test split.",
-)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the held-out clips.")
+@share_options("file", test_default="default 0.2 where neither folders nor --test-fold give one")
 @click.option(
     "--fold-pattern",
     default=None,
@@ -43,7 +72,13 @@ def manifest() -> None:
 )
 @click.option("--test-fold", default=None, help="The fold that is the test split, in place of a share.")
 def folder(
-    root: Path | str, out: Path | str, test_share: float, seed: int, fold_pattern: str | None, test_fold: str | None
+    root: Path | str,
+    out: Path | str,
+    test_share: float | None,
+    val_share: float,
+    seed: int,
+    fold_pattern: str | None,
+    test_fold: str | None,
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
     from avprep.datasets.folder import Folds, clips_of_folder
@@ -51,7 +86,7 @@ def folder(
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
     folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
-    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds))
+    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds, val_share))
 
 
 @manifest.command()
@@ -63,7 +98,7 @@ def folder(
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
 @click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the kept clips.")
+@share_options("YouTube id")
 def vggsound(
     root: Path | str,
     metadata: Path,
@@ -73,6 +108,8 @@ def vggsound(
     per_class: int | None,
     balanced: bool,
     drop_leaks: bool,
+    test_share: float | None,
+    val_share: float,
     seed: int,
 ) -> None:
     """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4.
@@ -82,8 +119,9 @@ def vggsound(
     from avprep.datasets.vggsound import balanced as choose
     from avprep.datasets.vggsound import clips_of_vggsound
 
+    shares = _shares(test_share, val_share, seed)
     clips, report = clips_of_vggsound(
-        _place(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks
+        _place(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks, shares=shares
     )
     if balanced or per_class is not None:
         clips = choose(clips, per_class, seed)
@@ -103,6 +141,7 @@ def vggsound(
 )
 @click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
+@share_options("location")
 def tau2021(
     root: Path | str,
     train: Path,
@@ -111,12 +150,19 @@ def tau2021(
     val_locations: Path | None,
     out: Path | str,
     drop_leaks: bool,
+    test_share: float | None,
+    val_share: float,
+    seed: int,
 ) -> None:
     """TAU Urban Audio-Visual Scenes 2021: sound and picture in separate files; the group is the location."""
     from avprep.datasets.tau2021 import clips_of_tau2021
 
     lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
-    _write(out, *clips_of_tau2021(_place(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks))
+    shares = _shares(test_share, val_share, seed)
+    _write(
+        out,
+        *clips_of_tau2021(_place(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks, shares=shares),
+    )
 
 
 @manifest.command()
@@ -125,11 +171,14 @@ def tau2021(
 )
 @click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
-def fsdnoisy18k(root: Path | str, out: Path | str, subset: str) -> None:
+@share_options("file")
+def fsdnoisy18k(
+    root: Path | str, out: Path | str, subset: str, test_share: float | None, val_share: float, seed: int
+) -> None:
     """FSDnoisy18k: sound only, 20 classes, the training subset by the csv's flags."""
     from avprep.datasets.fsdnoisy18k import clips_of_fsdnoisy18k
 
-    _write(out, *clips_of_fsdnoisy18k(_place(root, out), subset))
+    _write(out, *clips_of_fsdnoisy18k(_place(root, out), subset, _shares(test_share, val_share, seed)))
 
 
 @manifest.command()
@@ -141,6 +190,7 @@ def fsdnoisy18k(root: Path | str, out: Path | str, subset: str) -> None:
 @click.option(
     "--missing", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="Clips without a file."
 )
+@share_options("group")
 def table(
     table_file: Path | str,
     out: Path | str,
@@ -148,6 +198,9 @@ def table(
     rename: tuple[str, ...],
     drop_leaks: bool,
     missing: str,
+    test_share: float | None,
+    val_share: float,
+    seed: int,
 ) -> None:
     """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
 
@@ -163,7 +216,13 @@ def table(
     place = _place(start_of(table_file, root), out)
     with near(table_file) as path:
         clips, report = clips_of_table(
-            path, place, renamed=names, drop_leaks=drop_leaks, drop_missing=missing == "drop"
+            path,
+            place,
+            renamed=names,
+            drop_leaks=drop_leaks,
+            drop_missing=missing == "drop",
+            shares=_shares(test_share, val_share, seed),
+            whole_folder=root is not None,
         )
     _write(out, clips, report)
 
@@ -183,6 +242,7 @@ def _place(root: Path | str, out: Path | str) -> Folder | Remote:
 def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
     """Write a manifest, and beside it what was odd; say both."""
     from avprep.errors import ManifestError
+    from avprep.findings import lacking_splits
     from avprep.manifest import write_manifest
     from avprep.shared import mirror, store
 
@@ -191,6 +251,7 @@ def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
         raise ManifestError(f"There is not one clip to write to {out}: {found}.")
     with mirror.sent(out) as path:
         write_manifest(path, clips)
+    report.no_split = lacking_splits(clips)
     labels = len({clip.label for clip in clips})
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
     click.echo(f"{out}: {len(clips)} clips, {labels} classes, " + ", ".join(f"{n} {s}" for s, n in splits.items()))

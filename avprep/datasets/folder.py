@@ -8,14 +8,17 @@ import posixpath
 import re
 from pathlib import Path
 
-from avprep.datasets.places import Folder, Remote
+from avprep.datasets.drawn import Shares, settled
+from avprep.datasets.places import Folder, Remote, place_at
 from avprep.errors import ManifestError
-from avprep.findings import Report, settle
-from avprep.manifest import Clip, held_out_by_class
+from avprep.findings import Report
+from avprep.manifest import Clip
+from avprep.shared.errors import some_of
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
 SPLITS = ("train", "val", "test")
+TEST_SHARE = 0.2  # where nothing else says which clips are the test split
 
 log = logging.getLogger(__name__)
 
@@ -44,14 +47,18 @@ class Folds:
 
 
 def clips_of_folder(
-    place: Folder | Remote, test_share: float, seed: int, folds: Folds | None = None
+    place: Folder | Remote,
+    test_share: float | None = None,
+    seed: int = 0,
+    folds: Folds | None = None,
+    val_share: float = 0.0,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows for every media file of a folder, sorted by path; the class is the sub-folder's name.
 
     Where two or more sub-folders are named train, val or test, these are the splits, and other folders
-    beside them are reported. Else one of `folds` is the test split, or `test_share` of each class, seeded. Errors:
-    ManifestError where the folder has no class folders or no media files, or
-    where `folds` do not fit.
+    beside them are reported. Else one of `folds` is the test split, or about `test_share` of the clips (None: a fifth),
+    by the hash of their names below the folder (drawn.settled); `val_share` is drawn alike. Errors: ManifestError where
+    the folder has no class folders or no media files, where `folds` do not fit, or a split to be drawn is there.
     """
     report = Report()
     folders = place.folders()
@@ -95,10 +102,42 @@ def clips_of_folder(
         known = sorted({clip.group for clip in clips})
         if folds.test not in known or len(known) < 2:
             raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {place} has {known}.")
-    elif not has_splits:
-        chosen = held_out_by_class([clip.label for clip in clips], test_share, seed)
-        clips = [
-            dataclasses.replace(clip, split="test" if held else "train")
-            for clip, held in zip(clips, chosen, strict=True)
-        ]
-    return settle(clips, report, drop_leaks=False), report
+    given = has_splits or folds is not None
+    shares = Shares(
+        test=test_share or (0.0 if given or test_share is not None else TEST_SHARE), val=val_share, seed=seed
+    )
+    groups = [] if folds is not None else _sources(place, clips)
+    report.nested = [] if has_splits else _nested(clips)
+    report.unnamed = _strays(place, splits if has_splits else [])
+    return settled(clips, report, shares, groups=groups), report
+
+
+def _sources(place: Folder | Remote, clips: list[Clip]) -> list[str]:
+    """The file behind each clip by its path below the folder, wherever the manifest may lie."""
+    own = place_at(place.root, place.root)
+    return [own.origin(clip.clip_id) for clip in clips]
+
+
+def _strays(place: Folder | Remote, splits: list[str]) -> list[str]:
+    """Media files that lie beside the class folders, in none of them."""
+    beside = {"", *splits}
+    names = (name for name in place.files() if posixpath.dirname(name) in beside)
+    return [
+        name
+        for name in names
+        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES
+        and not posixpath.basename(name).startswith(".")
+    ]
+
+
+def _nested(clips: list[Clip]) -> list[str]:
+    """`LABEL (its sub-folders)` of classes with no clip outside sub-folders of theirs, of which they have several."""
+    inside: dict[str, set[str]] = {}
+    for clip in clips:
+        folders = clip.clip_id.split("/")[1:-1]
+        inside.setdefault(clip.label, set()).add(folders[0] if folders else "")
+    return [
+        f"{label} ({some_of(sorted(folders))})"
+        for label, folders in inside.items()
+        if len(folders) > 1 and "" not in folders
+    ]

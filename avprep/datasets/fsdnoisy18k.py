@@ -4,24 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
 from avprep.datasets.tables import read_rows
-from avprep.findings import Report, settle
+from avprep.datasets.unnamed import unnamed
+from avprep.findings import Report
 from avprep.manifest import Clip
 
 FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}
 
 
-def clips_of_fsdnoisy18k(place: Folder | Remote, subset: str = "all") -> tuple[list[Clip], Report]:
+def clips_of_fsdnoisy18k(
+    place: Folder | Remote, subset: str = "all", shares: Shares = AS_GIVEN
+) -> tuple[list[Clip], Report]:
     """Manifest rows of the training subset and of the whole test set, as unpacked: FSDnoisy18k.meta/, .audio_train/ ...
 
-    `clean`: manually_verified is 1; `noisy`: it is 0; `noisy_small`: the flag of that name is 1. Errors: ManifestError.
+    `clean`: manually_verified is 1; `noisy`: it is 0; `noisy_small`: the flag of that name is 1. `shares` of the
+    training clips become other splits. Errors: ManifestError.
     """
     report = Report()
     clips = []
+    named: set[str] = set()
     for split, folder in FOLDERS.items():
         with place.near(f"FSDnoisy18k.meta/{split}.csv") as table:
             rows = read_rows(table, ("fname", "label"))
+        named.update(f"{folder}/{row['fname']}" for row in rows)
         for row in rows:
             verified, small = row.get("manually_verified") == "1", row.get("noisy_small") == "1"
             wanted = {"all": True, "clean": verified, "noisy": not verified, "noisy_small": small}[subset]
@@ -33,4 +40,5 @@ def clips_of_fsdnoisy18k(place: Folder | Remote, subset: str = "all") -> tuple[l
                 continue
             written = place.written(name)
             clips.append(Clip(Path(name).stem, row["label"], split, audio_path=written, group=row["fname"]))
-    return settle(clips, report, drop_leaks=False), report
+    report.unnamed = unnamed(place, named)
+    return settled(clips, report, shares), report

@@ -7,8 +7,10 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
-from avprep.findings import Report, missing, settle
+from avprep.datasets.unnamed import unnamed
+from avprep.findings import Report, missing
 from avprep.manifest import Clip, read_clips, unusable
 from avprep.shared.mirror import is_url
 
@@ -20,18 +22,23 @@ def clips_of_table(
     renamed: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
     drop_missing: bool = True,
+    shares: Shares = AS_GIVEN,
+    whole_folder: bool = False,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and what is odd.
 
     `renamed`: the table's own column names to a manifest's. Relative paths are written anew, absolute ones and URLs
-    stay. Errors: ManifestError with all rows that are no clip, and the other
-    findings. Files at URLs are not looked for.
+    stay. `shares` of the training clips become other splits (drawn.settled). With `whole_folder` media files that no
+    row names are reported. Errors: ManifestError with all rows that are no clip, and the other findings; where a split
+    to be drawn is there. Files at URLs are not looked for.
     """
     rows, problems = read_clips(path, renamed)
     report = Report(missing_kept=not drop_missing)
     report.missing, _ = missing(rows, place.root)
     lacking = set() if not drop_missing else set(report.missing)
-    clips = settle([clip for clip in rows if clip.clip_id not in lacking], report, drop_leaks)
+    if whole_folder:
+        report.unnamed = unnamed(place, (path for clip in rows for path in (clip.video_path, clip.audio_path) if path))
+    clips = settled([clip for clip in rows if clip.clip_id not in lacking], report, shares, drop_leaks=drop_leaks)
     if problems:
         raise unusable(path, problems + report.lines())
     return [_moved(clip, place) for clip in clips], report

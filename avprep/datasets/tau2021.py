@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
 from avprep.datasets.tables import read_rows
+from avprep.datasets.unnamed import unnamed
 from avprep.errors import ManifestError
-from avprep.findings import Report, settle
+from avprep.findings import Report
 from avprep.manifest import Clip
 
 SCENES = (
@@ -25,17 +27,19 @@ def clips_of_tau2021(
     *,
     val_locations: Path | None = None,
     drop_leaks: bool = False,
+    shares: Shares = AS_GIVEN,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of the split lists (split -> csv) whose two files are in a folder; the group is the location.
 
     A list has filename_audio, filename_video and scene_label, or names alone (the scene is then the name's first part).
     Comma or tab separates. `val_locations`: SCENE-CITY-LOCATION, one a line, whose training segments become the
-    validation split. Errors: ManifestError.
+    validation split. `shares` of the training clips become other splits, by location. Errors: ManifestError.
     """
     report = Report()
     clips = []
     held_out = _locations(val_locations) if val_locations is not None else frozenset()
     found = set()
+    named: set[str] = set()
     for split, path in lists.items():
         for audio, video in _files(path):
             name = Path(audio).stem
@@ -44,6 +48,7 @@ def clips_of_tau2021(
                 raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
             location = name.rpartition("-")[0]
             found.add(location)
+            named.update((audio, video))
             if not (place.holds(audio) and place.holds(video)):
                 report.missing.append(name)
                 continue
@@ -59,7 +64,8 @@ def clips_of_tau2021(
             )
     if held_out - found:
         raise ManifestError(f"{val_locations}: no list has a segment of {min(held_out - found)}.")
-    return settle(clips, report, drop_leaks), report
+    report.unnamed = unnamed(place, named)
+    return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 
 def _locations(path: Path) -> frozenset[str]:

@@ -6,13 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
-
+from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote, by_name
 from avprep.datasets.tables import read_rows
+from avprep.datasets.unnamed import is_media
 from avprep.errors import ManifestError
-from avprep.findings import Report, settle
+from avprep.findings import Report
 from avprep.manifest import Clip
+from avprep.shared.draw import SUBSET, fractions
 
 COLUMNS = ("youtube_id", "start_seconds", "label", "split")
 CLIP_SECONDS = 10
@@ -25,17 +26,21 @@ def clips_of_vggsound(
     subset: Path | None = None,
     exclude: Path | None = None,
     drop_leaks: bool = False,
+    shares: Shares = AS_GIVEN,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of the clips of `metadata` whose file is in a folder, at any depth; the group is the YouTube id.
 
     A file is named ID_START_END.mp4 in milliseconds or ID_000START.mp4 in seconds (6 digits). `subset`: a csv of the
     same columns whose rows replace the training rows (the paper's 309 x 123). `exclude`: YouTube ids or
-    ID_000START names, one a line. Errors: ManifestError.
+    ID_000START names, one a line. `shares` of the training clips become other splits, by YouTube id. Errors:
+    ManifestError.
     """
     report = Report()
     rows = [_parsed(row, metadata) for row in read_rows(metadata, COLUMNS)]
+    known = {(row[0], row[1]) for row in rows}
     if subset is not None:
         chosen = [_parsed(row, subset) for row in read_rows(subset, COLUMNS)]
+        known |= {(row[0], row[1]) for row in chosen}
         rows = [row for row in rows if row[3] != "train"] + chosen
     unwanted = set(exclude.read_text().split()) if exclude else set()
     files = by_name(place)
@@ -50,12 +55,15 @@ def clips_of_vggsound(
             report.missing.append(clip_id)
             continue
         clips.append(Clip(clip_id, label, split, video_path=place.written(name), group=youtube_id))
-    return settle(clips, report, drop_leaks), report
+    named = {name for one in known for name in _names(*one)}
+    report.unnamed = [path for name, path in files.items() if is_media(name) and name not in named]
+    return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 
 def balanced(clips: list[Clip], per_class: int | None, seed: int) -> list[Clip]:
-    """`per_class` training clips of each class (None: as many as the smallest class has), seeded; other splits whole.
+    """`per_class` training clips of each class (None: as many as the smallest class has); other splits whole.
 
+    Those with the lowest hash of seed and clip id: more clips beside them displace few.
     Errors: ManifestError where a class has fewer.
     """
     of_class: dict[str, list[int]] = defaultdict(list)
@@ -68,10 +76,8 @@ def balanced(clips: list[Clip], per_class: int | None, seed: int) -> list[Clip]:
     count = len(of_class[smallest]) if per_class is None else per_class
     if len(of_class[smallest]) < count:
         raise ManifestError(f"Class {smallest!r} has {len(of_class[smallest])} training clips, fewer than {count}.")
-    draw = np.random.default_rng([seed, 0xBA1A])
-    chosen: set[int] = set()
-    for label in sorted(of_class):
-        chosen.update(draw.permutation(of_class[label])[:count].tolist())
+    number = fractions((clip.clip_id for clip in clips), seed, SUBSET)
+    chosen = {place for places in of_class.values() for place in sorted(places, key=number.__getitem__)[:count]}
     return [clip for place, clip in enumerate(clips) if clip.split != "train" or place in chosen]
 
 
