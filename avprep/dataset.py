@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.shared import configs, jpeg, store
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 from avprep.shared.remote import RemotePath, path_of
 
 NUMBERS = ("label", "frames_offset", "frames_bytes", "num_frames", "logmel_offset", "num_mel_frames")
@@ -263,7 +263,7 @@ class Dataset:
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(
-            f"{self.folder / schema.INDEX} cannot be read ({str(error).splitlines()[0][:120]}); where an older "
+            f"{self.folder / schema.INDEX} cannot be read ({first_line(error)[:120]}); where an older "
             "version wrote it, 'avprep finalize' writes it anew."
         )
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from avprep import schema
 from avprep.errors import UserError
 from avprep.finalize import excluded_clips, finalize, usable_clips
+from avprep.id_lists import read_ids
 from avprep.shared import store
 from avprep.shared.errors import listed
 
@@ -33,10 +34,7 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
     Errors: UserError, before anything is changed, with all ids that the manifest lacks; where no clip would be left;
     while a planned shard lacks.
     """
-    manifest = out / schema.PLAN_MANIFEST
-    if not manifest.is_file():
-        raise UserError(f"{out} holds no build; 'avprep build-shards' makes one.")
-    known = set(pq.read_table(manifest, columns=["clip_id"]).column("clip_id").to_pylist())
+    known = _planned_ids(out)
     wanted = list(dict.fromkeys(clip_ids))
     unknown = [clip_id for clip_id in wanted if clip_id not in known]
     if unknown:
@@ -53,13 +51,14 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
     return Excluded(len(new), len(wanted) - len(new), finalize(out).clips)
 
 
-def read_ids(path: Path) -> list[str]:
-    """The clip ids of a text file, one a line; empty lines are skipped. Errors: UserError."""
-    try:
-        with open(path, encoding="utf-8-sig") as lines:
-            ids = [line.rstrip("\n") for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}).") from None
-    if not ids:
-        raise UserError(f"{path} names no clip; write one clip_id a line.")
-    return ids
+def ids_to_exclude(out: Path, path: Path) -> list[str]:
+    """The clip ids of a list, those of the build in `out` first. Errors: UserError as of read_ids and `exclude`."""
+    found = read_ids(path, _planned_ids(out), ("clip_id",))
+    return found.known + found.strangers
+
+
+def _planned_ids(out: Path) -> set[str]:
+    manifest = out / schema.PLAN_MANIFEST
+    if not manifest.is_file():
+        raise UserError(f"{out} holds no build; 'avprep build-shards' makes one.")
+    return set(pq.read_table(manifest, columns=["clip_id"]).column("clip_id").to_pylist())

@@ -7,7 +7,6 @@ it was made, so that the same command finds its work done and another one does n
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -26,6 +25,8 @@ from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import UserError
 from avprep.shared import configs, store
 from avprep.shared.errors import listed
+from avprep.shared.text import as_text
+from avprep.tabular import Wanted, read_table
 
 NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
 NONE = -1
@@ -154,24 +155,30 @@ def values_of_table(
     Two rows of a clip are an error, unless `joined` makes one value of theirs. Errors: UserError with all clip ids that
     the manifest lacks, that stand twice, and values of which `read` makes a ValueError, together.
     """
-    rows = _read_table(path, column)
     known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    wanted = Wanted(("clip_id", column), (("clip_id",), (column,)), "rename one, or give --column")
     found: dict[str, Value] = {}
     problems = []
-    for number, (clip_id, value) in enumerate(rows, start=1):
-        if clip_id not in known:
-            problems.append(f"row {number}: the dataset has no clip {clip_id!r}")
-        elif clip_id in found and joined is None:
-            problems.append(f"row {number}: clip {clip_id!r} stands twice")
-        else:
-            try:
-                new = read(value)
-            except ValueError as error:
-                problems.append(f"row {number}: {error}")
-                continue
-            found[clip_id] = joined(found[clip_id], new) if joined and clip_id in found else new
+    for where, row in read_table(path, wanted):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            lacking = [name for name in wanted.columns if name not in row]
+            if lacking:
+                raise ValueError(f"no {lacking[0]}")
+            clip_id, new = as_text(row["clip_id"], "clip_id"), read(row[column])
+            if clip_id not in known:
+                raise ValueError(f"the dataset has no clip {clip_id!r}")
+            if clip_id in found and joined is None:
+                raise ValueError(f"clip {clip_id!r} stands twice")
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        found[clip_id] = joined(found[clip_id], new) if joined and clip_id in found else new
     if problems:
         raise UserError(f"{path} cannot be used:{listed(problems)}")
+    if not found:
+        raise UserError(f"{path} has no rows.")
     return found
 
 
@@ -205,35 +212,4 @@ def class_name(value: Any) -> str | None:
     """The class name of a table's value: None for none. Errors: ValueError."""
     if is_nothing(value) or value in ("", -1, "-1"):
         return None
-    if isinstance(value, float) and value.is_integer():  # pandas writes whole numbers with gaps as floats
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise ValueError(f"label {value!r} is no string or whole number")
-    return str(value).strip() or None
-
-
-def _read_table(path: Path, column: str) -> list[tuple[Any, Any]]:
-    """(clip_id, value of `column`) of every row. Errors: UserError."""
-    kind = path.suffix.lower()
-    try:
-        if kind == ".parquet":
-            table = pq.read_table(path)
-            rows = table.select([name for name in ("clip_id", column) if name in table.column_names]).to_pylist()
-        elif kind == ".csv":
-            with open(path, encoding="utf-8-sig", newline="") as text:
-                rows = list(csv.DictReader(text))
-        elif kind == ".jsonl":
-            with open(path, encoding="utf-8-sig") as text:
-                rows = [json.loads(line) for line in text if line.strip()]
-        else:
-            raise UserError(f"{path}: a table of labels ends in .csv, .jsonl or .parquet.")
-    except (OSError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} is not readable as {kind[1:]}: {error}.") from None
-    if not rows:
-        raise UserError(f"{path} has no rows.")
-    try:
-        return [(str(row["clip_id"]), row[column]) for row in rows]
-    except (KeyError, TypeError):
-        raise UserError(
-            f"{path} needs the columns clip_id and {column} in every row; --column names another."
-        ) from None
+    return as_text(value, "label").strip() or None

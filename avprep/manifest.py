@@ -19,16 +19,22 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from avprep.clips import COLUMNS, Clip, Clips, hashed, repeated, values_of
+from avprep.clips import COLUMNS, NUMBERS, Clip, Clips, hashed, repeated, values_of
 from avprep.errors import ManifestError
 from avprep.fetching import wrong_address
 from avprep.shared.mirror import is_url
 from avprep.shared.store import atomic_path
-from avprep.tabular import as_text, kind_of, read_table
+from avprep.shared.text import as_text
+from avprep.tabular import Wanted, kind_of, read_table
 
 SPLIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
 SHOWN_PROBLEMS = 20
 MOST_LABEL_CHARACTERS = 1000
+WANTED = Wanted(
+    COLUMNS,
+    (("label",), ("video_path", "audio_path")),
+    "add one, or have one renamed by 'avprep manifest table --rename OLD=NEW'",
+)
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +62,7 @@ def read_clips(path: Path, renamed: Mapping[str, str] | None = None) -> tuple[Cl
 
 def _good_rows(path: Path, renamed: Mapping[str, str] | None, problems: list[str]) -> Iterator[Clip]:
     trimmed = 0
-    for where, row in read_table(path, COLUMNS, renamed):
+    for where, row in read_table(path, WANTED, renamed):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
@@ -126,7 +132,9 @@ def _from_to(begin: str, end: str) -> str:
 
 
 def _clip(row: Mapping[str, Any]) -> Clip:
-    text = {name: as_text(value, name) for name, value in row.items()}
+    text = {name: as_text(value, name, whole=name not in NUMBERS) for name, value in row.items()}
+    if row.get("clip_id") != row.get("clip_id"):  # NaN alone differs from itself
+        raise ValueError("clip_id is NaN; store ids as text")
     label, split = text.get("label", "").strip(), text.get("split") or "train"
     video, audio = text.get("video_path", ""), text.get("audio_path", "")
     source = video or audio

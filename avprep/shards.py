@@ -99,7 +99,7 @@ def is_done(
     bytes_of = size_of or (lambda name: (out / name).stat().st_size)
     marker = out / schema.marker_path(planned.path)
     try:
-        done = json.loads(marker.read_text())
+        done = json.loads(marker.read_bytes())
         if (done["shard"], done["config_digest"]) != (planned.path, config_digest):
             return False
         if retry_failed and done["failures"]:

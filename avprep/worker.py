@@ -238,7 +238,7 @@ def _begin(parent_pid: int, memory_bytes: int) -> None:
 
 
 def _mapped_bytes() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
 
 
 def _answer(task: ClipTask | SoundTask) -> Outcome:

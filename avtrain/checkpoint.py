@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from avprep.shared import store
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 
 FORMAT = "avtrain-checkpoint/1"
 MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
@@ -182,7 +182,7 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 def _damaged(path: Path, error: Exception) -> UserError:
     return UserError(
-        f"{path} is missing or damaged ({str(error).splitlines()[0]}); remove {path.parent}, and the checkpoint before "
+        f"{path} is missing or damaged ({first_line(error)}); remove {path.parent}, and the checkpoint before "
         "it counts."
     )
 

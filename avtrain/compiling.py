@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 
 
 def compile_in_place(module: nn.Module, device: str, backend: str = "inductor") -> None:
@@ -16,9 +16,8 @@ def compile_in_place(module: nn.Module, device: str, backend: str = "inductor") 
     try:
         torch.compile(_double, backend=backend)(torch.ones(16, device=device))
     except Exception as error:  # of many kinds: inductor's, dynamo's, the compiler's own
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         raise UserError(
-            f"--compile cannot be used here ({lines[0]}); install a C++ compiler or leave it out."
+            f"--compile cannot be used here ({first_line(error)}); install a C++ compiler or leave it out."
         ) from None
     module.compile(backend=backend)
 

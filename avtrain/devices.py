@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 
 KINDS = ("cpu", "cuda")
 
@@ -23,7 +23,7 @@ def device_for(name: str, local_rank: int | None = None) -> str:
     try:
         torch.empty(1, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"Device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise UserError(f"Device {name!r} cannot be used here: {first_line(error)}") from None
     return name
 
 

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 import avtrain
+from avprep.shared.errors import first_line
 from avprep.shared.machine import Finding, computer, disks, package, shared_memory
 
 NEEDED_PACKAGES = (
@@ -53,7 +54,7 @@ def _cuda() -> Finding:
     try:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
-        return Finding(f"{built}: no GPU can be used ({str(error).splitlines()[0]})", fine=False)
+        return Finding(f"{built}: no GPU can be used ({first_line(error)})", fine=False)
     return Finding(f"{built}: {torch.cuda.device_count()} GPUs")
 
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 
 from avprep.shared import configs, store
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 from avtrain.encoder import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, AudioEncoder, load_encoder
 from avtrain.modelcard import model_card
 
@@ -155,5 +155,4 @@ def _check_packages() -> None:
 
 
 def _line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200].rstrip(".") if lines else type(error).__name__
+    return first_line(error)[:200].rstrip(".")

@@ -97,7 +97,7 @@ def _measured(run: Path) -> str:
     """A table of the classification results below run/eval; a sentence where there are none."""
     rows = []
     for path in sorted(run.glob("eval/*/result.json")):
-        result = json.loads(path.read_text())
+        result = json.loads(path.read_bytes())
         if "interval_95" in result:
             low, high = (100 * end for end in result["interval_95"])
             figures = f"{100 * result['accuracy']:.1f} | {low:.1f} to {high:.1f} | {result['test_clips']}"

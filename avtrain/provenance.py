@@ -52,7 +52,7 @@ def commit_of(folder: Path) -> str | None:
 
 def _git(folder: Path, *words: str) -> str:
     command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="replace").strip()
 
 
 def _installed_commit() -> str | None:

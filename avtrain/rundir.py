@@ -138,7 +138,7 @@ def read_lines(run: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     lines = []
-    for line in path.read_text().splitlines():
+    for line in path.read_bytes().split(b"\n"):
         try:
             lines.append(json.loads(line))
         except ValueError:

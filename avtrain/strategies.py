@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
 from avtrain.splits import held_out, warn_of
 
@@ -93,7 +93,7 @@ def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
     try:
         found = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
-        raise UserError(f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"{path} cannot be read as Parquet ({first_line(error)}).") from None
     lacking = {"audio", "video"} - set(found.column_names)
     if lacking:
         raise UserError(f"{path} has no column {sorted(lacking)[0]!r}; pairs need clip ids in 'audio' and 'video'.")

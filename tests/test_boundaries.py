@@ -137,6 +137,7 @@ SMALL = {
     "avprep.shared.configs",
     "avprep.shared.errors",
     "avprep.shared.store",
+    "avprep.shared.text",
     "avtrain",
     "avtrain.cli",
     "avtrain.config",

@@ -125,7 +125,7 @@ def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: st
 
 @click.command()
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
-@click.option("--ids", type=FILE, required=True, help="Text file, one clip_id a line.")
+@click.option("--ids", type=FILE, required=True, help="List of clip ids, one a line, or a table with clip_id.")
 @click.option("--reason", required=True, help="Stands in excluded.jsonl for each clip.")
 @click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
@@ -136,10 +136,10 @@ def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime |
     The shards are not rewritten and still hold the clips.
     """
     from avprep.exclude import exclude as take_out
-    from avprep.exclude import read_ids
+    from avprep.exclude import ids_to_exclude
 
     day = (date or datetime.datetime.now()).date().isoformat()
-    done = take_out(dataset_dir, read_ids(ids), reason, day)
+    done = take_out(dataset_dir, ids_to_exclude(dataset_dir, ids), reason, day)
     click.echo(f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left")
 
 

@@ -94,7 +94,7 @@ def folder(
 @click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
 @click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
-@click.option("--exclude", type=LIST, default=None, help="YouTube ids, or ID_000START names, to leave out; one a line.")
+@click.option("--exclude", type=LIST, default=None, help="List of YouTube ids, or ID_000START names, to leave out.")
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
 @click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")

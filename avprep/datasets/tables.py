@@ -6,25 +6,32 @@ import csv
 from pathlib import Path
 
 from avprep.errors import ManifestError
+from avprep.shared.text import opened
 
 
 def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> list[dict[str, str]]:
     """Rows of a csv as dicts. A first row that holds one of `columns` is the header, else `columns` name the fields.
 
-    Errors: ManifestError where the file is not there, or lacks one of `columns`.
+    Empty lines, comments (#) and a header that comes again are left out. Errors: UserError where the file cannot be
+    read, is not UTF-8, lacks one of `columns`, or a row has another number of fields.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as text:
-            lines = [row for row in csv.reader(text, delimiter=delimiter) if row and not row[0].startswith("#")]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path} is not readable as csv in UTF-8 ({error}).") from None
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}).") from None
-    header = tuple(lines.pop(0)) if lines and set(columns) & set(lines[0]) else columns
+    with opened(path) as text:
+        lines = csv.reader(text, delimiter=delimiter)
+        try:
+            numbered = [(lines.line_num, row) for row in lines if any(row) and not row[0].startswith("#")]
+        except csv.Error as error:
+            raise ManifestError(f"{path} is not readable as csv ({error}).") from None
+    has_header = bool(numbered) and bool(set(columns) & {name.strip() for name in numbered[0][1]})
+    header = [name.strip() for name in numbered[0][1]] if has_header else list(columns)
     lacking = [name for name in columns if name not in header]
     if lacking:
         raise ManifestError(f"{path} has no column {lacking[0]!r}; it has {', '.join(header)}.")
-    for number, row in enumerate(lines, start=1):
-        if len(row) < len(header):
-            raise ManifestError(f"{path} row {number} has {len(row)} fields, not {len(header)}.")
-    return [dict(zip(header, row, strict=False)) for row in lines]
+    rows = []
+    for number, row in numbered:
+        if len(row) < len(header) or any(row[len(header) :]):
+            raise ManifestError(
+                f"{path} line {number} has {len(row)} fields, not {len(header)}; quote a field that holds a comma."
+            )
+        if not has_header or [name.strip() for name in row[: len(header)]] != header:
+            rows.append(dict(zip(header, row, strict=False)))
+    return rows

@@ -5,6 +5,7 @@ Segments are named SCENE-CITY-LOCATION-NUMBER; those of one location belong toge
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
@@ -13,7 +14,9 @@ from avprep.datasets.tables import read_rows
 from avprep.datasets.unnamed import unnamed
 from avprep.errors import ManifestError
 from avprep.findings import Report
+from avprep.id_lists import read_ids
 from avprep.manifest import Clip
+from avprep.shared.text import opened
 
 SCENES = (
     "airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
@@ -36,51 +39,55 @@ def clips_of_tau2021(
     validation split. `shares` of the training clips become other splits, by location. Errors: ManifestError.
     """
     report = Report()
+    segments = [(split, *segment) for split, path in lists.items() for segment in _segments(path)]
+    held_out = _locations(val_locations, {name.rpartition("-")[0] for _, name, _, _ in segments})
     clips = []
-    held_out = _locations(val_locations) if val_locations is not None else frozenset()
-    found = set()
-    named: set[str] = set()
-    for split, path in lists.items():
-        for audio, video in _files(path):
-            name = Path(audio).stem
-            parts = name.split("-")
-            if len(parts) != 4 or parts[0] not in SCENES:
-                raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
-            location = name.rpartition("-")[0]
-            found.add(location)
-            named.update((audio, video))
-            if not (place.holds(audio) and place.holds(video)):
-                report.missing.append(name)
-                continue
-            clips.append(
-                Clip(
-                    clip_id=name,
-                    label=parts[0],
-                    split="val" if split == "train" and location in held_out else split,
-                    video_path=place.written(video),
-                    audio_path=place.written(audio),
-                    group=f"{parts[1]}-{parts[2]}",
-                )
+    for split, name, audio, video in segments:
+        if not (place.holds(audio) and place.holds(video)):
+            report.missing.append(name)
+            continue
+        scene, city, location, _ = name.split("-")
+        held = split == "train" and name.rpartition("-")[0] in held_out
+        clips.append(
+            Clip(
+                clip_id=name,
+                label=scene,
+                split="val" if held else split,
+                video_path=place.written(video),
+                audio_path=place.written(audio),
+                group=f"{city}-{location}",
             )
-    if held_out - found:
-        raise ManifestError(f"{val_locations}: no list has a segment of {min(held_out - found)}.")
-    report.unnamed = unnamed(place, named)
+        )
+    report.unnamed = unnamed(place, {path for _, _, *paths in segments for path in paths})
     return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 
-def _locations(path: Path) -> frozenset[str]:
-    try:
-        return frozenset(path.read_text(encoding="utf-8").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path} cannot be read ({error}).") from None
+def _locations(path: Path | None, known: set[str]) -> set[str]:
+    """The locations of a list, if there is one. Errors: UserError where one is not in `known`."""
+    if path is None:
+        return set()
+    listed = read_ids(path, known, ("location",))
+    if listed.strangers:
+        raise ManifestError(
+            f"{path}: no list has a segment of {listed.examples()}; give SCENE-CITY-LOCATION, one a line."
+        )
+    return set(listed.known)
+
+
+def _segments(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(name, audio and video below the root) of each row of a list. Errors: ManifestError; UserError."""
+    for audio, video in _files(path):
+        name = Path(audio).stem
+        parts = name.split("-")
+        if len(parts) != 4 or parts[0] not in SCENES:
+            raise ManifestError(f"{path}: {name!r} is not SCENE-CITY-LOCATION-NUMBER.")
+        yield name, audio, video
 
 
 def _files(path: Path) -> list[tuple[str, str]]:
     """(audio, video) paths below the root, of each row of a list."""
-    try:
-        first = path.read_text(encoding="utf-8-sig").split("\n", 1)[0]
-    except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}).") from None
+    with opened(path) as text:
+        first = text.readline()
     delimiter = "\t" if "\t" in first else ","
     if "filename_audio" in first:
         rows = read_rows(path, ("filename_audio", "filename_video"), delimiter)

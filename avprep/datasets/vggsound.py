@@ -12,11 +12,13 @@ from avprep.datasets.tables import read_rows
 from avprep.datasets.unnamed import is_media
 from avprep.errors import ManifestError
 from avprep.findings import Report
+from avprep.id_lists import read_ids
 from avprep.manifest import Clip
 from avprep.shared.draw import SUBSET, fractions
 
 COLUMNS = ("youtube_id", "start_seconds", "label", "split")
 CLIP_SECONDS = 10
+ID_COLUMNS = ("clip_id", "youtube_id", "video_id", "YouTube ID", "YTID", "ytid", "id")
 
 
 def clips_of_vggsound(
@@ -32,8 +34,8 @@ def clips_of_vggsound(
 
     A file is named ID_START_END.mp4 in milliseconds or ID_000START.mp4 in seconds (6 digits). `subset`: a csv of the
     same columns whose rows replace the training rows (the paper's 309 x 123). `exclude`: YouTube ids or
-    ID_000START names, one a line. `shares` of the training clips become other splits, by YouTube id. Errors:
-    ManifestError.
+    ID_000START names, one a line or in the first column. `shares` of the training clips become other splits, by
+    YouTube id. Errors: ManifestError; UserError as read_ids.
     """
     report = Report()
     rows = [_parsed(row, metadata) for row in read_rows(metadata, COLUMNS)]
@@ -42,11 +44,12 @@ def clips_of_vggsound(
         chosen = [_parsed(row, subset) for row in read_rows(subset, COLUMNS)]
         known |= {(row[0], row[1]) for row in chosen}
         rows = [row for row in rows if row[3] != "train"] + chosen
-    unwanted = set(exclude.read_text().split()) if exclude else set()
+    ids = {name for youtube_id, start, _, _ in rows for name in (youtube_id, _clip_id(youtube_id, start))}
+    unwanted = _unwanted(exclude, ids, metadata, report) if exclude else set()
     files = by_name(place)
     clips = []
     for youtube_id, start, label, split in rows:
-        clip_id = f"{youtube_id}_{start:06d}"
+        clip_id = _clip_id(youtube_id, start)
         if unwanted and (youtube_id in unwanted or clip_id in unwanted):
             report.excluded.append(clip_id)
             continue
@@ -86,6 +89,22 @@ def _parsed(row: dict[str, str], path: Path) -> tuple[str, int, str, str]:
         return row["youtube_id"], int(row["start_seconds"]), row["label"], row["split"]
     except ValueError:
         raise ManifestError(f"{path}: start_seconds {row['start_seconds']!r} is not a whole number.") from None
+
+
+def _clip_id(youtube_id: str, start: int) -> str:
+    return f"{youtube_id}_{start:06d}"
+
+
+def _unwanted(exclude: Path, known: Collection[str], metadata: Path, report: Report) -> set[str]:
+    """The ids of an exclusion list; those that name nothing are reported. Errors: UserError where that is all."""
+    listed = read_ids(exclude, known, ID_COLUMNS)
+    if not listed.known:
+        raise ManifestError(
+            f"{exclude} excludes nothing of {metadata}: {listed.examples()}, name no clip of it; give YouTube ids or "
+            "ID_000START names, one a line."
+        )
+    report.strangers = listed.strangers
+    return set(listed.known)
 
 
 def _names(youtube_id: str, start: int) -> Collection[str]:

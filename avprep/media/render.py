@@ -59,5 +59,5 @@ def render_mp4(
             check=False,
         )
         if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            raise RuntimeError(f"ffmpeg could not write {path.name}: {lines[-1] if lines else done.returncode}")
+            lines = done.stderr.decode(errors="replace").strip().split("\n")
+            raise RuntimeError(f"ffmpeg could not write {path.name}: {lines[-1] or done.returncode}")

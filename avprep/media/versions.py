@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from avprep.shared.errors import first_line
+
 VIDEO_CODECS = ("h264", "hevc", "av1", "vp9", "vp8", "mpeg4", "mpeg2video", "mjpeg")
 CODECS = (*VIDEO_CODECS, "aac", "opus", "vorbis", "mp3", "flac", "ac3", "pcm_s16le")
 SOFTWARE = {"av1": {"libdav1d", "libaom-av1"}}  # FFmpeg's own av1 needs a graphics card
@@ -46,8 +48,8 @@ def probe_ffmpeg() -> Decoder:
         import imageio_ffmpeg
 
         command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-decoders"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS)
-        names = {words[1] for words in map(str.split, done.stdout.splitlines()) if len(words) > 1}
+        done = subprocess.run(command, capture_output=True, check=True, timeout=ANSWER_SECONDS)
+        names = {words[1].decode() for words in map(bytes.split, done.stdout.split(b"\n")) if len(words) > 1}
         return Decoder("ffmpeg", imageio_ffmpeg.get_ffmpeg_version(), _known(names))
 
     return _loaded("ffmpeg", probe)
@@ -67,5 +69,4 @@ def _loaded(name: str, probe: Callable[[], Decoder]) -> Decoder:
     try:
         return probe()
     except Exception as error:
-        lines = str(error).strip().splitlines()
-        return Decoder(name, error=lines[0] if lines else type(error).__name__)
+        return Decoder(name, error=first_line(error))

@@ -20,6 +20,7 @@ from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
 from avprep.media import frames, probe
 from avprep.media.with_pyav import open_sound
+from avprep.shared.errors import first_line
 
 __all__ = ["open_pictures", "open_sound"]
 
@@ -84,7 +85,7 @@ def decord_errors() -> Iterator[None]:
     try:
         yield
     except (decord.DECORDError, IndexError) as error:
-        words = str(error).splitlines()[0].split("] ")[-1] if str(error) else "no picture"
+        words = first_line(error).split("] ")[-1] if str(error) else "no picture"
         raise ClipError("no-video", f"decord: {words[:120]}") from None
 
 

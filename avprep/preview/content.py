@@ -235,4 +235,4 @@ def _meta(dataset: Dataset, row: int) -> dict[str, Any]:
 
 def _failures(folder: Path) -> list[dict[str, Any]]:
     path = folder / schema.FAILURES
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []

@@ -21,6 +21,7 @@ import click
 
 from avprep.shared.configs import flat
 from avprep.shared.errors import Interrupted, UserError
+from avprep.shared.text import print_anything, use_utf8
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -31,9 +32,15 @@ PLAIN_LINE_SECONDS = 10.0
 
 
 class Group(click.Group):
-    """A click group whose commands end in the documented exit codes."""
+    """A click group whose commands end in the documented exit codes, and read and write UTF-8 in every locale."""
+
+    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
+        if args is None:  # the process is this command
+            use_utf8()
+        return super().main(args, *more, **named)
 
     def invoke(self, ctx: click.Context) -> Any:
+        print_anything()
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
         for package in ("avprep", "avtrain"):
             logging.getLogger(package).setLevel(logging.INFO)
@@ -54,7 +61,7 @@ def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         if path is None:
             return
         try:
-            saved = json.loads(path.read_text())
+            saved = json.loads(path.read_bytes())
             values = flat(saved.get("config", saved))
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is not a saved config ({error}); give a config.json or build.json.") from None

@@ -27,5 +27,11 @@ def some_of(names: list[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text that is not empty; the name of its class where there is none."""
+    lines = (line.strip() for line in str(error).split("\n"))
+    return next(filter(None, lines), type(error).__name__)
+
+
 class Interrupted(Exception):  # noqa: N818 - it is an outcome, not a fault
     """The work stopped on request and the same command resumes it (exit code 75)."""

@@ -72,7 +72,7 @@ def _memory() -> str:
     total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
     text = f"{total / 1e9:.1f} GB, {free / 1e9:.1f} GB of them unused"
     with contextlib.suppress(OSError, ValueError):
-        text += f"; this group of processes may take {int(Path('/sys/fs/cgroup/memory.max').read_text()) / 1e9:.1f} GB"
+        text += f"; this group of processes may take {int(Path('/sys/fs/cgroup/memory.max').read_bytes()) / 1e9:.1f} GB"
     return text
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from avprep.shared.answers import ShortAnswerError, passing_reason
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -271,5 +271,5 @@ def _file_system(scheme: str, shown: str) -> Any:
     except (ImportError, ValueError) as error:
         package = PACKAGES.get(scheme)
         step = f"pip install {package}" if package else "http, https, s3, gs and memory can be read"
-        raise UserError(f"{shown} cannot be opened ({str(error).splitlines()[0]}): {step}.") from None
+        raise UserError(f"{shown} cannot be opened ({first_line(error)}): {step}.") from None
     return files if files.async_impl else AsyncFileSystemWrapper(files, asynchronous=False)

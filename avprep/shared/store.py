@@ -156,7 +156,7 @@ def write_json_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def read_json(path: Path | RemotePath, object_hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """The JSON value in `path`; UserError where the file is missing or broken. `object_hook`: as json.loads has it."""
     try:
-        return json.loads(path.read_text(), object_hook=object_hook)
+        return json.loads(path.read_bytes(), object_hook=object_hook)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except ValueError as error:

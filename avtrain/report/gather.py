@@ -155,7 +155,7 @@ def _environment(folder: Path) -> dict[str, Any]:
 
 def _json_or_empty(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

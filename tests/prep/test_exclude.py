@@ -147,7 +147,7 @@ def test_what_exclude_refuses(data, tmp_path):
     with pytest.raises(UserError, match="not built yet"):
         exclude(data, ["a0"], "x", "2024-05-01")
     assert not (data / "excluded.jsonl").exists()
-    for content, sentence in (("\n", "names no clip"), (None, "cannot be read")):
+    for content, sentence in (("\n", "names no id"), (None, "is UTF-16; convert it")):
         if content is not None:
             (tmp_path / "ids.txt").write_text(content)
         else:

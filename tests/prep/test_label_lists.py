@@ -93,10 +93,10 @@ def test_all_problems_of_a_table_are_named_together(folder, tmp_path):
     done = run("add-labels", folder, table, "--name", "heard", "--column", "heard", "--multi")
     assert done.exit_code == 2
     for problem in (
-        "row 1: label 1.5",
-        "row 2: the dataset has no clip 'nobody'",
-        "row 3: label {",
-        "row 4: label True",
+        "line 1: label 1.5",
+        "line 2: the dataset has no clip 'nobody'",
+        "line 3: label is neither text nor a number: {",
+        "line 4: label is neither text nor a number: True",
     ):
         assert problem in done.output
     assert not (folder / "labels").exists()

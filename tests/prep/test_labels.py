@@ -128,11 +128,11 @@ def test_all_problems_of_a_table_are_named_together(folder, tmp_path):
     done = run("add-labels", folder, path, "--name", "mine")
     assert done.exit_code == 2
     for problem in (
-        "row 2: the dataset has no clip 'nobody'",
-        "row 3: clip 'c0' stands twice",
-        "row 4: label 1.5",
-        "row 5: the dataset has no clip 'else'",
-        "row 6: label True",
+        "line 2: the dataset has no clip 'nobody'",
+        "line 3: clip 'c0' stands twice",
+        "line 4: label 1.5 is not a whole number",
+        "line 5: the dataset has no clip 'else'",
+        "line 6: label is neither text nor a number: True",
     ):
         assert problem in done.output
     assert not (folder / "labels").exists()
@@ -152,10 +152,10 @@ def test_clips_that_are_out_of_the_index_may_stand_in_the_table(folder, tmp_path
 @pytest.mark.parametrize(
     ("name", "text", "sentence"),
     [
-        ("t.csv", "clip_id,other\nc0,a\n", "needs the columns clip_id and label"),
+        ("t.csv", "clip_id,other\nc0,a\n", "has no column label; it has clip_id, other"),
         ("t.csv", "clip_id,label\n", "has no rows"),
-        ("t.jsonl", "{", "not readable as jsonl"),
-        ("t.jsonl", "[1]\n", "needs the columns"),
+        ("t.jsonl", "{", "line 1: not readable as JSON"),
+        ("t.jsonl", "[1]\n", "line 1: not an object"),
         ("t.parquet", "x", "not readable as parquet"),
         ("t.txt", "c0 a\n", "ends in .csv, .jsonl or .parquet"),
     ],

@@ -71,7 +71,7 @@ def test_a_list_is_found_by_its_bare_name_unless_there_is_such_a_file(tmp_path, 
     for name in ("none.csv", f"{tmp_path}/videos/vggsound_test.csv"):
         done = CliRunner().invoke(main, [*base, "--subset", name])
         assert done.exit_code == 2
-        assert f"{name} cannot be read" in done.output
+        assert f"{name} does not exist" in done.output
 
 
 def clip_name(row: dict) -> str:
@@ -133,7 +133,7 @@ def test_taus_validation_places_give_both_splits(real_data, tmp_path):
     (tmp_path / "places.txt").write_text("bus-lyon-12345\n")
     done = CliRunner().invoke(main, [str(a) for a in [*base, tmp_path / "places.txt"]])
     assert done.exit_code == 2
-    assert "no list has a segment of bus-lyon-12345" in done.output
+    assert "no list has a segment of 1 id, such as 'bus-lyon-12345'" in done.output
 
 
 def segments(real_data: Path, name: str) -> set[str]:

@@ -14,7 +14,7 @@ from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
 from avprep.datasets.places import Folder
-from avprep.errors import ManifestError
+from avprep.errors import ManifestError, UserError
 from avprep.findings import similar
 from avprep.manifest import Clip, read_manifest, write_manifest
 from avprep.shards import plan_shards
@@ -91,7 +91,7 @@ def test_all_problems_are_told_together(tmp_path):
 )
 def test_files_that_are_no_manifest(tmp_path, name, content, word):
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ManifestError, match=word):
+    with pytest.raises(UserError, match=word):
         read_manifest(tmp_path / name)
 
 

@@ -114,5 +114,5 @@ def _clips(manifest: Step, dataset: Step) -> dict[str, Any] | None:
     return {
         "clips": {split: len(data.rows_of(split)) for split in data.splits},
         "without_file": len(store.read_json(report)["missing"]) if report.exists() else 0,
-        "failed": len(failures.read_text(encoding="utf-8").splitlines()) if failures.exists() else 0,
+        "failed": failures.read_bytes().count(b"\n") if failures.exists() else 0,
     }
