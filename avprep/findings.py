@@ -36,6 +36,7 @@ class Report:
     unknown_splits: list[str] = dataclasses.field(default_factory=list)
     excluded: list[str] = dataclasses.field(default_factory=list)
     strangers: list[str] = dataclasses.field(default_factory=list)
+    foreign: list[str] = dataclasses.field(default_factory=list)
     leaks: list[str] = dataclasses.field(default_factory=list)
     dropped_leaks: list[str] = dataclasses.field(default_factory=list)
     similar_labels: list[str] = dataclasses.field(default_factory=list)
@@ -62,6 +63,7 @@ class Report:
             "same_media": "clips are the same span of the same file as one before",
             "unknown_splits": "rows are of no known split (train, val, test)" + out,
             "excluded": "clips were left out as the exclusion list asks",
+            "foreign": "folders that a system or a tool made were not looked into",
             "strangers": "ids of the exclusion list name no clip of the metadata",
             "leaks": "sources stand in two splits" + leaks,
             "dropped_leaks": "training clips were left out, since their source is also in test or val",

@@ -61,7 +61,7 @@ def manifest() -> None:
     "--root",
     type=FOLDER_PLACE,
     required=True,
-    help="Folder with one sub-folder a class (or train/, val/, test/ of such).",
+    help="Folder with one sub-folder a class, or with train/, val/, test/ of such (other spellings too).",
 )
 @click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @share_options("file", test_default="default 0.2 where neither folders nor --test-fold give one")
@@ -71,6 +71,14 @@ def manifest() -> None:
     help="Regular expression whose group is the fold, at the start of a file's name: '(\\d)-' for ESC-50.",
 )
 @click.option("--test-fold", default=None, help="The fold that is the test split, in place of a share.")
+@click.option(
+    "--split-folder",
+    "split_folders",
+    multiple=True,
+    metavar="FOLDER=SPLIT",
+    help="A sub-folder of any name that is train, val or test; may be repeated. Others are left out.",
+)
+@click.option("--no-split-folders", is_flag=True, help="Every sub-folder is a class, whatever its name.")
 def folder(
     root: Path | str,
     out: Path | str,
@@ -79,6 +87,8 @@ def folder(
     seed: int,
     fold_pattern: str | None,
     test_fold: str | None,
+    split_folders: tuple[str, ...],
+    no_split_folders: bool,
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
     from avprep.datasets.folder import Folds, clips_of_folder
@@ -86,7 +96,14 @@ def folder(
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
     folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
-    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds, val_share))
+    if split_folders and no_split_folders:
+        raise click.UsageError("--split-folder and --no-split-folders exclude each other; give one of them.")
+    given = dict(text.rpartition("=")[::2] for text in split_folders)
+    wrong = [f"{name}={split}" for name, split in given.items() if not name or split not in ("train", "val", "test")]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is not FOLDER=SPLIT, such as dev=val", param_hint="--split-folder")
+    splits = given if split_folders or no_split_folders else None
+    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds, val_share, splits))
 
 
 @manifest.command()

@@ -6,10 +6,12 @@ import dataclasses
 import logging
 import posixpath
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import Shares, settled
 from avprep.datasets.places import Folder, Remote, place_at
+from avprep.datasets.split_folders import split_folders
 from avprep.errors import ManifestError
 from avprep.findings import Report
 from avprep.manifest import Clip
@@ -17,7 +19,6 @@ from avprep.shared.errors import some_of
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
-SPLITS = ("train", "val", "test")
 TEST_SHARE = 0.2  # where nothing else says which clips are the test split
 
 log = logging.getLogger(__name__)
@@ -52,20 +53,22 @@ def clips_of_folder(
     seed: int = 0,
     folds: Folds | None = None,
     val_share: float = 0.0,
+    given_splits: Mapping[str, str] | None = None,
 ) -> tuple[list[Clip], Report]:
     """Manifest rows for every media file of a folder, sorted by path; the class is the sub-folder's name.
 
-    Where two or more sub-folders are named train, val or test, these are the splits, and other folders
-    beside them are reported. Else one of `folds` is the test split, or about `test_share` of the clips (None: a fifth),
+    Sub-folders that are splits (by split_folders and `given_splits`) hold those of the classes; others beside them are
+    reported. Else one of `folds` is the test split, or about `test_share` of the clips (None: a fifth),
     by the hash of their names below the folder (drawn.settled); `val_share` is drawn alike. Errors: ManifestError where
-    the folder has no class folders or no media files, where `folds` do not fit, or a split to be drawn is there.
+    the folder has no class folders or no media files, where it is unclear which sub-folders are splits, where `folds`
+    do not fit, or a split to be drawn is there.
     """
     report = Report()
     folders = place.folders()
-    splits = [folder for folder in folders if folder in SPLITS]
-    has_splits = bool(splits) and (len(splits) > 1 or len(splits) == len(folders))
+    splits = split_folders(place, lambda folder: any(map(is_media, place.files(folder))), given_splits)
+    has_splits = bool(splits)
     of_classes = (
-        [(split, folder) for split in folders for folder in place.folders(split)]
+        [(splits.get(part, part), folder) for part in folders for folder in place.folders(part)]
         if has_splits
         else [("train", folder) for folder in folders]
     )
@@ -73,14 +76,13 @@ def clips_of_folder(
     others = 0
     for split, folder in of_classes:
         for name in place.files(folder):
-            suffix = posixpath.splitext(name)[1].lower()
-            if posixpath.basename(name).startswith(".") or suffix not in VIDEO_SUFFIXES | AUDIO_SUFFIXES:
+            if not is_media(name):
                 others += 1
                 continue
             if not place.holds(name):
                 report.missing.append(name)
                 continue
-            written = place.written(name)
+            suffix, written = posixpath.splitext(name)[1].lower(), place.written(name)
             clips.append(
                 Clip(
                     clip_id=name,
@@ -108,8 +110,15 @@ def clips_of_folder(
     )
     groups = [] if folds is not None else _sources(place, clips)
     report.nested = [] if has_splits else _nested(clips)
-    report.unnamed = _strays(place, splits if has_splits else [])
+    report.unnamed = _strays(place, list(splits))
+    report.foreign = place.foreign
     return settled(clips, report, shares, groups=groups), report
+
+
+def is_media(name: str) -> bool:
+    """Whether a file has the suffix of a clip, and is not hidden."""
+    suffix = posixpath.splitext(name)[1].lower()
+    return suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES and not posixpath.basename(name).startswith(".")
 
 
 def _sources(place: Folder | Remote, clips: list[Clip]) -> list[str]:
@@ -121,13 +130,7 @@ def _sources(place: Folder | Remote, clips: list[Clip]) -> list[str]:
 def _strays(place: Folder | Remote, splits: list[str]) -> list[str]:
     """Media files that lie beside the class folders, in none of them."""
     beside = {"", *splits}
-    names = (name for name in place.files() if posixpath.dirname(name) in beside)
-    return [
-        name
-        for name in names
-        if posixpath.splitext(name)[1].lower() in VIDEO_SUFFIXES | AUDIO_SUFFIXES
-        and not posixpath.basename(name).startswith(".")
-    ]
+    return [name for name in place.files() if posixpath.dirname(name) in beside and is_media(name)]
 
 
 def _nested(clips: list[Clip]) -> list[str]:

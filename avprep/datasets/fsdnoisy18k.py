@@ -41,4 +41,5 @@ def clips_of_fsdnoisy18k(
             written = place.written(name)
             clips.append(Clip(Path(name).stem, row["label"], split, audio_path=written, group=row["fname"]))
     report.unnamed = unnamed(place, named)
+    report.foreign = place.foreign
     return settled(clips, report, shares), report

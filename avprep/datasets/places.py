@@ -21,6 +21,9 @@ from avprep.manifest import written_path
 from avprep.shared.mirror import is_url
 from avprep.shared.remote import WRITABLE, RemotePath
 
+FOREIGN = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
+"""folders of systems and tools; hidden ones are such, too"""
+
 log = logging.getLogger(__name__)
 
 
@@ -29,15 +32,26 @@ class Folder:
 
     def __init__(self, root: Path, manifest_folder: Path | str) -> None:
         self.root, self._manifest_folder = root, manifest_folder
+        self._foreign: dict[str, None] = {}
 
     def __str__(self) -> str:
         return str(self.root)
 
+    @property
+    def foreign(self) -> list[str]:
+        """Names of the folders of systems and tools that came up so far and were not looked into, each once."""
+        return sorted(self._foreign)
+
     def folders(self, inside: str = "") -> list[str]:
-        """Names of the folders directly inside one, sorted, but for hidden ones. Errors: ManifestError, no folder."""
+        """Names of the folders directly inside one, sorted, but for foreign ones. Errors: ManifestError, no folder."""
         self._check()
-        found = sorted(path.name for path in (self.root / inside).iterdir() if path.is_dir() and path.name[0] != ".")
-        return [posixpath.join(inside, name) for name in found]
+        found = [path.name for path in (self.root / inside).iterdir() if path.is_dir()]
+        return [posixpath.join(inside, name) for name in self._own(found)]
+
+    def _own(self, folders: list[str]) -> list[str]:
+        """Those that are not foreign, sorted; the others are remembered."""
+        self._foreign.update(dict.fromkeys(filter(_is_foreign, folders)))
+        return sorted(name for name in folders if not _is_foreign(name))
 
     def files(self, inside: str = "") -> Iterator[str]:
         """Every name below that is no folder, sorted folder by folder; of links too, each once. Errors: as folders."""
@@ -49,7 +63,7 @@ class Folder:
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            folders.sort()
+            folders[:] = self._own(folders)
             start = os.path.relpath(folder, self.root)
             yield from (name if start == "." else f"{start}/{name}" for name in sorted(names))
 
@@ -91,6 +105,8 @@ class Remote:
         server, path = fetching.server_and_path(self.root)
         other, begin = fetching.server_and_path(str(manifest_folder))
         self._path, self._begin = path, begin if other == server else None
+        self.foreign: list[str] = []
+        """as of Folder"""
 
     def __str__(self) -> str:
         return self.root
@@ -100,14 +116,14 @@ class Remote:
         if self.root.partition("://")[0] not in WRITABLE:  # HTTP knows no listing
             raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
         found = sorted(RemotePath(self.root).below())
-        names = [name for name in found if not _odd(name)]
+        foreign = {name: [part for part in name.split("/")[:-1] if _is_foreign(part)] for name in found}
+        self.foreign = sorted({parts[0] for parts in foreign.values() if parts})
+        names = [name for name in found if not _odd(name) and not foreign[name]]
         if not names:
             raise ManifestError(f"{self} holds no files; give the folder that holds those of the dataset.")
-        if len(names) < len(found):
-            odd = next(filter(_odd, found))
-            log.warning(
-                "%d names below %s are no paths and were left out, such as %r", len(found) - len(names), self, odd
-            )
+        odd = list(filter(_odd, found))
+        if odd:
+            log.warning("%d names below %s are no paths and were left out, such as %r", len(odd), self, odd[0])
         return names
 
     def _below(self, inside: str) -> list[str]:
@@ -121,7 +137,7 @@ class Remote:
         """As Folder.folders. Errors: ManifestError where nothing can be listed, or there are no files."""
         start = len(inside) + 1 if inside else 0
         found = sorted({name[start:].partition("/")[0] for name in self._below(inside) if "/" in name[start:]})
-        return [posixpath.join(inside, name) for name in found if not name.startswith(".")]
+        return [posixpath.join(inside, name) for name in found]
 
     def files(self, inside: str = "") -> Iterator[str]:
         """As Folder.files. Errors: as folders."""
@@ -146,6 +162,10 @@ class Remote:
     def near(self, name: str) -> AbstractContextManager[Path]:
         """As Folder.near: a copy of the file."""
         return fetching.near(f"{self.root}/{name}")
+
+
+def _is_foreign(folder: str) -> bool:
+    return folder.startswith(".") or folder in FOREIGN
 
 
 def _odd(name: str) -> bool:

@@ -38,6 +38,7 @@ def clips_of_table(
     lacking = set() if not drop_missing else set(report.missing)
     if whole_folder:
         report.unnamed = unnamed(place, (path for clip in rows for path in (clip.video_path, clip.audio_path) if path))
+        report.foreign = place.foreign
     clips = settled([clip for clip in rows if clip.clip_id not in lacking], report, shares, drop_leaks=drop_leaks)
     if problems:
         raise unusable(path, problems + report.lines())

@@ -59,6 +59,7 @@ def clips_of_tau2021(
             )
         )
     report.unnamed = unnamed(place, {path for _, _, *paths in segments for path in paths})
+    report.foreign = place.foreign
     return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from avprep.datasets.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder, Remote
 from avprep.fetching import address_of
 from avprep.shared.remote import WRITABLE
@@ -20,12 +20,6 @@ def unnamed(place: Folder | Remote, named: Iterable[str]) -> list[str]:
         return []
     known = {_whole(place, name) for name in named}
     return [name for name in place.files() if is_media(name) and _whole(place, name) not in known]
-
-
-def is_media(name: str) -> bool:
-    """Whether a file has the suffix of a clip, and is not hidden."""
-    suffix = posixpath.splitext(name)[1].lower()
-    return suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES and not posixpath.basename(name).startswith(".")
 
 
 def _whole(place: Folder | Remote, name: str) -> str:

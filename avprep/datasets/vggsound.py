@@ -7,9 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
+from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder, Remote, by_name
 from avprep.datasets.tables import read_rows
-from avprep.datasets.unnamed import is_media
 from avprep.errors import ManifestError
 from avprep.findings import Report
 from avprep.id_lists import read_ids
@@ -58,6 +58,7 @@ def clips_of_vggsound(
             report.missing.append(clip_id)
             continue
         clips.append(Clip(clip_id, label, split, video_path=place.written(name), group=youtube_id))
+    report.foreign = place.foreign
     named = {name for one in known for name in _names(*one)}
     report.unnamed = [path for name, path in files.items() if is_media(name) and name not in named]
     return settled(clips, report, shares, drop_leaks=drop_leaks), report

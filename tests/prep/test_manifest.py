@@ -190,15 +190,15 @@ def test_folder_of_classes(tmp_path, videos, sounds):
 
 def test_folder_tells_what_is_odd(tmp_path, sounds):
     """A folder beside the splits, a link into another split, a broken link: told together, none taken in silence."""
-    for place in ("train/a", "test/a", "dev/a"):
+    for place in ("train/a", "test/a", "odd/a"):
         (tmp_path / "root" / place).mkdir(parents=True)
         shutil.copy(sounds / "elec_blip.ogg", tmp_path / "root" / place / "1.ogg")
     (tmp_path / "root/test/a/2.ogg").symlink_to(tmp_path / "root/train/a/1.ogg")
     (tmp_path / "root/train/a/3.ogg").symlink_to("nowhere.ogg")
     (tmp_path / "root/train/a/loop").symlink_to(tmp_path / "root/train/a")
-    clips, report = clips_of_folder(Folder(tmp_path / "root", tmp_path))
+    clips, report = clips_of_folder(Folder(tmp_path / "root", tmp_path), given_splits={"train": "train"})
     assert [clip.clip_id for clip in clips] == ["test/a/1.ogg", "test/a/2.ogg", "train/a/1.ogg"]
-    assert report.unknown_splits == ["dev/a/1.ogg (dev)"]
+    assert report.unknown_splits == ["odd/a/1.ogg (odd)"]
     assert report.leaks == ["root/train/a/1.ogg"]
     assert report.missing == ["train/a/3.ogg"]
 

@@ -1,0 +1,68 @@
+"""Which sub-folders of a folder of clips are splits: those of known names are, and what looks half like it is asked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from avprep.datasets.places import Folder, Remote
+from avprep.errors import ManifestError
+
+SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "development": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+UNCLEAR_ALONE = ("dev", "development")  # beside no training folder they are one
+
+
+def split_folders(
+    place: Folder | Remote, holds_clips: Callable[[str], bool], given: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The split of each sub-folder that is one, by its name; empty where the sub-folders are classes.
+
+    Splits hold class folders, so that a class may be called train. `given` says which are splits, besides those of
+    known names, and that others are none; empty, that all are classes. `holds_clips` tells whether a folder does.
+    Errors: ManifestError where it is unclear, with what the user can say.
+    """
+    folders = place.folders()
+    known = {folder: SPELLINGS[folder.casefold()] for folder in folders if folder.casefold() in SPELLINGS}
+    if given is not None:
+        strange = sorted(given.keys() - set(folders))
+        if strange:
+            raise ManifestError(f"{place} has no sub-folder {strange[0]!r} for --split-folder; it has {folders}.")
+        return {**known, **given} if given else {}
+    if not any(_named_like_a_split(folder) and place.folders(folder) for folder in folders):
+        if len(known) > 1 and len(known) == len(folders):
+            raise ManifestError(
+                f"{place} has {_listed(folders, known)}, which hold no class sub-folders; put each clip into a folder "
+                "of its class, give --no-split-folders if these are classes, or a table to 'avprep manifest table'."
+            )
+        return {}
+    others = [folder for folder in folders if folder not in known and holds_clips(folder)]
+    unclear = [folder for folder in known if folder.casefold() in UNCLEAR_ALONE and "train" not in known.values()]
+    twice = [folder for folder in known if list(known.values()).count(known[folder]) > 1]
+    if others or unclear or twice:
+        raise ManifestError(
+            f"{place} has the sub-folders {_listed(sorted([*known, *others]), known)}; which are splits? Give "
+            f"--split-folder {(others or unclear or twice)[-1]}=train (or =val, =test) for each whose split is missing "
+            "or wrong here, others are then left out; or --no-split-folders if all are classes."
+        )
+    return known
+
+
+def _named_like_a_split(folder: str) -> bool:
+    return any(word in SPELLINGS for word in re.split(r"[^a-z]+", folder.casefold()))
+
+
+def _listed(folders: list[str], known: Mapping[str, str]) -> str:
+    """Such as "dev (val), extra"."""
+    return ", ".join(f"{folder} ({known[folder]})" if folder in known else folder for folder in folders)
