@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from avprep.datasets.places import Folder, Remote
 from avprep.errors import ManifestError
+from avprep.shared.errors import some_of
 
 SPELLINGS = {
     "train": "train",
@@ -21,6 +22,7 @@ SPELLINGS = {
     "eval": "test",
     "evaluation": "test",
 }
+SHOWN = 8
 UNCLEAR_ALONE = ("dev", "development")  # beside no training folder they are one
 
 
@@ -65,4 +67,4 @@ def _named_like_a_split(folder: str) -> bool:
 
 def _listed(folders: list[str], known: Mapping[str, str]) -> str:
     """Such as "dev (val), extra"."""
-    return ", ".join(f"{folder} ({known[folder]})" if folder in known else folder for folder in folders)
+    return some_of([f"{folder} ({known[folder]})" if folder in known else folder for folder in folders], SHOWN)
