@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from avprep.errors import ClipError, UserError
 from avprep.shared import mirror
 from avprep.shared.mirror import is_url
-from avprep.shared.remote import PACKAGES, RemotePath
+from avprep.shared.remote import HTTP, PACKAGES, RemotePath, in_url
 
 if TYPE_CHECKING:
     from avprep.config import Limits
@@ -33,6 +33,8 @@ def wrong_address(written: str) -> str:
         return "an address that cannot be read"
     if parts.scheme not in (*PACKAGES, "memory"):
         return f"an address of {parts.scheme}://, which cannot be read"
+    if parts.scheme in HTTP and "#" in written:
+        return "an address with a '#', where an address ends; write %23 for one in a name"
     if parts.query or "@" in parts.netloc:
         return "an address with a query or credentials; give those by the environment"
     return ""
@@ -46,13 +48,16 @@ def start_of(manifest: Path | str, root: Path | str | None) -> str:
 
 
 def address_of(root: str, written: str) -> str:
-    """The URL of a clip written so in a manifest; '' where it is a file of this machine."""
+    """The URL of a clip written so in a manifest; '' where it is a file of this machine.
+
+    A whole URL stays as it is written; a path from `root` consists of names of files, not of URL text.
+    """
     if is_url(written):
         return written
     if not is_url(root) or written.startswith("/"):
         return ""
     server, folder = server_and_path(root)
-    return server + posixpath.normpath(posixpath.join(folder, written))
+    return server + posixpath.normpath(posixpath.join(folder, in_url(root.partition("://")[0], written)))
 
 
 def server_and_path(url: str) -> tuple[str, str]:
@@ -91,9 +96,10 @@ def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
         found = {}
         for number, path in enumerate(dict.fromkeys(written)):
             here = Path(folder) / str(number) / posixpath.basename(path)
-            if "?" in path:
+            address = address_of(task.root, path)
+            if "?" in path and "?" in address:
                 raise ClipError("missing", "a question mark in an address; rename the file")
-            _fetch(RemotePath(address_of(task.root, path)), here, task.limits)
+            _fetch(RemotePath(address), here, task.limits)
             found[path] = str(here)
         yield dataclasses.replace(task, found=found)
 
@@ -104,8 +110,8 @@ def _fetch(remote: RemotePath, here: Path, limits: Limits) -> None:
         if size > limits.max_file_bytes:
             raise ClipError("too-large", f"{size} bytes, the limit is {limits.max_file_bytes}")
         mirror.fetch(remote, here)
-    except FileNotFoundError:
-        raise ClipError("missing", "no such file") from None
+    except FileNotFoundError as error:
+        raise ClipError("missing", str(error.strerror)) from None
     except OSError as error:
         raise UserError(
             f"{here.parent} cannot be written ({error.strerror}); make room there, or set TMPDIR."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from typing import TYPE_CHECKING
 
 from avprep.shared.errors import UserError
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
 CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
 PASSING = (408, 425, 429)  # as is all from 500 on
+GONE = {404: "no such file", 410: "gone (HTTP 410)", 451: "withheld for legal reasons (HTTP 451)"}
 
 
 class ShortAnswerError(OSError):
@@ -59,8 +61,8 @@ def passing_reason(path: RemotePath, error: BaseException, verb: str) -> str:
 
 def _final(path: RemotePath, status: int, verb: str) -> Exception:
     """What to tell of an HTTP status that will stay."""
-    if status == 404:
-        return FileNotFoundError(str(path))
+    if status in GONE:
+        return FileNotFoundError(errno.ENOENT, GONE[status], str(path))
     if status in (401, 403):
         return UserError(f"{path} is refused; give this machine credentials by which it may be {verb}.")
     if status == 416:

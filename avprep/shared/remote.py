@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from avprep.shared.answers import ShortAnswerError, passing_reason
 from avprep.shared.errors import UserError, first_line
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 64
 SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
 LISTING_SECONDS = 600.0  # that an attempt to list a large folder may take longer
+HTTP = ("http", "https")
 WRITABLE = ("s3", "gs", "gcs", "memory")
 STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers say of a file besides its size
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
@@ -57,11 +58,13 @@ class RemotePath:
         parts = urlsplit(url)
         if parts.query:
             raise UserError(f"{_shown(url)} has a query; name a folder, and give credentials by the environment.")
+        if parts.scheme in HTTP and "#" in url:
+            raise UserError(f"{_shown(url)} is followed by a '#', where an address ends; write %23 for one in a name.")
         self._url = url.rstrip("/")
         self._remote = remote or _Remote(parts.scheme, _shown(url), retry or Retry())
 
     def __truediv__(self, inside: str) -> RemotePath:
-        return RemotePath(f"{self._url}/{inside}", remote=self._remote)
+        return RemotePath(f"{self._url}/{in_url(self._remote.scheme, inside)}", remote=self._remote)
 
     def __str__(self) -> str:
         return _shown(self._url)
@@ -142,6 +145,11 @@ class RemotePath:
         """Bytes of every file below, by its path from here. Errors: UserError."""
         (found,) = self._remote.run([self._remote.below(self)])
         return found
+
+
+def in_url(scheme: str, name: str) -> str:
+    """A file's name as part of a URL: percent-encoded for HTTP, where '#', '?', '%' have a meaning, else as it is."""
+    return quote(name) if scheme in HTTP else name
 
 
 def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
@@ -255,7 +263,7 @@ class _Remote:
 
 def _shown(url: str) -> str:
     """`url` without user, password and query."""
-    parts = urlsplit(url)
+    parts = urlsplit(url, allow_fragments=urlsplit(url).scheme in HTTP)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 

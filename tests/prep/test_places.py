@@ -115,7 +115,7 @@ def test_far_from_its_clips_a_manifest_names_them_whole(tree, bucket, tmp_path):
     ]
     (tmp_path / "t.csv").write_text("label,audio_path\ndog,a%20b.wav\n")
     called("table", tmp_path / "t.csv", "--root", "https://host/c", "--out", tmp_path / "w.csv")
-    assert paths(tmp_path / "w.csv") == ["https://host/c/a%20b.wav"]
+    assert paths(tmp_path / "w.csv") == ["https://host/c/a%2520b.wav"], "a name of a file is no text of a URL"
 
 
 def test_names_that_are_no_paths_spoil_no_other(tree, bucket, tmp_path, caplog):
