@@ -113,7 +113,12 @@ def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
 
 
 def _positions(path: Path, name: str, column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
-    """int64 positions of a column's clip ids among those known."""
+    """int64 positions of a column's clip ids among those known; 7.0 is the clip '7'."""
+    if pa.types.is_floating(column.type):
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise UserError(f"{path} has clip ids in {name!r} that are no whole numbers; store ids as text.") from None
     found = pc.index_in(column.cast(pa.string()), value_set=known).combine_chunks()
     strangers = column.filter(found.is_null())
     if len(strangers):

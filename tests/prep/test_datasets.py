@@ -140,6 +140,7 @@ def test_folds_that_do_not_fit(tmp_path, arguments, words):
     assert done.exit_code == 2
     assert words in done.output
     touch(tmp_path, "in/test/x/1-a.wav", "in/train/x/2-a.wav")
+    shutil.rmtree(tmp_path / "in/x")
     done = CliRunner().invoke(main, [*base, "--fold-pattern", r"(\d)-", "--test-fold", "1"])
     assert "has folders for its splits" in done.output
 
