@@ -198,7 +198,8 @@ def manifest_digest(clips: Clips) -> str:
     encode = json.JSONEncoder(separators=(",", ":")).encode
     state = hashlib.sha256(b"[")
     for place, clip in enumerate(clips):
-        state.update(("," if place else "").encode() + encode(values_of(clip)).encode())
+        values = values_of(clip) if clip.cluster else values_of(clip)[:-1]
+        state.update(("," if place else "").encode() + encode(values).encode())
     state.update(b"]")
     return state.hexdigest()
 

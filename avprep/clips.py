@@ -17,7 +17,8 @@ import pyarrow as pa
 
 from avprep.columns import PIECE_ROWS, column_of, table_of
 
-COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group")
+COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group", "cluster")
+CLUSTER = "cluster"  # written only where a clip has one, so that other manifests keep their bytes
 NUMBERS = frozenset({"start_seconds", "end_seconds"})
 REPEATING = frozenset({"label", "split"})
 
@@ -36,6 +37,9 @@ class Clip:
     start_seconds: float | None = None
     end_seconds: float | None = None
     group: str = ""
+    """what must not stand in two splits: speaker, place, fold"""
+    cluster: str = ""
+    """what varies together, such as clips cut from one recording; '': the group is that"""
 
     @property
     def source(self) -> str:
@@ -90,9 +94,15 @@ class Clips(Sequence[Clip]):
         return column.dictionary.to_pylist(), codes
 
     def table(self) -> pa.Table:
-        """All columns, label and split as plain text."""
-        plain = (pa.field(name, pa.float64() if name in NUMBERS else pa.string()) for name in COLUMNS)
-        return self._table.cast(pa.schema(plain))
+        """All columns, label and split as plain text; without `cluster` where no clip has one."""
+        names = columns_of(self.values(CLUSTER))
+        plain = (pa.field(name, pa.float64() if name in NUMBERS else pa.string()) for name in names)
+        return self._table.select(names).cast(pa.schema(plain))
+
+
+def columns_of(clusters: Iterable[str]) -> tuple[str, ...]:
+    """COLUMNS as a manifest of clips of these clusters has them: the last only where one is not empty."""
+    return COLUMNS if any(clusters) else COLUMNS[:-1]
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:

@@ -153,15 +153,34 @@ class Dataset:
 
     @cached_property
     def group_names(self) -> np.ndarray:
-        """str [rows]: the group of each clip in the manifest (source file, speaker ...)."""
-        table = pq.read_table(_source(self.folder / schema.PLAN_MANIFEST), columns=["clip_id", "group"])
-        place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
-        return table.column("group").take(place).to_numpy().astype(str)
+        """str [rows]: the group of each clip in the manifest: what must not stand in two splits (speaker, place ...)."""
+        return self._planned["group"]
 
     @cached_property
     def groups(self) -> np.ndarray:
         """int64 [rows]: equal numbers for clips of one group."""
         return np.unique(self.group_names, return_inverse=True)[1]
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """int64 [rows]: equal numbers for clips that vary together: of one `cluster` of the manifest, else its group.
+
+        Intervals and tests go by them. A cluster and a group of one name are two.
+        """
+        groups, clusters = self._planned["group"], self._planned.get("cluster")
+        if clusters is None:
+            return self.groups
+        names = np.where(clusters != "", np.char.add("cluster ", clusters), np.char.add("group ", groups))
+        return np.unique(names, return_inverse=True)[1]
+
+    @cached_property
+    def _planned(self) -> dict[str, np.ndarray]:
+        """The manifest's `group` and, where it has one, `cluster` of every row, as text."""
+        with pq.ParquetFile(_source(self.folder / schema.PLAN_MANIFEST)) as file:
+            names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
+            table = file.read(["clip_id", *names])
+        place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
+        return {name: table.column(name).take(place).to_numpy().astype(str) for name in names}
 
     def labels(self, name: str) -> LabelColumn:
         """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.

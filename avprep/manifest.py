@@ -2,7 +2,9 @@
 
 Columns: label; video_path and / or audio_path (relative to the manifest's folder, or absolute; without audio_path
 the sound is the video file's); optional clip_id, split (default train), start_seconds, end_seconds, group
-(clips that belong together when a validation set is drawn; default: the source file). Other columns are ignored.
+(clips that must not stand in two splits, also where a validation set is drawn; default: the source file), cluster
+(clips that vary together, such as cuts of one recording: intervals and tests go by it; default: the group). Other
+columns are ignored.
 """
 
 from __future__ import annotations
@@ -14,12 +16,12 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from avprep.clips import COLUMNS, NUMBERS, Clip, Clips, hashed, repeated, values_of
+from avprep.clips import COLUMNS, NUMBERS, Clip, Clips, columns_of, hashed, repeated, values_of
 from avprep.errors import ManifestError
 from avprep.fetching import wrong_address
 from avprep.shared.mirror import is_url
@@ -93,18 +95,20 @@ def unusable(path: Path, problems: list[str]) -> ManifestError:
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     """Write clips to `path`, in the format of its suffix, atomically."""
     kind = kind_of(path)
+    clips = clips if isinstance(clips, Sequence) else list(clips)
+    names = columns_of(clip.cluster for clip in clips)
     with atomic_path(path) as temporary:
         if kind == "parquet":
             write_parquet(temporary, Clips(clips))
         elif kind == "jsonl":
             with open(temporary, "w", encoding="utf-8") as lines:
-                rows = (dict(zip(COLUMNS, values_of(clip), strict=True)) for clip in clips)
+                rows = (dict(zip(names, values_of(clip), strict=False)) for clip in clips)
                 lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as table:
                 writer = csv.writer(table)
-                writer.writerow(COLUMNS)
-                writer.writerows(map(values_of, clips))
+                writer.writerow(names)
+                writer.writerows(values_of(clip)[: len(names)] for clip in clips)
 
 
 def write_parquet(path: Path, clips: Clips) -> None:
@@ -164,6 +168,7 @@ def _clip(row: Mapping[str, Any]) -> Clip:
         start_seconds=start,
         end_seconds=end,
         group=text.get("group") or source,
+        cluster=text.get("cluster", ""),
     )
 
 

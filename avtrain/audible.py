@@ -12,7 +12,7 @@ import numpy as np
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.metrics import group_interval
+from avtrain.metrics import reported_interval
 from avtrain.predictions import Predictions
 
 
@@ -44,12 +44,12 @@ def audible_scores(audible: np.ndarray, found: Predictions) -> dict[str, Any]:
     """What result.json says under `audible`, of audible_classes [N, C] and the predictions of the same clips.
 
     `accuracy` is over the `clips` whose own label is audible; `hit` is the share of predictions that are among the
-    clip's audible labels, over the `hit_clips` that have some. Intervals are metrics.group_interval's.
+    clip's audible labels, over the `hit_clips` that have some. Intervals are metrics.reported_interval's.
     """
     each = np.arange(len(audible))
     own, some = audible[each, found.label], audible.any(axis=1)
-    accuracy, low, high = group_interval(found.right[own], found.groups[own])
-    hit, hit_low, hit_high = group_interval(audible[each, found.predicted][some], found.groups[some])
+    accuracy, low, high = reported_interval(found.right[own], found.clusters[own])
+    hit, hit_low, hit_high = reported_interval(audible[each, found.predicted][some], found.clusters[some])
     return {
         "clips": int(own.sum()),
         "accuracy": accuracy,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from avprep.shared.errors import UserError
-from avtrain.metrics import group_interval
+from avtrain.metrics import by_clusters, reported_interval
 from avtrain.predictions import FILE, Predictions, read_predictions
 from avtrain.significance import group_flips, holm, mcnemar, paired_bootstrap, paired_t
 
@@ -39,8 +39,9 @@ def predictions_path(given: Path, evaluation: str | None = None) -> Path:
 def compare(first: Path, second: Path, seed: int = 0) -> dict[str, Any]:
     """Accuracies of two prediction files, their difference (second minus first) and tests of it.
 
-    Clips are matched by id, in any order. Where clips share a group, intervals and `p` are by group, else `p` is
-    McNemar's exact. Errors: UserError where the files tell of other clips, classes or labels.
+    Clips are matched by id, in any order. Where clips share clusters, and there are 8 or more, intervals and `p` are by
+    cluster (`unit`), else by clips and `p` is McNemar's exact; `note` says why where clips share fewer. Errors:
+    UserError where the files tell of other clips, classes or labels.
     """
     return compare_predictions(read_predictions(first), read_predictions(second), str(first), str(second), seed)
 
@@ -54,16 +55,19 @@ def compare_predictions(one: Predictions, two: Predictions, first: str, second: 
     if one.class_names != two.class_names or not np.array_equal(one.label, two.label[order]):
         raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")
     right = one.right, two.right[order]
-    groups = one.groups
-    difference, low, high = paired_bootstrap(*right, groups, seed)
+    by_cluster, note = by_clusters(one.clusters)
+    units = one.clusters if by_cluster else np.arange(len(order))
+    difference, low, high = paired_bootstrap(*right, units, seed)
     return {
         "clips": len(order),
-        "groups": len(np.unique(groups)),
-        "first": list(group_interval(right[0], groups)),
-        "second": list(group_interval(right[1], groups)),
+        "clusters": len(np.unique(one.clusters)),
+        "unit": "clusters" if by_cluster else "clips",
+        "note": note,
+        "first": list(reported_interval(right[0], one.clusters)),
+        "second": list(reported_interval(right[1], one.clusters)),
         "difference": difference,
         "difference_95": [low, high],
-        "p": group_flips(*right, groups),
+        "p": group_flips(*right, units),
         "mcnemar": dataclasses.asdict(mcnemar(*right)),
     }
 
@@ -167,15 +171,17 @@ def printed(found: dict[str, Any]) -> str:
 
 
 def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
-    by_group = row["groups"] < row["clips"]
-    unit = f"{row['groups']:,} groups" if by_group else "clips"
+    by_cluster = row["unit"] == "clusters"
+    unit = f"{row['clusters']:,} clusters" if by_cluster else "clips"
     low, high = row["difference_95"]
     table, lines = row["mcnemar"], []
     for side in ("first", "second"):
         share, least, most = row[side]
         lines.append((row[f"{side}_run"], f"{100 * share:.1f} %  ({100 * least:.1f} to {100 * most:.1f})"))
-    if by_group:
-        lines.append(("sign flips", f"p {p_text(row['p'])}, exact, by group"))
+    if by_cluster:
+        lines.append(("sign flips", f"p {p_text(row['p'])}, exact, by cluster"))
+    if row["note"]:
+        lines.append(("note", row["note"]))
     return [
         ("", f"{row['second_run']} against {row['first_run']}, {row['clips']:,} test clips"),
         *lines[:2],
@@ -186,7 +192,7 @@ def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "McNemar",
-            f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_group else ''}; right in one alone: "
+            f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_cluster else ''}; right in one alone: "
             f"{table['first_only']:,} {row['first_run']}, {table['second_only']:,} {row['second_run']}",
         ),
         *lines[2:],

@@ -88,11 +88,11 @@ def evaluate(
         dataset.label[split.test],
         probabilities.cpu().numpy(),
         dataset.class_names,
-        dataset.groups[split.test],
+        dataset.clusters[split.test],
     )
     result = {
         "protocol": config.protocol,
-        **classification_scores(found.probabilities, found.label, config.seed, found.groups),
+        **classification_scores(found.probabilities, found.label, config.seed, found.clusters),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),

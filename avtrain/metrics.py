@@ -4,7 +4,8 @@ Two 95 % intervals of a share: Wilson's, which is the one reported (it covers at
 percentile bootstrap beside it (at 50 clips and an accuracy of 0.95 it covers 91 % of the time; from 200 clips on both
 cover 94 to 96 %). Both take clips as independent. Where several test clips are of one group (recording, speaker),
 Wilson's is taken with the number of independent clips that would vary as much (`group_interval`): simulated, it covers
-93 to 98 % from 8 groups on, in the cautious direction where groups are few or small.
+93 to 98 % from 8 groups on, in the cautious direction where groups are few or small. From fewer than FEW_CLUSTERS it
+says next to nothing (from one: 0 to 1), so that `reported_interval` takes clips as independent there, and says so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 
 Z_95 = 1.959964
+FEW_CLUSTERS = 8
 RESAMPLES = 10_000
 
 
@@ -49,6 +51,28 @@ def group_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, floa
     variance = count / (count - 1) * float(np.sum(gaps**2)) / len(correct) ** 2
     independent = min(max(share * (1 - share) / variance, count), len(correct)) if variance else count
     return wilson(share, independent, float(t.ppf(0.975, count - 1)))
+
+
+def by_clusters(clusters: np.ndarray) -> tuple[bool, str]:
+    """(whether intervals and tests of test clips go by these clusters int [N], or by clips; why by clips, if need be).
+
+    By clips where each is a cluster of its own, and where there are fewer than FEW_CLUSTERS.
+    """
+    count = len(np.unique(clusters))
+    if count == len(clusters):
+        return False, ""
+    if count >= FEW_CLUSTERS:
+        return True, ""
+    named = "one cluster" if count == 1 else f"{count} clusters"
+    return False, (
+        f"the {len(clusters):,} test clips are of {named}, from which no variance between clusters can be estimated "
+        f"({FEW_CLUSTERS} are needed); clips are taken as independent, so the interval is too narrow where they are not"
+    )
+
+
+def reported_interval(correct: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
+    """(accuracy, low, high) to report of outcomes bool [N]: by cluster int [N] or by clips, as `by_clusters` says."""
+    return group_interval(correct, clusters) if by_clusters(clusters)[0] else accuracy_interval(correct)
 
 
 def bootstrap_interval(correct: np.ndarray, seed: int = 0, resamples: int = RESAMPLES) -> tuple[float, float]:
@@ -103,24 +127,28 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 
 
 def classification_scores(
-    probabilities: np.ndarray, truth: np.ndarray, seed: int = 0, groups: np.ndarray | None = None
+    probabilities: np.ndarray, truth: np.ndarray, seed: int = 0, clusters: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What result.json says of class probabilities [N, C] against true classes int [N]; groups int [N]: group_interval.
+    """What result.json says of class probabilities [N, C] against true classes int [N], of clips in clusters int [N].
 
-    `interval_95` is Wilson's, by group where clips share one; `bootstrap_95` the percentile bootstrap over clips;
+    `interval_95` is reported_interval's, `interval_by` whether it is by "clusters" or "clips", `interval_note` why not
+    by clusters although clips share some (else empty); `bootstrap_95` the percentile bootstrap over clips;
     `mean_average_precision` and `balanced_accuracy` are means over the classes that have test clips; `per_class` has
     one entry a class, in order.
     """
     classes = probabilities.shape[1]
     predicted = probabilities.argmax(axis=1)
     right = predicted == truth
-    groups = np.arange(len(right)) if groups is None else groups
-    accuracy, low, high = group_interval(right, groups)
+    clusters = np.arange(len(right)) if clusters is None else clusters
+    accuracy, low, high = reported_interval(right, clusters)
+    by_cluster, note = by_clusters(clusters)
     per_class = [_of_class(right[truth == c]) for c in range(classes)]
     return {
         "accuracy": accuracy,
         "interval_95": [low, high],
-        "test_groups": len(np.unique(groups)),
+        "interval_by": "clusters" if by_cluster else "clips",
+        "interval_note": note,
+        "test_clusters": len(np.unique(clusters)),
         "bootstrap_95": list(bootstrap_interval(right, seed)),
         "top_5": float(in_top(probabilities, truth, 5).mean()) if classes > 5 else None,
         "mean_average_precision": mean_average_precision(probabilities, truth),

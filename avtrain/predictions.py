@@ -16,14 +16,15 @@ from avprep.shared.errors import UserError
 FILE = "predictions.parquet"
 NAMES_KEY = b"class_names"
 COLUMNS = ("clip_id", "label", "predicted", "probabilities")
-GROUP = "group"
+CLUSTER = "cluster"
+GROUP = "group"  # its name in files of before
 
 
 @dataclass(frozen=True)
 class Predictions:
     """One row a test clip: ids, true and predicted class int32 [N], probabilities float32 [N, C], class names.
 
-    `groups` int64 [N]: equal numbers for clips of one group; a file without them has each clip as its own.
+    `clusters` int64 [N]: equal numbers for clips that vary together; a file without them has each clip as its own.
     """
 
     clip_ids: list[str]
@@ -31,7 +32,7 @@ class Predictions:
     predicted: np.ndarray
     probabilities: np.ndarray
     class_names: list[str]
-    groups: np.ndarray
+    clusters: np.ndarray
 
     @property
     def right(self) -> np.ndarray:
@@ -44,16 +45,16 @@ def predictions_of(
     label: np.ndarray,
     probabilities: np.ndarray,
     class_names: list[str],
-    groups: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
 ) -> Predictions:
-    """Predictions whose predicted class is the most probable; without `groups`, each clip is its own."""
+    """Predictions whose predicted class is the most probable; without `clusters`, each clip is its own."""
     stored, label = probabilities.astype(np.float32), label.astype(np.int32)
-    groups = np.arange(len(label)) if groups is None else groups.astype(np.int64)
-    return Predictions(clip_ids, label, stored.argmax(1).astype(np.int32), stored, class_names, groups)
+    clusters = np.arange(len(label)) if clusters is None else clusters.astype(np.int64)
+    return Predictions(clip_ids, label, stored.argmax(1).astype(np.int32), stored, class_names, clusters)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Write `predictions` atomically: clip_id, label, predicted, probabilities (a list), group; names as metadata."""
+    """Write `predictions` atomically: clip_id, label, predicted, probabilities (a list), cluster; names as metadata."""
     classes = len(predictions.class_names)
     table = pa.table(
         [
@@ -61,9 +62,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             pa.array(predictions.label, pa.int32()),
             pa.array(predictions.predicted, pa.int32()),
             pa.FixedSizeListArray.from_arrays(pa.array(predictions.probabilities.reshape(-1), pa.float32()), classes),
-            pa.array(predictions.groups, pa.int64()),
+            pa.array(predictions.clusters, pa.int64()),
         ],
-        names=[*COLUMNS, GROUP],
+        names=[*COLUMNS, CLUSTER],
     ).replace_schema_metadata({NAMES_KEY: json.dumps(predictions.class_names, ensure_ascii=False)})
     with store.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
@@ -77,9 +78,10 @@ def read_predictions(path: Path) -> Predictions:
         table = pq.read_table(path)
         names = json.loads(table.schema.metadata[NAMES_KEY])
         columns = [table.column(name).combine_chunks() for name in COLUMNS]
-        groups = table.column(GROUP).to_numpy() if GROUP in table.column_names else np.arange(table.num_rows)
+        known = [name for name in (CLUSTER, GROUP) if name in table.column_names]
+        clusters = table.column(known[0]).to_numpy() if known else np.arange(table.num_rows)
         probabilities = columns[3].flatten().to_numpy().reshape(table.num_rows, len(names))
     except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} holds no predictions ({error}); 'avtrain evaluate' writes them.") from None
     label, predicted = columns[1].to_numpy(), columns[2].to_numpy()
-    return Predictions(columns[0].to_pylist(), label, predicted, probabilities, names, groups)
+    return Predictions(columns[0].to_pylist(), label, predicted, probabilities, names, clusters)

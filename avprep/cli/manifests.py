@@ -79,6 +79,11 @@ def manifest() -> None:
     help="A sub-folder of any name that is train, val or test; may be repeated. Others are left out.",
 )
 @click.option("--no-split-folders", is_flag=True, help="Every sub-folder is a class, whatever its name.")
+@click.option(
+    "--cluster-pattern",
+    default=None,
+    help="Regular expression whose group is the recording that a clip was cut from: '\\d-(\\d+)-' for ESC-50.",
+)
 def folder(
     root: Path | str,
     out: Path | str,
@@ -89,9 +94,10 @@ def folder(
     test_fold: str | None,
     split_folders: tuple[str, ...],
     no_split_folders: bool,
+    cluster_pattern: str | None,
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
-    from avprep.datasets.folder import Folds, clips_of_folder
+    from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
@@ -103,7 +109,8 @@ def folder(
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not FOLDER=SPLIT, such as dev=val", param_hint="--split-folder")
     splits = given if split_folders or no_split_folders else None
-    _write(out, *clips_of_folder(_place(root, out), test_share, seed, folds, val_share, splits))
+    clips, report = clips_of_folder(_place(root, out), test_share, seed, folds, val_share, splits)
+    _write(out, clips if cluster_pattern is None else with_clusters(clips, cluster_pattern), report)
 
 
 @manifest.command()
@@ -221,7 +228,7 @@ def table(
 ) -> None:
     """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
 
-    Also read: clip_id, split, start_seconds, end_seconds, group.
+    Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
     """
     from avprep.datasets.table import clips_of_table
     from avprep.fetching import near, start_of

@@ -32,19 +32,37 @@ class Folds:
     test: str
 
     def __post_init__(self) -> None:
-        try:
-            groups = re.compile(self.pattern).groups
-        except re.error as error:
-            raise ManifestError(f"--fold-pattern {self.pattern!r} is no regular expression: {error}.") from None
-        if groups != 1:
-            raise ManifestError(f"--fold-pattern {self.pattern!r} needs one group in brackets, such as '(\\d)-'.")
+        _check_pattern("--fold-pattern", self.pattern)
 
     def of(self, clip: Clip) -> Clip:
-        """The clip with its fold as group, in its split."""
-        match = re.match(self.pattern, Path(clip.source).name)
-        if match is None or match[1] is None:
-            raise ManifestError(f"--fold-pattern {self.pattern!r} does not fit {clip.clip_id}.")
-        return dataclasses.replace(clip, split="test" if match[1] == self.test else "train", group=match[1])
+        """The clip with its fold as group, in its split; its cluster is what was its group, since folds do not vary."""
+        fold = _named("--fold-pattern", self.pattern, clip)
+        split = "test" if fold == self.test else "train"
+        return dataclasses.replace(clip, split=split, group=fold, cluster=clip.cluster or clip.group)
+
+
+def with_clusters(clips: list[Clip], pattern: str) -> list[Clip]:
+    """The clips with what `pattern`'s group matches at the start of their file's name as cluster. Errors: ManifestError."""
+    _check_pattern("--cluster-pattern", pattern)
+    return [dataclasses.replace(clip, cluster=_named("--cluster-pattern", pattern, clip)) for clip in clips]
+
+
+def _check_pattern(option: str, pattern: str) -> None:
+    """ManifestError where a pattern is not a regular expression of one group."""
+    try:
+        groups = re.compile(pattern).groups
+    except re.error as error:
+        raise ManifestError(f"{option} {pattern!r} is no regular expression: {error}.") from None
+    if groups != 1:
+        raise ManifestError(f"{option} {pattern!r} needs one group in brackets, such as '(\\d)-'.")
+
+
+def _named(option: str, pattern: str, clip: Clip) -> str:
+    """What the pattern's group matches at the start of the name of a clip's file."""
+    match = re.match(pattern, Path(clip.source).name)
+    if match is None or match[1] is None:
+        raise ManifestError(f"{option} {pattern!r} does not fit {clip.clip_id}.")
+    return match[1]
 
 
 def clips_of_folder(

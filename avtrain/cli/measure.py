@@ -120,6 +120,8 @@ def _evaluate(
             f"and mAP {100 * result['mean_average_precision']:.1f} % "
             f"on {result['test_clips']} test clips; {chosen} was best in validation"
         )
+        if result["interval_note"]:
+            click.echo(f"interval by clips: {result['interval_note']}")
         if "audible" in result:
             _say_audible(result["audible"], result["test_clips"])
     return None if out is None else out / "result.json"

@@ -21,7 +21,7 @@ from avtrain.report.style import COLOURS
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (
     "A filled dot is the mean of a kind's runs, open dots its runs, whiskers the 95 % interval: Student's over runs, "
-    "or over clips (by group where clips share one) where there is one run. ▲ better, ▼ worse than the first row, ○ no "
+    "or over clips (by cluster where clips share 8 or more) where there is one run. ▲ better, ▼ worse than the first row, ○ no "
     f"difference shown: p below {LEVEL:g} after Holm's correction for all rows of the figure. - no test possible."
 )
 
@@ -86,8 +86,8 @@ def _clips(told: Told) -> str:
     if not told.clips:
         return ""
     count = " or ".join(f"{number:,}" for number in told.clips)
-    by_group = told.groups if told.groups and told.groups != told.clips else []
-    return f", {count} test clips" + "".join(f" in {number:,} groups" for number in by_group)
+    shared = told.clusters if told.clusters and told.clusters != told.clips else []
+    return f", {count} test clips" + "".join(f" in {number:,} cluster{'s' * (number > 1)}" for number in shared)
 
 
 def forest(told: Told) -> Markup:
@@ -161,7 +161,7 @@ def audible(told: Told) -> Markup:
         return Markup("")
     note = (
         "Accuracy on the test clips whose own label can be heard, as the column says; hit: share of predictions among "
-        "a clip's audible labels, of clips that have any. Intervals over clips, by group where clips share one."
+        "a clip's audible labels, of clips that have any. Intervals over clips, by cluster where clips share 8 or more."
     )
     return html.table(header, rows, css="audible") + Markup('<p class="note">{}</p>').format(note)
 
@@ -185,9 +185,9 @@ def run_by_run(told: Told) -> Markup:
                 p_text(pair.p_holm),
             ]
         )
-    grouped = any(pair.found["groups"] < pair.found["clips"] for pair in told.pairs)
+    grouped = any(pair.found["unit"] == "clusters" for pair in told.pairs)
     how = (
-        "Interval: paired bootstrap over groups of clips; p: exact sign flips by group."
+        "Interval: paired bootstrap over clusters of clips; p: exact sign flips by cluster."
         if grouped
         else "Interval: paired bootstrap over clips; p: McNemar's exact test."
     )

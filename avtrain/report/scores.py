@@ -81,9 +81,10 @@ class Told:
         return sorted({int(one.result["test_clips"]) for _, one in self._evaluations if "test_clips" in one.result})
 
     @property
-    def groups(self) -> list[int]:
-        """Test groups, each number once."""
-        return sorted({int(one.result["test_groups"]) for _, one in self._evaluations if "test_groups" in one.result})
+    def clusters(self) -> list[int]:
+        """Clusters of the test clips, each number once."""
+        known = [one.result.get("test_clusters", one.result.get("test_groups")) for _, one in self._evaluations]
+        return sorted({int(count) for count in known if count is not None})
 
     @property
     def _evaluations(self) -> list[tuple[Run, Evaluation]]:
@@ -156,7 +157,7 @@ def _compare(kind: Kind, base: Score, score: Score, shared: list[str], pairs: li
         return Comparison(kind, gap.mean, gap.low, gap.high, gap.p, f"paired t, {len(shared)} pairs", NO_SPREAD)
     if len(pairs) == 1:
         found = pairs[0].found
-        how = "McNemar, bootstrap" if found["groups"] == found["clips"] else "sign flips and bootstrap by group"
+        how = "McNemar, bootstrap" if found["unit"] == "clips" else "sign flips and bootstrap by cluster"
         low, high = found["difference_95"]
         return Comparison(kind, found["difference"], low, high, found["p"], f"{how}, {shared[0]}")
     return Comparison(kind, score.mean - base.mean, math.nan, math.nan, math.nan, "", why or "no seed in common")

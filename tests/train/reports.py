@@ -45,7 +45,7 @@ def evaluation(folder, rate, seed, protocol="linear", groups=None):
     found = predictions_of([f"c{n}" for n in range(CLIPS)], label, np.eye(4)[guess] * 0.7 + 0.075, NAMES, groups)
     result = {
         "protocol": protocol,
-        **classification_scores(found.probabilities, found.label, 0, found.groups),
+        **classification_scores(found.probabilities, found.label, 0, found.clusters),
         "test_clips": CLIPS,
         "step": 60,
         "config": {"protocol": protocol, "epochs": 3, "seed": 0, "model_size": "tiny"},

@@ -64,12 +64,12 @@ def test_clips_of_one_group_are_compared_by_group(tmp_path):
         written(tmp_path / "b", TWO, np.arange(60)[::-1], groups=groups),
     )
     found = compare(*paths)
-    assert (found["clips"], found["groups"]) == (60, 12)
+    assert (found["clips"], found["clusters"], found["unit"]) == (60, 12, "clusters")
     assert found["first"] == list(group_interval(ONE, groups))
     assert (found["difference"], *found["difference_95"]) == paired_bootstrap(ONE, TWO, groups)
     assert found["p"] == group_flips(ONE, TWO, groups) != mcnemar_of(4, 15).exact
     assert "sign flips" in told(*paths)
-    assert "over 12 groups" in told(*paths)
+    assert "over 12 clusters" in told(*paths)
 
 
 def run_of(folder, right, **others):

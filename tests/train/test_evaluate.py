@@ -91,8 +91,8 @@ def test_result_json_holds_what_the_accuracy_rests_on(loud_and_quiet, untrained_
     assert found.label.tolist() == dataset.label[test].tolist()
     assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
-    assert found.groups.tolist() == dataset.groups[test].tolist()
-    assert written | classification_scores(found.probabilities, found.label, 0, dataset.groups[test]) == written
+    assert found.clusters.tolist() == dataset.clusters[test].tolist()
+    assert written | classification_scores(found.probabilities, found.label, 0, dataset.clusters[test]) == written
     split = split_rows(dataset)
     counts = {"test_clips": 18, "fit_clips": len(split.fit), "validation_clips": len(split.validation)}
     assert written | counts == written

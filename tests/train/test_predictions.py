@@ -38,20 +38,20 @@ def test_a_file_comes_back_as_it_was(tmp_path):
     np.testing.assert_array_equal(found.probabilities[1], [0.25, 0.25, 0.5])
     assert found.probabilities.dtype == np.float32
     assert found.class_names == NAMES
-    assert found.groups.tolist() == [0, 1, 2, 3]
+    assert found.clusters.tolist() == [0, 1, 2, 3]
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_groups_come_back_and_a_file_without_them_has_each_clip_as_its_own(tmp_path):
     path = written(tmp_path / "p.parquet", [1, 0, 1], order=[2, 0, 1], groups=[7, 7, 9])
-    assert read_predictions(path).groups.tolist() == [9, 7, 7]
-    pq.write_table(pq.read_table(path).drop_columns(["group"]), tmp_path / "older.parquet")
-    assert read_predictions(tmp_path / "older.parquet").groups.tolist() == [0, 1, 2]
+    assert read_predictions(path).clusters.tolist() == [9, 7, 7]
+    pq.write_table(pq.read_table(path).drop_columns(["cluster"]), tmp_path / "older.parquet")
+    assert read_predictions(tmp_path / "older.parquet").clusters.tolist() == [0, 1, 2]
 
 
 def test_other_tools_read_it(tmp_path):
     table = pq.read_table(written(tmp_path / "p.parquet", [1, 0]))
-    assert table.column_names == ["clip_id", "label", "predicted", "probabilities", "group"]
+    assert table.column_names == ["clip_id", "label", "predicted", "probabilities", "cluster"]
     assert table.column("probabilities").to_pylist()[0] == [0.5, 0.25, 0.25]
     assert json.loads(table.schema.metadata[b"class_names"]) == NAMES
 
