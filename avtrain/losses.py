@@ -1,7 +1,8 @@
 """Contrastive losses over a batch of pairs, both directions; half precision is computed in float32, under autocast too.
 
-Notation: v_i and a_i are the unit embeddings of pair i's two sides, y_i the label of its anchor (-1: none), t the
-temperature, B the number of pairs. Each loss is (L(v, a) + L(a, v)) / 2.
+Notation: v_i and a_i are the unit embeddings of pair i's two sides, y(v_i) and y(a_i) their labels (-1: none), t the
+temperature, B the number of pairs. Each loss is (L(v, a) + L(a, v)) / 2. Labels are int [B, 2], those of the sounds and
+of the pictures, as the columns of a plan; or [B] where both sides of each pair have one label.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ SUPPRESSED_SHARE = 0.1
 def contrastive(
     name: str, video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
 ) -> torch.Tensor:
-    """The loss of a name of config.LOSSES for embeddings [B, D] and labels [B]; a scalar."""
+    """The loss of a name of config.LOSSES for embeddings [B, D] and labels [B, 2] or [B]; a scalar."""
     if name == "info-nce":
         return info_nce(video, audio, temperature)
     if name == "suppress":
         return suppressed_info_nce(video, audio, temperature)
     if name == "audio-supcon":
-        return audio_supcon(audio, labels, temperature) + 0 * video.sum()  # so that all weights have a gradient
+        return (
+            audio_supcon(audio, _sides(labels)[0], temperature) + 0 * video.sum()
+        )  # so that all weights have a gradient
     return {"mask": masked_info_nce, "supcon": supcon}[name](video, audio, labels, temperature)
 
 
@@ -42,13 +45,13 @@ def info_nce(video: torch.Tensor, audio: torch.Tensor, temperature: float | torc
 def masked_info_nce(
     video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
 ) -> torch.Tensor:
-    """InfoNCE in which another pair of the same class is no negative: it leaves the denominator; labels [B].
+    """InfoNCE in which another pair's side of the same class is no negative: it leaves the denominator; labels [B, 2].
 
-    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_{j in N(i)} exp(v_i a_j / t)], N(i) = {i} and all j whose y_j is
-    not y_i; a pair of label -1 masks nothing and is masked nowhere. A batch of one class costs 0, with gradient 0.
+    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_{j in N(i)} exp(v_i a_j / t)], N(i) = {i} and all j whose y(a_j) is
+    not y(v_i); a side of label -1 masks nothing and is masked nowhere. A batch of one class costs 0, with gradient 0.
     """
     logits = _similarities(video, audio, temperature)
-    same = _same_class(labels, logits)
+    same = _same_class(*_sides(labels), logits)
     others = same & ~torch.eye(len(same), dtype=torch.bool, device=same.device)
     return _both(logits.masked_fill(others, -math.inf))
 
@@ -56,18 +59,22 @@ def masked_info_nce(
 def supcon(
     video: torch.Tensor, audio: torch.Tensor, labels: torch.Tensor, temperature: float | torch.Tensor = 0.07
 ) -> torch.Tensor:
-    """InfoNCE in which every pair of the same class is a positive; labels [B].
+    """InfoNCE in which every picture and sound of the same class are a positive pair; labels [B, 2].
 
     L(v, a) = -1/B sum_i 1/|P(i)| sum_{p in P(i)} log [exp(v_i a_p / t) / sum_j exp(v_i a_j / t)], P(i) = {i} and all p
-    whose y_p is y_i, where y_i is not -1. Source: Khosla et al. 2020, equation 2 (the sum outside the logarithm), here
-    between the two sides instead of among all embeddings, so the denominator has all B. With one class: at least ln B.
+    whose y(a_p) is y(v_i), where that is not -1; so i itself counts although its sides may be of two classes. Source:
+    Khosla et al. 2020, equation 2 (the sum outside the logarithm), here between the two sides instead of among all
+    embeddings, so the denominator has all B. With one class: at least ln B.
     """
     logits = _similarities(video, audio, temperature)
-    same = _same_class(labels, logits)
+    same = _same_class(*_sides(labels), logits)
     exact = torch.eye(len(same), dtype=torch.bool, device=same.device)
     positives = (same | exact).to(logits.dtype)
-    shares = positives / positives.sum(dim=1, keepdim=True)
-    return (F.cross_entropy(logits, shares) + F.cross_entropy(logits.T, shares)) / 2
+    one, other = (
+        F.cross_entropy(sides, wanted / wanted.sum(dim=1, keepdim=True))
+        for sides, wanted in ((logits, positives), (logits.T, positives.T))
+    )
+    return (one + other) / 2
 
 
 def suppressed_info_nce(
@@ -97,7 +104,7 @@ def audio_supcon(audio: torch.Tensor, labels: torch.Tensor, temperature: float |
     """
     logits = _similarities(audio, audio, temperature)
     itself = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
-    positives = _same_class(labels, logits) & ~itself
+    positives = _same_class(labels, labels, logits) & ~itself
     log_shares = logits.masked_fill(itself, -math.inf).log_softmax(dim=1).masked_fill(~positives, 0.0)
     counts = positives.sum(dim=1)
     terms = log_shares.sum(dim=1) / counts.clamp_min(1)
@@ -138,9 +145,14 @@ def _both(logits: torch.Tensor) -> torch.Tensor:
     return (F.cross_entropy(logits, pairs) + F.cross_entropy(logits.T, pairs)) / 2
 
 
-def _same_class(labels: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Whether i and j have the same label, which is not -1: bool [B, B] on the device of the logits."""
-    if labels.shape != logits.shape[:1]:
-        raise ValueError(f"labels must be [{len(logits)}], not {list(labels.shape)}")
-    labels = labels.to(logits.device)
-    return (labels[:, None] == labels[None, :]) & (labels[:, None] >= 0)
+def _sides(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Labels [B] of the sounds and of the pictures."""
+    return (labels, labels) if labels.dim() == 1 else (labels[:, 0], labels[:, 1])
+
+
+def _same_class(audio: torch.Tensor, video: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
+    """Whether picture i and sound j have one label, which is not -1: bool [B, B] on the device of the logits."""
+    if not audio.shape == video.shape == logits.shape[:1]:
+        raise ValueError(f"labels must be [{len(logits)}], not {list(audio.shape)}")
+    audio, video = audio.to(logits.device), video.to(logits.device)
+    return (video[:, None] == audio[None, :]) & (video[:, None] >= 0)

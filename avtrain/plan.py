@@ -45,7 +45,9 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         "dataset_digest": dataset.digest,
         "config": configs.to_dict(config),
         "clips": len(table),
-        "labels": _labels(table, dataset.labels(config.labels).class_names),
+        "labels": _labels(
+            ClipTable(table.rows, strategy.known_labels(table, config.seed)), dataset.labels(config.labels).class_names
+        ),
         "steps_per_epoch": steps,
         "batches": steps * config.epochs,
         "updates": updates_per_epoch(steps, config.accumulate) * config.epochs,

@@ -134,7 +134,7 @@ def _train(
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     masks = SpecAugment() if config.spec_augment else None
     augment = Augment(dataset, spec_augment=masks, seed=config.seed).to(device)
-    labels = _labels_by_row(dataset, loader)
+    labels = _labels_by_row(dataset, loader, config.seed)
     optimiser = optimiser_of(model, config)
     per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
     total = config.epochs * per_epoch
@@ -200,10 +200,10 @@ def _train(
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
                     embedded = wrapped(pictures, sounds)
                 seen, heard = (gather_rows(rows, batch.global_size, ranks) for rows in embedded)
-                own_labels = labels[torch.from_numpy(batch.plan[:, 0])].to(device)
-                anchors = gather_rows(own_labels, batch.global_size, ranks)
+                own_labels = labels[torch.from_numpy(batch.plan)].to(device)  # [b, 2]: of sounds and of pictures
+                both_labels = gather_rows(own_labels, batch.global_size, ranks)
                 temperature = config.temperature if model.temperature is None else model.temperature()
-                loss = contrastive(config.loss, seen, heard, anchors, temperature)
+                loss = contrastive(config.loss, seen, heard, both_labels, temperature)
                 if place_in_update.begins:
                     optimiser.zero_grad(set_to_none=True)
                     losses, waits, pairs = [], [], 0
@@ -272,11 +272,14 @@ def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer,
     return int(meta["step"])
 
 
-def _labels_by_row(dataset: Dataset, loader: Loader) -> torch.Tensor:
-    """The label of each row of the dataset in the run's column, -1 for none and for rows that are not trained on."""
+def _labels_by_row(dataset: Dataset, loader: Loader, seed: int) -> torch.Tensor:
+    """The label of each row of the dataset in the run's column that the loss may see.
+
+    -1 for none, for one that the strategy withholds, and for rows that are not trained on.
+    """
     table = loader.recipe.table
     labels = torch.full((len(dataset.label),), -1)
-    labels[torch.from_numpy(table.rows)] = torch.from_numpy(table.labels).long()
+    labels[torch.from_numpy(table.rows)] = torch.from_numpy(loader.recipe.strategy.known_labels(table, seed)).long()
     return labels
 
 

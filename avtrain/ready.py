@@ -10,6 +10,7 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared import configs
+from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
@@ -17,7 +18,7 @@ from avtrain.distributed import ALONE, Ranks
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, tower_of
 from avtrain.sampling import ClipTable, digest
-from avtrain.strategies import set_aside, strategy_of, training_table
+from avtrain.strategies import set_aside, strategy_of, training_table, with_known_labels
 from avtrain.transfer import begin_from
 
 
@@ -47,6 +48,12 @@ def make_ready(
     table = training_table(dataset, config.labels)
     table, unseen = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
+    unseen = with_known_labels(unseen, strategy, config.seed)
+    if config.val_share and "val" not in dataset.splits and not len(unseen):
+        raise UserError(
+            f"Strategy {config.strategy} withholds the labels of all clips that --val-share holds back, so that nothing "
+            "is validated; leave --val-share out."
+        )
     loader = Loader(
         dataset,
         table,

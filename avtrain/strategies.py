@@ -57,6 +57,12 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
 
 
+def with_known_labels(table: ClipTable, strategy: Strategy, seed: int) -> ClipTable:
+    """The clips of `table` whose label the strategy does not withhold: what a run may validate on."""
+    labels = strategy.known_labels(table, seed)
+    return _part(ClipTable(table.rows, labels), labels >= 0)
+
+
 def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:
     return ClipTable(table.rows[chosen], table.labels[chosen])
 

@@ -67,6 +67,10 @@ class Strategy(ABC):
         """Pairs in an epoch's smallest batch: no more ranks than this can share it."""
         return batch_size
 
+    def known_labels(self, table: ClipTable, seed: int) -> np.ndarray:
+        """int32 [N]: the labels that plans, losses and validation may use; -1 also where the strategy withholds one."""
+        return table.labels
+
     def fallbacks(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray:
         """bool [batch]: pairs of `plan` in which a clip that should have had a partner kept itself."""
         return np.zeros(len(plan), bool)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from avtrain.sampling.base import ClipTable, Strategy, Stream, generator, whole_batches
-from avtrain.sampling.groups import Groups
+from avtrain.sampling.groups import Groups, stable_order
 from avtrain.sampling.random import permuted_batches
+
+FEWEST_LABELLED = 2
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class SoftPositive(Strategy):
     """With probability p the picture is of another clip with the same label, each as likely; drawn anew each epoch.
 
     Anchors are those of `random` with the same seed, so p=0 is random, bit for bit. A clip that is alone in its label,
-    or has none (-1), keeps itself. `labelled` is the share of the clips with a label that keep it: chosen by the seed,
-    the same in all epochs; the others count as without label, so they stay in as exact pairs.
+    or has none (-1), keeps itself. `labelled` is the share of each label's clips that keep it, at least two where it is
+    above 0 (one alone has no partner): chosen by the seed, the same in all epochs, a smaller share part of a larger
+    one. The others count as without label, here and in a loss that goes by labels; they stay in as exact pairs.
     The labels may be any column of the dataset: the manifest's own, pseudo labels, noisy ones.
     Batches: all of batch_size, 1 to N; the last N mod batch_size clips of an epoch are left out, others each time.
     """
@@ -40,7 +43,7 @@ class SoftPositive(Strategy):
         self, table: ClipTable, *, batch_size: int, seed: int, epoch: int, first_step: int = 0
     ) -> Iterator[np.ndarray]:
         """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError if batch_size > N."""
-        groups = self._groups(table, seed)
+        groups = table.groups if self.labelled == 1 else Groups.of(self.known_labels(table, seed))
         batches = permuted_batches(len(table), batch_size, seed, epoch, first_step)
         for step, anchors in enumerate(batches, start=first_step):
             draw = generator(seed, epoch, Stream.PARTNERS, step)
@@ -55,12 +58,26 @@ class SoftPositive(Strategy):
     def _soft(self, draw: np.random.Generator, batch_size: int) -> np.ndarray:
         return draw.random(batch_size) < self.p
 
-    def _groups(self, table: ClipTable, seed: int) -> Groups:
-        """The table's groups, of the labels that are kept."""
+    def known_labels(self, table: ClipTable, seed: int) -> np.ndarray:
+        """int32 [N]: the labels of the clips that keep theirs, -1 for the others."""
         if self.labelled == 1:
-            return table.groups
-        with_label = np.flatnonzero(table.labels >= 0)
-        kept = generator(seed, 0, Stream.LABELLED).permutation(with_label)[: round(self.labelled * len(with_label))]
+            return table.labels
         labels = np.full_like(table.labels, -1)
+        if self.labelled == 0:
+            return labels
+        groups, lots = table.groups, lots_of(table.rows, generator(seed, 0, Stream.LABELLED))
+        group = np.repeat(np.arange(len(groups)), groups.sizes)
+        by_lot = np.argsort(lots[groups.order])
+        order = groups.order[by_lot[stable_order(group[by_lot])]]  # label by label, each by its lots
+        quota = np.minimum(np.maximum(np.rint(self.labelled * groups.sizes), FEWEST_LABELLED), groups.sizes)
+        kept = order[np.arange(len(order)) - groups.begins[group] < quota[group]]
         labels[kept] = table.labels[kept]
-        return Groups.of(labels)
+        return labels
+
+
+def lots_of(rows: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """uint64 [N]: a lot for each dataset row, whatever other rows there are (splitmix64 of the row and one number)."""
+    mixed = rows.astype(np.uint64) + draw.integers(0, 2**64, dtype=np.uint64, endpoint=False)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))

@@ -114,7 +114,16 @@ def test_evaluate_goes_by_the_clusters(folded, tmp_path):
     assert len(np.unique(dataset.groups[test])) == 1
     assert len(np.unique(dataset.clusters[test])) == 8
     out = tmp_path / "out"
-    words = ["evaluate", folded, "--out", out, "--protocol=knn", "--model-size=tiny", "--device=cpu", "--split=released"]
+    words = [
+        "evaluate",
+        folded,
+        "--out",
+        out,
+        "--protocol=knn",
+        "--model-size=tiny",
+        "--device=cpu",
+        "--split=released",
+    ]
     ran = CliRunner().invoke(avtrain, list(map(str, words)))
     assert ran.exit_code == 0, ran.output
     found = json.loads((out / "result.json").read_text())

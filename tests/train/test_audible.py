@@ -17,7 +17,7 @@ from avtrain.audible import audible_classes, audible_scores
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig
 from avtrain.evaluate import evaluate
-from avtrain.metrics import group_interval
+from avtrain.metrics import accuracy_interval
 from avtrain.predictions import predictions_of, read_predictions
 from tests.train.forge import Forged, forge_dataset
 
@@ -66,8 +66,8 @@ def test_scores_are_those_worked_out_by_hand():
     # own label audible: clips 0, 1, 5, of which 0 and 5 are right; some label audible: all but 4; hits: 0, 1, 3, 5
     assert (scores["clips"], scores["hit_clips"]) == (3, 5)
     assert (scores["accuracy"], scores["hit"]) == pytest.approx((2 / 3, 4 / 5))
-    own = group_interval(np.array([True, False, True]), np.array([0, 0, 2]))
-    hits = group_interval(np.array([True, True, False, True, True]), np.array([0, 0, 1, 1, 2]))
+    own = accuracy_interval(np.array([True, False, True]))  # three clusters are too few to go by
+    hits = accuracy_interval(np.array([True, True, False, True, True]))
     assert (scores["interval_95"], scores["hit_interval_95"]) == (list(own[1:]), list(hits[1:]))
 
 

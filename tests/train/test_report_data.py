@@ -84,8 +84,8 @@ def test_pairs_recall_and_groups_are_those_of_plan_and_files(trained, tmp_path):
     audio, video = embed_rows(Dataset(folder), root / "random", Dataset(folder).rows_of("test"))
     labels = Dataset(folder).label[Dataset(folder).rows_of("test")]
     assert retrieval_scores(audio, video, labels)["audio_to_video"] == saved["audio_to_video"]
-    assert "linear, shapes & <co>, 12 test clips in 6 groups" in page.root.text
-    assert "sign flips and bootstrap by cluster" in page.root.text
+    assert "linear, shapes & <co>, 12 test clips in 6 clusters" in page.root.text
+    assert "McNemar, bootstrap" in page.root.text
 
 
 def test_pairs_and_speed_are_of_the_batches_that_were(trained, tmp_path):

@@ -58,7 +58,7 @@ def newest(run):
     return max(run.glob("step_*"))
 
 
-def test_the_loss_has_the_labels_of_the_sounds_in_the_column(folder, tmp_path, monkeypatch):
+def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tmp_path, monkeypatch):
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
@@ -73,9 +73,9 @@ def test_the_loss_has_the_labels_of_the_sounds_in_the_column(folder, tmp_path, m
     )
     trained(folder, tmp_path / "run", strategy=f"pairs:{path}", labels="other", loss="mask", temperature=0.3)
     ids = Dataset(folder).clip_ids
-    numbers = [[int(ids[row][1:]) for row in plan[:, 0]] for plan in met]
-    assert sorted(np.concatenate(numbers[:4])) == list(range(24))
-    wanted = [[number % 3 if number < 20 else -1 for number in batch] for batch in numbers]
+    numbers = [[[int(ids[row][1:]) for row in pair] for pair in plan] for plan in met]
+    assert sorted(np.concatenate(numbers[:4])[:, 0]) == list(range(24))
+    wanted = [[[number % 3 if number < 20 else -1 for number in pair] for pair in batch] for batch in numbers]
     assert heard == [("mask", labels, 0.3) for labels in wanted]
 
 
