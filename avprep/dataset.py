@@ -153,7 +153,7 @@ class Dataset:
 
     @cached_property
     def group_names(self) -> np.ndarray:
-        """str [rows]: the group of each clip in the manifest: what must not stand in two splits (speaker, place ...)."""
+        """str [rows]: the group of each clip in the manifest, which must not stand in two splits (speaker ...)."""
         return self._planned["group"]
 
     @cached_property

@@ -1,5 +1,7 @@
 """avprep pseudo-label: an image classifier's class of one frame of each clip, or a k-means cluster of its features.
 
+Clusters are fitted on the train split alone; clips of other splits go to the nearest centre.
+
 The only file of avprep that imports torch. Frames come as they are stored, squares of 112 px or so; each network's
 own preparation enlarges them (bicubic, antialiased) and takes its own mean and deviation.
 """
@@ -31,6 +33,7 @@ from avprep.shared.configs import check
 
 LITE0 = "efficientnet-lite0"
 LITE0_PIXELS = 224
+FITTED_ON = "train"
 FRAMES = {"first": 0.0, "middle": 0.5, "last": 1.0}
 # the builders of these change weights or input while they load torchvision's own file, which a plain file would miss
 NOT_PLAIN = ["densenet*", "googlenet", "inception_v3", "vit_h_14"]
@@ -47,7 +50,8 @@ class PseudoLabelConfig:
     weights: Path | None = None
     """state dict (.safetensors, or .pth as torch saves it); default: torchvision's download, or lite0's package"""
     clusters: int | None = None
-    """k-means over the features before the last linear layer, instead of the network's own classes"""
+    """k-means over the features before the last linear layer, instead of the network's own classes; fitted on the train
+    split, so that no validation or test clip has a part in them"""
     frame: str = "middle"
     """`first`, `middle` (number T // 2 of T) or `last`"""
     batch_size: int = 32
@@ -100,6 +104,7 @@ def pseudo_label(
     }
     if config.clusters is not None:
         origin |= {"clusters": config.clusters, "seed": config.seed, "scikit-learn": version("scikit-learn")}
+        origin |= {"fitted_on": FITTED_ON}
     whole = claim_column(dataset, name, origin, replace)
     if whole is None:
         return dataset.local_folder / schema.labels_path(name)
@@ -108,10 +113,14 @@ def pseudo_label(
     values = np.full(len(dataset), NONE, np.int32)
     if config.clusters is not None:
         count = config.clusters
-        check(count <= len(rows), f"{count} clusters are more than the {len(rows)} clips with pictures; ask for fewer.")
+        fitted = np.isin(rows, dataset.rows_of(FITTED_ON))
+        check(
+            count <= fitted.sum(),
+            f"{count} clusters are more than the {fitted.sum()} {FITTED_ON} clips with pictures; ask for fewer.",
+        )
         _take_head(classifier.network, config.model)
         features = [seen.flatten(1).numpy() for seen in _outputs(dataset, rows, config, classifier, device, stopping)]
-        values[rows] = _clusters(np.concatenate(features), count, config.seed)
+        values[rows] = _clusters(np.concatenate(features), fitted, count, config.seed)
         return write_labels(dataset, name, LabelColumn(values, [f"cluster-{n}" for n in range(count)]), whole)
     probability = np.zeros(len(dataset), np.float32)
     tops = [seen.softmax(1).max(1) for seen in _outputs(dataset, rows, config, classifier, device, stopping)]
@@ -227,13 +236,16 @@ def _frame(dataset: Dataset, row: int, frame: str) -> np.ndarray:
     return dataset.read_frames(row, number, number + 1)
 
 
-def _clusters(features: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """int32 [rows], 0 to count - 1: k-means over features [rows, D]. One thread, since sums in another order differ."""
+def _clusters(features: np.ndarray, fitted: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """int32 [rows], 0 to count - 1: the nearest centre to each of features [rows, D] of k-means over the `fitted` ones.
+
+    One thread, since sums in another order differ.
+    """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):
-        return KMeans(count, random_state=seed).fit_predict(features)
+        return KMeans(count, random_state=seed).fit(features[fitted]).predict(features)
 
 
 def _device(name: str) -> torch.device:

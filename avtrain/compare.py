@@ -192,8 +192,8 @@ def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
         ),
         (
             "McNemar",
-            f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_cluster else ''}; right in one alone: "
-            f"{table['first_only']:,} {row['first_run']}, {table['second_only']:,} {row['second_run']}",
+            f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_cluster else ''}; right in one "
+            f"alone: {table['first_only']:,} {row['first_run']}, {table['second_only']:,} {row['second_run']}",
         ),
         *lines[2:],
     ]

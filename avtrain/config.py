@@ -11,7 +11,8 @@ MODEL_SIZES = ("full", "tiny")
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
-LOSSES = ("info-nce", "mask", "supcon", "suppress", "audio-supcon")
+SOUNDS_ALONE = "audio-supcon"
+LOSSES = ("info-nce", "mask", "supcon", "suppress", SOUNDS_ALONE)
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
@@ -39,7 +40,8 @@ class PretrainConfig:
     """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives; `suppress`: those
-    much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives, no picture"""
+    much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives; no picture is
+    needed, and nothing is validated"""
     batch_size: int = 309
     """pairs in a global batch"""
     accumulate: int = 1
@@ -97,6 +99,11 @@ class PretrainConfig:
         check(
             self.loss == "info-nce" or self.strategy != "hard-negative",
             f"Batches of hard-negative are of one label, from which loss {self.loss} learns nothing; use info-nce.",
+        )
+        check(
+            self.val_share == 0 or self.loss != SOUNDS_ALONE,
+            f"Loss {SOUNDS_ALONE} trains no picture encoder, so that retrieval of pictures cannot validate it; leave "
+            "--val-share out.",
         )
         check(self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}.")
         check(

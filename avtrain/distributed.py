@@ -10,6 +10,7 @@ average leaves it so. The backward pass of `gather_rows` sends nothing; it is ri
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -25,6 +26,7 @@ from avtrain.devices import device_for
 Found = TypeVar("Found")
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SENTENCE_BYTES = 4096
+SECONDS_BETWEEN_MEETINGS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,11 @@ def process_group(ranks: Ranks, device: str, timeout_seconds: float = 600.0) -> 
         dist.destroy_process_group()
 
 
-def parallel(model: nn.Module, ranks: Ranks, device: str) -> nn.Module:
+def parallel(model: nn.Module, ranks: Ranks, device: str, some_unused: bool = False) -> nn.Module:
     """`model` with gradients averaged over all ranks, and on CUDA batch statistics over all; one process: as it is.
 
+    `some_unused`: some of its weights may have no part in a batch, as in a model of the user's own, and then have no
+    gradient; whatever of the model has a part in the loss must come out of its forward pass.
     The CPU has no synchronised batch norm: each rank normalises by its own slice, and keeps rank 0's statistics.
     The averaging ends with the wrapper: keep it until the backward pass is over.
     """
@@ -116,8 +120,10 @@ def parallel(model: nn.Module, ranks: Ranks, device: str) -> nn.Module:
         return model
     if device.startswith("cuda"):
         model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return nn.parallel.DistributedDataParallel(model, device_ids=[ranks.local_rank])
-    return nn.parallel.DistributedDataParallel(model)
+        return nn.parallel.DistributedDataParallel(
+            model, device_ids=[ranks.local_rank], find_unused_parameters=some_unused
+        )
+    return nn.parallel.DistributedDataParallel(model, find_unused_parameters=some_unused)
 
 
 def unsynchronised(wrapped: nn.Module, more: bool) -> AbstractContextManager[None]:
@@ -164,8 +170,25 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
 
 
 def by_first(work: Callable[[], object], ranks: Ranks) -> None:
-    """Do `work()` on rank 0 while the others wait; a UserError there is raised on all."""
-    by_all(work if ranks.rank == 0 else lambda: None, ranks)
+    """Do `work()` on rank 0 while the others wait, for as long as it takes; a UserError there is raised on all.
+
+    It runs in a thread, and meanwhile all ranks meet every SECONDS_BETWEEN_MEETINGS: an upload may last longer than the
+    time that a collective waits for a rank.
+    """
+    if ranks.world_size == 1:
+        work()
+        return
+    with ThreadPoolExecutor(1) as pool:
+        done = pool.submit(work) if ranks.rank == 0 else None
+        while any_rank(done is not None and not _ended(done), ranks):
+            pass
+    by_all(lambda: done.result() if done is not None else None, ranks)
+
+
+def _ended(done: Future[object]) -> bool:
+    """Whether the work has ended, one way or the other, after a short wait."""
+    wait([done], SECONDS_BETWEEN_MEETINGS)
+    return done.done()
 
 
 def by_all(work: Callable[[], Found], ranks: Ranks) -> Found:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from avprep.shared.errors import UserError
+from avtrain.config import SOUNDS_ALONE
 
 SUPPRESSED_SHARE = 0.1
 
@@ -26,7 +27,7 @@ def contrastive(
         return info_nce(video, audio, temperature)
     if name == "suppress":
         return suppressed_info_nce(video, audio, temperature)
-    if name == "audio-supcon":
+    if name == SOUNDS_ALONE:
         return (
             audio_supcon(audio, _sides(labels)[0], temperature) + 0 * video.sum()
         )  # so that all weights have a gradient

@@ -45,6 +45,7 @@ from avtrain.distributed import (
 )
 from avtrain.encoder import data_described
 from avtrain.losses import contrastive
+from avtrain.models.two_tower import WithTemperature
 from avtrain.optimiser import learning_rate_at, optimiser_of
 from avtrain.outcome import failure_told, outcome
 from avtrain.pace import Pace
@@ -142,15 +143,21 @@ def _train(
     step = first = by_all(lambda: _resume(run, model, optimiser, loader), ranks)
     if not one_value(step, ranks):
         raise UserError(f"Not all processes find the same checkpoint in {run}; it must be a folder that all share.")
-    wrapped = parallel(model, ranks, device)  # averages gradients as long as it lives
+    own = any(":" in name for name in (config.video_model, config.audio_model))
+    wrapped = parallel(WithTemperature(model), ranks, device, some_unused=own)  # averages gradients as long as it lives
     if config.compile:
-        compile_in_place(wrapped, device)
+        compile_in_place(model, device)
     metrics = rundir.Metrics(run, step, tensorboard) if ranks.rank == 0 else None
     pace, newest = Pace(), -1
 
     def save() -> None:
         nonlocal newest
-        if metrics is not None and newest < step:
+        if newest < step:
+            by_first(write, ranks)  # none goes on, or leaves, before it is written
+        newest = step
+
+    def write() -> None:
+        if metrics is not None:
             metrics.flush()
             meta = {
                 "loader": loader.state_dict(),
@@ -163,8 +170,6 @@ def _train(
             }
             checkpoint.save(run, step, model, optimiser, meta, config.keep_checkpoints)
             saved()
-        newest = step
-        any_rank(False, ranks)  # none goes on, or leaves, before it is written
 
     def stop() -> NoReturn:
         save()
@@ -198,11 +203,11 @@ def _train(
             pictures, sounds = augment(batch)
             with unsynchronised(wrapped, more=not place_in_update.ends):
                 with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=config.precision == "bf16"):
-                    embedded = wrapped(pictures, sounds)
+                    *embedded, learnt = wrapped(pictures, sounds)
                 seen, heard = (gather_rows(rows, batch.global_size, ranks) for rows in embedded)
                 own_labels = labels[torch.from_numpy(batch.plan)].to(device)  # [b, 2]: of sounds and of pictures
                 both_labels = gather_rows(own_labels, batch.global_size, ranks)
-                temperature = config.temperature if model.temperature is None else model.temperature()
+                temperature = config.temperature if learnt is None else learnt
                 loss = contrastive(config.loss, seen, heard, both_labels, temperature)
                 if place_in_update.begins:
                     optimiser.zero_grad(set_to_none=True)

@@ -17,15 +17,17 @@ from avtrain.splits import held_out, warn_of
 PAIRS_PREFIX = "pairs:"
 
 
-def training_table(dataset: Dataset, labels: str = "label", split: str = "train") -> ClipTable:
+def training_table(
+    dataset: Dataset, labels: str = "label", split: str = "train", sounds_alone: bool = False
+) -> ClipTable:
     """The rows of a split with their labels of the column `labels`, for planning.
 
-    Errors: UserError where there is no such split or column, or a clip without picture (it cannot be the picture of a
-    pair, and to leave it out in silence would change the data).
+    Errors: UserError where there is no such split or column, or, unless `sounds_alone`, a clip without picture (it
+    cannot be the picture of a pair, and to leave it out in silence would change the data).
     """
     rows = dataset.rows_of(split)
     blind = rows[dataset.num_frames[rows] == 0]
-    if len(blind):
+    if len(blind) and not sounds_alone:
         raise UserError(
             f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
             f"take them out with 'avprep exclude', or of the manifest's {split} split."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-from avtrain.config import PretrainConfig
+from avtrain.config import SOUNDS_ALONE, PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.cache import CacheConfig
 from avtrain.data.reader import Reader
@@ -80,6 +80,8 @@ def said_of(validation: Validation | None, config: PretrainConfig) -> str:
     """Which clips a run validates on, as a line for its user."""
     if not config.val_every:
         return "no validation"
+    if config.loss == SOUNDS_ALONE:
+        return f"no validation: {SOUNDS_ALONE} trains no picture encoder, so that no sound could find its picture"
     if validation is None:
         return "no validation: the dataset has no val split of use here, and no --val-share of the clips was set aside"
     clips, dataset = validation.clips, validation.dataset

@@ -42,7 +42,10 @@ class Folds:
 
 
 def with_clusters(clips: list[Clip], pattern: str) -> list[Clip]:
-    """The clips with what `pattern`'s group matches at the start of their file's name as cluster. Errors: ManifestError."""
+    """The clips with what `pattern`'s group matches at the start of their file's name as cluster.
+
+    Errors: ManifestError.
+    """
     _check_pattern("--cluster-pattern", pattern)
     return [dataclasses.replace(clip, cluster=_named("--cluster-pattern", pattern, clip)) for clip in clips]
 

@@ -66,7 +66,7 @@ class SpecAugment:
         seeds = np.random.SeedSequence([seed, batch.epoch, Stream.AUGMENTATION, batch.step + 1])
         state = seeds.generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(state[0]))
+            torch.default_generator.manual_seed(int(state[0]))  # torch.manual_seed would seed the devices' as well
             high = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, 1, bands), self.bands, 0.0, 3)
             long = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, length, 1), self.frames, 0.0, 2)
         return high[mine] * long[mine]

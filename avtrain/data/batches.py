@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -93,6 +94,13 @@ class Recipe:
     steps_per_epoch: int = field(init=False)
     spec: WindowSpec = field(init=False)
 
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """Pictures that each clip of the dataset has, or that would last as long as its sound, int [rows]."""
+        seconds = (self.dataset.num_mel_frames - 1) / self.dataset.mel_rates_hz
+        as_long = np.floor(seconds * self.dataset.frame_rate_hz).astype(self.dataset.num_frames.dtype)
+        return np.where(self.dataset.num_frames > 0, self.dataset.num_frames, as_long)
+
     def buffers(self, pinned: bool = False) -> Buffers:
         """Memory for the largest batch of this rank."""
         largest = -(-self.batch_size // self.world_size)
@@ -106,10 +114,10 @@ class Recipe:
         return enumerate(plans, start=first_step)
 
     def windows(self, plan: np.ndarray, epoch: int, step: int) -> Windows:
-        """Windows and flips of a global plan."""
+        """Windows and flips of a global plan; of a clip without picture its sound's length counts."""
         return draw_windows(
             plan,
-            self.dataset.num_frames,
+            self.lengths,
             self.spec,
             seed=self.seed,
             epoch=epoch,

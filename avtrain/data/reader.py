@@ -77,8 +77,11 @@ class Reader:
     def read_pairs(self, plan: np.ndarray, windows: Windows, video: np.ndarray, audio: np.ndarray) -> None:
         """Fill `video` and `audio`, as above, with the windows of planned pairs int64 [B, 2]; all are read together."""
         audio_rows, video_rows = plan.T
-        self._read([self._frames(video_rows, windows.frame, video), self._logmel(audio_rows, windows.mel_frame, audio)])
-        self._finish_frames(video_rows, windows.frame, video)
+        first = np.where(
+            self._dataset.num_frames[video_rows] > 0, windows.frame, 0
+        )  # a clip may have no picture at all
+        self._read([self._frames(video_rows, first, video), self._logmel(audio_rows, windows.mel_frame, audio)])
+        self._finish_frames(video_rows, first, video)
         self._finish_logmel(audio_rows, windows.mel_frame, audio)
 
     def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:

@@ -41,6 +41,23 @@ class TwoTower(nn.Module):
         return _unit(self.audio_head(self.audio(audio)))
 
 
+class WithTemperature(nn.Module):
+    """(video, audio) -> the embeddings of `model`, and its temperature where that is learnt, else None.
+
+    What averages gradients over ranks sees by this that the temperature has a part in the loss.
+    """
+
+    def __init__(self, model: TwoTower) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, video: torch.Tensor, audio: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        seen, heard = self.model(video, audio)
+        return seen, heard, None if self.model.temperature is None else self.model.temperature()
+
+
 def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """A fresh audio encoder: the one of a size, `full` or `tiny`, or `audio_model` (see `build_audio`) in its place."""
     return build_audio(audio_model or {"full": "cnn9", "tiny": "tiny"}[model_size], num_mel_bands)

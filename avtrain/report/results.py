@@ -21,8 +21,9 @@ from avtrain.report.style import COLOURS
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (
     "A filled dot is the mean of a kind's runs, open dots its runs, whiskers the 95 % interval: Student's over runs, "
-    "or over clips (by cluster where clips share 8 or more) where there is one run. ▲ better, ▼ worse than the first row, ○ no "
-    f"difference shown: p below {LEVEL:g} after Holm's correction for all rows of the figure. - no test possible."
+    "or over clips (by cluster where clips share 8 or more) where there is one run. ▲ better, ▼ worse than the first "
+    f"row, ○ no difference shown: p below {LEVEL:g} after Holm's correction for all rows of the figure. - no "
+    "test possible."
 )
 
 _forest = html.template("""<div class="forest" data-measurement="{{ name }}">

@@ -285,7 +285,7 @@ def test_weights_that_are_none_are_refused_and_never_run(data, tmp_path):
         (["--model", "efficientnet_b99"], "no classifier known here; take one of efficientnet-lite0, alexnet"),
         (["--model", "densenet121"], "no classifier known here"),
         (["--model", LITE0, "--clusters", "1"], "clusters must be 2 or more"),
-        (["--model", LITE0, "--clusters", "5"], "5 clusters are more than the 4 clips with pictures"),
+        (["--model", LITE0, "--clusters", "5"], "5 clusters are more than the 4 train clips with pictures"),
         (["--model", LITE0, "--batch-size", "0"], "batch_size must be 1 or more"),
         (["--model", LITE0, "--device", "abacus"], "--device abacus cannot be used"),
         (["--model", LITE0, "--device", "hpu"], "--device hpu cannot be used"),
