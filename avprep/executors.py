@@ -12,6 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from avprep.errors import Interrupted, UserError
+from avprep.shared.signals import STOPPING
 
 RAY_POLL_SECONDS = 0.5
 RAY_RETRIES = 5  # of a task whose process or node died
@@ -86,13 +87,14 @@ def map_ray(
 
 @contextlib.contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep this process's SIGTERM handler, which ray.init replaces by one that exits at once."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Keep this process's handlers: ray.init replaces that of SIGTERM by one that exits at once."""
+    before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
     finally:
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _check_reachable(address: str) -> None:

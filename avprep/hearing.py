@@ -20,6 +20,7 @@ from avprep.datasets.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from avprep.datasets.places import Folder
 from avprep.errors import ClipError, UserError
 from avprep.manifest import Clip, read_manifest
+from avprep.shared.caches import prepare_caches
 from avprep.tabular import KINDS
 from avprep.worker import SoundTask, Workers
 
@@ -71,6 +72,7 @@ def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndar
     Padded with its lowest level to 100 frames, the least that encoders were trained on. `spec`: an AudioSpec or its
     values, as in dataset.json and in what `avtrain export` writes. Errors: UserError where the file cannot be heard.
     """
+    prepare_caches(os.environ)
     from avprep.media.long import write_log_mel
 
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:

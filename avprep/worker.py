@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import multiprocessing
 import os
 import queue
@@ -26,6 +27,7 @@ from avprep.errors import RETRIED_REASONS, ClipError, UserError
 from avprep.fetching import fetched
 from avprep.manifest import Clip
 from avprep.members import ClipRecord, write_clip
+from avprep.shared.caches import prepare_caches
 from avprep.shared.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -35,8 +37,10 @@ if TYPE_CHECKING:
 START_SECONDS = 300
 STARTS = 3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+STATM = Path("/proc/self/statm")
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
 
+log = logging.getLogger(__name__)
 _environment_lock = threading.Lock()
 
 
@@ -78,6 +82,9 @@ class Workers:
     """
 
     def __init__(self, count: int, limits: Limits) -> None:
+        prepare_caches(os.environ)
+        if _mapped_bytes() is None:
+            log.warning("there is no /proc here, so decoding processes have no memory limit (--memory-bytes)")
         self._limits = limits
         self._idle: queue.Queue[_Child | None] = queue.Queue()
         for _ in range(count):
@@ -234,11 +241,16 @@ def _begin(parent_pid: int, memory_bytes: int) -> None:
     assert clip  # imported here so that its cost falls outside every deadline
     probe.silence()
     log_mel(np.zeros(4800, np.float32), AudioSpec())
-    resource.setrlimit(resource.RLIMIT_AS, (already + memory_bytes, already + memory_bytes))
+    if already is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (already + memory_bytes, already + memory_bytes))
 
 
-def _mapped_bytes() -> int:
-    return int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+def _mapped_bytes() -> int | None:
+    """Address space of this process; None where there is no /proc to say."""
+    try:
+        return int(STATM.read_bytes().split()[0]) * resource.getpagesize()
+    except OSError:
+        return None
 
 
 def _answer(task: ClipTask | SoundTask) -> Outcome:

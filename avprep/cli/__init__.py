@@ -12,7 +12,7 @@ from avprep.cli.manifests import manifest
 from avprep.shared.commands import Group
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100})
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(avprep.__version__)
 def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""

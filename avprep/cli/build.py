@@ -9,12 +9,13 @@ from typing import Any
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE_PLACE, FOLDER_PLACE
-from avprep.shared.commands import config_option, stop_on_signals
+from avprep.cli.types import DIRECTORY, FILE_PLACE, FOLDER_PLACE, OUT_FOLDER, OUT_FOLDER_OR_URL
+from avprep.shared.commands import Command, config_option
+from avprep.shared.signals import stop_on_signals
 
 
-@click.command()
-@click.argument("out_dir", type=DIRECTORY)
+@click.command(cls=Command)
+@click.argument("out_dir", type=OUT_FOLDER)
 @click.option(
     "--kind",
     type=click.Choice(["shapes", "av-digits"]),
@@ -95,9 +96,9 @@ def demo(
     click.echo(f"{path}: {splits.total()} clips, " + ", ".join(f"{count} {split}" for split, count in splits.items()))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("manifest_file", metavar="MANIFEST", type=FILE_PLACE)
-@click.option("--out", type=FOLDER_PLACE, required=True, help="Dataset folder to write.")
+@click.option("--out", type=OUT_FOLDER_OR_URL, required=True, help="Dataset folder to write.")
 @click.option(
     "--root", type=FOLDER_PLACE, default=None, help="Where relative paths start; default: the manifest's folder."
 )
@@ -260,7 +261,7 @@ def build_shards(
         click.echo(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=FOLDER_PLACE)
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from avprep.cli.types import DIRECTORY, FILE
-from avprep.shared.commands import stop_on_signals
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from avprep.dataset import Dataset
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of this name that was made otherwise.")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option(
     "--model",
@@ -71,7 +72,7 @@ def pseudo_label(
     _say(dataset, name)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.argument("table", metavar="FILE", type=FILE)
 @click.option("--name", required=True, help="Name of the column.")
@@ -103,7 +104,7 @@ def add_labels(
         click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--share", type=click.FloatRange(0, 1), required=True, help="Share of the clips that get a wrong label.")
 @click.option("--name", required=True, help="Name of the column.")
@@ -123,7 +124,7 @@ def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: st
     click.echo(f"  {changed} clips of {split} have another label than in {labels}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--ids", type=FILE, required=True, help="List of clip ids, one a line, or a table with clip_id.")
 @click.option("--reason", required=True, help="Stands in excluded.jsonl for each clip.")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE
-from avprep.shared.commands import doctor_command
+from avprep.cli.types import DIRECTORY, OUT_PAGE
+from avprep.shared.commands import Command, doctor_command
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_PROBLEMS = 100
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Threads that read and hash; default: all cores.")
 @click.option("--decode", is_flag=True, help="Also decode some clips of each shard again and compare the bytes.")
@@ -60,7 +60,7 @@ def verify(
         ctx.exit(1)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(dataset_dir: Path, as_json: bool) -> None:
@@ -83,9 +83,9 @@ def _examine(folders: Sequence[Path]) -> list[Finding]:
 doctor = doctor_command(_examine)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
-@click.option("--out", type=FILE, required=True, help="HTML page to write.")
+@click.option("--out", type=OUT_PAGE, required=True, help="Page to write, FILE.html.")
 @click.option(
     "--per-class",
     type=click.IntRange(1),

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST
+from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST, OUT_MANIFEST, REPORT_ENDING
+from avprep.shared.commands import Command
+from avprep.shared.errors import UserError
+from avprep.shared.outputs import beside_of, may_overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,14 +60,14 @@ def manifest() -> None:
     """Write the manifest of a dataset: one row a clip. Folders, lists and the manifest may be URLs."""
 
 
-@manifest.command()
+@manifest.command(cls=Command)
 @click.option(
     "--root",
     type=FOLDER_PLACE,
     required=True,
     help="Folder with one sub-folder a class, or with train/, val/, test/ of such (other spellings too).",
 )
-@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @share_options("file", test_default="default 0.2 where neither folders nor --test-fold give one")
 @click.option(
     "--fold-pattern",
@@ -113,10 +117,10 @@ def folder(
     _write(out, clips if cluster_pattern is None else with_clusters(clips, cluster_pattern), report)
 
 
-@manifest.command()
+@manifest.command(cls=Command)
 @click.option("--root", type=FOLDER_PLACE, required=True, help="Folder that holds the mp4 files, at any depth.")
 @click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
-@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
 @click.option("--exclude", type=LIST, default=None, help="List of YouTube ids, or ID_000START names, to leave out.")
 @click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
@@ -152,7 +156,7 @@ def vggsound(
     _write(out, clips, report)
 
 
-@manifest.command()
+@manifest.command(cls=Command)
 @click.option("--root", type=FOLDER_PLACE, required=True, help="Folder that holds audio/ and video/.")
 @click.option("--train", type=LIST, required=True, help="List of training segments.")
 @click.option("--val", type=LIST, default=None, help="List of validation segments.")
@@ -163,7 +167,7 @@ def vggsound(
     default=None,
     help="SCENE-CITY-LOCATION, one a line: training segments for validation.",
 )
-@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
 @share_options("location")
 def tau2021(
@@ -189,11 +193,11 @@ def tau2021(
     )
 
 
-@manifest.command()
+@manifest.command(cls=Command)
 @click.option(
     "--root", type=FOLDER_PLACE, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
 )
-@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
 @share_options("file")
 def fsdnoisy18k(
@@ -205,9 +209,9 @@ def fsdnoisy18k(
     _write(out, *clips_of_fsdnoisy18k(_place(root, out), subset, _shares(test_share, val_share, seed)))
 
 
-@manifest.command()
+@manifest.command(cls=Command)
 @click.argument("table_file", metavar="FILE", type=FILE_PLACE)
-@click.option("--out", type=FILE_PLACE, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--root", type=FOLDER_PLACE, default=None, help="Where relative paths start; default: FILE's folder.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The table's own name of a column; may be repeated.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose group or file is also in test or val.")
@@ -267,22 +271,82 @@ def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
     """Write a manifest, and beside it what was odd; say both."""
     from avprep.errors import ManifestError
     from avprep.findings import lacking_splits
-    from avprep.manifest import write_manifest
     from avprep.shared import mirror, store
 
     if not clips:
         found = "; ".join(report.lines()) or "none"
         raise ManifestError(f"There is not one clip to write to {out}: {found}.")
-    with mirror.sent(out) as path:
-        write_manifest(path, clips)
+    changed = _replace(out, clips)
     report.no_split = lacking_splits(clips)
     labels = len({clip.label for clip in clips})
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
-    click.echo(f"{out}: {len(clips)} clips, {labels} classes, " + ", ".join(f"{n} {s}" for s, n in splits.items()))
+    counts = ", ".join(f"{n} {s}" for s, n in splits.items())
+    click.echo(f"{out}: {len(clips)} clips, {labels} classes, {counts}" + ("" if changed else "; unchanged"))
     if report.lines():
-        beside = out.with_suffix(".report.json") if isinstance(out, Path) else f"{out.rpartition('.')[0]}.report.json"
+        beside = beside_of(out, REPORT_ENDING)
         with mirror.sent(beside) as path:
             store.write_json(path, report.as_dict())
         for line in report.lines():
             click.echo(f"  {line}")
         click.echo(f"  all of them: {beside}")
+
+
+def _replace(out: Path | str, clips: list[Clip]) -> bool:
+    """Write a manifest; False where the one that is there has the same rows, and stays.
+
+    Errors: UserError where it has others: datasets may have been built from it, so that takes --overwrite.
+    """
+    import os
+    import tempfile
+
+    from avprep.manifest import write_manifest
+    from avprep.shared import mirror
+    from avprep.shared.remote import RemotePath
+
+    with contextlib.ExitStack() as held:
+        if isinstance(out, Path):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            old, new = out, out.with_name(f".new-{out.name}")
+            held.callback(new.unlink, missing_ok=True)
+        else:
+            scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="avprep-")))
+            old, new = (scratch / f"{name}-{out.rpartition('/')[2]}" for name in ("old", "new"))
+            with contextlib.suppress(FileNotFoundError):
+                mirror.fetch(RemotePath(out), old)
+        write_manifest(new, clips)
+        if old.exists() and old.stat().st_size > 0:
+            difference = _difference(old, new)
+            if not difference:
+                return False
+            if not may_overwrite():
+                raise UserError(
+                    f"{out} is there with other rows ({difference}), and datasets may have been built from it: give "
+                    "another --out to keep it, or --overwrite."
+                )
+        if isinstance(out, Path):
+            os.replace(new, out)
+        else:
+            RemotePath(out).put(new)
+    return True
+
+
+def _difference(old: Path, new: Path) -> str:
+    """In how many rows two manifests differ, '' where in none."""
+    from avprep.clips import values_of
+    from avprep.errors import ManifestError
+    from avprep.manifest import read_clips
+
+    if old.read_bytes() == new.read_bytes():
+        return ""
+    try:
+        before, after = ({clip.clip_id: values_of(clip) for clip in read_clips(path)[0]} for path in (old, new))
+    except ManifestError:
+        return "it is no manifest"
+    changed = sum(before[clip_id] != after[clip_id] for clip_id in before.keys() & after.keys())
+    counts = {
+        "would come": len(after.keys() - before.keys()),
+        "would go": len(before.keys() - after.keys()),
+        "would change": changed,
+    }
+    same_order = list(before) == list(after)
+    return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or ("" if same_order else "in another order")

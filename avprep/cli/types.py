@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import click
 
+from avprep.shared.outputs import Output, PathOrUrl, is_json_object, is_page, note_input
+
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-
-
-class Place(click.Path):
-    """A path, or a URL as text."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from avprep.shared.mirror import is_url
-
-        return value if is_url(value) else super().convert(value, param, ctx)
 
 
 class ListFile(click.Path):
@@ -31,12 +25,50 @@ class ListFile(click.Path):
         from avprep.shared.mirror import is_url
 
         if is_url(value) and ctx is not None:
+            note_input(ctx, param, value)
             return ctx.with_resource(near(value))
         own = Path(__file__).parent.parent / "manifests" / str(value)
         bare = Path(value).name == str(value) and not Path(value).exists()
         return super().convert(own if bare and own.is_file() else value, param, ctx)
 
 
-FOLDER_PLACE = Place(path_type=Path, file_okay=False)
-FILE_PLACE = Place(path_type=Path, dir_okay=False)
+def _is_manifest(path: Path) -> bool:
+    """Whether a CSV, JSONL or Parquet file has the columns of a manifest, and no others."""
+    import csv
+    import json
+
+    from avprep.clips import COLUMNS
+
+    names: set[str] = set()
+    with contextlib.suppress(OSError, ValueError, csv.Error, AttributeError):
+        if path.suffix.lower() == ".parquet":
+            import pyarrow.parquet as pq
+
+            names = set(pq.read_schema(path).names)
+        else:
+            with open(path, encoding="utf-8-sig", newline="") as lines:
+                if path.suffix.lower() == ".csv":
+                    names = set(next(csv.reader(lines), []))
+                else:
+                    names = set(json.loads(next(lines, "{}")).keys())
+    return {"clip_id", "label", "split", "video_path", "audio_path"} <= names <= set(COLUMNS)
+
+
+def _report_names() -> set[str]:
+    import dataclasses
+
+    from avprep.findings import Report
+
+    return {field.name for field in dataclasses.fields(Report)}
+
+
+FOLDER_PLACE = PathOrUrl(path_type=Path, file_okay=False)
+FILE_PLACE = PathOrUrl(path_type=Path, dir_okay=False)
 LIST = ListFile()
+OUT_FOLDER = Output()
+OUT_FOLDER_OR_URL = Output(remote=True)
+OUT_PAGE = Output((".html", ".htm"), is_page("preview"))
+REPORT_ENDING = ".report.json"
+OUT_MANIFEST = Output(
+    (".csv", ".jsonl", ".parquet"), _is_manifest, {REPORT_ENDING: is_json_object(_report_names)}, remote=True
+)

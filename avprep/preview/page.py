@@ -73,7 +73,7 @@ def render(preview: Preview) -> str:
         "as training will read them."
     )
     title = f"Preview of {dataset.local_folder.resolve().name}"
-    return html.page(title, lead, sections, style=STYLE, script=SCRIPT, contents=True)
+    return html.page(title, lead, sections, style=STYLE, script=SCRIPT, contents=True, kind="preview")
 
 
 def _reading(preview: Preview) -> Markup:

@@ -1,26 +1,30 @@
-"""How every command behaves: errors to exit codes, logging, signals, progress, --config; the sub-command doctor.
+"""How every command behaves: errors to exit codes, logging, progress, --config; the sub-command doctor.
 
-Exit codes: 0 done, 1 a failure of ours, 2 a user error, 75 interrupted and resumable.
+Exit codes: 0 done, 1 a failure of ours, 2 a user error, 75 interrupted and resumable, 141 nobody reads the output.
 """
 
 from __future__ import annotations
 
-import contextlib
+import difflib
+import errno
 import json
 import logging
+import os
 import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from avprep.shared import streams
+from avprep.shared.caches import prepare_caches
 from avprep.shared.configs import flat
 from avprep.shared.errors import Interrupted, UserError
+from avprep.shared.outputs import Output, check_outputs, overwrite_option
+from avprep.shared.signals import interruptible
 from avprep.shared.text import print_anything, use_utf8
 
 if TYPE_CHECKING:
@@ -28,30 +32,151 @@ if TYPE_CHECKING:
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
+EXIT_READER_GONE = 128 + signal.SIGPIPE
 PLAIN_LINE_SECONDS = 10.0
 
 
-class Group(click.Group):
-    """A click group whose commands end in the documented exit codes, and read and write UTF-8 in every locale."""
+class Command(click.Command):
+    """A click command that also has -q and -v, and does not begin while an output would spoil an input."""
 
-    def main(self, args: Sequence[str] | None = None, *more: Any, **named: Any) -> Any:
-        if args is None:  # the process is this command
-            use_utf8()
-        return super().main(args, *more, **named)
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if any(isinstance(param.type, Output) and param.type.suffixes for param in self.params):
+            self.params.append(overwrite_option())
+        self.params += loudness_options()
 
     def invoke(self, ctx: click.Context) -> Any:
+        check_outputs(ctx)
+        return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A click group whose commands end in the documented exit codes, their errors in one line each; UTF-8 in every locale."""
+
+    command_class = Command
+    group_class = type
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += loudness_options()
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's own, which ends the process; without `standalone_mode` errors are raised."""
+        if args is None:  # the process is this command
+            use_utf8()
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         print_anything()
-        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-        for package in ("avprep", "avtrain"):
-            logging.getLogger(package).setLevel(logging.INFO)
+        with streams.guarded() as output, interruptible():
+            set_loudness(logging.INFO)
+            prepare_caches(os.environ)
+            code = self._exit_code(args, prog_name, complete_var, **extra)
+            output.flush()
+            if output.failure is not None and code == 0:
+                code = unprinted(output.failure)
+        sys.exit(code)
+
+    def _exit_code(self, *args: Any, **extra: Any) -> int:
+        """Run the command; its exit code, its error printed."""
         try:
-            return super().invoke(ctx)
+            code = super().main(*args, standalone_mode=False, **extra)
+            return code if isinstance(code, int) else 0
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(EXIT_USER_ERROR)
-        except (Interrupted, KeyboardInterrupt) as error:
-            click.echo(f"interrupted: {error or 'the same command resumes it'}", err=True)
-            ctx.exit(EXIT_INTERRUPTED)
+            return _failed(str(error), EXIT_USER_ERROR)
+        except (Interrupted, KeyboardInterrupt, click.Abort) as error:
+            click.echo(f"interrupted: {str(error) or 'run the same command again'}", err=True)
+            return EXIT_INTERRUPTED
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            return EXIT_USER_ERROR
+        except click.UsageError as error:
+            return _failed(_sentence_of(error), EXIT_USER_ERROR)
+        except click.ClickException as error:
+            return _failed(error.format_message(), EXIT_USER_ERROR)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's own, of every version of it: an unknown name is held against those that there are."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), cutoff=0.45)
+            ctx.fail(f"No such command '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
+
+def _failed(sentence: str, code: int) -> int:
+    """`code`, after the line that says what is wrong, with -v also where."""
+    if logging.getLogger("avprep").level == logging.DEBUG:
+        import traceback
+
+        click.echo(traceback.format_exc(), err=True, nl=False)
+    click.echo(f"error: {sentence}", err=True)
+    return code
+
+
+def _sentence_of(error: click.UsageError) -> str:
+    """A mistake in the call as one line that ends in where the options are explained."""
+    sentence = " ".join(error.format_message().split())
+    if error.ctx is None:
+        return sentence
+    end = " " if sentence.endswith(("?", ")")) else "; "
+    return f"{sentence.rstrip('.')}{end}'{error.ctx.command_path} --help' lists what can be given."
+
+
+def unprinted(failure: OSError) -> int:
+    """The exit code of a command whose output was lost: as of a process that SIGPIPE ended, where the reader went."""
+    if failure.errno == errno.EPIPE:
+        return EXIT_READER_GONE
+    reason = "it is closed" if failure.errno == errno.EBADF else failure.strerror
+    click.echo(f"error: What the command prints could not be written to standard output ({reason}).", err=True)
+    return EXIT_USER_ERROR
+
+
+class _ToStandardError(logging.Handler):
+    """Writes to the standard error of the moment."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        click.echo(self.format(record), err=True)
+
+
+def set_loudness(level: int) -> None:
+    """Print our messages from `level` on: INFO usually; WARNING also ends progress; DEBUG adds times and libraries."""
+    loud = level == logging.DEBUG
+    handler = _ToStandardError()
+    handler.setFormatter(logging.Formatter(f"{'%(asctime)s ' * loud}%(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, _ToStandardError):
+            root.removeHandler(old)
+    if not root.handlers:
+        root.addHandler(handler)
+    root.setLevel(logging.INFO if loud else logging.WARNING)
+    for package in ("avprep", "avtrain"):
+        logging.getLogger(package).setLevel(level)
+
+
+def loudness_options() -> list[click.Parameter]:
+    """The options -q and -v."""
+
+    def option(names: Sequence[str], level: int, text: str) -> click.Option:
+        def choose(_ctx: click.Context, _param: click.Parameter, given: bool) -> None:
+            if given:
+                set_loudness(level)
+
+        return click.Option(names, is_flag=True, expose_value=False, callback=choose, help=text, show_default=False)
+
+    return [
+        option(("-q", "--quiet"), logging.WARNING, "Print results, warnings and errors; no progress, no notes."),
+        option(("-v", "--verbose"), logging.DEBUG, "Print times, libraries' notes and where an error arose."),
+    ]
 
 
 def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -84,7 +209,7 @@ def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
 def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.Command:
     """The sub-command `doctor`, which prints what `examine` finds; given the folders whose disks are to be measured."""
 
-    @click.command("doctor")
+    @click.command("doctor", cls=Command)
     @click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.pass_context
@@ -103,54 +228,17 @@ def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.
     return doctor
 
 
-class StopRequest:
-    """Becomes true once SIGTERM or SIGINT has arrived.
-
-    Schedulers and torchrun send SIGTERM more than once: again, it changes nothing. A second SIGINT, from somebody at a
-    terminal, raises KeyboardInterrupt, unless `patient`: under torchrun, Ctrl-C comes twice as well.
-    """
-
-    def __init__(self, patient: bool = False) -> None:
-        self.name: str | None = None
-        self._patient = patient
-
-    def __bool__(self) -> bool:
-        return self.name is not None
-
-    def handle(self, number: int, _frame: FrameType | None) -> None:
-        if self.name is not None and number == signal.SIGINT and not self._patient:
-            raise KeyboardInterrupt
-        self.name = self.name or signal.Signals(number).name
-
-
-@contextlib.contextmanager
-def stop_on_signals(patient: bool = False) -> Iterator[StopRequest]:
-    """A StopRequest that listens while the block runs (in the main thread; elsewhere it never fires).
-
-    Where it has fired, the process ignores both signals from then on, so that a late one cannot change its exit code.
-    """
-    request = StopRequest(patient)
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-    before = {number: signal.signal(number, request.handle) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield request
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if request else handler)
-
-
 class Progress:
-    """A tqdm bar on a terminal, one plain line every 10 s elsewhere; on standard error, or nowhere if `quiet`."""
+    """A tqdm bar on a terminal, else a plain line every 10 s; on standard error, or nowhere if `quiet` or after -q."""
 
     def __init__(self, total: int, unit: str, title: str, quiet: bool = False) -> None:
-        self.total, self.unit, self.title, self.quiet = total, unit, title, quiet
+        self.total, self.unit, self.title = total, unit, title
+        self.quiet = quiet or logging.getLogger("avprep").level > logging.INFO
         self.done = self._printed = 0
         self.note = ""
         self._begin = self._last = time.monotonic()
         self._bar: Any = None
-        if sys.stderr.isatty() and not quiet:
+        if not self.quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True)
@@ -182,8 +270,4 @@ class Progress:
         rate = self.done / seconds
         eta = f", about {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
         note = f", {self.note}" if self.note else ""
-        print(
-            f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{eta}{note}",
-            file=sys.stderr,
-            flush=True,
-        )
+        click.echo(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{eta}{note}", err=True)

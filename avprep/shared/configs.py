@@ -68,8 +68,10 @@ def claimed(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
                     f"{folder} holds {one} of other settings; use them again or another folder:\n  {listed}"
                 )
             return True
-        left = (f".{path.name}.tmp", store.LOCK)  # by a kill, and where all that does not begin with a dot was deleted
-        if folder.exists() and any(entry.name not in left for entry in folder.iterdir()):
+        # What a kill leaves, and what stays where all that does not begin with a dot was deleted, is nothing.
+        if folder.exists() and any(
+            entry.name != store.LOCK and not store.is_temporary(entry.name, path.name) for entry in folder.iterdir()
+        ):
             raise UserError(f"{folder} is not empty and holds no {what}; choose another folder.")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); choose another folder.") from None

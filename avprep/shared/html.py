@@ -12,6 +12,8 @@ import numpy as np
 from jinja2 import Environment, Template
 from markupsafe import Markup
 
+from avprep.shared.outputs import generator
+
 _environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
 
 
@@ -31,6 +33,7 @@ def template(text: str) -> Template:
 _page = template("""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+{{ generator }}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{{ policy }}">
 <title>{{ title }}</title>
@@ -89,8 +92,11 @@ def page(
     style: str = "",
     script: str = "",
     contents: bool = False,
+    kind: str = "page",
 ) -> str:
     """A whole page; `sections` are (heading, body) pairs, `contents` lists them under the title.
+
+    `kind` is by what outputs.is_page knows it.
 
     The page's policy allows no address at all, data in the page itself, and no script but `script` (by its digest).
     """
@@ -102,6 +108,7 @@ def page(
         lead=lead,
         sections=sections,
         policy=policy,
+        generator=Markup(generator(kind)),
         style=Markup(style),
         script=Markup(script),
         contents=contents,

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import TypeVar
 
+from avprep.shared import streams
 from avprep.shared.errors import Interrupted
+from avprep.shared.signals import STOPPING
 
 PR_SET_PDEATHSIG = 1
 POLL_SECONDS = 0.5
@@ -20,11 +22,17 @@ Result = TypeVar("Result")
 
 
 def die_with_parent(parent_pid: int) -> None:
-    """In a child: be killed when the thread that started it ends; leave the keyboard's signals to the parent."""
+    """In a child: be killed when the thread that started it ends; leave signals that ask to stop to the parent.
+
+    Those of a terminal and a scheduler reach all processes; SIGTERM to a child alone ends it. What a child prints into
+    a closed pipe is no failure of its work.
+    """
+    streams.guard()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_pid:
         os._exit(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

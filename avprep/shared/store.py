@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
+import glob
 import hashlib
 import json
 import os
+import secrets
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avprep.shared.errors import BusyError, UserError
+from avprep.shared.locks import TakenError, lock
 
 if TYPE_CHECKING:
     from avprep.shared.remote import RemotePath
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
 DIGEST_BLOCK_BYTES = 1 << 22
 LOCK = ".lock"  # in a folder that folder_lock has held: empty, and no part of what the folder holds
 REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EFBIG)
-TAKEN = (errno.EWOULDBLOCK, errno.EACCES)  # of flock, where another process has the lock
 
 
 def sync_folder(folder: Path) -> None:
@@ -36,17 +38,12 @@ def sync_folder(folder: Path) -> None:
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; it gets the final name when the block ends well, else it is removed.
 
-    The temporary file is locked meanwhile (the lock dies with the process). Errors: UserError where another process
-    is writing the same file, where the disk is full or the place may not be written.
+    The temporary file is locked meanwhile (the lock dies with the process); where files cannot be locked it has a name
+    of its own. Errors: UserError where another process is writing the same file, where the disk is full or the place
+    may not be written.
     """
-    temporary = final.with_name(f".{final.name}.tmp")
+    handle, temporary = _opened_temporary(final)
     try:
-        final.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
-    except OSError as error:
-        raise _refused(final, error) from None
-    try:
-        _lock(handle, temporary, final)
         with refusals_told(final):
             try:
                 os.ftruncate(handle, 0)
@@ -66,8 +63,8 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on the file .lock in `folder`; it dies with the process, the file stays.
 
     A file, because NFS locks no folders, and one that stays, because the next process may wait for that very file.
-    Errors: BusyError where another process is `what` (a verb in -ing) the folder, unless told to wait for it;
-    UserError where no file may be written there.
+    Where files cannot be locked, a warning says so and the work goes on. Errors: BusyError where another process is
+    `what` (a verb in -ing) the folder, unless told to wait for it; UserError where no file may be written there.
     """
     path = folder / LOCK
     try:
@@ -76,10 +73,8 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
         raise _refused(path, error) from None
     try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError as error:
-            if error.errno not in TAKEN:
-                raise
+            lock(handle, path, wait)
+        except TakenError:
             raise BusyError(f"Another process is {what} {folder}; wait for it to end or stop it.") from None
         yield
     finally:
@@ -101,17 +96,51 @@ def _refused(path: Path, error: OSError) -> UserError:
     return UserError(f"{path} cannot be written ({error.strerror}); make room or permission there and repeat.")
 
 
-def _lock(handle: int, temporary: Path, final: Path) -> None:
+def temporary_path(final: Path) -> Path:
+    """The name under which a file is written before it gets its final one."""
+    return final.with_name(f".{final.name}.tmp")
+
+
+def is_temporary(name: str, final: str) -> bool:
+    """Whether a file of this name is what a killed process left of `final`."""
+    return name.startswith(f".{final}.") and name.endswith(".tmp")
+
+
+def _opened_temporary(final: Path) -> tuple[int, Path]:
+    """(handle, path) of a temporary file that no other process writes. Errors: as atomic_path."""
+    temporary = temporary_path(final)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), os.stat(temporary)):
-            return  # else another process has just given this very file its final name
-    except FileNotFoundError:
-        pass
+        final.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        if error.errno not in TAKEN:
-            raise
+        raise _refused(final, error) from None
+    try:
+        if not lock(handle, temporary):
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+            return _own_temporary(final)
+        if os.path.samestat(os.fstat(handle), os.stat(temporary)):
+            return handle, temporary  # else another process has just given this very file its final name
+    except (FileNotFoundError, TakenError):
+        pass
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
     raise UserError(f"Another process is writing {final}; wait for it to end or stop it.")
+
+
+def _own_temporary(final: Path) -> tuple[int, Path]:
+    """(handle, path) of a temporary file under a name of this process; those of its host that were killed go."""
+    start = f".{final.name}.{socket.gethostname()}-"
+    for left in final.parent.glob(f"{glob.escape(start)}*.tmp"):
+        with contextlib.suppress(ValueError, FileNotFoundError, PermissionError):
+            try:
+                os.kill(int(left.name.removeprefix(start).split("-")[0]), 0)
+            except ProcessLookupError:
+                left.unlink()
+    temporary = final.with_name(f"{start}{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666), temporary
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -14,7 +14,9 @@ from avtrain.cli.tell import compare, report
 from avtrain.cli.train import import_released, plan, pretrain
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+)
 @click.version_option(avtrain.__version__)
 def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.shared.commands import doctor_command, stop_on_signals
-from avtrain.cli.options import DIRECTORY, PRETRAIN, cache_of, cache_options, dataset_of
+from avprep.shared.commands import Command, doctor_command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_of, cache_options
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
 
 
-@click.command()
-@click.argument("out", metavar="[OUT]", type=DIRECTORY, default=Path("demo-out"))
+@click.command(cls=Command)
+@click.argument("out", metavar="[OUT]", type=OUT_FOLDER, default=Path("demo-out"))
 @click.option(
     "--instance-cue",
     type=click.FloatRange(0, 1),
@@ -59,8 +60,8 @@ def demo(
     )
 
 
-@click.command()
-@click.argument("dataset", metavar="DIR", type=dataset_of)
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--strategy", "strategies", multiple=True, help="One to measure; may be given more than once.")
 @click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
 @click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")

@@ -8,24 +8,24 @@ from typing import Any
 
 import click
 
-from avprep.shared.commands import config_option
+from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
-from avtrain.cli.options import dataset_of, device_of, device_options
+from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
 from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
 
 
-@click.command()
-@click.argument("dataset", metavar="DIR", type=dataset_of)
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
-@click.option("--run", type=dataset_of, default=None, help="Run whose checkpoint is measured.")
+@click.option("--run", type=DATASET, default=None, help="Run whose checkpoint is measured.")
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
 @click.option(
     "--out",
-    type=dataset_of,
+    type=OUT_FOLDER_OR_URL,
     default=None,
     help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-best].",
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avprep.shared.errors import UserError
+from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
 from avtrain.config import PretrainConfig
 
 if TYPE_CHECKING:
@@ -19,9 +20,23 @@ CACHE_BYTES = 100 << 30
 PRETRAIN = PretrainConfig()
 
 
-def dataset_of(text: str) -> Path | str:
-    """A folder, such as a dataset's: a path, or a URL as text."""
-    return text if "://" in text else Path(text)
+def _is_embeddings(path: Path) -> bool:
+    """Whether a Parquet file is one of 'avtrain embed'."""
+    import pyarrow.parquet as pq
+
+    try:
+        return b"encoder" in (pq.read_schema(path).metadata or {})
+    except (OSError, ValueError):
+        return False
+
+
+DATASET = PathOrUrl(path_type=Path)
+OUT_FOLDER = Output()
+OUT_FOLDER_OR_URL = Output(remote=True)
+OUT_PAGE = Output((".html", ".htm"), is_page("report"))
+OUT_EMBEDDINGS = Output(
+    (".parquet",), _is_embeddings, {".failures.jsonl": is_json_lines("clip_id", "path", "reason", "detail")}
+)
 
 
 def cache_options(command: click.decorators.FC) -> click.decorators.FC:
@@ -29,7 +44,7 @@ def cache_options(command: click.decorators.FC) -> click.decorators.FC:
     command = click.option(
         "--cache-bytes", type=click.IntRange(1), default=CACHE_BYTES, help="Most bytes that the cache may hold."
     )(command)
-    return click.option("--cache", type=DIRECTORY, default=None, help="Keep shards of a remote DIR here.")(command)
+    return click.option("--cache", type=OUT_FOLDER, default=None, help="Keep shards of a remote DIR here.")(command)
 
 
 def device_options(command: click.decorators.FC) -> click.decorators.FC:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from avprep.shared.commands import stop_on_signals
-from avtrain.cli.options import DIRECTORY
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DIRECTORY, OUT_FOLDER
 from avtrain.cli.tables import table1, table2
 
 
@@ -20,8 +21,8 @@ for command in (table1, table2):
     reproduce.add_command(command)
 
 
-@reproduce.command("av-digits")
-@click.argument("out", metavar="OUT", type=DIRECTORY)
+@reproduce.command("av-digits", cls=Command)
+@click.argument("out", metavar="OUT", type=OUT_FOLDER)
 @click.option(
     "--fsdd", type=DIRECTORY, required=True, help="Recordings of the Free Spoken Digit Dataset, at any depth."
 )

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import click
 
-from avprep.shared.commands import stop_on_signals
-from avtrain.cli.options import DIRECTORY, device_of, device_options
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DIRECTORY, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options
 
 SHOWN_FAILURES = 20
 
 
-@click.command()
-@click.argument("sources", metavar="DIR|FILE...", nargs=-1, required=True)
+@click.command(cls=Command)
+@click.argument("sources", metavar="DIR|FILE...", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint), checkpoint or exported encoder."
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="Parquet file to write.")
+@click.option("--out", type=OUT_EMBEDDINGS, required=True, help="Parquet file to write.")
 @click.option("--split", "splits", multiple=True, help="Only clips of it, in datasets and manifests; may be repeated.")
 @click.option(
     "--window-seconds",
@@ -63,9 +64,9 @@ def embed(
         click.echo(f"  and {failed - SHOWN_FAILURES} more in {failures_path(out)}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint) or one of its checkpoints.")
-@click.option("--out", type=DIRECTORY, required=True, help="Folder to write; it must not be there yet.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write; it must not be there yet.")
 def export(run: Path, out: Path) -> None:
     """Write the audio encoder as safetensors and ONNX with its feature spec and statistics inside, and a model card."""
     from avtrain.export import export as write

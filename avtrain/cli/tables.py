@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from avtrain.cli.options import DIRECTORY, FILE
+from avprep.shared.commands import Command
+from avtrain.cli.options import DIRECTORY, FILE, OUT_FOLDER
 
 
 def _whole(path: Path) -> Path:
@@ -18,11 +19,11 @@ def _whole(path: Path) -> Path:
 def _command(name: str, what: str) -> click.Command:
     """The command of one table."""
 
-    @click.command(name, help=what)
+    @click.command(name, cls=Command, help=what)
     @click.option("--vggsound", type=DIRECTORY, default=None, help="VGGSound: mp4 files at any depth, vggsound.csv.")
     @click.option("--tau", type=DIRECTORY, default=None, help="TAU 2021: audio/, video/, evaluation_setup/.")
     @click.option("--fsd", type=DIRECTORY, default=None, help="FSDnoisy18k: FSDnoisy18k.meta/, .audio_train/ ...")
-    @click.option("--out", type=DIRECTORY, required=True, help="Folder of all that is made.")
+    @click.option("--out", type=OUT_FOLDER, required=True, help="Folder of all that is made.")
     @click.option("--pseudo-weights", type=FILE, default=None, help="EfficientNet-B0's weights, for PL-soft-positive.")
     @click.option("--seeds", default="0", help="Each row is trained with each: 0-2 or 0,5.")
     @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")

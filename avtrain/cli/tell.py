@@ -6,14 +6,15 @@ from pathlib import Path
 
 import click
 
+from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
-from avtrain.cli.options import DIRECTORY, dataset_of, device_of, device_options
+from avtrain.cli.options import DATASET, DIRECTORY, OUT_PAGE, device_of, device_options
 
 ANY_PATH = click.Path(path_type=Path)
 BETWEEN = "\0"
 
 
-class Lists(click.Command):
+class Lists(Command):
     """A command whose --a and --b take all words up to the next option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -65,11 +66,11 @@ def compare(
     click.echo(json.dumps(without_nan(found), indent=2) if as_json else printed(found))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The page, FILE.html.")
+@click.option("--out", type=OUT_PAGE, required=True, help="The page, FILE.html.")
 @click.option(
-    "--data", "datasets", metavar="DIR", multiple=True, type=dataset_of, help="Dataset of the runs; may be repeated."
+    "--data", "datasets", metavar="DIR", multiple=True, type=DATASET, help="Dataset of the runs; may be repeated."
 )
 @click.option("--folds", is_flag=True, help="Datasets of the same classes are folds of one measurement.")
 @click.option("--title", default="Pretraining runs", help="Of the page.")

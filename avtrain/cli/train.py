@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.shared.commands import config_option, stop_on_signals
+from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
+from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import (
-    DIRECTORY,
+    DATASET,
     FILE,
+    OUT_FOLDER,
+    OUT_FOLDER_OR_URL,
     PRETRAIN,
     cache_of,
     cache_options,
-    dataset_of,
     device_options,
     sampling_options,
     set_threads,
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 PLAN = PlanConfig()
 
 
-@click.command()
-@click.argument("dataset", metavar="DIR", type=dataset_of)
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
 @sampling_options
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
@@ -46,9 +48,9 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     click.echo(json.dumps(found, indent=2) if as_json else printed(found))
 
 
-@click.command()
-@click.argument("dataset", metavar="DIR", type=dataset_of)
-@click.option("--run", type=dataset_of, required=True, help="Run folder or URL; a run that is there is resumed.")
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
+@click.option("--run", type=OUT_FOLDER_OR_URL, required=True, help="Run folder or URL; a run that is there is resumed.")
 @sampling_options
 @click.option("--seeds", default=None, help="In place of --seed: 0-4 or 0,2,5, one after the other in RUN/seed-N.")
 @click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
@@ -64,7 +66,11 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     help="In place of that size's: cnn9, tiny or your own package:function.",
 )
 @click.option(
-    "--init-from", metavar="PATH", default=PRETRAIN.init_from, help="Run or checkpoint folder to take the weights of."
+    "--init-from",
+    metavar="PATH",
+    type=click.Path(),
+    default=PRETRAIN.init_from,
+    help="Run or checkpoint folder to take the weights of.",
 )
 @click.option(
     "--loss",
@@ -166,9 +172,9 @@ def _said_of(run: str, result: PretrainResult) -> str:
     )
 
 
-@click.command("import-released")
+@click.command("import-released", cls=Command)
 @click.argument("file", metavar="FILE", type=FILE)
-@click.option("--run", type=DIRECTORY, required=True, help="Run folder to write.")
+@click.option("--run", type=OUT_FOLDER, required=True, help="Run folder to write.")
 def import_released(file: Path, run: Path) -> None:
     """Make a run of a checkpoint FILE of the authors' released code: both encoders, no projection heads."""
     from avtrain.released import import_checkpoint

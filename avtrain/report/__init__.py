@@ -69,6 +69,6 @@ def write_report(
     unfinished = sum(run.status not in ("done", "evaluation", "imported") for run in found)
     figures += [("not finished", f"{unfinished:,}")] if unfinished else []
     sections[0] = ("Results", runs.facts(figures) + sections[0][1])
-    page = html.page(title, results.lead_of(told), sections, style=STYLE, contents=True)
+    page = html.page(title, results.lead_of(told), sections, style=STYLE, contents=True, kind="report")
     store.write_bytes(out, page.encode())
     return Reported(len(found), evaluations)

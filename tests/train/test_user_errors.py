@@ -205,7 +205,7 @@ def _without(name):
     [
         ("config", MEASURE),
         ("config", (*MEASURE, "--protocol", "retrieval")),
-        ("config", ("embed", "DATA", "--run", "RUN", "--out", "NEW", "--device", "cpu")),
+        ("config", ("embed", "DATA", "--run", "RUN", "--out", "new.parquet", "--device", "cpu")),
         ("loader", (*TRAIN, "--run", "RUN")),
     ],
     ids=["evaluate", "retrieval", "embed", "resume"],
@@ -244,7 +244,8 @@ def test_a_run_whose_checkpoint_cannot_be_read_does_not_go_on(root, harm):
         ("data", "--learning-rate inf", "learning_rate must be above 0"),
         ("data", "--batch-size 1", "batch_size 2 or more"),
         ("data", "--windows-per-clip 0", "windows_per_clip must be 1 or more"),
-        ("data", "--out data", "data is not empty and holds no evaluation"),
+        ("data", "--out data", "data is what the command reads (DIR); choose another --out."),
+        ("data", "--out other-size", "other-size is not empty and holds no evaluation"),
         ("data", "--out /proc/out", "/proc/out/config.json cannot be written"),
         ("data", "--config nowhere.json", "nowhere.json is not a saved config"),
     ],

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import click
 
@@ -22,8 +19,7 @@ log = logging.getLogger(__name__)
 def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
     """Make what is not done, and call `after` when an evaluation has been made.
 
-    Errors: UserError, Interrupted as the commands raise them; KeyboardInterrupt on SIGTERM while a step runs that
-    cannot stop in between.
+    Errors: UserError, Interrupted as the commands raise them.
     """
     for root in whole.places.roots.values():
         configs.check(root.is_dir(), f"{root} is not a folder; give the one of the dataset.")
@@ -34,7 +30,7 @@ def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
-    with store.folder_lock(out, "reproducing a table in"), _termination():
+    with store.folder_lock(out, "reproducing a table in"):
         store.write_json(out / SETTINGS, configs.to_dict(whole.settings))
         for number, step in enumerate(whole.steps, start=1):
             if not step.is_done:
@@ -55,17 +51,3 @@ def call(words: Sequence[str]) -> None:
     command = group.commands[words[1]]
     with command.make_context(words[1], list(words[2:])) as context:
         command.invoke(context)
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """While the block runs, SIGTERM is as good as Ctrl-C, but where a command sees to it itself."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGTERM) is signal.default_int_handler:
-            signal.signal(signal.SIGTERM, before)
