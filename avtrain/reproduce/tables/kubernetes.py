@@ -129,6 +129,7 @@ resources:
 components:
   - ../cluster
 """
+EDITED = "cluster/kustomization.yaml"  # which whoever runs the jobs fills in
 CLUSTER = """\
 # What differs from cluster to cluster, for all jobs. The claims are those of docker/k8s/base/storage.yaml.
 apiVersion: kustomize.config.k8s.io/v1alpha1
@@ -204,7 +205,7 @@ def files(whole: Matrix, collect: Sequence[str]) -> dict[str, str]:
     waves = _waves(jobs)
     fill = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string
     found = {"submit.sh": fill(SUBMIT).render(table=whole.settings.table, waves=waves)}
-    found["cluster/kustomization.yaml"] = CLUSTER
+    found[EDITED] = CLUSTER
     for number, wave in enumerate(waves, start=1):
         found[f"wave-{number}/kustomization.yaml"] = fill(WAVE).render(jobs=wave)
         found |= {f"wave-{number}/{job.name}.yaml": fill(JOB).render(job=job) for job in wave}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import click
 
@@ -12,6 +13,7 @@ from avprep.shared.errors import UserError
 from avtrain.reproduce.tables.matrix import Matrix
 
 SETTINGS = "settings.json"
+MADE = ("manifests", "datasets", "runs", "supervised", store.LOCK)
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
     weights = whole.places.pseudo_weights
     configs.check(weights is None or weights.is_file(), f"{weights} does not exist; give a file of weights.")
     out = whole.places.out
+    _check_free(out)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -40,6 +43,21 @@ def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
                     raise RuntimeError(f"{step.ends_with} is not there although its command ended well")
                 if step.kind == "evaluate":
                     after()
+
+
+def _check_free(out: Path) -> None:
+    """UserError where `out` holds other things than a table and what jobs in place of its steps make."""
+    path = out / SETTINGS
+    try:
+        if path.exists():
+            saved = store.read_json(path)
+            ours = isinstance(saved, dict) and "table" in saved
+        else:
+            left = (entry.name for entry in out.iterdir()) if out.exists() else ()
+            ours = all(name in MADE or store.is_temporary(name, SETTINGS) for name in left)
+    except OSError as error:
+        raise UserError(f"{out} cannot be read ({error.strerror}); choose another --out.") from None
+    configs.check(ours, f"{out} is not empty and holds no table; choose another --out.")
 
 
 def call(words: Sequence[str]) -> None:
