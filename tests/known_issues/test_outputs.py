@@ -252,7 +252,7 @@ def test_jobs_do_not_replace_scripts_of_other_makers(root):
 
 
 def test_jobs_leave_the_file_that_was_edited_for_the_cluster(root):
-    line = "avtrain reproduce table1 --tau clips --out new --emit k8s"
+    line = "avtrain reproduce table1 --tau /clips/tau --out /runs/new --emit k8s"
     done(line)
     edited = root / "table1-k8s" / "cluster" / "kustomization.yaml"
     edited.write_text(edited.read_text().replace("registry.example.com", "registry.my-lab.org"))

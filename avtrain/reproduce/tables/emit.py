@@ -36,9 +36,7 @@ def _check_folder(folder: Path, table: str) -> None:
     try:
         ours = f"\n# {table}: ".encode() in submit.read_bytes()[:100] if submit.exists() else False
         if not ours and folder.exists() and any(folder.iterdir()):
-            raise UserError(
-                f"{folder} is not empty and holds no jobs of this table; run the command in another folder."
-            )
+            raise UserError(f"{folder} is not empty and holds no jobs of this table; work in another folder.")
     except OSError as error:
         raise UserError(f"{folder} cannot be read ({error.strerror}); work in another folder.") from None
 
