@@ -51,7 +51,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A click group whose commands end in the documented exit codes, their errors in one line each; UTF-8 in every locale."""
+    """A click group whose commands end in the documented exit codes, errors in one line; UTF-8 in every locale."""
 
     command_class = Command
     group_class = type

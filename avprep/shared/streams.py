@@ -31,6 +31,8 @@ class Patient:
         elif self._owner.failure is None:
             try:
                 self._stream.write(text)
+            except UnicodeError:
+                raise
             except (OSError, ValueError) as error:
                 self._fail(error)
         return len(text)

@@ -61,7 +61,17 @@ def test_a_table_that_grows_or_is_sorted_anew_moves_no_group(tmp_path):
     def write(rows):
         with open(tmp_path / "t.csv", "w", newline="") as text:
             csv.writer(text).writerows([("label", "video_path", "group"), *rows])
-        call("table", tmp_path / "t.csv", "--missing", "keep", "--test-share", 0.3, "--out", tmp_path / "m.csv")
+        call(
+            "table",
+            tmp_path / "t.csv",
+            "--missing",
+            "keep",
+            "--test-share",
+            0.3,
+            "--out",
+            tmp_path / "m.csv",
+            "--overwrite",
+        )
         return splits_of(tmp_path / "m.csv")
 
     rows = [("ab"[number % 2], f"{number}.mp4", f"speaker {number // 5}") for number in range(60)]
