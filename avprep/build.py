@@ -17,7 +17,7 @@ import numpy as np
 from avprep import fetching, schema
 from avprep.assembly import Execution, run_shards
 from avprep.clips import Clips, values_of
-from avprep.config import BuildConfig, Limits
+from avprep.config import BuildConfig, Limits, stored_config
 from avprep.errors import UserError
 from avprep.finalize import SHOWN_FAILURES, finalize
 from avprep.findings import examine
@@ -71,7 +71,7 @@ def prepare(manifest: Path, config: BuildConfig) -> Prepared:
     planned = plan_shards(clips, class_names, config.shards)
     plan = {
         "format": schema.FORMAT,
-        "config": configs.to_dict(config),
+        "config": stored_config(config),
         "manifest_digest": manifest_digest(clips),
         "class_names": class_names,
         "versions": versions(),
@@ -190,7 +190,8 @@ def _check_free(out: Path) -> None:
 
 
 def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
-    return {key: plan[key] for key in ("config", "manifest_digest", "versions")}
+    config = {**plan["config"], "audio": schema.named_downmix(plan["config"]["audio"])}
+    return {"config": config, "manifest_digest": plan["manifest_digest"], "versions": plan["versions"]}
 
 
 def manifest_digest(clips: Clips) -> str:

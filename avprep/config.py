@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from avprep.shared.configs import check
+from avprep.schema import FIRST_DOWNMIX, named_downmix
+from avprep.shared.configs import check, to_dict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,10 @@ class AudioSpec:
     second of clip has as many log-mel frames as its own rate over hop_samples"""
     top_db: float = 100.0
     """range below a clip's loudest bin that is kept, in dB"""
+    downmix: str = "mean"
+    """`mean`: mono is the mean of all channels, as librosa's `to_mono` has it (equal channels keep their level, LFE
+    counts as any other); `swresample`: FFmpeg's weights, by which equal stereo channels gain 3 dB, as all datasets
+    before this setting have it"""
 
     def __post_init__(self) -> None:
         check(
@@ -70,6 +77,7 @@ class AudioSpec:
         check(self.window_samples >= self.hop_samples, "window_samples must not be below hop_samples.")
         check(1 <= self.num_mel_bands <= 512, f"num_mel_bands must be 1 to 512, not {self.num_mel_bands}.")
         check(self.decibels in ("amplitude", "power"), f"decibels must be amplitude or power, not {self.decibels!r}.")
+        check(self.downmix in ("mean", "swresample"), f"downmix must be mean or swresample, not {self.downmix!r}.")
         check(self.amplitude_floor > 0 and self.top_db > 0, "amplitude_floor and top_db must be above 0.")
 
 
@@ -116,6 +124,27 @@ class BuildConfig:
             self.decoder in ("pyav", "decord", "ffmpeg", "auto"),
             f"decoder must be pyav, decord, ffmpeg or auto, not {self.decoder!r}.",
         )
+
+
+def stored_config(config: BuildConfig) -> dict[str, Any]:
+    """A BuildConfig as JSON values, as plan/build.json has it.
+
+    A `downmix` of swresample is left out: so the digest is that of a dataset from before the setting.
+    """
+    values = to_dict(config)
+    if config.audio.downmix == FIRST_DOWNMIX:
+        del values["audio"]["downmix"]
+    return values
+
+
+def config_of(stored: Mapping[str, Any]) -> BuildConfig:
+    """The BuildConfig of `stored_config`'s values, or of an older dataset's."""
+    return BuildConfig(
+        video=VideoSpec(**stored["video"]),
+        audio=AudioSpec(**named_downmix(stored["audio"])),
+        shards=ShardSpec(**stored["shards"]),
+        decoder=stored["decoder"],
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,13 +137,16 @@ def mel_rate_hz(spec: AudioSpec, num_mel_frames: int, seconds: float) -> float:
 
 
 def as_spec(values: AudioSpec | Mapping[str, Any]) -> AudioSpec:
-    """An AudioSpec from its values. Errors: UserError where this version does not know all of them."""
+    """An AudioSpec from its values, which older datasets and encoders give without `downmix`.
+
+    Errors: UserError where this version does not know all of them.
+    """
     if isinstance(values, AudioSpec):
         return values
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(AudioSpec)})
     if unknown:
         raise UserError(f"The feature specification has {unknown[0]!r}, which this version does not know; update it.")
-    return AudioSpec(**values)
+    return AudioSpec(**schema.named_downmix(values))
 
 
 def _of_file(path: str) -> Sounding:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
 EXCLUDED = "excluded.jsonl"
 
+FIRST_DOWNMIX = "swresample"  # of AudioSpec.downmix: that of every dataset whose settings do not name one
 FRAMES_SUFFIX = ".frames.npy"
 JPEG_SUFFIX = ".frames.mjpg"
 LOGMEL_SUFFIX = ".logmel.npy"
@@ -72,6 +74,11 @@ LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
 LABEL_LISTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("labels", pa.list_(pa.string()))])  # multi-label columns
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
 LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made
+
+
+def named_downmix(audio: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of sound with their `downmix`, which datasets and encoders before that setting do not name."""
+    return {"downmix": FIRST_DOWNMIX, **audio}
 
 
 def slug(text: str, length: int = 40) -> str:

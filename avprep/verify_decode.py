@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from avprep import schema
 from avprep.build import versions
 from avprep.clips import Clip, Clips
-from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
+from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
 from avprep.executors import map_local
 from avprep.shared import configs
@@ -53,12 +57,11 @@ def check_sources(
 ) -> tuple[list[str], list[str]]:
     """(problems, notes) of the clips `todo`, decoded in `workers` processes; `absent` others have no source.
 
+    Each by the decoder that its KEY.json names, with the options of the build.
+
     Where other library versions are installed than built the shards, other bytes are a note.
     """
-    parts = context.plan["config"]
-    config = BuildConfig(
-        video=VideoSpec(**parts["video"]), audio=AudioSpec(**parts["audio"]), shards=ShardSpec(**parts["shards"])
-    )
+    config = config_of(context.plan["config"])
     other = configs.differences(context.plan["versions"], versions())
     problems: list[str] = []
     notes: list[str] = []
@@ -72,8 +75,9 @@ def check_sources(
             clip = context.clips[one.row]
             copy = Path(scratch) / schema.clip_key(clip.clip_id)
             copy.touch()
-            task = ClipTask(clip, str(sources.root.absolute()), config, Limits(), str(copy), 0)
             try:
+                used = dataclasses.replace(config, decoder=_decoder(folder / one.shard, one.start, copy.name))
+                task = ClipTask(clip, str(sources.root.absolute()), used, Limits(), str(copy), 0)
                 pool.run(task)
                 if not _same(copy, folder / one.shard, one.start):
                     words = f"{one.shard}: {clip.clip_id} decodes to other bytes now"
@@ -100,6 +104,17 @@ def choose(sources: Sources, context: Context, check: ShardCheck) -> tuple[list[
     places = (there[(2 * number + 1) * len(there) // (2 * count)] for number in range(count))
     chosen = [Chosen(check.path, entries[place]["row"], check.starts[place]) for place in places]
     return chosen, len(entries) - len(there)
+
+
+def _decoder(shard: Path, start: int, key: str) -> str:
+    """The decoder that a clip's KEY.json names, in a sound shard where its members begin at `start`."""
+    with open(shard, "rb") as file:
+        file.seek(start)
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.name == key + schema.META_SUFFIX:
+                    return str(json.load(cast(IO[bytes], tar.extractfile(member)))["decoder"])
+    raise ValueError(f"{shard} has no {key}{schema.META_SUFFIX}")
 
 
 def _same(copy: Path, shard: Path, start: int) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avprep.dataset import Dataset
+from avprep.schema import named_downmix
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
@@ -28,7 +29,8 @@ def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> Non
     One that does not say what it was trained on passes.
     """
     known = meta.get(DATA, {}).get("audio", {})
-    _check(folder, known, dataset.info["audio"], "log-mel", dataset)
+    if known:
+        _check(folder, named_downmix(known), named_downmix(dataset.info["audio"]), "log-mel", dataset)
 
 
 def check_pictures(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:

@@ -25,6 +25,7 @@ LOGMEL = {
     "top_db": 80.0,
     "decibels": "power",
     "resample": False,
+    "downmix": "mean",
 }
 """what they were trained on: the preset released-code of avprep build-shards"""
 PARALLEL = "module."  # before every name, where DataParallel wrapped the model

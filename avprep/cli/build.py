@@ -96,6 +96,13 @@ def demo(
     click.echo(f"{path}: {splits.total()} clips, " + ", ".join(f"{count} {split}" for split, count in splits.items()))
 
 
+def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a build, older ones with the mix that they had."""
+    from avprep.schema import named_downmix
+
+    return {**saved, "audio": named_downmix(saved["audio"])} if "audio" in saved else saved
+
+
 @click.command(cls=Command)
 @click.argument("manifest_file", metavar="MANIFEST", type=FILE_PLACE)
 @click.option("--out", type=OUT_FOLDER_OR_URL, required=True, help="Dataset folder to write.")
@@ -139,6 +146,12 @@ def demo(
 @click.option("--top-db", type=float, default=None, help="Range kept below a clip's loudest bin, in dB; paper: 100.")
 @click.option("--decibels", type=click.Choice(["amplitude", "power"]), default=None, help="20 or 10 log10; paper: 20.")
 @click.option("--resample/--no-resample", default=None, help="Or take samples as if at --sample-rate-hz.")
+@click.option(
+    "--downmix",
+    type=click.Choice(["mean", "swresample"]),
+    default=None,
+    help="Mono is the mean of the channels (default), or FFmpeg's mix, which earlier versions had.",
+)
 @click.option("--clips-per-shard", type=int, default=64, show_default=True)
 @click.option(
     "--decoder",
@@ -157,7 +170,7 @@ def demo(
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built: clips, shards, disk, hours; write nothing.")
-@config_option()
+@config_option(_upgraded)
 def build_shards(
     manifest_file: Path | str,
     out: Path | str,
@@ -179,6 +192,7 @@ def build_shards(
     top_db: float | None,
     decibels: str | None,
     resample: bool | None,
+    downmix: str | None,
     clips_per_shard: int,
     decoder: str,
     deadline_seconds: float,
@@ -207,6 +221,7 @@ def build_shards(
         "top_db": top_db,
         "decibels": decibels,
         "resample": resample,
+        "downmix": downmix,
     }
     config = BuildConfig(
         video=VideoSpec(

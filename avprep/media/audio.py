@@ -11,13 +11,12 @@ import av
 import av.error
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from avprep import timing
 from avprep.errors import ClipError
-from avprep.media import probe
+from avprep.media import mixing, probe
 from avprep.timing import Span, Units, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
@@ -26,11 +25,15 @@ GROWTH_SAMPLES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Sound:
-    """An open container whose first sound track is to be read; `zero` is its time of file time 0."""
+    """An open container whose sound track (probe.audio_stream) is to be read; `zero` is its time of file time 0.
+
+    `downmix` is that of AudioSpec.
+    """
 
     container: InputContainer
     header: probe.Header
     zero: Fraction = Fraction(0)
+    downmix: str = "mean"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +91,14 @@ class AudioTrack:
 
 
 def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
-    """The first audio stream as `keep_audio` has it, in memory."""
+    """The sound track as `keep_audio` has it, in memory."""
     kept = _InMemory()
     laid = keep_audio(sound, rate_hz, wanted, kept.put)
     return AudioTrack(kept.samples(), laid.rate_hz, laid.span, laid.first_sample)
 
 
 def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[[int, np.ndarray], None]) -> Laid:
-    """Where the first audio stream's samples lie: decoded once, resampled by swresample; gaps over 50 ms are silence.
+    """Where the sound track's samples lie: decoded once, mixed, resampled by swresample; gaps over 50 ms are silence.
 
     Each piece float32 [n] is handed on as put(first, piece), its first sample's place counted from the wanted cut; what
     comes later may lie before, or over, what came. `rate_hz` None keeps the rate of its first samples. Decoding stops
@@ -105,7 +108,7 @@ def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[
     stream = probe.audio_stream(sound.container)
     stream.codec_context.thread_type = "NONE"
     kept: _Kept | None = None
-    resampler: AudioResampler | None = None
+    mixer: mixing.Mixer | None = None
     clock = _Clock(sound.zero)
     end: float = math.inf
     latest = 0
@@ -121,15 +124,15 @@ def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[
         if time > latest:
             raise ClipError("too-long", f"sound beyond {wanted.limit_seconds:g} s")
         if changed or abs(time - clock.expected) > clock.gap:
-            kept.take(resampler, None)
-            resampler = AudioResampler(format="fltp", layout="mono", rate=kept.rate_hz)
+            kept.take(mixer, None)
+            mixer = mixing.mixer(frame, kept.rate_hz, sound.downmix)
             kept.move_to(clock.units.seconds(time))
             clock.expected = time
         clock.expected += frame.samples * clock.sample
         frame.pts = None
-        kept.take(resampler, frame)
+        kept.take(mixer, frame)
     if kept is not None:
-        kept.take(resampler, None)
+        kept.take(mixer, None)
     if kept is None or not kept.any:
         raise ClipError("no-audio", "no sound could be decoded")
     track_end = max(clock.units.seconds(clock.expected), kept.start)
@@ -182,9 +185,9 @@ class _Kept:
         """Put what comes next at file time `time`."""
         self._position = round((time - self.start) * self.rate_hz) - self.first
 
-    def take(self, resampler: AudioResampler | None, frame: AudioFrame | None) -> None:
-        """Hand on what the resampler makes of `frame`, or of its end (None)."""
-        for out in resampler.resample(frame) if resampler else ():
+    def take(self, mixer: mixing.Mixer | None, frame: AudioFrame | None) -> None:
+        """Hand on what the mixer makes of `frame`, or of its end (None)."""
+        for out in mixer.resample(frame) if mixer else ():
             piece = np.frombuffer(out.planes[0], np.float32, out.samples)  # type: ignore[call-overload]
             self.any = True
             begin, self._position = self._position, self._position + len(piece)

@@ -8,49 +8,58 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-KNOWN = set(b"ftyp moov mdat free skip wide moof mfra sidx styp uuid meta pdin".split())
-STARTS = set(b"ftyp moov mdat wide styp free skip".split())
+MEDIA = set(b"ftyp moov mdat moof mfra sidx styp meta pdin".split())
+PADDING = set(b"free skip wide uuid".split())
 ENCRYPTED = set(b"encv enca drmi drms".split())
+ENABLED = 1  # of a track header's flags
 MAX_BOXES = 4096  # looked at in one box: a hostile file may hold millions
 
 
 def cut_short(path: Path, size: int) -> str:
-    """Why a file of `size` bytes ends too early; '' where it does not, or where it is not made of boxes."""
+    """Why a file of `size` bytes ends too early; '' where it does not, or where it is not made of boxes.
+
+    As in FFmpeg, boxes of unknown kinds are passed over, wherever they lie.
+    """
     seen: set[bytes] = set()
     with open(path, "rb") as handle:
         for kind, body, end in _boxes(handle, 0, size):
-            if not seen and kind not in STARTS:
-                return ""
-            if kind not in KNOWN:
-                break
-            if end < body:
-                return ""
-            seen.add(kind)
-            if end > size:
+            if end > size and (kind in MEDIA or (kind in PADDING and not {b"moov", b"mdat"} <= seen)):
                 return f"box {kind.decode()} is {end - size} bytes longer than the file"
-    if b"ftyp" in seen and not seen & {b"moov", b"moof"}:
-        return "the moov box is lacking"
+            if end < body:
+                break
+            seen.add(kind)
     return ""
+
+
+def without_index(path: Path, size: int) -> str:
+    """Why FFmpeg opens no file of `size` bytes that begins as MP4 and ends before its moov; '' of any other file."""
+    with open(path, "rb") as handle:
+        kinds = {kind for kind, _, end in _boxes(handle, 0, size) if end <= size}
+    return "the moov box is lacking" if b"ftyp" in kinds and not kinds & {b"moov", b"moof"} else ""
 
 
 def encrypted_entry(path: Path, handler: str) -> str:
-    """The name of an encrypted sample entry of the first track of `handler` (`vide` or `soun`), '' without one."""
+    """The name of an encrypted sample entry of the track of `handler` (`vide` or `soun`), '' without one.
+
+    Of several tracks it is the first that is enabled, as probe.chosen has it.
+    """
     with open(path, "rb") as handle:
-        size = handle.seek(0, 2)
-        first = next(_boxes(handle, 0, size), None)
-        if first is None or first[0] not in STARTS:
-            return ""
-        for moov in _inside(handle, [(0, size)], b"moov"):
-            for track in _inside(handle, [moov], b"trak"):
-                media = list(_inside(handle, [track], b"mdia"))
-                if not any(
-                    _read(handle, body + 8, 4) == handler.encode() for body, _ in _inside(handle, media, b"hdlr")
-                ):
-                    continue
-                tables = _inside(handle, _inside(handle, _inside(handle, media, b"minf"), b"stbl"), b"stsd")
-                entries = [kind for body, end in tables for kind, _, _ in _boxes(handle, body + 8, end)]
-                return next((kind.decode() for kind in entries if kind in ENCRYPTED), "")
-    return ""
+        found = _tracks(handle, handler)
+        media = next((media for enabled, media in found if enabled), found[0][1] if found else [])
+        tables = _inside(handle, _inside(handle, _inside(handle, media, b"minf"), b"stbl"), b"stsd")
+        entries = [kind for body, end in tables for kind, _, _ in _boxes(handle, body + 8, end)]
+    return next((kind.decode() for kind in entries if kind in ENCRYPTED), "")
+
+
+def _tracks(handle: BinaryIO, handler: str) -> list[tuple[bool, list[tuple[int, int]]]]:
+    """(whether it is enabled, its boxes mdia) of each track of `handler`."""
+    found = []
+    for track in _inside(handle, _inside(handle, [(0, handle.seek(0, 2))], b"moov"), b"trak"):
+        media = _inside(handle, [track], b"mdia")
+        if any(_read(handle, body + 8, 4) == handler.encode() for body, _ in _inside(handle, media, b"hdlr")):
+            flags = [_read(handle, body + 3, 1) for body, _ in _inside(handle, [track], b"tkhd")]
+            found.append((any(flag and flag[0] & ENABLED for flag in flags), media))
+    return found
 
 
 def _inside(handle: BinaryIO, spans: list[tuple[int, int]], wanted: bytes) -> list[tuple[int, int]]:

@@ -85,7 +85,7 @@ def _decode(
     begin, stop = timing.as_seconds(start_seconds) or Fraction(0), timing.as_seconds(end_seconds)
     with contextlib.ExitStack() as files:
         video = files.enter_context(decoder.open_pictures(video_path, config.video, limits)) if video_path else None
-        sound = files.enter_context(decoder.open_sound(sound_path, limits))
+        sound = files.enter_context(decoder.open_sound(sound_path, limits, config.audio.downmix))
         _check_length([sound.header, *([video.header] if video else [])], end_seconds, longest)
         wanted = Wanted(
             limit_seconds=longest,

@@ -21,8 +21,8 @@ class Decoder(Protocol):
         """The pictures of a file."""
         ...
 
-    def open_sound(self, path: Path, limits: Limits) -> AbstractContextManager[Sound]:
-        """The sound of a file."""
+    def open_sound(self, path: Path, limits: Limits, downmix: str = "mean") -> AbstractContextManager[Sound]:
+        """The sound of a file, to be mixed to mono as AudioSpec.downmix says."""
         ...
 
 

@@ -44,7 +44,7 @@ def write_log_mel(
     longest = limits.max_clip_seconds + (start_seconds or 0.0)
     wanted = Wanted(limit_seconds=longest, start_seconds=start_seconds, end_seconds=end_seconds)
     with _scratch(out, "samples") as kept, _scratch(out, "decibels") as decibels:
-        with decoder_errors(), open_sound(path, limits) as sound:
+        with decoder_errors(), open_sound(path, limits, spec.downmix) as sound:
 
             def put(first: int, piece: np.ndarray) -> None:
                 os.pwrite(kept.fileno(), piece.data, first * SAMPLE.itemsize)

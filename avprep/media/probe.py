@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import av.error
@@ -45,6 +46,7 @@ FORMATS = (
     "aiff",
     "caf",
 )
+IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
 GUESSING = {"aac", "amr", "mp3"}  # their length may be a guess from the first packets' bit rate
 
 
@@ -88,12 +90,13 @@ def check_file(path: Path, limits: Limits, track: str) -> None:
 
 
 def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
-    """An open container. Errors: ClipError of check_file, not-media."""
+    """An open container. Errors: ClipError of check_file, truncated, not-media."""
     check_file(path, limits, track)
     try:
         return av.open(f"file:{path.absolute()}", metadata_errors="ignore", options=input_options(limits))
     except (av.error.FFmpegError, ValueError) as error:
-        raise ClipError("not-media", first_words(error)) from None
+        lacking = boxes.without_index(path, os.stat(path).st_size)
+        raise ClipError("truncated" if lacking else "not-media", lacking or first_words(error)) from None
 
 
 def input_options(limits: Limits) -> dict[str, str]:
@@ -106,23 +109,40 @@ def input_options(limits: Limits) -> dict[str, str]:
 
 
 def video_stream(container: InputContainer, limits: Limits) -> VideoStream:
-    """The first track of pictures that is no cover. Errors: ClipError no-video, too-large."""
-    streams = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    if not streams:
-        raise ClipError("no-video", "no video track")
-    stream = streams[0]
-    _check_known(stream, "no-video")
+    """The track of pictures that players show: see `chosen`. Errors: ClipError no-video, too-large."""
+    stream = cast(VideoStream, chosen(container, "video"))
     if stream.width * stream.height > limits.max_pixels:
         raise ClipError("too-large", f"{stream.width}x{stream.height} pixels, the limit is {limits.max_pixels}")
     return stream
 
 
 def audio_stream(container: InputContainer) -> AudioStream:
-    """The first sound track. Errors: ClipError no-audio."""
-    if not container.streams.audio:
-        raise ClipError("no-audio", "no audio track")
-    _check_known(container.streams.audio[0], "no-audio")
-    return container.streams.audio[0]
+    """The sound track that players play: see `chosen`. Errors: ClipError no-audio."""
+    return cast(AudioStream, chosen(container, "audio"))
+
+
+def chosen(container: InputContainer, kind: str) -> Stream:
+    """The track of `kind` (`video`, `audio`) that is marked as default, and not for people who cannot see or hear.
+
+    The first of several, or of those that come nearest: FFmpeg's av_find_best_stream begins with the same two marks.
+    Errors: ClipError no-video, no-audio.
+    """
+    found = tracks(container, kind)
+    if not found:
+        raise ClipError(f"no-{kind}", f"no {kind} track")
+    stream = max(found, key=_rank)
+    if stream.codec_context is None:
+        raise ClipError(f"no-{kind}", "no decoder knows its track")
+    return stream
+
+
+def tracks(container: InputContainer, kind: str) -> list[Stream]:
+    """All tracks of `kind`, in the file's order; covers are no video."""
+    return [s for s in container.streams if s.type == kind and not s.disposition & Disposition.attached_pic]
+
+
+def _rank(stream: Stream) -> int:
+    return bool(stream.disposition & Disposition.default) + (not stream.disposition & IMPAIRED)
 
 
 def header(container: InputContainer, stream: Stream) -> Header:
@@ -137,11 +157,6 @@ def header(container: InputContainer, stream: Stream) -> Header:
     seconds = float(length) if length > 0 else whole
     known = seconds > 0 and container.format.name not in GUESSING
     return Header(track_seconds=seconds if known else None, end_seconds=end if whole > 0 else None)
-
-
-def _check_known(stream: Stream, lacking: str) -> None:
-    if stream.codec_context is None:
-        raise ClipError(lacking, "no decoder knows its track")
 
 
 @contextlib.contextmanager

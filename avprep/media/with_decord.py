@@ -61,6 +61,8 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Decor
     decord.logging.set_level(decord.logging.QUIET)
     with probe.open_media(path, limits, "vide") as container:
         stream = probe.video_stream(container, limits)
+        if len(probe.tracks(container, "video")) > 1:
+            raise ClipError("no-video", "decord cannot be asked for one of several video tracks; use another decoder")
         if not stream.width:
             raise ClipError("no-video", "no picture could be decoded")
         header = probe.header(container, stream)

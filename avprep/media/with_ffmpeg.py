@@ -44,8 +44,14 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
         scale = f"w='{side.format(size, 'dar', WIDEST_ASPECT)}':h='{side.format(size, '1/dar', WIDEST_ASPECT)}'"
         crop = f"crop={size}:{size},"
     filters = f"scale={scale}:flags={spec.resize_filter}:in_chroma_loc=left,format=gbrp,{crop}setsar=1"
-    header, refused = _header(path, limits, "vide")
-    options = {"map": "0:V:0", "vf": filters, "c:v": "rawvideo", "fps_mode": "passthrough", "enc_time_base:v": "demux"}
+    header, track, refused = _header(path, limits, "vide")
+    options = {
+        "map": f"0:V:{track}",
+        "vf": filters,
+        "c:v": "rawvideo",
+        "fps_mode": "passthrough",
+        "enc_time_base:v": "demux",
+    }
     with _child(path, limits, options, refused or ClipError("no-video", SILENT)) as container:
         track = VideoTrack(container, spec, limits, Fraction(ZERO_SECONDS))
         track.header = header or track.header
@@ -53,24 +59,27 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
 
 
 @contextlib.contextmanager
-def open_sound(path: Path, limits: Limits) -> Iterator[Sound]:
-    """The sound of a file, mixed to mono by the child, at its own rate."""
-    header, refused = _header(path, limits, "soun")
-    options = {"map": "0:a:0", "c:a": "pcm_f32le", "ac": 1}
+def open_sound(path: Path, limits: Limits, downmix: str = "mean") -> Iterator[Sound]:
+    """The sound of a file at its own rate: all channels for a `downmix` of mean, else mixed to mono by the child."""
+    header, track, refused = _header(path, limits, "soun")
+    options = {"map": f"0:a:{track}", "c:a": "pcm_f32le", **({} if downmix == "mean" else {"ac": 1})}
     with _child(path, limits, options, refused or ClipError("no-audio", SILENT)) as container:
-        yield Sound(container=container, header=header or probe.Header(), zero=Fraction(ZERO_SECONDS))
+        yield Sound(container=container, header=header or probe.Header(), zero=Fraction(ZERO_SECONDS), downmix=downmix)
 
 
-def _header(path: Path, limits: Limits, track: str) -> tuple[probe.Header | None, ClipError | None]:
-    """What PyAV can read of the file's header, or why it can not. Errors: ClipError, where no decoder may open it."""
+def _header(path: Path, limits: Limits, handler: str) -> tuple[probe.Header | None, int, ClipError | None]:
+    """(header, number of the track among those of its kind, None), or why PyAV cannot read the file: (None, 0, error).
+
+    Errors: ClipError, where no decoder may open it.
+    """
     try:
-        with probe.open_media(path, limits, track) as container:
-            stream = probe.video_stream(container, limits) if track == "vide" else probe.audio_stream(container)
-            return probe.header(container, stream), None
+        with probe.open_media(path, limits, handler) as container:
+            stream = probe.video_stream(container, limits) if handler == "vide" else probe.audio_stream(container)
+            return probe.header(container, stream), probe.tracks(container, stream.type).index(stream), None
     except ClipError as error:
         if error.reason not in UNREADABLE:
             raise
-        return None, error
+        return None, 0, error
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
 
 
 @contextlib.contextmanager
-def open_sound(path: Path, limits: Limits) -> Iterator[Sound]:
-    """The sound of a file."""
+def open_sound(path: Path, limits: Limits, downmix: str = "mean") -> Iterator[Sound]:
+    """The sound of a file, to be mixed to mono as AudioSpec.downmix says."""
     with probe.open_media(path, limits, "soun") as container:
-        yield Sound(container=container, header=probe.header(container, probe.audio_stream(container)))
+        header = probe.header(container, probe.audio_stream(container))
+        yield Sound(container=container, header=header, downmix=downmix)

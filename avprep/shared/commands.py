@@ -179,15 +179,20 @@ def loudness_options() -> list[click.Parameter]:
     ]
 
 
-def config_option() -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A `--config FILE` option: the settings of a saved JSON config become the command's defaults."""
+def config_option(
+    upgraded: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A `--config FILE` option: the settings of a saved JSON config become the command's defaults.
+
+    `upgraded` adds to settings of an earlier version what they meant without naming it.
+    """
 
     def read(ctx: click.Context, _param: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
         try:
             saved = json.loads(path.read_bytes())
-            values = flat(saved.get("config", saved))
+            values = flat(upgraded(saved.get("config", saved)))
         except (OSError, ValueError, AttributeError) as error:
             raise UserError(f"{path} is not a saved config ({error}); give a config.json or build.json.") from None
         known = {param.name for param in ctx.command.params}
