@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Protocol
+from typing import Protocol, cast
 
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
@@ -57,9 +57,9 @@ class _Mean:
     def resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
         """As Mixer says."""
         self._graph.push(frame)
-        out = []
+        out: list[AudioFrame] = []
         while True:
             try:
-                out.append(self._graph.pull())
+                out.append(cast(AudioFrame, self._graph.pull()))
             except (WantsMoreError, EOFError):
                 return out

@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 
 from avprep.config import Limits
 from avprep.errors import ClipError
-from avprep.media import boxes
+from avprep.media import boxes, wav
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -93,7 +93,8 @@ def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
     """An open container. Errors: ClipError of check_file, truncated, not-media."""
     check_file(path, limits, track)
     try:
-        return av.open(f"file:{path.absolute()}", metadata_errors="ignore", options=input_options(limits))
+        source = wav.corrected(path) or f"file:{path.absolute()}"
+        return av.open(source, metadata_errors="ignore", options=input_options(limits))
     except (av.error.FFmpegError, ValueError) as error:
         lacking = boxes.without_index(path, os.stat(path).st_size)
         raise ClipError("truncated" if lacking else "not-media", lacking or first_words(error)) from None

@@ -23,7 +23,7 @@ from av.container import InputContainer
 
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import probe
+from avprep.media import probe, wav, with_pyav
 from avprep.media.audio import Sound
 from avprep.media.frames import WIDEST_ASPECT
 from avprep.media.video import VideoTrack
@@ -44,9 +44,9 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
         scale = f"w='{side.format(size, 'dar', WIDEST_ASPECT)}':h='{side.format(size, '1/dar', WIDEST_ASPECT)}'"
         crop = f"crop={size}:{size},"
     filters = f"scale={scale}:flags={spec.resize_filter}:in_chroma_loc=left,format=gbrp,{crop}setsar=1"
-    header, track, refused = _header(path, limits, "vide")
+    header, number, refused = _header(path, limits, "vide")
     options = {
-        "map": f"0:V:{track}",
+        "map": f"0:V:{number}",
         "vf": filters,
         "c:v": "rawvideo",
         "fps_mode": "passthrough",
@@ -60,9 +60,16 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
 
 @contextlib.contextmanager
 def open_sound(path: Path, limits: Limits, downmix: str = "mean") -> Iterator[Sound]:
-    """The sound of a file at its own rate: all channels for a `downmix` of mean, else mixed to mono by the child."""
-    header, track, refused = _header(path, limits, "soun")
-    options = {"map": f"0:a:{track}", "c:a": "pcm_f32le", **({} if downmix == "mean" else {"ac": 1})}
+    """The sound of a file at its own rate: all channels for a `downmix` of mean, else mixed to mono by the child.
+
+    PyAV reads it where the header must be corrected (media/wav.py): the child opens files by name alone.
+    """
+    header, number, refused = _header(path, limits, "soun")
+    if wav.corrected(path):
+        with with_pyav.open_sound(path, limits, downmix) as sound:
+            yield sound
+        return
+    options = {"map": f"0:a:{number}", "c:a": "pcm_f32le", **({} if downmix == "mean" else {"ac": 1})}
     with _child(path, limits, options, refused or ClipError("no-audio", SILENT)) as container:
         yield Sound(container=container, header=header or probe.Header(), zero=Fraction(ZERO_SECONDS), downmix=downmix)
 
