@@ -16,7 +16,7 @@ from av.container import InputContainer
 
 from avprep import timing
 from avprep.errors import ClipError
-from avprep.media import mixing, probe
+from avprep.media import mixing, probe, restarts
 from avprep.timing import Span, Units, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
@@ -146,6 +146,7 @@ class _Clock:
         self._zero_seconds = zero
         self._kind: tuple[object, ...] = ()
         self.units, self.expected = Units(1), 0
+        self._latest: int | None = None
 
     def follows(self, frame: AudioFrame) -> bool:
         """Whether `frame` is of another kind than those before it: from here on the units are such as it needs."""
@@ -155,16 +156,23 @@ class _Clock:
         self._kind = kind
         time_base, sample = Fraction(frame.time_base or 0), Fraction(1, frame.sample_rate)
         before, self.units = self.units, Units.of(time_base, sample, self._zero_seconds, self.units.seconds(1))
-        self.expected *= self.units.per_second // before.per_second
+        finer = self.units.per_second // before.per_second
+        self.expected *= finer
+        self._latest = None if self._latest is None else self._latest * finer
         self._stamp, self.sample, self._zero = map(self.units.whole, (time_base, sample, self._zero_seconds))
         self.gap = self.units.at_or_before(GAP_SECONDS)
+        self._allowed = self.units.at_or_before(restarts.tolerance(None))
         return True
 
     def time(self, frame: AudioFrame) -> int:
-        """When a frame starts; one without a timestamp follows those before it."""
+        """When a frame starts; one without a timestamp follows those before it. Errors: ClipError clock-restarts."""
         if frame.pts is None or not self._stamp:
             return self.expected
-        return frame.pts * self._stamp - self._zero
+        time = frame.pts * self._stamp - self._zero
+        if self._latest is not None and time < self._latest - self._allowed:
+            raise restarts.restart(*map(self.units.seconds, (self._latest, time)))
+        self._latest = time
+        return time
 
 
 class _Kept:

@@ -62,6 +62,38 @@ def _tracks(handle: BinaryIO, handler: str) -> list[tuple[bool, list[tuple[int, 
     return found
 
 
+def second_movie(path: Path, size: int) -> int | None:
+    """The byte where another recording begins in a file of `size` bytes: a second movie, or fragments of earlier times.
+
+    A second movie with fragments that go on in time is the same recording's.
+    """
+    seen: set[bytes] = set()
+    second: int | None = None
+    times: dict[bytes, int] = {}
+    with open(path, "rb") as handle:
+        for kind, body, end in _boxes(handle, 0, size):
+            if kind == b"ftyp" and b"moov" in seen:
+                second = body - 8
+            if kind == b"moov" and second is not None and b"moof" not in seen:
+                return second
+            for track, time in _fragment_times(handle, body, min(end, size)) if kind == b"moof" else ():
+                latest = times.get(track, -1)
+                if time < latest or (time == latest and second is not None):
+                    return body - 8 if second is None else second
+                times[track] = time
+            seen.add(kind)
+    return None
+
+
+def _fragment_times(handle: BinaryIO, start: int, stop: int) -> Iterator[tuple[bytes, int]]:
+    """(id, first decoding time in units of the track) of each track in a box moof."""
+    for fragment in _inside(handle, [(start, stop)], b"traf"):
+        ids = [_read(handle, body + 4, 4) for body, _ in _inside(handle, [fragment], b"tfhd")]
+        times = [_read(handle, body, 12) for body, _ in _inside(handle, [fragment], b"tfdt")]
+        for track, time in zip(ids, times, strict=False):
+            yield track, int.from_bytes(time[4:12] if time[:1] == b"\1" else time[4:8], "big")
+
+
 def _inside(handle: BinaryIO, spans: list[tuple[int, int]], wanted: bytes) -> list[tuple[int, int]]:
     """(body, end) of every box `wanted` that lies directly in one of `spans`."""
     return [

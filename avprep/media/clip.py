@@ -18,7 +18,7 @@ from avprep.errors import ClipError
 from avprep.media import decoders
 from avprep.media.audio import AudioTrack, Wanted, read_audio
 from avprep.media.logmel import log_mel
-from avprep.media.probe import Header, first_words
+from avprep.media.probe import Header, ends_elsewhere, first_words
 from avprep.timing import Span
 
 END_TOLERANCE_SECONDS = 0.5
@@ -95,14 +95,17 @@ def _decode(
         )
         audio = read_audio(sound, config.audio.sample_rate_hz if config.audio.resample else None, wanted)
         tracks = [audio.span]
+        ends = {sound_path: [(sound.header, audio.span.end)]}
         frames = None
-        if video:
-            origin = min(video.start, audio.span.start)
+        origin = min(video.start, audio.span.start) if video else audio.span.start
+        last = None if stop is None else origin + stop
+        if video and video_path:
             start = max(video.start, audio.span.start, origin + begin)
-            last = None if stop is None else origin + stop
             frames, video_end = video.sample(start, audio.span.end, last, longest)
             tracks.insert(0, Span(video.start, video_end))
-        check_end(sound.header.end_seconds, max(track.end for track in tracks), end_seconds)
+            ends.setdefault(video_path, []).append((video.header, video_end))
+        for path, used in ends.items():
+            check_end(path, limits, used, last)
     span = timing.cut(tracks, start_seconds, end_seconds)
     if frames is not None:
         frames = frames[: timing.frame_count(span.duration, config.video.frame_rate_hz)]
@@ -119,6 +122,8 @@ def decoder_errors() -> Iterator[None]:
         yield
     except MemoryError:
         raise
+    except av.error.PatchWelcomeError:
+        raise ClipError("clock-restarts", "the tracks of an Ogg file begin again on the way") from None
     except av.error.FFmpegError as error:
         raise ClipError("not-media", first_words(error)) from None
 
@@ -139,10 +144,18 @@ def _check_length(headers: list[Header], end_seconds: float | None, longest: flo
         raise ClipError("too-long", f"{min(lengths):.1f} s by its header, the limit is {longest:g} s")
 
 
-def check_end(declared: float | None, decoded: Fraction, end_seconds: float | None) -> None:
-    """Truncated where the media stops well before the header's end and before the wanted cut."""
-    if declared is None:
-        return
-    wanted = declared if end_seconds is None else min(declared, end_seconds)
-    if float(decoded) < wanted - END_TOLERANCE_SECONDS - END_TOLERANCE_SHARE * wanted:
-        raise ClipError("truncated", f"media ends at {float(decoded):.2f} s of {declared:.2f} s")
+def check_end(path: Path, limits: Limits, used: list[tuple[Header, Fraction]], stop: Fraction | None) -> None:
+    """Truncated where all tracks used of a file stop well before the end that a header claims, and before `stop`.
+
+    `used` has each track's header and where its media end; times are the file's. What may be another track's end is
+    held against that track's packets.
+    """
+    decoded = float(max(end for _, end in used))
+    for header, _ in used:
+        if header.end_seconds is None:
+            continue
+        wanted = header.end_seconds if stop is None else min(header.end_seconds, float(stop))
+        enough = wanted - END_TOLERANCE_SECONDS - END_TOLERANCE_SHARE * max(wanted, 0.0)
+        if decoded >= enough or (header.of_file and ends_elsewhere(path, limits, {h.track for h, _ in used}, enough)):
+            continue
+        raise ClipError("truncated", f"media ends at {decoded:.2f} s of {header.end_seconds:.2f} s")

@@ -50,7 +50,8 @@ def write_log_mel(
                 os.pwrite(kept.fileno(), piece.data, first * SAMPLE.itemsize)
 
             laid = keep_audio(sound, rate_hz, wanted, put)
-            check_end(sound.header.end_seconds, laid.span.end, end_seconds)
+            end = timing.as_seconds(end_seconds)
+            check_end(path, limits, [(sound.header, laid.span.end)], None if end is None else laid.span.start + end)
         span = timing.cut([laid.span], start_seconds, end_seconds)
         first, count = laid.part(span)
         if not count:

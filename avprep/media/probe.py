@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 
 from avprep.config import Limits
 from avprep.errors import ClipError
-from avprep.media import boxes, wav
+from avprep.media import boxes, joined, wav
 
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2",
@@ -47,7 +47,9 @@ FORMATS = (
     "caf",
 )
 IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
-GUESSING = {"aac", "amr", "mp3"}  # their length may be a guess from the first packets' bit rate
+GUESSING = {"aac", "aiff", "amr", "caf", "flac", "mp3", "w64", "wav"}  # where a file lacks its length, FFmpeg guesses
+GUESSED = "Estimating duration from bitrate"
+WHOLE_FILE = {"asf"}  # FFmpeg gives each track the file's length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,11 @@ class Header:
 
     track_seconds: float | None = None
     end_seconds: float | None = None
-    """where the whole file ends, on its own clock"""
+    """where the track ends at the earliest, on the file's own clock"""
+    of_file: bool = False
+    """whether `end_seconds` is the whole file's and may be another track's"""
+    track: int | None = None
+    """number of the track in the file"""
 
 
 def silence() -> None:
@@ -67,7 +73,7 @@ def silence() -> None:
 def check_file(path: Path, limits: Limits, track: str) -> None:
     """Refuse what needs no decoder to be refused; `track` is `vide` or `soun`, what is wanted of the file.
 
-    Errors: ClipError missing, empty, too-large, truncated, encrypted, io.
+    Errors: ClipError missing, empty, too-large, truncated, encrypted, clock-restarts, io.
     """
     try:
         size = os.stat(path).st_size
@@ -79,6 +85,7 @@ def check_file(path: Path, limits: Limits, track: str) -> None:
             raise ClipError("too-large", f"{size} bytes, the limit is {limits.max_file_bytes}")
         cut_short = boxes.cut_short(path, size)
         encrypted = boxes.encrypted_entry(path, track)
+        second = joined.second_start(path, size)
     except FileNotFoundError:
         raise ClipError("missing", "no such file") from None
     except OSError as error:
@@ -87,6 +94,8 @@ def check_file(path: Path, limits: Limits, track: str) -> None:
         raise ClipError("truncated", cut_short)
     if encrypted:
         raise ClipError("encrypted", f"sample entry {encrypted}")
+    if second:
+        raise ClipError("clock-restarts", f"a second recording begins at byte {second}")
 
 
 def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
@@ -147,29 +156,69 @@ def _rank(stream: Stream) -> int:
 
 
 def header(container: InputContainer, stream: Stream) -> Header:
-    """What the container claims about `stream`."""
-    whole = max(container.duration or 0, 0) / av.time_base
-    start = max(container.start_time or 0, 0) / av.time_base
-    if container.format.name.startswith("matroska"):  # some writers put the end there for the length: take the less
-        end, whole = whole, whole - start
-    else:
-        end = start + whole
-    length = stream.duration * stream.time_base if stream.duration and stream.time_base else Fraction(0)
-    seconds = float(length) if length > 0 else whole
-    known = seconds > 0 and container.format.name not in GUESSING
-    return Header(track_seconds=seconds if known else None, end_seconds=end if whole > 0 else None)
+    """What the container claims about `stream`, if anything: FFmpeg's guess from a bit rate is no claim.
+
+    Where a file starts late, some writers give its end for its length: what is claimed is the less of the two.
+    """
+    name = container.format.name
+    if name in GUESSING and container.name.startswith("file:") and _guessed(container):
+        return Header()
+    unit = Fraction(stream.time_base or 0)
+    whole = Fraction(max(container.duration or 0, 0), av.time_base)
+    length = unit * max(stream.duration or 0, 0) if name not in WHOLE_FILE else Fraction(0)
+    length = length or min(_tagged_seconds(stream), whole)
+    start = unit * stream.start_time if stream.start_time else Fraction(0)
+    claimed = length or whole
+    if not claimed:
+        return Header()
+    alone = length > 0 or len(container.streams) <= len({one.type for one in container.streams} & {"audio", "video"})
+    seconds = claimed - start if 0 < start < claimed else claimed
+    return Header(
+        track_seconds=float(seconds) if alone else None,
+        end_seconds=float(claimed + min(start, 0)),
+        of_file=not length,
+        track=stream.index,
+    )
+
+
+def ends_elsewhere(path: Path, limits: Limits, used: set[int | None], seconds: float) -> bool:
+    """Whether a packet of another track than those `used` ends at `seconds` or later. Cost: reading the file."""
+    with open_media(path, limits, "") as container:
+        try:
+            for packet in container.demux([one for one in container.streams if one.index not in used]):
+                if packet.pts is not None and (packet.pts + (packet.duration or 0)) * packet.time_base >= seconds:
+                    return True
+        except av.error.FFmpegError:
+            return False
+    return False
+
+
+def _guessed(container: InputContainer) -> bool:
+    """Whether FFmpeg makes up the length from size and bit rate: its log alone tells."""
+    with decoder_log(av.logging.WARNING) as lines:
+        av.open(container.name, metadata_errors="ignore", options=container.options).close()
+    return any(GUESSED in line for _, _, line in lines)
+
+
+def _tagged_seconds(stream: Stream) -> Fraction:
+    """The track's end or length by its Matroska tag, 0 where it has none."""
+    match = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
+    hours, minutes, seconds = map(Fraction, match.groups()) if match else (Fraction(0),) * 3
+    return 3600 * hours + 60 * minutes + seconds
 
 
 @contextlib.contextmanager
-def decoder_log() -> Iterator[list[tuple[int, str, str]]]:
-    """What FFmpeg says of errors in this thread meanwhile; nothing is written to standard error."""
-    before = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
+def decoder_log(level: int = av.logging.ERROR) -> Iterator[list[tuple[int, str, str]]]:
+    """What FFmpeg logs in this thread meanwhile, repeated lines too; nothing is written to standard error."""
+    before = av.logging.get_level(), av.logging.get_skip_repeated()
+    av.logging.set_level(level)
+    av.logging.set_skip_repeated(False)
     try:
         with av.logging.Capture(local=True) as lines:
             yield lines
     finally:
-        av.logging.set_level(before)
+        av.logging.set_level(before[0])
+        av.logging.set_skip_repeated(before[1])
 
 
 def refused_pixels(log: list[tuple[int, str, str]], limits: Limits) -> str:

@@ -25,7 +25,7 @@ from av.video.reformatter import VideoReformatter
 from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, probe
+from avprep.media import frames, probe, restarts
 from avprep.timing import Units
 
 FALLBACK_RATE = Fraction(25)
@@ -62,6 +62,7 @@ class VideoTrack:
         self._units = Units.of(time_base, self._step, zero)
         self._stamp_units, self._zero_units = self._units.whole(time_base), self._units.whole(zero)
         self._step_units = self._units.whole(self._step)
+        self._allowed = self._units.at_or_before(restarts.tolerance(self._step))
         self._clock = Clock(container.format.name == "avi")
         self._needs = Needs() if reopen and self._context.name in SKIPPABLE and not self._clock.by_dts else None
         self._reformatter = VideoReformatter()
@@ -131,6 +132,8 @@ class VideoTrack:
                 if last is None or time > last:
                     last = time
                     yield time, frame
+                elif time < last - self._allowed:
+                    raise restarts.restart(*map(self._units.seconds, (last, time)))
 
     def _time(self, stamp: int) -> int:
         """File time, in units, of a timestamp of the stream."""

@@ -18,7 +18,7 @@ import numpy as np
 from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, probe
+from avprep.media import frames, probe, restarts
 from avprep.media.with_pyav import open_sound
 from avprep.shared.errors import first_line
 
@@ -71,6 +71,7 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Decor
         unit = Fraction(stream.time_base or 1)
         first = (stream.start_time or 0) * unit
         step = 1 / Fraction(stream.average_rate or 25)
+        restarts.check_packets(container, stream, step)
     with decord_errors():
         reader = decord.VideoReader(str(path.absolute()), ctx=decord.cpu(0), width=width, height=height, num_threads=1)
         shown = reader.get_frame_timestamp(range(len(reader)))[:, 0].tolist()

@@ -23,7 +23,7 @@ from av.container import InputContainer
 
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import probe, wav, with_pyav
+from avprep.media import probe, restarts, wav, with_pyav
 from avprep.media.audio import Sound
 from avprep.media.frames import WIDEST_ASPECT
 from avprep.media.video import VideoTrack
@@ -82,7 +82,10 @@ def _header(path: Path, limits: Limits, handler: str) -> tuple[probe.Header | No
     try:
         with probe.open_media(path, limits, handler) as container:
             stream = probe.video_stream(container, limits) if handler == "vide" else probe.audio_stream(container)
-            return probe.header(container, stream), probe.tracks(container, stream.type).index(stream), None
+            header, number = probe.header(container, stream), probe.tracks(container, stream.type).index(stream)
+            rate = stream.average_rate if handler == "vide" else None
+            restarts.check_packets(container, stream, 1 / Fraction(rate) if rate else None)
+            return header, number, None
     except ClipError as error:
         if error.reason not in UNREADABLE:
             raise
