@@ -60,7 +60,8 @@ def check(path: Path, tolerance: float = 1e-4) -> None:
     for decoder in ("pyav", "ffmpeg"):
         with decoders.decoder(decoder).open_sound(path, Limits()) as sound:
             track = read_audio(sound, RATE_HZ, Wanted(limit_seconds=10))
-            assert sound.header.track_seconds == pytest.approx(len(TONE) / RATE_HZ, abs=0.02)
+            claimed = sound.header.track_seconds  # of Wave64, FFmpeg has a guess alone
+            assert claimed is None or claimed == pytest.approx(len(TONE) / RATE_HZ, abs=0.02)
         assert len(track.samples) == len(TONE)
         assert np.abs(track.samples - TONE).max() < tolerance
 
