@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from avprep.shared.text import as_text, opened
 from avprep.tabular import Wanted, read_table
 
 SHOWN = 5
+FIRST_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|[^,;\t]*)\s*([,;\t])')
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,9 @@ def _of_text(path: Path, known: Collection[str], columns: tuple[str, ...]) -> It
 
 
 def _cells(line: str) -> list[str]:
-    """The fields of a line whose delimiter is a tab, a semicolon or a comma."""
-    delimiter = "\t" if "\t" in line else ";" if ";" in line and "," not in line else ","
+    """The fields of a line, divided by what follows its first one."""
+    found = FIRST_FIELD.match(line)
     try:
-        return [cell.strip() for row in csv.reader([line], delimiter=delimiter) for cell in row]
+        return [cell.strip() for row in csv.reader([line], delimiter=found[1] if found else ",") for cell in row]
     except csv.Error:
         return [line]

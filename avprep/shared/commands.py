@@ -25,7 +25,7 @@ from avprep.shared.configs import flat
 from avprep.shared.errors import Interrupted, UserError
 from avprep.shared.outputs import Output, check_outputs, overwrite_option
 from avprep.shared.signals import interruptible
-from avprep.shared.text import print_anything, use_utf8
+from avprep.shared.text import check_utf8, print_anything, use_utf8
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -83,10 +83,11 @@ class Group(click.Group):
                 code = unprinted(output.failure)
         sys.exit(code)
 
-    def _exit_code(self, *args: Any, **extra: Any) -> int:
+    def _exit_code(self, words: Sequence[str] | None, *args: Any, **extra: Any) -> int:
         """Run the command; its exit code, its error printed."""
         try:
-            code = super().main(*args, standalone_mode=False, **extra)
+            check_utf8(sys.argv[1:] if words is None else words)
+            code = super().main(words, *args, standalone_mode=False, **extra)
             return code if isinstance(code, int) else 0
         except UserError as error:
             return _failed(str(error), EXIT_USER_ERROR)

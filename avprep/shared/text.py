@@ -6,7 +6,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, TextIO
@@ -27,6 +27,13 @@ def use_utf8() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         words = [sys.executable, "-X", "utf8", *sys.orig_argv[1:]]
         os.execve(sys.executable, words, {**os.environ, "PYTHONUTF8": "1"})
+
+
+def check_utf8(arguments: Sequence[str]) -> None:
+    """Raise UserError where one is not UTF-8, as the names of some old files: Arrow takes no such path."""
+    for argument in arguments:
+        if not is_utf8(argument):
+            raise UserError(f"The argument {os.fsencode(argument)!r} is not UTF-8; rename the file or folder.")
 
 
 def print_anything() -> None:
@@ -71,8 +78,8 @@ def as_text(value: Any, name: str, whole: bool = True) -> str:
     fraction, or a float so large that it stands for several whole numbers.
     """
     if isinstance(value, str):
-        if not value.isascii():
-            _check_unicode(value, name)
+        if not (value.isascii() or is_utf8(value)):
+            raise ValueError(f"{name} {value!a} holds half a surrogate pair, which is no character")
         return value
     if value is None or value != value:
         return ""
@@ -87,8 +94,10 @@ def as_text(value: Any, name: str, whole: bool = True) -> str:
     return str(int(value))
 
 
-def _check_unicode(value: str, name: str) -> None:
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as UTF-8: half a surrogate pair, or a byte of a file name in another encoding, cannot."""
     try:
-        value.encode()
+        text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{name} {value!a} holds half a surrogate pair, which is no character") from None
+        return False
+    return True
