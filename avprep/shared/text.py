@@ -95,7 +95,7 @@ def as_text(value: Any, name: str, whole: bool = True) -> str:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether it can be written as UTF-8: half a surrogate pair, or a byte of a file name in another encoding, cannot."""
+    """Whether it can be written as UTF-8: half a surrogate pair, or a file name in another encoding, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
