@@ -18,7 +18,6 @@ import av.error
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
@@ -26,6 +25,7 @@ from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
 from avprep.media import frames, probe, restarts
+from avprep.media.orientation import Orientation, matrix
 from avprep.timing import Units
 
 FALLBACK_RATE = Fraction(25)
@@ -65,6 +65,7 @@ class VideoTrack:
         self._allowed = self._units.at_or_before(restarts.tolerance(self._step))
         self._clock = Clock(container.format.name == "avi")
         self._needs = Needs() if reopen and self._context.name in SKIPPABLE and not self._clock.by_dts else None
+        self._orientation = Orientation(self._stream) if self._context.name == "h264" else None
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
         self._matrix: bytes | None = None
@@ -124,6 +125,8 @@ class VideoTrack:
                     raise ClipError("too-large", f"{frame.width}x{frame.height} pixels")
                 if self._needs:
                     self._needs.arrived(frame)
+                if self._orientation:
+                    self._orientation.hold(frame)
                 stamp = self._clock.stamp(frame)
                 if stamp is not None:
                     time = self._time(stamp)
@@ -166,16 +169,17 @@ class VideoTrack:
             yield self._with_need(ahead.popleft())
 
     def _with_need(self, packet: Packet) -> tuple[Packet, bool]:
-        return packet, not self._needs or self._needs.needed(packet)
+        turning = self._orientation is not None and self._orientation.mark(packet)
+        return packet, not self._needs or self._needs.needed(packet) or turning
 
     def _picture(self, frame: VideoFrame) -> np.ndarray:
         spec = self._spec
         width, height = frames.scaled_size(frame.width, frame.height, self._stream.sample_aspect_ratio, spec)
         small = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=spec.resize_filter.upper())
         if frame.rotation != self._rotation:  # side data and its frame hold each other: ask once, not for every frame
-            matrix = frame.side_data.get(Type.DISPLAYMATRIX)  # type: ignore[call-overload]
-            self._rotation, self._matrix = frame.rotation, bytes(matrix) if matrix else None
-        return frames.upright(frames.centre(_interleaved(small), spec.frame_size), self._matrix)
+            self._rotation, self._matrix = frame.rotation, matrix(frame)
+        held = frame.opaque if self._orientation else None
+        return frames.upright(frames.centre(_interleaved(small), spec.frame_size), self._matrix or (held and held[0]))
 
 
 def _interleaved(frame: VideoFrame) -> np.ndarray:

@@ -18,7 +18,7 @@ import numpy as np
 from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, probe, restarts
+from avprep.media import frames, orientation, probe, restarts
 from avprep.media.with_pyav import open_sound
 from avprep.shared.errors import first_line
 
@@ -66,6 +66,9 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Decor
         if not stream.width:
             raise ClipError("no-video", "no picture could be decoded")
         header = probe.header(container, stream)
+        first_packet = next(container.demux(stream), None)
+        if stream.codec_context.name == "h264" and first_packet and orientation.turns(stream, first_packet):
+            raise ClipError("no-video", "decord does not turn pictures as H.264 itself says; use another decoder")
         aspect = stream.sample_aspect_ratio
         width, height = frames.scaled_size(stream.width, stream.height, aspect, spec)
         unit = Fraction(stream.time_base or 1)
