@@ -10,19 +10,20 @@ from typing import Any
 
 import numpy as np
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.errors import UserError
 from avtrain.metrics import reported_interval
 from avtrain.predictions import Predictions
 
 
-def audible_classes(dataset: Dataset, name: str, rows: np.ndarray) -> np.ndarray:
+def audible_classes(dataset: Dataset, name: str, rows: np.ndarray, own: LabelColumn) -> np.ndarray:
     """bool [rows, classes]: can the class be heard in the clip, as the multi-label column `name` says?
 
-    An empty list: nothing can. Names that are no class are left out. Errors: UserError where there is no such column,
-    where it lacks one of the clips, or has the own label of none of them.
+    `own` has the clips' own labels and the classes. An empty list: nothing can. Names that are no class are left out.
+    Errors: UserError where there is no such column, where it lacks one of the clips, or has the own label of none of
+    them.
     """
-    lists, place = dataset.label_lists(name), {label: number for number, label in enumerate(dataset.class_names)}
+    lists, place = dataset.label_lists(name), {label: number for number, label in enumerate(own.class_names)}
     lacking = [dataset.clip_ids[row] for row in rows if lists[row] is None]
     if lacking:
         raise UserError(
@@ -32,10 +33,10 @@ def audible_classes(dataset: Dataset, name: str, rows: np.ndarray) -> np.ndarray
     found = np.zeros((len(rows), len(place)), bool)
     for of_clip, row in zip(found, rows, strict=True):
         of_clip[[place[label] for label in lists[row] or () if label in place]] = True
-    if not found[np.arange(len(rows)), dataset.label[rows]].any():
+    if not found[np.arange(len(rows)), own.values[rows]].any():
         raise UserError(
             f"The column {name!r} of {dataset.folder} has the own label of none of the test clips; its names must be "
-            f"those of the classes, such as {dataset.class_names[0]!r}."
+            f"those of the classes, such as {own.class_names[0]!r}."
         )
     return found
 

@@ -73,7 +73,7 @@ def fit_encoder(
     encoder.load_state_dict(best[2]["encoder"])
     head.load_state_dict(best[2]["head"])
     with torch.no_grad():
-        probabilities = head(clip_features(encoder, source, split.test)).softmax(dim=1)
+        probabilities = source.probabilities(head(clip_features(encoder, source, split.test)), split.fit)
     chosen = {"learning_rate": fitting.learning_rate, "epoch": best[1], "validation_loss": best[0]}
     return chosen, probabilities
 

@@ -189,6 +189,8 @@ class EvaluateConfig:
     split: str = "auto"
     """what chooses epoch and rate: `auto`: the dataset's val split, else `group`: a share of the train split by group;
     `released`: a fifth of its clips, as in the authors' code"""
+    labels: str = "label"
+    """label column that is fitted and measured: `label`, or NAME of labels/NAME.parquet; clips with -1 are not used"""
     label_fraction: float = 1.0
     """share of the clips to fit on, of each class, that are used"""
     validation_share: float = 0.2

@@ -7,6 +7,7 @@ clip in full length. Log-mel is normalised with the dataset's own train statisti
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,11 @@ from avtrain.models import Encoder, place
 from avtrain.models.audio import AudioCNN
 from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
 from avtrain.splits import Split, split_rows
+from avtrain.unfitted import scores_of_fitted, sentence_of, unfitted_of
 
 RELEASED_DROPOUT = 0.5
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(
@@ -46,19 +50,25 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure the encoder of `run` (linear, knn without a run: an untrained one).
 
-    Returns scores (metrics.classification_scores) and what was chosen. With `out`, they are also out/result.json, and
+    Returns scores (metrics.classification_scores), what was chosen, `encoder` (which one was measured) and `unfitted`
+    (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and
     each test clip's probabilities out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of
     another checkpoint or of other settings.
     """
     dataset = Dataset(dataset_dir)
+    column = dataset.labels(config.labels)
     split = split_rows(
         dataset,
         how=config.split,
         share=config.validation_share,
         label_fraction=config.label_fraction,
         seed=config.seed,
+        column=None if config.labels == EvaluateConfig.labels else column,
     )
-    audible = audible_classes(dataset, config.audible, split.test) if config.audible else None
+    audible = audible_classes(dataset, config.audible, split.test, column) if config.audible else None
+    unfitted = unfitted_of(column.values[split.fit], column.values[split.test], column.class_names)
+    if unfitted["clips"]:
+        log.warning("%s", sentence_of(unfitted, len(split.test)))
     measured: dict[str, Any] = {"run": None, "step": 0}
     folder: Path | None = None
     meta: dict[str, Any] = {}
@@ -71,6 +81,8 @@ def evaluate(
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
     if audible is not None:
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
+    if config.labels != EvaluateConfig.labels:
+        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
     torch.manual_seed(config.seed)
     if folder is not None:
         encoder = load_audio_encoder(folder, meta)
@@ -81,24 +93,27 @@ def evaluate(
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     with Reader(dataset) as reader:
-        source = Source(dataset, reader, normalise, device, round(config.window_seconds * WINDOW_MEL_FRAMES))
+        window_mel_frames = round(config.window_seconds * WINDOW_MEL_FRAMES)
+        source = Source(dataset, reader, normalise, device, window_mel_frames, column)
         chosen, probabilities = _measure(encoder, source, split, config)
     found = predictions.predictions_of(
         [dataset.clip_ids[row] for row in split.test],
-        dataset.label[split.test],
+        column.values[split.test],
         probabilities.cpu().numpy(),
-        dataset.class_names,
+        column.class_names,
         dataset.clusters[split.test],
     )
     result = {
         "protocol": config.protocol,
+        "encoder": encoder_named(config, measured),
         **classification_scores(found.probabilities, found.label, config.seed, found.clusters),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
+        "unfitted": scores_of_fitted(unfitted, found),
         **chosen,
         **settings,
-        "class_names": dataset.class_names,
+        "class_names": column.class_names,
     }
     if audible is not None:
         result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
@@ -154,6 +169,13 @@ def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any
     """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
     folder = checkpoint.chosen(run, which)
     return folder, checkpoint.read_meta(folder, "config.model_size", "step")
+
+
+def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
+    """Which encoder was measured, in words: that of a run at a step, an untrained one, or one trained from scratch."""
+    if measured["run"] is not None:
+        return f"run {measured['run']}, step {measured['step']}"
+    return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}"
 
 
 def identity_of(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, LabelColumn
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import WINDOW_MEL_FRAMES, even_starts, read_windows, whole_clips
 from avtrain.data.reader import Reader
@@ -18,22 +18,30 @@ ENCODE_BATCH = 256
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's sounds, read and normalised on a device."""
+    """A dataset's sounds, read and normalised on a device, with the labels of one column; None: the manifest's own."""
 
     dataset: Dataset
     reader: Reader
     normalise: Normalise
     device: str
     window_mel_frames: int = WINDOW_MEL_FRAMES
+    column: LabelColumn | None = None
 
     @property
     def classes(self) -> int:
         """How many classes there are."""
-        return len(self.dataset.class_names)
+        return len(self.dataset.class_names if self.column is None else self.column.class_names)
 
     def labels(self, rows: np.ndarray) -> torch.Tensor:
         """int64 [rows] on the device."""
-        return torch.from_numpy(self.dataset.label[rows].astype(np.int64)).to(self.device)
+        label = self.dataset.label if self.column is None else self.column.values
+        return torch.from_numpy(label[rows].astype(np.int64)).to(self.device)
+
+    def probabilities(self, logits: torch.Tensor, fit: np.ndarray) -> torch.Tensor:
+        """Softmax of logits [N, classes] over the classes of the clips `fit`; 0 for a class that none of them is of."""
+        known = torch.zeros(self.classes, dtype=torch.bool, device=logits.device)
+        known[self.labels(fit).to(logits.device)] = True
+        return logits.masked_fill(~known, -torch.inf).softmax(dim=1)
 
     def windows(self, rows: np.ndarray, starts: np.ndarray) -> torch.Tensor:
         """Normalised log-mel [B, 1, window, M] of `rows` from mel frames `starts`."""

@@ -47,7 +47,7 @@ def linear(encoder: nn.Module, source: Source, split: Split, fitting: Fitting) -
     assert best is not None
     with torch.no_grad():
         tested = best[2]((clip_features(encoder, source, split.test) - mean) / std)
-    return best[1], tested.softmax(dim=1)
+    return best[1], source.probabilities(tested, split.fit)
 
 
 def _from_zeros(width: int, classes: int) -> nn.Linear:

@@ -34,20 +34,27 @@ def retrieve(
     device: str = "cpu",
     which: str = "newest",
     out: Path | None = None,
+    labels: str = "label",
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`.
 
-    With `out`, they are also out/result.json. Errors: UserError, also where `out` holds something else.
+    Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds something else.
     """
     dataset = Dataset(dataset_dir)
-    rows = dataset.rows_of(split)
+    column, rows = dataset.labels(labels), dataset.rows_of(split)
+    rows = rows[column.values[rows] >= 0]
+    if not len(rows):
+        raise UserError(f"No {split} clip of {dataset.folder} has a label in {labels!r}; choose another --labels.")
     model, measured = _model_for(dataset, run, rows, which)
     config = {"protocol": "retrieval", "checkpoint": which}
     settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
+    if labels != "label":
+        config["labels"] = labels
+        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
     audio, video = _embedded(dataset, model, rows, device)
-    scores = summary(audio, video, dataset.label[rows])
+    scores = summary(audio, video, column.values[rows])
     result = {"protocol": "retrieval", **scores, **settings}
     if out is not None:
         store.write_json(out / "result.json", result)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.draw import VALIDATION, fewest, fractions
 from avprep.shared.errors import UserError, some_of
 
@@ -31,31 +31,49 @@ class Split:
 
 
 def split_rows(
-    dataset: Dataset, *, how: str = "auto", share: float = 0.2, label_fraction: float = 1.0, seed: int = 0
+    dataset: Dataset,
+    *,
+    how: str = "auto",
+    share: float = 0.2,
+    label_fraction: float = 1.0,
+    seed: int = 0,
+    column: LabelColumn | None = None,
 ) -> Split:
     """Rows to fit, choose and test on.
 
     `auto`: the dataset's own val split chooses where it has one, else as `group`; `group`: about `share` of the train
     split chooses, by group (held_out); `released`: a fifth of the train split's clips, whatever their groups and
     classes, by the hash of their ids with seed 1, exactly a fifth as in the paper. `label_fraction` of the clips to fit
-    on keep their labels; those that choose stay as they are. Errors: UserError where groups are too few.
+    on keep their labels; those that choose stay as they are. `column` takes the place of the manifest's labels; a clip
+    with -1 there is in no part. Errors: UserError where groups are too few, or a part is empty.
     """
-    rows, test = dataset.rows_of("train"), dataset.rows_of("test")
+    label = dataset.label if column is None else column.values
+
+    def rows_of(name: str) -> np.ndarray:
+        rows = dataset.rows_of(name)
+        if column is None:
+            return rows
+        rows = rows[label[rows] >= 0]
+        if not len(rows):
+            raise UserError(f"No {name} clip of {dataset.folder} has a label in this column; choose another --labels.")
+        return rows
+
+    rows, test = rows_of("train"), rows_of("test")
     if how == "auto" and "val" in dataset.splits:
-        fit, validation = rows, dataset.rows_of("val")
+        fit, validation = rows, rows_of("val")
     elif how == "released":
         order = np.argsort(fractions(_ids(dataset, rows), RELEASED_SEED, VALIDATION))
         kept = round((1 - RELEASED_SHARE) * len(rows))
         fit, validation = rows[np.sort(order[-kept:])], rows[np.sort(order[:-kept])]
     else:
-        held = held_out(dataset.label[rows], dataset.group_names[rows], share, seed)
+        held = held_out(label[rows], dataset.group_names[rows], share, seed)
         if not held.any():
             raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
         fit, validation = rows[~held], rows[held]
-        warn_of(dataset.class_names, dataset.label[rows], held, share)
+        warn_of(dataset.class_names if column is None else column.class_names, label[rows], held, share)
     if label_fraction < 1:
         ids = np.array(_ids(dataset, fit))
-        fit = fit[fewest(dataset.label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
+        fit = fit[fewest(label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
     return Split(fit, validation, test)
 
 

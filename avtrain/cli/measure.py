@@ -19,7 +19,9 @@ EVALUATE = EvaluateConfig()
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
-@click.option("--run", type=DATASET, default=None, help="Run whose checkpoint is measured.")
+@click.option(
+    "--run", type=DATASET, default=None, help="Run whose checkpoint is measured; without one, an untrained encoder."
+)
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
@@ -27,7 +29,7 @@ EVALUATE = EvaluateConfig()
     "--out",
     type=OUT_FOLDER_OR_URL,
     default=None,
-    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-best].",
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-best]. Needed without --run.",
 )
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
@@ -44,6 +46,7 @@ EVALUATE = EvaluateConfig()
 @click.option("--window-seconds", type=float, default=EVALUATE.window_seconds, help="Of the windows fitted on.")
 @click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
 @click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
+@click.option("--labels", default=EVALUATE.labels, help="Label column to fit and measure by: a NAME of labels/.")
 @click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
 @click.option(
@@ -88,7 +91,8 @@ def _evaluate(
     if out is None and run is not None:
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         best = "-best" if settings["checkpoint"] == "best" else ""
-        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}{best}"
+        column = "" if settings["labels"] == EVALUATE.labels else f"-{settings['labels']}"
+        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}"
     if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
         raise UserError("--checkpoint is of a run; give --run.")
     if protocol in ("retrieval", "finetune") and run is None:
@@ -99,7 +103,8 @@ def _evaluate(
         if settings["norm"] != EVALUATE.norm:
             raise UserError("Retrieval goes by the dataset's statistics; leave --norm out.")
         assert run is not None
-        found = retrieve(dataset, run, device=place, which=str(settings["checkpoint"]), out=out)
+        which, labels = str(settings["checkpoint"]), str(settings["labels"])
+        found = retrieve(dataset, run, device=place, which=which, out=out, labels=labels)
         click.echo(
             f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
             f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
@@ -107,11 +112,16 @@ def _evaluate(
             f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
         )
     else:
+        config = EvaluateConfig(protocol=protocol, **settings)
         if protocol == "supervised" and run is not None:
             raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
         if protocol == "supervised" and out is None:
-            raise UserError("Give --out: the result of supervised training has no run folder to lie in.")
-        config = EvaluateConfig(protocol=protocol, **settings)
+            raise UserError("Supervised training starts from scratch, without a run folder; give --out OUT.")
+        if run is None and out is None:
+            raise UserError(
+                f"Without a run, {protocol} measures an untrained encoder; give --run RUN to measure a trained one, or "
+                "--out OUT to keep the result of an untrained one."
+            )
         result = measure(dataset, config, run=run, out=out, device=place)
         low, high = result["interval_95"]
         chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
@@ -122,9 +132,26 @@ def _evaluate(
         )
         if result["interval_note"]:
             click.echo(f"interval by clips: {result['interval_note']}")
+        if run is None and protocol != "supervised":
+            click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
+        if result["unfitted"]["clips"]:
+            _say_fitted(result["unfitted"])
         if "audible" in result:
             _say_audible(result["audible"], result["test_clips"])
     return None if out is None else out / "result.json"
+
+
+def _say_fitted(found: dict[str, Any]) -> None:
+    """A line on the test clips whose class could be predicted; of the others a warning speaks before the fit."""
+    said = f"without the {found['clips']:,} test clips of classes that were not fitted: "
+    if not found["fitted_clips"]:
+        click.echo(f"{said}no clip is left")
+        return
+    low, high = found["fitted_interval_95"]
+    click.echo(
+        f"{said}accuracy {100 * found['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) on "
+        f"{found['fitted_clips']:,}"
+    )
 
 
 def _say_audible(found: dict[str, Any], test_clips: int) -> None:

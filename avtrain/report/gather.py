@@ -38,7 +38,7 @@ class Evaluation:
     @property
     def dataset_name(self) -> str:
         """As the folder's name says, '' where it does not."""
-        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+(-best)?", self.folder.name)
+        named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+(-.+)?", self.folder.name)
         return named[1] if named else ""
 
 

@@ -75,7 +75,7 @@ def test_the_column_says_which_classes_are_audible(folder):
     write_lists(folder, "heard", heard())
     dataset = Dataset(folder)
     rows = dataset.rows_of("test")
-    found = audible_classes(dataset, "heard", rows)
+    found = audible_classes(dataset, "heard", rows, dataset.labels("label"))
     for row, classes in zip(rows, found, strict=True):
         names = [name for name, audible in zip(dataset.class_names, classes, strict=True) if audible]
         assert names == sorted(set(heard()[dataset.clip_ids[row]]) - {"no class"})
@@ -93,7 +93,10 @@ def test_every_protocol_tells_them_and_leaves_the_accuracy_alone(folder, tmp_pat
     assert result == without
     found = read_predictions(tmp_path / "out" / "predictions.parquet")
     rows = Dataset(folder).rows_of("test")
-    assert scores == {"column": "heard", **audible_scores(audible_classes(Dataset(folder), "heard", rows), found)}
+    assert scores == {
+        "column": "heard",
+        **audible_scores(audible_classes(Dataset(folder), "heard", rows, Dataset(folder).labels("label")), found),
+    }
     told = [heard()[clip_id] for clip_id in found.clip_ids]
     names = [("abc"[own], "abc"[said]) for own, said in zip(found.label, found.predicted, strict=True)]
     own = [own == said for (own, said), labels in zip(names, told, strict=True) if own in labels]

@@ -264,4 +264,4 @@ def test_pictures_of_another_size_do_not_matter_to_the_sound(root):
 
 @pytest.mark.parametrize("model", ["cnn", "torch.nn:Identity"])
 def test_an_encoder_that_is_none_without_a_run(root, model):
-    told(root, "evaluate", "DATA", "--audio-model", model, "--device", "cpu")
+    assert model in told(root, "evaluate", "DATA", "--audio-model", model, "--out", "NEW", "--device", "cpu")
