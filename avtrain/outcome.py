@@ -13,33 +13,46 @@ from avtrain.distributed import Ranks, any_rank
 
 
 @contextlib.contextmanager
-def failure_told(run: Path, ranks: Ranks) -> Iterator[None]:
-    """Write why the block failed, unless another rank was first: `rundir.clear_exit` must have been called before.
+def refusal_told(run: Path, ranks: Ranks, status: str | None = None) -> Iterator[None]:
+    """Under torchrun, write why the block failed before it trained, unless it or another rank has written since.
 
-    Where there is no run yet, exit.json is written only under torchrun.
+    `status` is what exit.json says of the run, which a refused call does not change. Without torchrun the exit code
+    says it, and the run stays as it is.
     """
+    before = rundir.exit_stamp(run)
     try:
         yield
     except BaseException as error:
-        status, code = "failed", 1
-        if isinstance(error, (Interrupted, KeyboardInterrupt)):
-            status, code = "interrupted", EXIT_INTERRUPTED
-        elif isinstance(error, UserError):
-            status, code = "user-error", EXIT_USER_ERROR
-        if not (run / rundir.EXIT).exists() and rundir.may_hold_exit(run, new=ranks.launched):
-            with contextlib.suppress(UserError, OSError):  # the disk is full, or another rank is writing it
-                rundir.write_exit(run, status, code, str(error))
+        if ranks.launched and rundir.exit_stamp(run) in (None, before):
+            _write(run, error, new=True, status=status)
         raise
 
 
 @contextlib.contextmanager
 def outcome(run: Path, ranks: Ranks) -> Iterator[None]:
-    """Write how the block ended, success too. To be left before the process group, whose end is a failure elsewhere."""
+    """Write how training ended, success too, unless another rank was first; `rundir.clear_exit` came before.
+
+    To be left before the process group, whose end is a failure elsewhere.
+    """
     try:
-        with failure_told(run, ranks):
-            yield
-    except Interrupted:
-        any_rank(False, ranks)  # all come here; torchrun would stop those that are still writing
+        yield
+    except BaseException as error:
+        if rundir.exit_stamp(run) is None:
+            _write(run, error, new=ranks.launched)
+        if isinstance(error, Interrupted):
+            any_rank(False, ranks)  # all come here; torchrun would stop those that are still writing
         raise
     if ranks.rank == 0:
         rundir.write_exit(run, "done", 0)
+
+
+def _write(run: Path, error: BaseException, new: bool, status: str | None = None) -> None:
+    """Write exit.json of a process that ends with `error`, in a run or, where `new`, a folder that may become one."""
+    ended, code = "failed", 1
+    if isinstance(error, (Interrupted, KeyboardInterrupt)):
+        ended, code = "interrupted", EXIT_INTERRUPTED
+    elif isinstance(error, UserError):
+        ended, code = "user-error", EXIT_USER_ERROR
+    if rundir.may_hold_exit(run, new=new):
+        with contextlib.suppress(UserError, OSError):  # the disk is full, or another rank is writing it
+            rundir.write_exit(run, status or ended, code, str(error))

@@ -24,8 +24,10 @@ from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain import checkpoint, rundir
 from avtrain.board import check_tensorboard
+from avtrain.changes import record
 from avtrain.compiling import compile_in_place
 from avtrain.config import PretrainConfig
+from avtrain.course import Course, course_of, log_new, updates_of
 from avtrain.culprits import culprits_of
 from avtrain.data.augment import Augment, SpecAugment
 from avtrain.data.batches import Batch
@@ -47,7 +49,7 @@ from avtrain.encoder import data_described
 from avtrain.losses import contrastive
 from avtrain.models.two_tower import WithTemperature
 from avtrain.optimiser import learning_rate_at, optimiser_of
-from avtrain.outcome import failure_told, outcome
+from avtrain.outcome import outcome
 from avtrain.pace import Pace
 from avtrain.provenance import environment
 from avtrain.ready import Ready, make_ready
@@ -81,32 +83,34 @@ def pretrain(
     saved: Callable[[], None] = lambda: None,
     tensorboard: bool = False,
     quiet: bool = False,
+    change: bool = False,
 ) -> PretrainResult:
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder says all.
 
-    `saved` is called on the first rank after each checkpoint.
+    `saved` is called on the first rank when nothing keeps it from training, and after each checkpoint. A run that is
+    there goes on; with more epochs or updates, or, with `change`, other settings (changes.course_of).
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
     finite.
     """
-    if ranks.world_size == 1:  # of several, one may have failed already, and said why
-        rundir.clear_exit(run)
-    with (
-        failure_told(run, ranks),
-        process_group(ranks, device) as device,
-        outcome(run, ranks),
-        ExitStack() as held,
-    ):
+    with process_group(ranks, device) as device, ExitStack() as held:
         if tensorboard:
             check_tensorboard()
         ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
+        course = by_all(lambda: course_of(run, ready, config, change), ranks)
 
         def open_run() -> None:
-            rundir.open_run(run, ready.identity)
+            if not course.new:
+                rundir.open_run(run, ready.identity)
             held.enter_context(store.folder_lock(run, "training in"))
+            if course.new:
+                record(run, course.changes, ready.identity)
+            rundir.clear_exit(run)
+            saved()
 
         by_first(open_run, ranks)
+        held.enter_context(outcome(run, ranks))
         validation = None
         if config.val_every and len(ready.unseen):
             validation = Validation(
@@ -114,11 +118,13 @@ def pretrain(
             )
         if ranks.rank == 0 and not quiet:
             log.info("%s", said_of(validation, config))
-        return _train(ready, validation, run, config, device, ranks, stopping, saved, tensorboard, quiet)
+            log_new(run, course, config)
+        return _train(ready, course, validation, run, config, device, ranks, stopping, saved, tensorboard, quiet)
 
 
 def _train(
     ready: Ready,
+    course: Course,
     validation: Validation | None,
     run: Path,
     config: PretrainConfig,
@@ -138,9 +144,9 @@ def _train(
     labels = _labels_by_row(dataset, loader, config.seed)
     optimiser = optimiser_of(model, config)
     per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
-    total = config.epochs * per_epoch
-    total = min(total, config.max_steps) if config.max_steps else total
-    step = first = by_all(lambda: _resume(run, model, optimiser, loader), ranks)
+    offset = course.offset
+    total = updates_of(config, per_epoch, offset)
+    step = first = by_all(lambda: _resume(run, model, optimiser, loader, course), ranks)
     if not one_value(step, ranks):
         raise UserError(f"Not all processes find the same checkpoint in {run}; it must be a folder that all share.")
     own = any(":" in name for name in (config.video_model, config.audio_model))
@@ -165,6 +171,7 @@ def _train(
                 "config": configs.to_dict(config),
                 "data": data_described(dataset),
                 **rundir.begun_from(run),
+                **({"changes": course.changes} if course.changes else {}),
                 "best": rundir.best_validation(run),
                 "environment": environment(),
             }
@@ -177,7 +184,7 @@ def _train(
 
     def validate() -> None:
         """Where it is due and not yet done, as after a stop; a score that no other reached is kept at once."""
-        if validation is None or not validation.due(step, total, per_epoch):
+        if validation is None or not validation.due(step - offset, total - offset, per_epoch):
             return
         if not any_rank(metrics is not None and rundir.is_validated(run, step), ranks):
             with pace.apart():
@@ -185,7 +192,7 @@ def _train(
             if scores is None:
                 stop()
             if metrics is not None:
-                metrics.write(step=step - 1, epoch=(step - 1) // per_epoch, **scores)
+                metrics.write(step=step - 1, epoch=(step - 1 - offset) // per_epoch, **scores)
                 metrics.flush()
         best = rundir.best_validation(run) if metrics is not None else None
         if any_rank(best is not None and best["step"] == step, ranks):
@@ -265,7 +272,7 @@ def _train(
     )
 
 
-def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, loader: Loader) -> int:
+def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, loader: Loader, course: Course) -> int:
     """Load the newest checkpoint, if any; the number of updates made so far."""
     folder = checkpoint.latest(run)
     if folder is None:
@@ -273,8 +280,9 @@ def _resume(run: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer,
     meta = checkpoint.read_meta(folder, "loader.epoch", "loader.step", "step")
     checkpoint.load_model(folder, model)
     checkpoint.load_optimiser(folder, optimiser)
-    loader.load_state_dict(meta["loader"])
-    return int(meta["step"])
+    step = int(meta["step"])
+    loader.load_state_dict(course.loader_at(step, meta["loader"]))
+    return step
 
 
 def _labels_by_row(dataset: Dataset, loader: Loader, seed: int) -> torch.Tensor:

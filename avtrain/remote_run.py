@@ -27,8 +27,12 @@ class AtHand:
 
     folder: Path
     mirror: Mirror | None = None
+    status: str | None = None
+    """what exit.json said of the run when the command began"""
     known: dict[str, tuple[int, int]] = field(default_factory=dict)
     """bytes and time of change of each file that is the same there"""
+    stamp: str | None = None
+    """of exit.json there when the command began"""
 
     def told(self, path: Path) -> str:
         """A path in the folder as the user knows it."""
@@ -40,17 +44,19 @@ class AtHand:
             return
         found = _files(self.folder)
         for name in sorted(found, key=_place):
+            if self.known.get(name) == found[name]:
+                continue
             if name == rundir.EXIT:
                 self.put_exit()
-            elif self.known.get(name) != found[name]:
+            else:
                 self.mirror.push(name)
         for name in sorted(self.known.keys() - found.keys(), key=_place, reverse=True):
             (self.mirror.remote / name).remove()
         self.known = found
 
     def put_exit(self) -> None:
-        """Have exit.json there, unless another process has said how it ended."""
-        if self.mirror and (self.folder / rundir.EXIT).exists() and not (self.mirror.remote / rundir.EXIT).is_file():
+        """Have exit.json there, unless another process has put one since the command began."""
+        if self.mirror and (self.folder / rundir.EXIT).exists() and _stamp(self.mirror) in (None, self.stamp):
             self.mirror.push(rundir.EXIT)
 
 
@@ -61,15 +67,17 @@ def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[A
     Errors: UserError where other things lie there.
     """
     if isinstance(place, Path):
-        yield AtHand(place)
+        yield AtHand(place, status=rundir.exit_status(place))
         return
     with mirrored(place) as mirror:
         there = mirror.remote.below()
         if there.keys() - {rundir.EXIT} and not any(CLAIMED.fullmatch(name) for name in there):
             raise UserError(f"{mirror.remote} is not empty and holds no run or evaluation; choose another folder.")
-        left = without if rank == 0 else (without, rundir.EXIT)  # what was told before is for the first to remove
-        mirror.pull(name for name in there if not name.endswith(left))
-        found = AtHand(mirror.folder, mirror, _files(mirror.folder))
+        mirror.pull(name for name in there if not name.endswith(without))
+        status, stamp = rundir.exit_status(mirror.folder), _stamp(mirror)
+        if rank > 0:  # what an earlier process wrote is for the first to remove
+            (mirror.folder / rundir.EXIT).unlink(missing_ok=True)
+        found = AtHand(mirror.folder, mirror, status, _files(mirror.folder), stamp)
         try:
             yield found
         finally:
@@ -77,6 +85,13 @@ def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[A
                 found.put()
             else:
                 found.put_exit()
+
+
+def _stamp(mirror: Mirror) -> str | None:
+    """What differs whenever exit.json there has been written anew; None where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return (mirror.remote / rundir.EXIT).stamp()
+    return None
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:

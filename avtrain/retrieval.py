@@ -38,7 +38,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`.
 
-    Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds something else.
+    Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also
+    out/result.json. Errors: UserError, also where `out` holds something else.
     """
     dataset = Dataset(dataset_dir)
     column, rows = dataset.labels(labels), dataset.rows_of(split)

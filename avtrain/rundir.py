@@ -34,9 +34,10 @@ def open_run(run: Path, identity: Mapping[str, Any]) -> None:
         store.write_json(run / ENVIRONMENT, environment())
 
 
-def check_run(run: Path, identity: Mapping[str, Any]) -> None:
-    """Raise the UserError that `open_run` would, and write nothing."""
-    configs.claimed(run / CONFIG, identity, "run")
+def check_folder(run: Path, identity: Mapping[str, Any]) -> None:
+    """Raise the UserError that `open_run` would of a folder that is no run, and write nothing."""
+    if not (run / CONFIG).exists():
+        configs.claimed(run / CONFIG, identity, "run")
 
 
 def begun_from(run: Path) -> dict[str, str]:
@@ -46,8 +47,28 @@ def begun_from(run: Path) -> dict[str, str]:
 
 
 def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
-    """Say how the run's last process ended: `done`, `interrupted`, `user-error` or `failed`."""
+    """Write how the run's training ended (`done`, `interrupted`, `user-error`, `failed`), its last process's exit code.
+
+    They differ where the last process was refused before it trained: a run that is done stays so.
+    """
     store.write_json(run / EXIT, {"status": status, "code": code, "sentence": sentence})
+
+
+def exit_stamp(run: Path) -> tuple[int, int] | None:
+    """What differs whenever exit.json has been written anew; None where there is none."""
+    try:
+        about = (run / EXIT).stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def exit_status(run: Path) -> str | None:
+    """`status` in exit.json, None where it has none."""
+    try:
+        return str(json.loads((run / EXIT).read_text())["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def may_hold_exit(run: Path, new: bool) -> bool:
@@ -64,7 +85,7 @@ def may_hold_exit(run: Path, new: bool) -> bool:
 
 
 def clear_exit(run: Path) -> None:
-    """Remove what an earlier process said, so that exit.json speaks of the last one only."""
+    """Remove what an earlier process wrote, once nothing keeps this one from training."""
     try:
         if may_hold_exit(run, new=True) and run.is_dir():
             (run / EXIT).unlink(missing_ok=True)

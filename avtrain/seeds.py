@@ -10,6 +10,7 @@ from pathlib import Path
 from avprep.shared.errors import UserError
 from avtrain import rundir
 from avtrain.config import PretrainConfig
+from avtrain.course import course_of
 from avtrain.devices import device_for
 from avtrain.ready import make_ready
 
@@ -37,12 +38,15 @@ def runs_of(run: Path, config: PretrainConfig, seeds: str | None) -> dict[Path, 
     return {run / f"seed-{seed}": dataclasses.replace(config, seed=seed) for seed in seeds_of(seeds)}
 
 
-def check_runs(dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto") -> None:
-    """Raise the UserError that any of `runs` would before its first update; of their folders an old exit.json goes."""
+def check_runs(
+    dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto", change: bool = False
+) -> None:
+    """Raise the UserError that any of `runs` would before its first update; nothing is written."""
     device_for(device)
     for parent in {run.parent for run in runs}:
         if (parent / rundir.CONFIG).exists():
             raise UserError(f"{parent} is a run itself; choose another folder for runs of several seeds.")
     for run, config in runs.items():
-        rundir.clear_exit(run)
-        rundir.check_run(run, make_ready(dataset, run, config).identity)
+        ready = make_ready(dataset, run, config)
+        course_of(run, ready, config, change)
+        rundir.check_folder(run, ready.identity)

@@ -101,6 +101,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
 )
 @click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@click.option("--change", is_flag=True, help="Go on with a run under other settings; RUN/changes.json records them.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard too (extra tensorboard).")
 @cache_options
 @device_options
@@ -111,6 +112,7 @@ def pretrain(
     dataset: Path | str,
     run: Path | str,
     seeds: str | None,
+    change: bool,
     tensorboard: bool,
     device: str,
     threads: int | None,
@@ -118,29 +120,29 @@ def pretrain(
     cache_bytes: int,
     **settings: object,
 ) -> None:
-    """Train both encoders on the train split of dataset DIR, also under torchrun; the same command resumes."""
+    """Train both encoders on the train split of dataset DIR, also under torchrun.
+
+    The same command resumes; with more --epochs or --max-steps it goes on longer.
+    """
     from avtrain import rundir
     from avtrain.distributed import read_ranks
-    from avtrain.outcome import failure_told
+    from avtrain.outcome import refusal_told
     from avtrain.pretrain import pretrain as train
     from avtrain.remote_run import at_hand
     from avtrain.seeds import check_runs, runs_of
 
     ranks = read_ranks(os.environ)
-    with at_hand(run, ranks.rank) as hand:
-        if ranks.rank == 0:
+    with at_hand(run, ranks.rank) as hand, refusal_told(hand.folder, ranks, hand.status):
+        if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
+            raise UserError("--seed and --seeds exclude each other; give one of them.")
+        if seeds is not None and ranks.world_size > 1:
+            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
+        runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
+        set_threads(threads)
+        kept = cache_of(dataset, cache, cache_bytes)
+        if seeds is not None:
+            check_runs(dataset, runs, device, change)
             rundir.clear_exit(hand.folder)
-            hand.put()
-        with failure_told(hand.folder, ranks):
-            if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
-                raise UserError("--seed and --seeds exclude each other; give one of them.")
-            if seeds is not None and ranks.world_size > 1:
-                raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
-            runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
-            set_threads(threads)
-            kept = cache_of(dataset, cache, cache_bytes)
-            if seeds is not None:
-                check_runs(dataset, runs, device)
         with stop_on_signals(patient=True) as request:
             for place, config in runs.items():
                 result = train(
@@ -153,6 +155,7 @@ def pretrain(
                     stopping=lambda: bool(request),
                     saved=hand.put,
                     tensorboard=tensorboard,
+                    change=change,
                 )
                 if ranks.rank == 0:
                     click.echo(_said_of(hand.told(place), result))

@@ -19,8 +19,8 @@ class PlannedBatches(torch.utils.data.Dataset[Batch]):
     """Item k is batch k of one epoch, in memory of its own: `DataLoader(PlannedBatches(recipe), batch_size=None)`.
 
     Any number of worker processes may share it, each opens files of its own, and persistent workers
-    (`persistent_workers=True`) follow `set_epoch`: the epoch is in memory that they share. The order must be that of the steps
-    (no shuffling: plans are shuffled already), or each item costs the plans before it. Errors: as Loader.
+    (`persistent_workers=True`) follow `set_epoch`: the epoch is in memory that they share. The order must be that of
+    the steps (no shuffling: plans are shuffled already), or each item costs the plans before it. Errors: as Loader.
     """
 
     def __init__(self, recipe: Recipe, epoch: int = 0, threads: int = 1, cache: CacheConfig | None = None) -> None:

@@ -74,7 +74,7 @@ class Step:
         """Whether it has ended well."""
         if not self.ends_with.exists():
             return False
-        return self.kind != "pretrain" or store.read_json(self.ends_with)["code"] == 0
+        return self.kind != "pretrain" or store.read_json(self.ends_with)["status"] == "done"
 
 
 @dataclass(frozen=True)
