@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from avprep.shared.errors import UserError
+from avtrain.changes import FILE as CHANGES
+from avtrain.changes import read_changes, sentence_of
 from avtrain.metrics import by_clusters, reported_interval
 from avtrain.predictions import FILE, Predictions, read_predictions
 from avtrain.significance import group_flips, holm, mcnemar, paired_bootstrap, paired_t
@@ -34,6 +36,12 @@ def predictions_path(given: Path, evaluation: str | None = None) -> Path:
     if len(chosen) != 1:
         raise UserError(f"{given} has evaluations {', '.join(found)}; say which by --evaluation NAME.")
     return given / "eval" / chosen[0] / FILE
+
+
+def changes_of(path: Path, name: str) -> list[str]:
+    """Sentences on what was changed in the run while it was trained, of whose eval/ the predictions `path` are."""
+    run = path.resolve().parent.parent.parent
+    return [f"{name}: {sentence_of(change)}" for change in (read_changes(run) if (run / CHANGES).exists() else [])]
 
 
 def compare(first: Path, second: Path, seed: int = 0) -> dict[str, Any]:
@@ -79,7 +87,12 @@ def compare_runs(runs: Sequence[Path], evaluation: str | None = None, seed: int 
     paths = [predictions_path(run, evaluation) for run in runs]
     names = short_names(list(runs))
     found = [
-        {"first_run": names[0], "second_run": name, **compare(paths[0], path, seed)}
+        {
+            "first_run": names[0],
+            "second_run": name,
+            **compare(paths[0], path, seed),
+            "changes": changes_of(paths[0], names[0]) + changes_of(path, name),
+        }
         for name, path in zip(names[1:], paths[1:], strict=True)
     ]
     for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
@@ -107,6 +120,12 @@ def compare_groups(
             compare(predictions_path(one, evaluation), predictions_path(two, evaluation))
             for one, two in zip(base, group, strict=True)
         ]
+        members = [*base, *group]
+        changes = [
+            sentence
+            for run, name in zip(members, short_names(members), strict=True)
+            for sentence in changes_of(predictions_path(run, evaluation), name)
+        ]
         scores = [[pair[side][0] for pair in pairs] for side in ("first", "second")]
         gap = paired_t(np.array(scores[0]), np.array(scores[1]))
         found.append(
@@ -118,6 +137,7 @@ def compare_groups(
                 "difference": gap.mean,
                 "difference_95": [gap.low, gap.high],
                 "p": gap.p,
+                "changes": changes,
             }
         )
     for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
@@ -163,6 +183,7 @@ def printed(found: dict[str, Any]) -> str:
     blocks = []
     for row in found["comparisons"]:
         lines = tell(row)
+        lines += [("changed", sentence) for sentence in row["changes"]]
         if several:
             lines.append(("Holm", f"p {p_text(row['p_holm'])} for {len(found['comparisons'])} comparisons"))
         width = max(len(name) for name, _ in lines[1:])

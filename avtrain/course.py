@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 
 LONGER = ("epochs", "max_steps")
 FIXED = {
-    "models": (*MODEL_SETTINGS, "learn_temperature", "init_from"),
-    "clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
-    "seed": ("seed",),
+    "other models": (*MODEL_SETTINGS, "learn_temperature", "init_from"),
+    "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
+    "another seed": ("seed",),
 }
 
 
@@ -72,8 +72,8 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
     for what, names in FIXED.items():
         if changed.keys() & set(names):
             raise UserError(
-                f"{run} was begun with other {what}, which cannot change in a run; use another folder (--init-from "
-                f"{run} begins with its weights):{listed}"
+                f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
+                f"where --init-from {run} begins with its weights:{listed}"
             )
     if not (allowed or _longer(changed, ready, config, saved["config"], found.offset)):
         raise UserError(

@@ -115,6 +115,9 @@ def evaluate(
         **settings,
         "class_names": column.class_names,
     }
+    result["per_class"] = [
+        {"class": name, **entry} for name, entry in zip(column.class_names, result["per_class"], strict=True)
+    ]
     if audible is not None:
         result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
     if out is not None:

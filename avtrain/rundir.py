@@ -5,6 +5,7 @@ metrics.jsonl has a line for each update, and one with the `step` of the last up
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -29,6 +30,9 @@ def open_run(run: Path, identity: Mapping[str, Any]) -> None:
     `identity` is all that makes the run: its config, the dataset's digest, that of the labels and pairs that the plans
     are made from (their files may change under one name), and what its weights began from.
     """
+    with contextlib.suppress(OSError):  # as claim will say
+        if {entry.name for entry in run.iterdir()} <= {EXIT, store.LOCK}:
+            clear_exit(run)  # of calls that were refused before there was a run
     configs.claim(run / CONFIG, identity, "run")
     if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())

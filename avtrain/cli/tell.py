@@ -8,7 +8,7 @@ import click
 
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
-from avtrain.cli.options import DATASET, DIRECTORY, OUT_PAGE, device_of, device_options
+from avtrain.cli.options import DATASET, OUT_PAGE, device_of, device_options
 
 ANY_PATH = click.Path(path_type=Path)
 BETWEEN = "\0"
@@ -67,7 +67,7 @@ def compare(
 
 
 @click.command(cls=Command)
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=DIRECTORY)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=ANY_PATH)
 @click.option("--out", type=OUT_PAGE, required=True, help="The page, FILE.html.")
 @click.option(
     "--data", "datasets", metavar="DIR", multiple=True, type=DATASET, help="Dataset of the runs; may be repeated."
@@ -87,10 +87,12 @@ def report(
     """One self-contained page over many runs; the kind of the first is what others are held against.
 
     RUN is a run, a folder of runs of several seeds, or one of 'avtrain evaluate --out'. With --data the page also shows
-    what the runs retrieve among test clips, and how their pairs were made.
+    what the runs retrieve among test clips, and how their pairs were made. What is no run is skipped and named.
     """
     from avtrain.report import write_report
 
     place = device_of(device, threads)
     found = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=place)
+    for sentence in found.skipped:
+        click.echo(f"skipped: {sentence}", err=True)
     click.echo(f"{found.runs} runs, {found.evaluations} evaluations, {out.stat().st_size / 1e6:.1f} MB: {out}")

@@ -9,12 +9,22 @@ from pathlib import Path
 from markupsafe import Markup
 
 from avprep.shared import html, store
+from avprep.shared.errors import UserError
 from avtrain.compare import short_names
 from avtrain.report import classes, curves, results, runs
 from avtrain.report.examples import examples
-from avtrain.report.gather import RETRIEVAL, kinds_of, measurements_of, name_of, open_datasets, read_run, with_seeds
+from avtrain.report.gather import (
+    RETRIEVAL,
+    Run,
+    kinds_of,
+    measurements_of,
+    name_of,
+    open_datasets,
+    read_run,
+    with_seeds,
+)
 from avtrain.report.scores import tell
-from avtrain.report.style import STYLE
+from avtrain.report.style import style_of
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,8 @@ class Reported:
 
     runs: int
     evaluations: int
+    skipped: list[str]
+    """why a folder or file is not on it"""
 
 
 def write_report(
@@ -37,11 +49,14 @@ def write_report(
     """Write the page `out` of run folders (or evaluations without a run); the first one's kind is the base of tests.
 
     `datasets` are matched to runs by digest: retrieved examples and pair statistics need them, and say so where they
-    are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. Errors:
-    UserError where a folder is no run.
+    are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. What is no
+    run is skipped and named on the page. Errors: UserError where a folder does not exist, or none is a run.
     """
+    lacking = [folder for folder in folders if not folder.exists()]
+    if lacking:
+        raise UserError(f"{lacking[0]} does not exist; give folders that 'avtrain pretrain' wrote.")
     unique = list(dict.fromkeys(run for folder in folders for run in with_seeds(folder.resolve())))
-    found = [read_run(folder, name) for folder, name in zip(unique, short_names(unique), strict=True)]
+    found, skipped = _runs(unique)
     opened = open_datasets(datasets)
     names = {digest: name_of(dataset) for digest, dataset in opened.items()}
     kinds = kinds_of(found, names, folds)
@@ -60,7 +75,7 @@ def write_report(
         ("Classes", classes.classes(told)),
         ("Confusion", classes.confusions(told)),
         ("Pairs", runs.plans(kinds, opened)),
-        ("Runs", runs.table(kinds)),
+        ("Runs", runs.table(kinds) + runs.left_out(skipped)),
         ("Settings and environment", runs.settings(kinds)),
     ]
     evaluations = sum(len(run.evaluations) for run in found)
@@ -69,6 +84,20 @@ def write_report(
     unfinished = sum(run.status not in ("done", "evaluation", "imported") for run in found)
     figures += [("not finished", f"{unfinished:,}")] if unfinished else []
     sections[0] = ("Results", runs.facts(figures) + sections[0][1])
-    page = html.page(title, results.lead_of(told), sections, style=STYLE, contents=True, kind="report")
+    style = style_of(len(kinds))
+    page = html.page(title, results.lead_of(told), sections, style=style, contents=True, kind="report")
     store.write_bytes(out, page.encode())
-    return Reported(len(found), evaluations)
+    return Reported(len(found), evaluations, skipped)
+
+
+def _runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """(the runs, why the others are none). Errors: UserError where there is no run."""
+    found, skipped = [], []
+    for folder, name in zip(folders, short_names(folders), strict=True):
+        try:
+            found.append(read_run(folder, name))
+        except UserError as error:
+            skipped.append(str(error))
+    if not found:
+        raise UserError(skipped[0])
+    return found, skipped

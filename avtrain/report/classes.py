@@ -19,11 +19,11 @@ ALL_CLASSES = 16
 SHOWN_CLASSES = 8
 LABELLED_CLASSES = 16
 SHOWN_CONFUSIONS = 5
-HEAT = (0, 94, 158)
+HEAT = (88, 99, 110)
 
 _matrix = html.template("""<figure class="matrix" data-kind="{{ name }}"><h4>{{ mark }}{{ name }}</h4>
-{% if rows %}<table><tr><th>true \\ told</th>
-{% for short in shorts %}<th title="{{ names[loop.index0] }}">{{ short }}</th>
+{% if rows %}<table><tr><th>true \\ predicted</th>
+{% for short in shorts %}<th><span class="column">{{ short }}</span></th>
 {% endfor %}</tr>
 {% for row in rows %}<tr><td>{{ row.name }}</td>{% for share, count in row.cells %}<td title="{{ names[loop.index0] }}"
  style="background: rgba(var(--heat), {{ share }})">{{ count or "" }}</td>{% endfor %}</tr>
@@ -106,10 +106,14 @@ def _card(kind: Kind, results: list[dict]) -> Markup:
     else:
         image = _picture(shares, f"confusion matrix of {kind.name}")
     summed = f"Clips, summed over {len(results)} runs; " if len(results) > 1 else "Clips; "
-    shade = "shade: share of the true class. " if rows else "rows: true class, columns: told. "
-    shorts = [str(number + 1) for number in range(len(names))]
+    shade = (
+        "shade: share of the true class. "
+        if rows
+        else "rows: true class, columns: predicted, in the order of class_names. "
+    )
+    shorts = [f"{name} {number}" for number, name in enumerate(names, 1)]
     for row, short in zip(rows, shorts, strict=False):
-        row["name"] = f"{row['name']} {short}"
+        row["name"] = short
     return Markup(
         _matrix.render(
             name=kind.name,
@@ -133,7 +137,7 @@ def _most_confused(names: Sequence[str], counts: np.ndarray) -> str:
 
 
 def _picture(shares: np.ndarray, alt: str) -> Markup:
-    """Shares [C, C] as shades of one blue, clear where 0."""
+    """Shares [C, C] as shades of one grey, clear where 0."""
     import matplotlib.image
 
     pixels = np.empty((*shares.shape, 4), np.uint8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from avprep.shared import html
 from avtrain.report.gather import Kind, Run
-from avtrain.report.style import COLOURS, DASHES
+from avtrain.report.style import DASHES
 
 POINTS = 60
 TICKS = 5
@@ -53,7 +54,7 @@ def swatch(kind: Kind) -> Markup:
     return Markup(
         '<svg class="swatch" viewBox="0 0 24 10" aria-hidden="true"><line x1="0" x2="24" y1="6" y2="6" '
         'stroke-dasharray="{}" style="stroke: var(--k{})"/></svg>'
-    ).format(_dash(kind), kind.place % COLOURS)
+    ).format(_dash(kind), kind.place)
 
 
 def legend(kinds: Sequence[Kind]) -> Markup:
@@ -71,7 +72,8 @@ def charts(kinds: Sequence[Kind]) -> Markup:
     drawn = [Line(kind, run, *means(run.losses, "loss")) for kind, run in trained if run.losses]
     if not drawn:
         return html.paragraph("No run has told of an update yet.")
-    parts = [chart("training loss, nats", drawn)]
+    batches = chance_batches([run for _, run in trained if run.losses])
+    parts = [chart("training loss, nats", drawn, [math.log(batch) for batch in batches])]
     for name in validation_series([run for _, run in trained]):
         lines = [(kind, run, [row for row in run.metrics if _number(row.get(name))]) for kind, run in trained]
         curves = [Line(kind, run, *series(rows, name)) for kind, run, rows in lines if rows]
@@ -79,11 +81,27 @@ def charts(kinds: Sequence[Kind]) -> Markup:
         parts.append(chart(name.replace("_", " "), curves, sorted(filter(_number, chances))))
     shown = [kind for kind in kinds if any(line.kind is kind for line in drawn)]
     note = f"A line a run. A point of the loss is the mean of 1/{POINTS} of the run's updates or of one update."
-    if any('class="chance"' in part for part in parts):
+    if batches:
+        values = ", ".join(f"ln {batch} = {math.log(batch):.2f}" for batch in batches)
+        note += f" Grey dashes in the loss: ln(batch), that of encoders which tell nothing apart ({values})."
+    if any('class="chance"' in part for part in parts[1:]):
         note += " Grey dashes: chance."
     if len(parts) == 1:
         note += " No validation was made during these runs."
     return legend(shown) + Markup('<div class="charts">{}</div>').format(Markup("").join(parts)) + _note(note)
+
+
+def chance_batches(runs: Sequence[Run]) -> list[int]:
+    """Batch sizes whose logarithm is the loss at chance: of runs with InfoNCE in batches of one size."""
+    return sorted(
+        {
+            int(run.config["batch_size"])
+            for run in runs
+            if run.config.get("loss", "info-nce") == "info-nce"
+            and run.config["strategy"] != "hard-negative"
+            and run.config.get("batch_size", 0) > 1
+        }
+    )
 
 
 def _note(text: str) -> Markup:
@@ -141,7 +159,7 @@ def chart(title: str, lines: Sequence[Line], levels: Sequence[float] = ()) -> Ma
             lines=[
                 {
                     "run": line.run.name,
-                    "colour": line.kind.place % COLOURS,
+                    "colour": line.kind.place,
                     "dash": _dash(line.kind),
                     "path": _path(100 * line.x / end, 100 * (y[-1] - line.y) / (y[-1] - y[0])),
                 }

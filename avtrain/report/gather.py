@@ -12,7 +12,8 @@ from typing import Any
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain import predictions, rundir
-from avtrain.config import PROTOCOLS
+from avtrain.changes import read_changes, sentence_of
+from avtrain.config import PROTOCOLS, EvaluateConfig
 from avtrain.predictions import Predictions
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
@@ -21,6 +22,8 @@ BESIDE = ("protocol", "audible")  # of an evaluation: told by itself, and scores
 RETRIEVAL = "retrieval"
 RESULT = "result.json"
 IMPORTED = "imported"
+CHANGES = "changes"
+FIRST_NAMED = (CHANGES, "labels", "loss", "batch_size", "accumulate", "learning_rate", "epochs", "max_steps")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Run:
     ended: dict[str, Any]
     evaluations: list[Evaluation]
     unreadable: list[str]
+    changes: list[str]
+    """sentences on what was changed while it was trained"""
 
     @property
     def seed(self) -> int:
@@ -106,11 +111,13 @@ class Measurement:
 
 
 def with_seeds(folder: Path) -> list[Path]:
-    """The folder itself, or the runs begun in it where it is that of several seeds."""
+    """The folder itself; the runs begun in it where it is that of several seeds; its evaluations where it is no run."""
     if (folder / rundir.CONFIG).exists() or (folder / RESULT).exists():
         return [folder]
     runs = [path.parent for path in folder.glob(f"seed-*/{rundir.CONFIG}") if rundir.SEED.fullmatch(path.parent.name)]
-    return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-"))) or [folder]
+    if runs:
+        return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-")))
+    return sorted(path.parent for path in folder.glob(f"eval/*/{RESULT}")) or [folder]
 
 
 def read_run(folder: Path, name: str) -> Run:
@@ -120,6 +127,9 @@ def read_run(folder: Path, name: str) -> Run:
     trained = bool(config) and ("strategy" in config or IMPORTED in saved or any(folder.glob("step_*")))
     if IMPORTED in saved:
         config |= {f"{IMPORTED} file": saved[IMPORTED]["file"], f"{IMPORTED} sha256": saved[IMPORTED]["sha256"][:8]}
+    changes = read_changes(folder) if trained else []
+    if any(not _is_longer(change, config) for change in changes):
+        config |= {CHANGES: "; ".join(map(sentence_of, changes))}
     if not trained and not (folder / RESULT).is_file():
         raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
     unreadable: list[str] = []
@@ -137,7 +147,13 @@ def read_run(folder: Path, name: str) -> Run:
         ended=_json_or_empty(folder / rundir.EXIT),
         evaluations=evaluations,
         unreadable=unreadable,
+        changes=[sentence_of(change) for change in changes],
     )
+
+
+def _is_longer(change: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
+    """Whether a change is of no account: a run that goes on longer at a constant rate is the one that always did."""
+    return change["changed"].keys() <= {"epochs", "max_steps"} and config.get("schedule", "constant") == "constant"
 
 
 def _environment(folder: Path) -> dict[str, Any]:
@@ -168,6 +184,8 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         unreadable.append(f"{path.parent.name}/{path.name}")
         return None
     config = dict(result.get("config", {}))
+    if protocol != RETRIEVAL:  # a setting that an earlier version did not have was at what is its default now
+        config.setdefault("labels", EvaluateConfig.labels)
     seed = int(config.pop("seed", 0))
     for name in (*BESIDE, *(MODELS if of_run else ())):
         config.pop(name, None)
@@ -184,7 +202,8 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
 def kinds_of(runs: Sequence[Run], datasets: Mapping[str, str], folds: bool) -> list[Kind]:
     """Runs grouped by settings and dataset (whatever dataset where `folds`), in the order given.
 
-    A kind's name is its strategy and the settings that tell kinds of one strategy apart. `datasets`: names by digest.
+    A kind's name is its strategy and as few settings as tell the kinds of that strategy apart. `datasets`: names by
+    digest.
     """
     keys = [_key(run, folds) for run in runs]
     order = list(dict.fromkeys(keys))
@@ -210,14 +229,28 @@ def _key(run: Run, folds: bool) -> str:
 
 
 def _name(run: Run, others: Sequence[Run]) -> str:
-    """The strategy or the imported file, and what differs from other kinds of it."""
+    """The strategy or the imported file, the settings that tell it from its other kinds, and how many more differ.
+
+    Those named are the first, FIRST_NAMED before others, that are needed to give each kind of the strategy a name of
+    its own; "and N more" counts other settings in which this kind differs from the first of them.
+    """
     if not run.config:
         return "supervised" if run.evaluations[0].protocol == "supervised" else "untrained"
     alike = [other.config for other in others if _origin(other.config) == _origin(run.config)]
     names = sorted({name for config in alike for name in config} - NOT_A_KIND)
-    telling = [name for name in names if len({json.dumps(config.get(name)) for config in alike}) > 1]
-    settings = [f"{name.replace('_', ' ')} {run.config.get(name) or 'none'}" for name in telling]
-    return ", ".join([_origin(run.config), *settings])
+    order = [*(name for name in FIRST_NAMED if name in names), *(name for name in names if name not in FIRST_NAMED)]
+    named: list[str] = []
+    for name in order:
+        if _groups(alike, [*named, name]) > _groups(alike, named):
+            named.append(name)
+    settings = [f"{name.replace('_', ' ')} {run.config.get(name) or 'none'}" for name in sorted(named)]
+    more = [name for name in names if name not in named and run.config.get(name) != alike[0].get(name)]
+    return ", ".join([_origin(run.config), *settings]) + (f" and {len(more)} more" if more else "")
+
+
+def _groups(configs: Sequence[Mapping[str, Any]], names: Sequence[str]) -> int:
+    """How many of `configs` differ in the settings `names`."""
+    return len({json.dumps([config.get(name) for name in names]) for config in configs})
 
 
 def _origin(config: Mapping[str, Any]) -> str:

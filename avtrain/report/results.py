@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from avtrain.metrics import mean_interval
 from avtrain.report.curves import swatch, ticks
 from avtrain.report.gather import Kind, Measurement
 from avtrain.report.scores import LEVEL, Comparison, Told
-from avtrain.report.style import COLOURS
+from avtrain.unfitted import sentence_of
 
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (
@@ -33,6 +34,7 @@ _forest = html.template("""<div class="forest" data-measurement="{{ name }}">
 {% for row in rows %}<div class="row" data-kind="{{ row.name }}">
 <span class="name"><span>{{ row.swatch }}{{ row.name }}</span></span>
 <span class="track">{% for at, _ in ticks %}<i class="grid" style="left: {{ at }}%"></i>{% endfor %}
+{% if chance is not none %}<i class="chance" style="left: {{ chance }}%"></i>{% endif %}
 {% if row.bar %}<i class="bar" style="left: {{ row.bar[0] }}%; width: {{ row.bar[1] }}%;
  background: var(--k{{ row.colour }})"></i>{% endif %}
 <i class="mean" style="left: {{ row.mean }}%; background: var(--k{{ row.colour }})"></i>
@@ -74,6 +76,7 @@ def results(told: Sequence[Told]) -> Markup:
     for one in told:
         parts.append(Markup("<h3>{}{}</h3>").format(one.measurement.name, _clips(one)))
         parts.append(forest(one))
+        parts += [Markup('<p class="note">{}</p>').format(text) for text in notes(one)]
         parts.append(details("Every run", every_run(one)))
         heard = audible(one)
         if heard:
@@ -81,6 +84,19 @@ def results(told: Sequence[Told]) -> Markup:
         if one.pairs:
             parts.append(details("Run by run on the same test clips", run_by_run(one)))
     return Markup("").join(parts)
+
+
+def notes(told: Told) -> list[str]:
+    """What chance would score, and test clips of classes that were never fitted."""
+    found = []
+    if told.chance is not None:
+        found.append(f"Grey dashes: chance, {per_cent(told.chance)} %, is to name the most frequent test class always.")
+    unfitted = [run.result.get("unfitted") for rows in told.measurement.by_kind.values() for _, run in rows]
+    said = {json.dumps([one["classes"], one["clips"], one["fitted_clips"]]) for one in unfitted if one and one["clips"]}
+    for text in sorted(said):
+        names, clips, fitted = json.loads(text)
+        found.append(f"{sentence_of({'classes': names, 'clips': clips}, clips + fitted)}.")
+    return found
 
 
 def _clips(told: Told) -> str:
@@ -94,6 +110,7 @@ def _clips(told: Told) -> str:
 def forest(told: Told) -> Markup:
     """A row a kind: its runs, mean and interval, and how it stands to the first."""
     ends = [value for score in told.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)]
+    ends += [] if told.chance is None else [told.chance]
     low, high = min(max(0.0, min(ends)), 0.99), min(1.0, max(ends))
     marks = ticks(100 * low, 100 * max(high, low + 0.01))
     first, last = max(0.0, marks[0]), min(100.0, marks[-1])
@@ -105,14 +122,16 @@ def forest(told: Told) -> Markup:
     rows = []
     for score in told.scores:
         row: dict[str, Any] = {"name": score.kind.name, "swatch": swatch(score.kind), "mean": at(score.mean)}
-        row |= {"colour": score.kind.place % COLOURS, "value": per_cent(score.mean), "interval": "one run"}
+        row |= {"colour": score.kind.place, "value": per_cent(score.mean), "interval": "one run"}
         row |= {"dots": [at(value) for value in score.values] if len(score.values) > 1 else [], "bar": None}
         if not math.isnan(score.low):
             row["bar"] = at(score.low), round(at(score.high) - at(score.low), 2)
             row["interval"] = span(score.low, score.high)
         rows.append(row | _gap(by_kind.get(score.kind.name), len(told.scores)))
     shown = [(at(mark / 100), f"{mark:g}") for mark in marks if first <= mark <= last]
-    return Markup(_forest.render(name=told.measurement.name, base=told.scores[0].kind.name, rows=rows, ticks=shown))
+    chance = None if told.chance is None else at(told.chance)
+    base = told.scores[0].kind.name
+    return Markup(_forest.render(name=told.measurement.name, base=base, rows=rows, ticks=shown, chance=chance))
 
 
 def _gap(found: Comparison | None, scores: int) -> dict[str, str]:
@@ -237,10 +256,17 @@ def lead_of(told: Sequence[Told]) -> str:
         return "None of these runs has been evaluated yet."
     first = told[0]
     base, best = first.scores[0], max(first.scores, key=lambda score: score.mean)
-    name = first.measurement.name
-    said = f"{name[0].upper()}{name[1:]}: {best.kind.name} reaches an accuracy of {per_cent(best.mean)} %"
+    name, count = first.measurement.name, len(first.scores)
+    said = f"{name[0].upper()}{name[1:]}: "
+    chance = "" if first.chance is None else f" (chance: {per_cent(first.chance)} %)"
+    if count > 1 and all(per_cent(score.mean) == per_cent(best.mean) for score in first.scores):
+        return f"{said}all {count} kinds of run reach an accuracy of {per_cent(best.mean)} %{chance}; none is the best."
+    said += f"{best.kind.name} reaches an accuracy of {per_cent(best.mean)} %{chance}"
     if best is base:
-        return said + (", the best of all." if len(first.scores) > 1 else ".")
+        worse = sum(row.mark == "worse" for row in first.comparisons)
+        return said + (
+            f", the highest mean; {worse} of {count - 1} others are shown to be worse." if count > 1 else "."
+        )
     found = next(row for row in first.comparisons if row.kind is best.kind)
     how = f", {points(found.difference)} points against {base.kind.name}"
     if not math.isnan(found.low):

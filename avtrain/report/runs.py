@@ -66,6 +66,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
             state = STATUS.get(run.status, run.status)
             if run.status in ("failed", "user-error") and run.ended.get("sentence"):
                 state += f": {run.ended['sentence']}"
+            state = "; changed: ".join([state, *run.changes])
             rows.append(
                 [
                     run.name,
@@ -86,6 +87,11 @@ def table(kinds: Sequence[Kind]) -> Markup:
         if run.unreadable
     ]
     return html.table(header, rows, css="state") + Markup("").join(notes)
+
+
+def left_out(skipped: Sequence[str]) -> Markup:
+    """A line on each folder or file that was given and is no run."""
+    return Markup("").join(Markup('<p class="note missing">Left out: {}</p>').format(text) for text in skipped)
 
 
 def _pairs(run: Run) -> int:
@@ -136,7 +142,7 @@ def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
 def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
     shares = [found["pair_shares"][name] for name in ("exact", "soft", "fallback")]
     of_one_class = found["soft_pairs_of_one_true_class"]
-    colours = ("var(--k1)", "var(--k2)", "var(--k0)")
+    colours = ("var(--ink)", "var(--soft)", "var(--line)")  # kinds alone have hues
     bars = [(round(100 * share, 2), colour) for share, colour in zip(shares, colours, strict=True)]
     said = ", ".join(f"{name} {100 * s:.1f} %" for name, s in zip(("exact", "soft", "for want"), shares, strict=True))
     return [

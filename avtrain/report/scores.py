@@ -87,6 +87,12 @@ class Told:
         return sorted({int(count) for count in known if count is not None})
 
     @property
+    def chance(self) -> float | None:
+        """Share of the most frequent test class, the greatest where datasets are folds; None where no result has it."""
+        counts = [[row["clips"] for row in one.result.get("per_class", [])] for _, one in self._evaluations]
+        return max((max(own) / sum(own) for own in counts if sum(own)), default=None)
+
+    @property
     def _evaluations(self) -> list[tuple[Run, Evaluation]]:
         return [row for rows in self.measurement.by_kind.values() for row in rows]
 

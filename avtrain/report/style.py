@@ -1,15 +1,17 @@
-"""Style of the report: colours of Okabe and Ito, told apart by the colour-blind, lighter in the dark."""
+"""Style of the report: a colour a kind and nothing else in colour; Okabe and Ito's first, lighter in the dark."""
 
 COLOURS = 7
+HUES = (250, 2, 285, 95, 183)  # of the next kinds, far from the first ones'
+GOLDEN_ANGLE = 137.508
 DASHES = ("", "7 4", "2 3", "10 3 2 3")
 
 STYLE = """
 body { max-width: 76rem; }
 :root { --k0: #5f6b76; --k1: #0072b2; --k2: #c4520a; --k3: #008a63; --k4: #a8508a; --k5: #a87900; --k6: #3a93c7;
-  --heat: 0, 94, 158; --good: #00724f; --bad: #b3420a; }
+  --heat: 88, 99, 110; }
 @media (prefers-color-scheme: dark) {
   :root { --k0: #a9b4bf; --k1: #5cb3ee; --k2: #f2894a; --k3: #3ccb9c; --k4: #dd8fc2; --k5: #e8bd4a; --k6: #93d2f7;
-    --heat: 74, 163, 224; --good: #4fd3a7; --bad: #f59a64; }
+    --heat: 154, 167, 180; }
 }
 h1, h2, h3, td, dd, .name, figcaption { overflow-wrap: anywhere; }
 h1 { font-size: clamp(1.6rem, 4vw, 2.2rem); margin-bottom: .3rem; letter-spacing: -.01em; }
@@ -34,6 +36,7 @@ a { color: inherit; text-underline-offset: .2em; }
 .forest .axis { position: relative; height: 1.6rem; grid-column: 2; color: var(--soft); font-size: .8rem; }
 .axis span { position: absolute; top: .25rem; transform: translateX(-50%); white-space: nowrap; }
 .track .grid { position: absolute; top: 0; bottom: 0; width: 1px; background: var(--line); }
+.track .chance { position: absolute; top: 0; bottom: 0; border-left: 2px dashed var(--soft); margin-left: -1px; }
 .track .bar { position: absolute; top: 50%; height: 4px; margin-top: -2px; border-radius: 2px; opacity: .75; }
 .track .bar::before, .track .bar::after { content: ""; position: absolute; top: -4px; height: 12px; width: 2px;
   background: inherit; }
@@ -46,7 +49,7 @@ a { color: inherit; text-underline-offset: .2em; }
 .forest .value small, .forest .gap small { font-weight: 400; color: var(--soft); margin-left: .4rem; }
 .forest .gap { white-space: nowrap; }
 .mark { display: inline-block; min-width: 1.2em; font-weight: 700; }
-.better { color: var(--good); } .worse { color: var(--bad); } .open, .untested { color: var(--soft); }
+.better, .worse { color: var(--ink); } .open, .untested { color: var(--soft); }
 
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr)); gap: 1.6rem; }
 .chart { display: grid; grid-template-columns: max-content minmax(0, 1fr); column-gap: .5rem; margin: 0;
@@ -76,6 +79,9 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 .matrix th, .matrix td { padding: .3rem .1rem; text-align: center; border: 0; overflow: hidden; }
 .matrix th:first-child, .matrix td:first-child { text-align: right; padding-right: .5rem; width: 32%; min-width: 0;
   color: var(--soft); font-weight: 400; white-space: normal; overflow-wrap: anywhere; line-height: 1.15; }
+.matrix .column { display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg); max-height: 9rem;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap; line-height: 1.15; }
+.matrix th { vertical-align: bottom; font-weight: 400; color: var(--soft); }
 .matrix td { color: var(--ink); border: 1px solid var(--paper); }
 .matrix img { width: 100%; image-rendering: pixelated; background: var(--card); border-radius: 4px; }
 .matrix p { margin: .4rem 0; font-size: .88rem; }
@@ -95,8 +101,8 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 .tile { margin: 0; font-size: .74rem; line-height: 1.2; text-align: center; min-width: 0; }
 .tile img { width: 100%; aspect-ratio: 1; display: block; border-radius: 6px; border: 3px solid transparent;
   box-sizing: border-box; margin-bottom: .2rem; }
-.tile.own img { border-color: var(--good); border-style: double; border-width: 5px; }
-.tile.alike img { border-color: var(--good); } .tile.other img { border: 3px dashed var(--bad); }
+.tile.own img { border-color: var(--ink); border-style: double; border-width: 5px; }
+.tile.alike img { border-color: var(--ink); } .tile.other img { border: 3px dashed var(--soft); }
 .tile span { display: block; overflow: hidden; text-overflow: ellipsis; }
 .stack { display: flex; height: .9rem; min-width: 10rem; border-radius: 4px; overflow: hidden; }
 .stack i { display: block; }
@@ -115,3 +121,18 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 }
 @media print { .query, .matrix, .chart { break-inside: avoid; } }
 """
+
+
+def style_of(kinds: int) -> str:
+    """STYLE with a colour for each of so many kinds: beyond the first COLOURS, HUES, then a golden angle apart."""
+    hues = [*HUES, *(round(place * GOLDEN_ANGLE % 360) for place in range(kinds))]
+    more = list(zip(range(COLOURS, kinds), hues, strict=False))
+    light, dark = (
+        " ".join(f"--k{place}: hsl({hue} {saturation}% {lightness}%);" for place, hue in more)
+        for saturation, lightness in ((75, 33), (70, 72))
+    )
+    return (
+        STYLE + f":root {{ {light} }}\n@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+        if more
+        else STYLE
+    )

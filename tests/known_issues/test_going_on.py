@@ -178,15 +178,15 @@ def test_validation_comes_at_the_ends_of_epochs_after_a_change_too(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "what"),
     [
-        ({"seed": 1}, "seed"),
-        ({"audio_model": "cnn9"}, "models"),
-        ({"learn_temperature": True}, "models"),
-        ({"val_share": 0.5, "val_every": 1}, "clips or labels"),
+        ({"seed": 1}, "another seed"),
+        ({"audio_model": "cnn9"}, "other models"),
+        ({"learn_temperature": True}, "other models"),
+        ({"val_share": 0.5, "val_every": 1}, "other clips or labels"),
     ],
 )
 def test_what_cannot_change_is_refused_with_leave_too(data, run, settings, what):
     before = files(run)
-    with pytest.raises(UserError, match=f"was begun with other {what}, which cannot change in a run"):
+    with pytest.raises(UserError, match=f"was begun with {what}, which cannot change in a run"):
         pretrain(data, run, changed(**settings), quiet=True, change=True)
     assert files(run) == before
 

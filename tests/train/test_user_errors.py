@@ -130,7 +130,7 @@ def test_batches_that_cannot_be_made(root, command, options, sentence):
         ("--run other-size", "other-size is not empty and holds no run; choose another folder."),
         ("--run /proc/run", "/proc/run/config.json cannot be written"),
         ("--run data/dataset.json/run", "dataset.json/run/config.json cannot be written"),
-        ("--run run --seed 4", "run holds a run of other settings; use them again or another folder:"),
+        ("--run run --seed 4", "run was begun with another seed, which cannot change in a run; use the same again, or"),
         ("--config nowhere.json", "nowhere.json is not a saved config"),
         ("--cache kept", "is on this machine already"),
         ("--seeds 3-1", "--seeds 3-1 names no seeds in '3-1'; write 0-4 or 0,2,5."),
