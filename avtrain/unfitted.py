@@ -23,7 +23,7 @@ def unfitted_of(fit_labels: np.ndarray, test_labels: np.ndarray, class_names: li
 
 
 def scores_of_fitted(unfitted: dict[str, Any], found: Predictions) -> dict[str, Any]:
-    """`unfitted_of` and the accuracy on the other test clips with metrics.reported_interval; None where there are none."""
+    """`unfitted_of` and the accuracy on the other test clips with metrics.reported_interval; None without any."""
     names = set(unfitted["classes"])
     known = np.array([found.class_names[label] not in names for label in found.label], bool)
     accuracy, interval = None, None

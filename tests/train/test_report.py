@@ -240,7 +240,7 @@ def test_seconds_count_over_restarts():
 
 def test_a_folder_that_is_no_run_is_one_sentence(tmp_path, runs):
     (tmp_path / "other").mkdir()
-    for folder, sentence in [(tmp_path / "other", "is neither a run nor an evaluation"), (tmp_path / "no", "not exist")]:
+    for folder, sentence in [(tmp_path / "other", "is neither a run nor an evaluation"), (tmp_path / "no", "exist")]:
         done = called("report", folder, "--out", tmp_path / "r.html")
         assert done.exit_code == 2
         assert sentence in done.output
