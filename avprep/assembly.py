@@ -72,6 +72,7 @@ def run_shards(
                 "clips_good": tally.good,
                 "clips_failed": sum(tally.reasons.values()),
                 "failures_by_reason": dict(sorted(tally.reasons.items())),
+                "clips_by_split": _by_split(done),
                 "clips_per_second": round((tally.good + sum(tally.reasons.values())) / seconds, 3),
                 "shards_planned": len(todo),
                 "shards_built": len(done),
@@ -79,6 +80,16 @@ def run_shards(
             }
             store.write_json(job.out / report, values)
     return done
+
+
+def _by_split(done: list[ShardReport]) -> dict[str, dict[str, int]]:
+    """Good and failed clips of each split in the shards that were built."""
+    counts: dict[str, dict[str, int]] = {}
+    for shard in done:
+        of_split = counts.setdefault(shard.split, {"good": 0, "failed": 0})
+        of_split["good"] += shard.clips
+        of_split["failed"] += len(shard.failures)
+    return counts
 
 
 def _locally(

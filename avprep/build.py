@@ -25,6 +25,7 @@ from avprep.manifest import read_manifest, write_parquet
 from avprep.publishing import Place, place_of
 from avprep.shards import PlannedShard, ShardJob, ShardReport, plan_shards, read_plan, write_plan
 from avprep.shared import configs, store
+from avprep.sources import check_any, retried
 from avprep.versions import versions
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class BuildResult:
     failures: dict[str, int]
     failed_clips: list[tuple[str, str]]
     """id and reason of the first few"""
+    emptied: dict[str, int]
+    """splits that have lost all their clips, and how many"""
     shards_built: int
     shards_kept: int
     complete: bool
@@ -112,11 +115,11 @@ def build_shards(
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)
-        return BuildResult(totals.clips, totals.failures, totals.first_failures, **built, complete=True)
+        return BuildResult(totals.clips, totals.failures, totals.first_failures, totals.emptied, **built, complete=True)
     failed = [failure for report in reports for failure in report.failures]
     reasons = dict(Counter(reason for _, reason in failed))
     clips = sum(report.clips for report in reports)
-    return BuildResult(clips, reasons, failed[:SHOWN_FAILURES], **built, complete=False)
+    return BuildResult(clips, reasons, failed[:SHOWN_FAILURES], {}, **built, complete=False)
 
 
 def _build_part(
@@ -134,7 +137,13 @@ def _build_part(
     index, parts = partition
     prepared, out = prepare(manifest, config), place.folder
     place.begin()
+    back: list[str] = []
+    mine = prepared.planned[index::parts]
     try:
+        has_plan(out, prepared.plan)
+        todo = place.lacking(mine, prepared.digest, retried(prepared.clips, root, retry_failed, back))
+        if todo:
+            check_any(prepared.clips, root, manifest)
         out.mkdir(parents=True, exist_ok=True)
         _check_free(out)
         with store.folder_lock(out, "planning", wait=True):  # partitions may start together
@@ -142,11 +151,13 @@ def _build_part(
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
     place.planned()
-    mine = prepared.planned[index::parts]
-    todo = place.lacking(mine, prepared.digest, retry_failed)
-    findings = examine(prepared.clips, prepared.rows_of(todo), root).lines()
+    findings = [*examine(prepared.clips, prepared.rows_of(todo), root).lines(), *untrainable(prepared, config)]
     if findings:
         log.warning("%s\n  %s", manifest, "\n  ".join(findings))
+    if back:
+        log.info(
+            "%d clips that were missing are there now, such as %s; their shards are built again", len(back), back[0]
+        )
     job = ShardJob(prepared.clips, root, out, config, prepared.digest, limits, place.url)
     if not todo:
         return [], len(mine)
@@ -155,6 +166,14 @@ def _build_part(
         return run_shards(todo, job, how, report, stopping), len(mine) - len(todo)
     finally:
         place.reported(report)
+
+
+def untrainable(prepared: Prepared, config: BuildConfig) -> list[str]:
+    """A sentence where pictures are to be stored at a rate that training cannot cut its windows from."""
+    rate = config.video.frame_rate_hz
+    if rate % schema.TRAINING_RATE_STEP_HZ == 0 or not any(prepared.clips.values("video_path")):
+        return []
+    return [f"'avtrain pretrain' needs a --frame-rate-hz that is a multiple of 4, such as 16; this build has {rate}"]
 
 
 def _write_plan(out: Path, prepared: Prepared) -> None:

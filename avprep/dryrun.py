@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from avprep import fetching
-from avprep.build import default_workers, has_plan, prepare
+from avprep.build import default_workers, has_plan, prepare, untrainable
 from avprep.clips import Clip
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError, Interrupted, UserError
 from avprep.findings import Report, examine
-from avprep.shards import is_done
+from avprep.publishing import Place
 from avprep.shared import configs
+from avprep.sources import check_any, retried
 from avprep.worker import ClipTask, Workers
 
 SAMPLE_CLIPS = 20
@@ -67,6 +68,7 @@ class Forecast:
     estimate: Estimate | None
     free_bytes: int
     findings: Report
+    untrainable: list[str]
 
     def lines(self) -> list[str]:
         """One screen for a person."""
@@ -74,7 +76,7 @@ class Forecast:
         lines = [
             f"clips   {sum(self.per_split.values())} ({splits}) in {self.classes} classes",
             f"shards  {self.shards}, {self.shards_done} of them built; {self.clips_to_build} clips are left to build",
-            *(f"        {line}" for line in self.findings.lines()),
+            *(f"        {line}" for line in [*self.findings.lines(), *self.untrainable]),
         ]
         failed = ", ".join(f"{count} {reason}" for reason, count in self.failures.items())
         if self.sampled:
@@ -118,9 +120,11 @@ def forecast(
         prepared = prepare(near, config)
     has_plan(out, prepared.plan)
     clips, mine = prepared.clips, prepared.planned[index::parts]
-    todo = [shard for shard in mine if not is_done(out, shard, prepared.digest, retry_failed)]
-    left = prepared.rows_of(todo)
     base = fetching.start_of(manifest, root)
+    todo = Place(out).lacking(mine, prepared.digest, retried(clips, base, retry_failed, []))
+    if todo:
+        check_any(clips, base, manifest)
+    left = prepared.rows_of(todo)
     findings = examine(clips, left, base, most_lookups=None)
     gone = set(findings.missing)
     known = np.fromiter((clip_id not in gone for clip_id in clips.values("clip_id")), bool)
@@ -141,6 +145,7 @@ def forecast(
         estimate=_estimate(sample, spans, workers),
         free_bytes=shutil.disk_usage(next(path for path in (out, *out.absolute().parents) if path.exists())).free,
         findings=findings,
+        untrainable=untrainable(prepared, config),
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from avprep.shared.errors import Interrupted, UserError
 
-__all__ = ["REASONS", "RETRIED_REASONS", "ClipError", "Interrupted", "ManifestError", "UserError"]
+__all__ = ["PASSING_REASONS", "REASONS", "RETRIED_REASONS", "ClipError", "Interrupted", "ManifestError", "UserError"]
 
 REASONS = {
     "missing": "the file is not there",
@@ -34,6 +34,7 @@ REASONS = {
     "crash": "the decoder process died",
 }
 RETRIED_REASONS = frozenset({"io", "deadline", "memory", "crash"})
+PASSING_REASONS = frozenset({"missing", "io"})  # of the place where a clip's files lie, not of the clip
 
 
 class ManifestError(UserError):

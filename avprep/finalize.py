@@ -133,6 +133,16 @@ class Totals:
     clips: int
     failures: dict[str, int]
     first_failures: list[tuple[str, str]]
+    emptied: dict[str, int]
+    """splits of which no clip is left, and how many the manifest has of them"""
+
+
+def emptied_lines(emptied: dict[str, int]) -> list[str]:
+    """A sentence for each split of which a build has left no clip."""
+    return [
+        f"the {split} split is EMPTY: not one of its {count} clips is left; failures.jsonl says why"
+        for split, count in emptied.items()
+    ]
 
 
 def finalize(out: Path | str) -> Totals:
@@ -186,7 +196,16 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
             (out / schema.DATASET).unlink(missing_ok=True)
     store.write_json(out / schema.DATASET, dataset_values(out, plan, found))
     first = map(json.loads, itertools.islice(found.failures.lines(), SHOWN_FAILURES))
-    return Totals(found.clips, reasons, [(failure["clip_id"], failure["reason"]) for failure in first])
+    planned: Counter[str] = Counter()
+    for shard in shards:
+        planned[shard.split] += len(shard.rows)
+    left = {split for (split, _), count in found.per_class.items() if count}
+    return Totals(
+        found.clips,
+        reasons,
+        [(failure["clip_id"], failure["reason"]) for failure in first],
+        {split: count for split, count in sorted(planned.items()) if split not in left},
+    )
 
 
 def _sizes_positions(marker: dict[str, Any]) -> list[int]:

@@ -8,9 +8,10 @@ put the same plan, and each its own shards.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from avprep import schema
 from avprep.errors import UserError
@@ -19,6 +20,7 @@ from avprep.shared import store
 from avprep.shared.mirror import Mirror, mirrored
 from avprep.shared.remote import RemotePath
 
+Retried = Callable[[dict[str, Any]], bool]  # whether a failure of a done-marker is worth another try
 PLAN = (schema.PLAN_MANIFEST, schema.PLAN_BUILD)
 TABLES = (schema.FAILURES, schema.INDEX, schema.DATASET)
 
@@ -37,9 +39,9 @@ class Place:
     def planned(self) -> None:
         """To be called once the plan is written."""
 
-    def lacking(self, shards: Sequence[PlannedShard], digest: str, retry_failed: bool) -> list[PlannedShard]:
-        """Those of some shards that are still to be built."""
-        return [shard for shard in shards if not is_done(self.folder, shard, digest, retry_failed)]
+    def lacking(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
+        """Those of some shards that are still to be built, or again."""
+        return [shard for shard in shards if not is_done(self.folder, shard, digest, retried)]
 
     def reported(self, name: str) -> None:
         """To be called once a report is written."""
@@ -69,9 +71,9 @@ class Elsewhere(Place):
         if not (self._mirror.remote / schema.PLAN_BUILD).is_file():
             self._mirror.push(*PLAN)
 
-    def lacking(self, shards: Sequence[PlannedShard], digest: str, retry_failed: bool) -> list[PlannedShard]:
+    def lacking(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
         sizes = self._gathered(shards)
-        return [shard for shard in shards if not is_done(self.folder, shard, digest, retry_failed, sizes.__getitem__)]
+        return [shard for shard in shards if not is_done(self.folder, shard, digest, retried, sizes.__getitem__)]
 
     def reported(self, name: str) -> None:
         self._mirror.push(name)

@@ -44,6 +44,7 @@ LOGMEL_DTYPE = np.dtype("<f2")
 SIZES_DTYPE = np.dtype("<u4")
 SIZES_HEADER_BYTES = 128  # of npy_header, for an array of any one length
 MEL_FRAMES_PER_SECOND = 100
+TRAINING_RATE_STEP_HZ = 4  # windows of training begin on a quarter of a second: a multiple of this is a whole frame
 
 TAR_BLOCK_BYTES = 512
 TAR_RECORD_BYTES = 10_240

@@ -41,6 +41,7 @@ class ShardReport:
     """What building a shard came to."""
 
     path: str
+    split: str
     clips: int
     failures: list[tuple[str, str]]
     """clip id and reason of each"""
@@ -88,13 +89,13 @@ def is_done(
     out: Path,
     planned: PlannedShard,
     config_digest: str,
-    retry_failed: bool = False,
+    retried: Callable[[dict[str, Any]], bool] | None = None,
     size_of: Callable[[str], int] | None = None,
 ) -> bool:
     """Whether the shard has a marker of this config and its tar the size that the marker says.
 
-    With `retry_failed`, a shard in which a clip failed is not done. `size_of` gives the bytes of a file, or raises
-    KeyError, where the data do not lie in `out`.
+    A shard with failures that are worth another try (`retried`, asked of each) is not done. `size_of` gives the bytes
+    of a file, or raises KeyError, where the data do not lie in `out`.
     """
     bytes_of = size_of or (lambda name: (out / name).stat().st_size)
     marker = out / schema.marker_path(planned.path)
@@ -102,7 +103,7 @@ def is_done(
         done = json.loads(marker.read_bytes())
         if (done["shard"], done["config_digest"]) != (planned.path, config_digest):
             return False
-        if retry_failed and done["failures"]:
+        if retried is not None and any([retried(failure) for failure in done["failures"]]):
             return False
         return all(bytes_of(path) == size for path, size in marked_files(done).items())
     except (OSError, ValueError, KeyError):
@@ -176,7 +177,7 @@ def build_shard(
         marker |= _write_sizes(job.out / schema.sizes_path(planned.path), sums)
     store.write_json(job.out / schema.marker_path(planned.path), marker)
     told = [(failure["clip_id"], failure["reason"]) for failure in failures]
-    return ShardReport(planned.path, len(records), told, size)
+    return ShardReport(planned.path, planned.split, len(records), told, size)
 
 
 def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:

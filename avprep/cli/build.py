@@ -211,6 +211,7 @@ def build_shards(
     from avprep.build import build_shards as build
     from avprep.build import default_workers
     from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec, VideoSpec
+    from avprep.finalize import emptied_lines
 
     of_sound: dict[str, Any] = {
         "sample_rate_hz": sample_rate_hz,
@@ -272,6 +273,8 @@ def build_shards(
     if failed > len(result.failed_clips):
         more = failed - len(result.failed_clips)
         click.echo(f"  and {more} more: {', '.join(f'{n} {r}' for r, n in result.failures.items())}")
+    for line in emptied_lines(result.emptied):
+        click.echo(f"  {line}")
     if not result.complete:
         click.echo(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
 
@@ -280,10 +283,13 @@ def build_shards(
 @click.argument("dataset_dir", metavar="DIR", type=FOLDER_PLACE)
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
+    from avprep.finalize import emptied_lines
     from avprep.finalize import finalize as join
 
     totals = join(dataset_dir)
     click.echo(f"{dataset_dir}: {totals.clips} clips, {sum(totals.failures.values())} failed")
+    for line in emptied_lines(totals.emptied):
+        click.echo(f"  {line}")
 
 
 def _partition(text: str) -> tuple[int, int]:

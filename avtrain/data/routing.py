@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avprep.dataset import Dataset
-from avprep.schema import LOGMEL_DTYPE
+from avprep.schema import LOGMEL_DTYPE, TRAINING_RATE_STEP_HZ
 from avprep.shared.errors import UserError
 from avtrain.data.sizes import FrameSizes
 from avtrain.sampling.windows import WindowSpec
@@ -37,8 +37,10 @@ def window_of(dataset: Dataset) -> WindowSpec:
     Errors: UserError where a quarter of a second is no whole number of frames.
     """
     rate = dataset.frame_rate_hz
-    if rate % 4:
-        raise UserError(f"{dataset.folder} has {rate} frames a second; training windows need a multiple of 4.")
+    if rate % TRAINING_RATE_STEP_HZ:
+        raise UserError(
+            f"{dataset.folder} has {rate} frames a second; training windows need a multiple of {TRAINING_RATE_STEP_HZ}."
+        )
     return WindowSpec(num_frames=rate // 2, frame_rate_hz=rate)
 
 

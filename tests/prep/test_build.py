@@ -282,8 +282,9 @@ def test_failed_clips_are_tried_again_when_asked(videos, tmp_path):
     clips = [Clip(name, "x", video_path=f"{name}.mp4") for name in ("good", "late")]
     write_manifest(tmp_path / "m.csv", clips)
     shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / "good.mp4")
+    (tmp_path / "late.mp4").touch()
     first = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits())
-    assert (first.clips, first.failures) == (1, {"missing": 1})
+    assert (first.clips, first.failures) == (1, {"empty": 1})
     shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / "late.mp4")
     kept = build_shards(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits())
     assert (kept.clips, kept.shards_built) == (1, 0)

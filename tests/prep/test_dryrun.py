@@ -71,7 +71,8 @@ def test_the_command_prints_one_screen_and_writes_nothing(demo_clips, tmp_path):
 
 
 def test_where_no_clip_can_be_decoded(tmp_path):
-    (tmp_path / "m.csv").write_text("video_path,label\na.mp4,x\nb.mp4,x\n")
+    (tmp_path / "m.csv").write_text("video_path,label\na.mp4,x\nb.mp4,x\nc.mp4,x\n")
+    (tmp_path / "c.mp4").touch()
     found = forecast(tmp_path / "m.csv", tmp_path / "out", CONFIG, Limits())
     assert found.estimate is None
     assert "2 clips have no file and will fail, such as a.mp4" in "\n".join(found.lines())
@@ -94,6 +95,9 @@ def test_a_dry_run_can_be_stopped(demo_clips, tmp_path):
 
 
 def test_partitions_share_the_clips(demo_clips, tmp_path):
+    for clip in read_manifest(demo_clips):
+        (tmp_path / clip.video_path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / clip.video_path).touch()
     parts = [forecast(demo_clips, tmp_path / "out", CONFIG, Limits(), partition=(part, 2),
                       stopping=lambda: False, root=tmp_path) for part in (0, 1)]  # fmt: skip
     assert sum(part.clips_to_build for part in parts) == 80
