@@ -22,6 +22,7 @@ from avprep.errors import UserError
 from avprep.finalize import SHOWN_FAILURES, finalize
 from avprep.findings import examine
 from avprep.manifest import read_manifest, write_parquet
+from avprep.manifest_differences import differences
 from avprep.publishing import Place, place_of
 from avprep.shards import PlannedShard, ShardJob, ShardReport, plan_shards, read_plan, write_plan
 from avprep.shared import configs, store
@@ -140,7 +141,7 @@ def _build_part(
     back: list[str] = []
     mine = prepared.planned[index::parts]
     try:
-        has_plan(out, prepared.plan)
+        has_plan(out, prepared)
         todo = place.lacking(mine, prepared.digest, retried(prepared.clips, root, retry_failed, back))
         if todo:
             check_any(prepared.clips, root, manifest)
@@ -178,26 +179,30 @@ def untrainable(prepared: Prepared, config: BuildConfig) -> list[str]:
 
 def _write_plan(out: Path, prepared: Prepared) -> None:
     """Write plan/, or check that the one that is there asks for the same."""
-    if has_plan(out, prepared.plan):
+    if has_plan(out, prepared):
         return
     with store.atomic_path(out / schema.PLAN_MANIFEST) as temporary:
         write_parquet(temporary, prepared.clips)
     write_plan(out / schema.PLAN_BUILD, prepared.plan, prepared.planned)
 
 
-def has_plan(out: Path, plan: dict[str, Any]) -> bool:
+def has_plan(out: Path, prepared: Prepared) -> bool:
     """Whether `out` holds this very plan. Errors: UserError where it holds another, or other things."""
     path = out / schema.PLAN_BUILD
     if not path.exists():
         _check_free(out)
         return False
     old, _ = read_plan(path)
-    if old["config_digest"] == plan["config_digest"]:
+    if old["config_digest"] == prepared.plan["config_digest"]:
         return True
-    changed = configs.differences(_comparable(old), _comparable(plan))
+    changed = configs.differences(_comparable(old), _comparable(prepared.plan))
+    if old["manifest_digest"] != prepared.plan["manifest_digest"]:
+        changed += differences(read_manifest(out / schema.PLAN_MANIFEST, as_stored=True), prepared.clips)
     raise UserError(
-        f"{out} holds a build with other options; use them again or another --out. Differences:\n  "
+        f"{out} holds a build with other options or clips, and cannot be added to; give another --out:\n  "
         + "\n  ".join(changed)
+        + "\nTo finish or repair it as it was planned (CLIPS: where its manifest's relative paths start):\n  "
+        + schema.repair_command(out)
     )
 
 
@@ -210,7 +215,7 @@ def _check_free(out: Path) -> None:
 
 def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
     config = {**plan["config"], "audio": schema.named_downmix(plan["config"]["audio"])}
-    return {"config": config, "manifest_digest": plan["manifest_digest"], "versions": plan["versions"]}
+    return {"config": config, "versions": plan["versions"]}
 
 
 def manifest_digest(clips: Clips) -> str:

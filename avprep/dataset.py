@@ -318,5 +318,5 @@ def _read(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dtype: n
         return array
     with open(path, "rb", buffering=0) as file:
         if os.preadv(file.fileno(), [view], offset) != array.nbytes:
-            raise UserError(f"{path} is shorter than its index says; 'avprep build-shards' repairs it.")
+            raise UserError(f"{path} is shorter than its index says; 'avprep verify' says how to repair it.")
     return array

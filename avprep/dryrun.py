@@ -118,7 +118,7 @@ def forecast(
         raise UserError("--dry-run asks how much room --out has; give a folder of this machine, it writes nothing.")
     with fetching.near(manifest) as near:
         prepared = prepare(near, config)
-    has_plan(out, prepared.plan)
+    has_plan(out, prepared)
     clips, mine = prepared.clips, prepared.planned[index::parts]
     base = fetching.start_of(manifest, root)
     todo = Place(out).lacking(mine, prepared.digest, retried(clips, base, retry_failed, []))

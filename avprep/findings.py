@@ -18,6 +18,20 @@ from avprep.fetching import address_of
 from avprep.shared.errors import some_of
 
 KNOWN_SPLITS = ("train", "val", "test")
+SPLIT_SPELLINGS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "development": "val",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+"""what people call the splits, in any case"""
 NEEDED_BY = {
     "train": "'avtrain pretrain' and 'avtrain evaluate' need",
     "test": "'avtrain evaluate' needs ('avprep manifest' draws one by --test-share)",

@@ -24,6 +24,7 @@ from typing import Any
 from avprep.clips import COLUMNS, NUMBERS, Clip, Clips, columns_of, hashed, repeated, values_of
 from avprep.errors import ManifestError
 from avprep.fetching import wrong_address
+from avprep.findings import SPLIT_SPELLINGS
 from avprep.shared.mirror import is_url
 from avprep.shared.store import atomic_path
 from avprep.shared.text import as_text
@@ -41,34 +42,44 @@ WANTED = Wanted(
 log = logging.getLogger(__name__)
 
 
-def read_manifest(path: Path) -> Clips:
-    """The clips of a manifest file, checked; ManifestError with every problem found, not just the first."""
-    clips, problems = read_clips(path)
+def read_manifest(path: Path, as_stored: bool = False) -> Clips:
+    """The clips of a manifest file, checked; ManifestError with every problem found, not just the first.
+
+    Splits of other known spellings, such as Training, become ours, but `as_stored`.
+    """
+    clips, problems = read_clips(path, as_stored=as_stored)
     problems += check(clips)
     if problems:
         raise unusable(path, problems)
     return clips
 
 
-def read_clips(path: Path, renamed: Mapping[str, str] | None = None) -> tuple[Clips, list[str]]:
+def read_clips(
+    path: Path, renamed: Mapping[str, str] | None = None, as_stored: bool = False
+) -> tuple[Clips, list[str]]:
     """(clips of the good rows, what is wrong with the other rows). `renamed`: the table's own column names to ours.
+
+    `as_stored`: as for read_manifest.
 
     Errors: ManifestError where the file as a whole cannot be read.
     """
     problems: list[str] = []
-    clips = Clips(_good_rows(path, renamed, problems))
+    spellings = {} if as_stored else SPLIT_SPELLINGS
+    clips = Clips(_good_rows(path, renamed, spellings, problems))
     if not clips and not problems:
         problems.append("it has no rows")
     return clips, problems
 
 
-def _good_rows(path: Path, renamed: Mapping[str, str] | None, problems: list[str]) -> Iterator[Clip]:
+def _good_rows(
+    path: Path, renamed: Mapping[str, str] | None, spellings: Mapping[str, str], problems: list[str]
+) -> Iterator[Clip]:
     trimmed = 0
     for where, row in read_table(path, WANTED, renamed):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
-            clip = _clip(row)
+            clip = _clip(row, spellings)
         except ValueError as error:
             problems.append(f"{where}: {error}")
             continue
@@ -135,7 +146,7 @@ def _from_to(begin: str, end: str) -> str:
     return os.path.relpath(os.path.realpath(end), os.path.realpath(begin))
 
 
-def _clip(row: Mapping[str, Any]) -> Clip:
+def _clip(row: Mapping[str, Any], spellings: Mapping[str, str]) -> Clip:
     text = {name: as_text(value, name, whole=name not in NUMBERS) for name, value in row.items()}
     if row.get("clip_id") != row.get("clip_id"):  # NaN alone differs from itself
         raise ValueError("clip_id is NaN; store ids as text")
@@ -153,6 +164,7 @@ def _clip(row: Mapping[str, Any]) -> Clip:
         raise ValueError("no label")
     if len(label) > MOST_LABEL_CHARACTERS:
         raise ValueError(f"a label of {len(label)} characters, the limit is {MOST_LABEL_CHARACTERS}")
+    split = spellings.get(split.strip().casefold(), split)
     if not SPLIT_PATTERN.fullmatch(split):
         raise ValueError(f"split {split!r} is not a word of a-z, 0-9 and _")
     start, end = (_seconds(text.get(name, ""), name) for name in ("start_seconds", "end_seconds"))

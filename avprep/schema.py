@@ -104,6 +104,12 @@ def labels_path(name: str) -> str:
     return f"labels/{name}.parquet"
 
 
+def repair_command(folder: object) -> str:
+    """What builds the damaged or missing shards of a dataset folder again, from its own plan."""
+    plan = f"{folder}/{PLAN_BUILD}"
+    return f"avprep build-shards {folder}/{PLAN_MANIFEST} --out {folder} --config {plan} --root CLIPS"
+
+
 def marker_path(shard: str) -> str:
     """Path of a shard's done-marker inside the dataset folder."""
     return shard.removesuffix(".tar") + ".json"

@@ -138,7 +138,7 @@ def _check_plan(folder: Path, found: Findings, decode: bool) -> tuple[dict[str, 
             raise DamageError("was altered: its config_digest is of other values")
         sound = True
     with noting(found.problems, schema.PLAN_MANIFEST):
-        rows = read_manifest(folder / schema.PLAN_MANIFEST)
+        rows = read_manifest(folder / schema.PLAN_MANIFEST, as_stored=True)
         if sound and manifest_digest(rows) != plan["manifest_digest"]:
             raise DamageError("was altered: its rows are not those that the build was planned from")
         clips = rows

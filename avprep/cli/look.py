@@ -37,6 +37,7 @@ def verify(
 ) -> None:
     """Check every byte of the dataset DIR; exit code 1 where something is wrong."""
     from avprep.build import default_workers
+    from avprep.schema import repair_command
     from avprep.verify import verify as check
     from avprep.verify_decode import Sources
 
@@ -57,6 +58,10 @@ def verify(
         f"{seconds:.1f} s"
     )
     if found.problems:
+        click.echo(
+            "to repair: delete the files below shards/ that are named here, a tar with its .json, and build them again "
+            f"(CLIPS: where the manifest's relative paths start):\n  {repair_command(dataset_dir)}"
+        )
         ctx.exit(1)
 
 

@@ -7,21 +7,9 @@ from collections.abc import Callable, Mapping
 
 from avprep.datasets.places import Folder, Remote
 from avprep.errors import ManifestError
+from avprep.findings import SPLIT_SPELLINGS as SPELLINGS
 from avprep.shared.errors import some_of
 
-SPELLINGS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "development": "val",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
-}
 SHOWN = 8
 UNCLEAR_ALONE = ("dev", "development")  # beside no training folder they are one
 

@@ -156,7 +156,7 @@ def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
         "dog,b.mp4,,train,,,b1,x\n"
         "cat,c.mp4,,train,,,b0,x\n"
         "cat,gone.mp4,,train,,,g,x\n"
-        "cat,c.mp4,,validation,,,v,x\n"
+        "cat,c.mp4,,extra,,,v,x\n"
         "cat,e.mp4,e.wav,val,,,e,x\n"
         f"cat,{tmp_path}/media/sub/../sub/d.mp4,,train,,,d,x\n"
     )
@@ -174,7 +174,7 @@ def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
         "missing": ["g"],
         "duplicates": ["b0"],
         "same_media": ["b1 (as b0)"],
-        "unknown_splits": ["v (validation)"],
+        "unknown_splits": ["v (extra)"],
         "excluded": [],
         "strangers": [],
         "foreign": [],
