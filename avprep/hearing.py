@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import tempfile
 from collections import deque
@@ -16,16 +17,19 @@ import numpy as np
 
 from avprep import schema
 from avprep.config import AudioSpec, Limits
-from avprep.datasets.folder import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder
 from avprep.errors import ClipError, UserError
 from avprep.manifest import Clip, read_manifest
 from avprep.shared.caches import prepare_caches
+from avprep.shared.errors import some_of
 from avprep.tabular import KINDS
 from avprep.worker import SoundTask, Workers
 
 ANY_LENGTH = Limits(max_clip_seconds=1e9, deadline_seconds=600.0)
 SHORTEST_FRAMES = schema.MEL_FRAMES_PER_SECOND
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,9 +62,10 @@ def soundings(source: Path) -> list[Sounding]:
         return [Sounding(clip, source.parent) for clip in read_manifest(source)]
     if not source.is_dir():
         return [_of_file(str(source))]
-    known = AUDIO_SUFFIXES | VIDEO_SUFFIXES
-    found = (source / name for name in Folder(source, source).files())
-    paths = [path for path in found if path.suffix.lower() in known and path.name[0] != "."]
+    folder = Folder(source, source)
+    paths = [source / name for name in folder.files() if is_media(name)]
+    if folder.foreign:
+        log.warning("%s: folders that were not looked into: %s", source, some_of(folder.foreign))
     if not paths:
         raise UserError(f"{source} is no dataset and has no media files; 'avprep build-shards' makes datasets.")
     return [_of_file(str(path)) for path in paths]

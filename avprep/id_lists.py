@@ -10,7 +10,7 @@ from pathlib import Path
 
 from avprep.errors import UserError
 from avprep.shared.text import as_text, opened
-from avprep.tabular import Wanted, read_table
+from avprep.tabular import BLANK, Wanted, read_table
 
 SHOWN = 5
 FIRST_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|[^,;\t]*)\s*([,;\t])')
@@ -59,7 +59,7 @@ def _of_text(path: Path, known: Collection[str], columns: tuple[str, ...]) -> It
     header: list[str] = []
     place, begun = 0, False
     with opened(path) as text:
-        for line in map(str.strip, text):
+        for line in (line.strip().strip(BLANK) for line in text):
             cells = [] if line.startswith("#") else _cells(line)
             if line in known:
                 yield line

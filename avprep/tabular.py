@@ -18,6 +18,7 @@ KINDS = ("csv", "jsonl", "parquet")
 MOST_FIELD_CHARACTERS = 131_072
 READ_ROWS = 8192
 READ_BYTES = 1 << 17  # of a Parquet column at once; else a row group's are read whole
+BLANK = " \t\ufeff"  # a byte order mark stands inside where files were joined
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 Row = tuple[str, "dict[str, Any] | str"]
@@ -101,12 +102,12 @@ def _csv(path: Path, names: _Names) -> Iterator[Row]:
             written, header = header, [name.strip() for name in header]
             places = names.places(header)
             used = {header[place] for place, _ in places}
-            first = written[places[0][0]]
+            last = written[places[-1][0]]  # the first may have a byte order mark
             begin = rows.line_num + 1
             for row in rows:
                 where, begin = f"line {begin}", rows.line_num + 1
-                if first in row and used.issubset(cell.strip() for cell in row):
-                    if [cell.strip() for cell in row] != header:
+                if last in row and used.issubset(names_again := [cell.strip(BLANK) for cell in row]):
+                    if names_again != header:
                         yield where, f"another header ({', '.join(row)}); give tables of other columns one by one"
                     else:
                         log.warning("%s: %s repeats the header and was left out", path.name, where)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from avprep.errors import ManifestError
 from avprep.shared.text import opened
+from avprep.tabular import BLANK
 
 
 def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> list[dict[str, str]]:
@@ -32,6 +33,6 @@ def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> lis
             raise ManifestError(
                 f"{path} line {number} has {len(row)} fields, not {len(header)}; quote a field that holds a comma."
             )
-        if not has_header or [name.strip() for name in row[: len(header)]] != header:
+        if not has_header or [name.strip(BLANK) for name in row[: len(header)]] != header:
             rows.append(dict(zip(header, row, strict=False)))
     return rows

@@ -28,7 +28,7 @@ FORMS = {
     "a comment": f"# asked for\n\n{A}\n".encode(),
     "a csv": f"{A},1\n".encode(),
     "a csv with header": f"\ufeff# x\nstart,youtube_id,why\n1,{A},\n".encode(),
-    "a csv joined by cat": f'youtube_id,why\nyoutube_id,why\n{A},"no, thanks"\n'.encode(),
+    "a csv joined by cat": f'\ufeffyoutube_id,why\n\ufeffyoutube_id,why\n{A},"no, thanks"\n'.encode(),
     "a csv of Excel": f"\ufeffyoutube_id;why\r\n{A};x, y\r\n".encode(),
     "tabs": f"why\tclip_id\nx\t{A}_000001\n".encode(),
 }

@@ -28,7 +28,7 @@ def nested(root: Path, *parts: str) -> Path:
 
 
 def asked(root: Path | str, out: Path, *options: str) -> tuple[int, str]:
-    words = ["manifest", "folder", "--root", str(root), "--out", str(out), *options]
+    words = ["manifest", "folder", "--root", str(root), "--out", str(out), "--overwrite", *options]
     done = CliRunner().invoke(main, words, catch_exceptions=False)
     return done.exit_code, done.output
 

@@ -51,8 +51,11 @@ def written(path: Path, columns: dict[str, list[object]]) -> Path:
 # a header that comes again
 
 
-def test_a_header_that_comes_again_is_left_out_and_told(tmp_path, caplog):
-    (tmp_path / "m.csv").write_text("clip_id,label,audio_path\na,x,a.wav\nclip_id, label ,audio_path\nb,y,b.wav\n")
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_header_that_comes_again_is_left_out_and_told(tmp_path, caplog, mark):
+    """Also of a file with a byte order mark, joined to another."""
+    text = f"{mark}clip_id,label,audio_path\na,x,a.wav\n{mark}clip_id, label ,audio_path\nb,y,b.wav\n"
+    (tmp_path / "m.csv").write_text(text, encoding="utf-8")
     assert [(clip.clip_id, clip.label) for clip in read_manifest(tmp_path / "m.csv")] == [("a", "x"), ("b", "y")]
     assert "m.csv: line 3 repeats the header and was left out" in caplog.text
 
