@@ -83,11 +83,11 @@ class Group(click.Group):
                 code = unprinted(output.failure)
         sys.exit(code)
 
-    def _exit_code(self, words: Sequence[str] | None, *args: Any, **extra: Any) -> int:
+    def _exit_code(self, *args: Any, **extra: Any) -> int:
         """Run the command; its exit code, its error printed."""
         try:
-            check_utf8(sys.argv[1:] if words is None else words)
-            code = super().main(words, *args, standalone_mode=False, **extra)
+            check_utf8(args[0] or sys.argv[1:])
+            code = super().main(*args, standalone_mode=False, **extra)
             return code if isinstance(code, int) else 0
         except UserError as error:
             return _failed(str(error), EXIT_USER_ERROR)

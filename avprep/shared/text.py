@@ -51,14 +51,13 @@ def opened(path: Path) -> Iterator[TextIO]:
     """
     try:
         with open(path, "rb") as file:
-            if b"\0" in file.read(FIRST_BYTES):  # UTF-16 without a byte order mark decodes as UTF-8
+            first = file.peek(FIRST_BYTES)  # not read, so that the file may be a pipe
+            if b"\0" in first or first[:2] in (b"\xff\xfe", b"\xfe\xff"):
                 raise UserError(_advice(path, "UTF-16"))
-        with open(path, encoding="utf-8-sig", newline="") as text:
-            yield text
+            with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+                yield text
     except UnicodeDecodeError:
-        with open(path, "rb") as file:
-            marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-        raise UserError(_advice(path, "UTF-16" if marked else "")) from None
+        raise UserError(_advice(path, "")) from None
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
     except OSError as error:

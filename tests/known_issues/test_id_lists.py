@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -97,6 +99,15 @@ def test_a_line_that_is_an_id_as_it_stands_is_that_id(tmp_path):
     path.write_text('clip_id,why\n"dog, loud/1.wav",x\nc,y\n', encoding="utf-8")
     assert read_ids(path, known[:4], ("clip_id",)).known == ["dog, loud/1.wav"]
     assert read_ids(path, known[:4], ("clip_id",)).strangers == ["c"]
+
+
+def test_a_list_may_be_a_pipe(tmp_path):
+    """As of --ids <(grep ...)."""
+    os.mkfifo(tmp_path / "ids")
+    writing = threading.Thread(target=(tmp_path / "ids").write_text, args=("a\nb\n",))
+    writing.start()
+    assert read_ids(tmp_path / "ids", ["b"], ("clip_id",)).known == ["b"]
+    writing.join()
 
 
 def test_a_list_may_be_a_table(tmp_path):
