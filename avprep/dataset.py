@@ -173,6 +173,10 @@ class Dataset:
         names = np.where(clusters != "", np.char.add("cluster ", clusters), np.char.add("group ", groups))
         return np.unique(names, return_inverse=True)[1]
 
+    def plan_columns(self, *names: str) -> pa.Table:
+        """Columns of the manifest that the dataset was built from, in its own order. Errors: FileNotFoundError."""
+        return pq.read_table(_source(self.folder / schema.PLAN_MANIFEST), columns=list(names))
+
     @cached_property
     def _planned(self) -> dict[str, np.ndarray]:
         """The manifest's `group` and, where it has one, `cluster` of every row, as text."""

@@ -32,6 +32,7 @@ from avtrain.metrics import classification_scores
 from avtrain.models import Encoder, place
 from avtrain.models.audio import AudioCNN
 from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
+from avtrain.seen import seen_of
 from avtrain.splits import Split, split_rows
 from avtrain.unfitted import scores_of_fitted, sentence_of, unfitted_of
 
@@ -83,6 +84,7 @@ def evaluate(
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     if config.labels != EvaluateConfig.labels:
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
+    seen = seen_of(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     if folder is not None:
         encoder = load_audio_encoder(folder, meta)
@@ -110,6 +112,7 @@ def evaluate(
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
+        "seen_in_training": seen,
         "unfitted": scores_of_fitted(unfitted, found),
         **chosen,
         **settings,

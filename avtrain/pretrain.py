@@ -54,6 +54,7 @@ from avtrain.pace import Pace
 from avtrain.provenance import environment
 from avtrain.ready import Ready, make_ready
 from avtrain.sampling.base import Stream
+from avtrain.seen import write_record
 from avtrain.updates import place_of, updates_per_epoch
 from avtrain.validation import Validation, said_of
 
@@ -106,6 +107,7 @@ def pretrain(
             held.enter_context(store.folder_lock(run, "training in"))
             if course.new:
                 record(run, course.changes, ready.identity)
+            write_record(run, ready.dataset, ready.loader.recipe.table.rows, config.init_from)
             rundir.clear_exit(run)
             saved()
 

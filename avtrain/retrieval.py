@@ -22,6 +22,7 @@ from avtrain.models import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.ranking import retrieval_scores
 from avtrain.sampling.windows import aligned_windows
+from avtrain.seen import seen_of
 
 WINDOWS_PER_CLIP = 4
 CLIPS_AT_ONCE = 16
@@ -54,9 +55,10 @@ def retrieve(
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
     if out is not None:
         configs.claim(out / "config.json", settings, "evaluation")
+    seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
     audio, video = _embedded(dataset, model, rows, device)
     scores = summary(audio, video, column.values[rows])
-    result = {"protocol": "retrieval", **scores, **settings}
+    result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
     if out is not None:
         store.write_json(out / "result.json", result)
     return result
