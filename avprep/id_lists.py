@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avprep.errors import UserError
-from avprep.shared.text import as_text, opened
+from avprep.shared.text import as_text, is_comment, opened
 from avprep.tabular import BLANK, Wanted, read_table
 
 SHOWN = 5
@@ -60,7 +60,7 @@ def _of_text(path: Path, known: Collection[str], columns: tuple[str, ...]) -> It
     place, begun = 0, False
     with opened(path) as text:
         for line in (line.strip().strip(BLANK) for line in text):
-            cells = [] if line.startswith("#") else _cells(line)
+            cells = [] if is_comment(line) else _cells(line)
             if line in known:
                 yield line
             elif not begun and (named := [name for name in columns if name in cells]):

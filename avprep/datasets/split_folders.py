@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Mapping
 
@@ -36,6 +37,7 @@ def split_folders(
                 f"{place} has {_listed(folders, known)}, which hold no class sub-folders; put each clip into a folder "
                 "of its class, give --no-split-folders if these are classes, or a table to 'avprep manifest table'."
             )
+        _check_below(place, folders)
         return {}
     others = [folder for folder in folders if folder not in known and holds_clips(folder)]
     unclear = [folder for folder in known if folder.casefold() in UNCLEAR_ALONE and "train" not in known.values()]
@@ -47,6 +49,17 @@ def split_folders(
             "or wrong here, others are then left out; or --no-split-folders if all are classes."
         )
     return known
+
+
+def _check_below(place: Folder | Remote, classes: list[str]) -> None:
+    """Raise ManifestError where class folders hold splits: to draw others in silence would mix the given ones."""
+    below = [path for folder in classes for path in place.folders(folder)]
+    found = {split: path for path in below if (split := SPELLINGS.get(posixpath.basename(path).casefold()))}
+    if len(found) > 1:
+        raise ManifestError(
+            f"{place} has splits below its classes, {' and '.join(sorted(found.values()))}; put them above, as in "
+            "train/CLASS, name them in a table for 'avprep manifest table', or give --no-split-folders to draw others."
+        )
 
 
 def _named_like_a_split(folder: str) -> bool:

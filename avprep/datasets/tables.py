@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from avprep.errors import ManifestError
-from avprep.shared.text import opened
+from avprep.shared.text import is_comment, opened
 from avprep.tabular import BLANK
 
 
@@ -19,7 +19,7 @@ def read_rows(path: Path, columns: tuple[str, ...], delimiter: str = ",") -> lis
     with opened(path) as text:
         lines = csv.reader(text, delimiter=delimiter)
         try:
-            numbered = [(lines.line_num, row) for row in lines if any(row) and not row[0].startswith("#")]
+            numbered = [(lines.line_num, row) for row in lines if any(row) and not is_comment(row[0])]
         except csv.Error as error:
             raise ManifestError(f"{path} is not readable as csv ({error}).") from None
     has_header = bool(numbered) and bool(set(columns) & {name.strip() for name in numbered[0][1]})

@@ -70,6 +70,11 @@ def _advice(path: Path, encoding: str) -> str:
     return f"{path} {what}; convert it to UTF-8, such as with: {command}"
 
 
+def is_comment(line: str) -> bool:
+    """Whether a line of a list or table is one; "#NAME?" is what spreadsheets make of ids that begin with '-'."""
+    return line.startswith("#") and not line.startswith("#NAME?")
+
+
 def as_text(value: Any, name: str, whole: bool = True) -> str:
     """A value of a table's column `name` as text, '' where it is null or NaN; 7.0 is '7'.
 

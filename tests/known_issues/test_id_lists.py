@@ -62,11 +62,16 @@ def test_an_exclusion_list_of_any_form_excludes(tmp_path, vggsound, form):
 
 
 def test_ids_that_name_nothing_are_reported(tmp_path, vggsound):
-    (tmp_path / "ids.txt").write_text(f"zzzzzzzzzzz\n{A}\nyyyyyyyyyyy\n")
+    """A spreadsheet's #NAME?, which stood for an id such as -aaaaaaaaaa, is no comment."""
+    (tmp_path / "ids.txt").write_text(f"zzzzzzzzzzz\n{A}\n#NAME?,1\n")
     code, said = run(*vggsound, tmp_path / "ids.txt")
     assert code == 0
     assert "2 ids of the exclusion list name no clip of the metadata, such as zzzzzzzzzzz" in said
-    assert json.loads((tmp_path / "m.report.json").read_bytes())["strangers"] == ["zzzzzzzzzzz", "yyyyyyyyyyy"]
+    assert json.loads((tmp_path / "m.report.json").read_bytes())["strangers"] == ["zzzzzzzzzzz", "#NAME?"]
+    with open(tmp_path / "v.csv", "a", encoding="utf-8") as lines:
+        lines.write("# a comment,x\n#NAME?,7,cat,train\n")
+    assert run(*vggsound, tmp_path / "ids.txt", "--overwrite")[0] == 0
+    assert "#NAME?_000007" in json.loads((tmp_path / "m.report.json").read_bytes())["excluded"]
 
 
 @pytest.mark.parametrize(

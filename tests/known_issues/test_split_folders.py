@@ -101,6 +101,14 @@ def test_classes_may_be_called_train(tmp_path):
     assert (code, "hold no class sub-folders" in said) == (2, True)
 
 
+def test_splits_below_classes_are_not_mixed_in_silence(tmp_path):
+    root = tree(tmp_path / "root", *(f"{name}/{part}" for name in CLASSES for part in ("Train", "testing", "x")))
+    code, said = asked(root, tmp_path / "m.csv")
+    assert (code, "has splits below its classes" in said) == (2, True), said
+    code, said = asked(root, tmp_path / "m.csv", "--no-split-folders")
+    assert (code, {clip.label for clip in read_manifest(tmp_path / "m.csv")}) == (0, CLASSES), said
+
+
 FOREIGN = ("__MACOSX", ".git", "@eaDir", ".ipynb_checkpoints", "lost+found", "System Volume Information")
 
 
