@@ -14,7 +14,7 @@ from torch import nn
 
 from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError
-from avtrain.features import Source, clip_features, window_features
+from avtrain.features import Source, clip_and_window_features, window_features
 from avtrain.splits import Split
 
 
@@ -24,6 +24,8 @@ class Fitting:
 
     epochs: int = 100
     """passes over the clips, one random window of each a pass"""
+    patience: int = 0
+    """passes after which training ends where the validation loss has not fallen; 0: it goes through all epochs"""
     batch_size: int = 64
     """windows in a batch"""
     learning_rate: float = 1e-4
@@ -44,7 +46,7 @@ class Fitting:
 def fit_encoder(
     encoder: nn.Module, source: Source, split: Split, fitting: Fitting, what: str
 ) -> tuple[dict[str, Any], torch.Tensor]:
-    """Train `encoder` and a new linear head; (what was chosen, class probabilities [test, classes]).
+    """Train `encoder` and a new linear head; (what was chosen, class probabilities of `clip_and_window_features`).
 
     Cross-entropy on random windows, every weight trained at one learning rate, batch norm in train mode. The epoch of
     the least validation loss is tested, on whole clips. `what` names the progress bar. A last batch of one clip is left
@@ -66,6 +68,8 @@ def fit_encoder(
             if math.isfinite(loss) and (best is None or loss < best[0]):
                 best = loss, epoch, copy.deepcopy({"encoder": encoder.state_dict(), "head": head.state_dict()})
             progress.advance()
+            if fitting.patience and epoch - (-1 if best is None else best[1]) >= fitting.patience:
+                break
     if best is None:
         raise UserError(
             f"No validation loss was a number at learning rate {fitting.learning_rate}; choose a lower one."
@@ -73,8 +77,9 @@ def fit_encoder(
     encoder.load_state_dict(best[2]["encoder"])
     head.load_state_dict(best[2]["head"])
     with torch.no_grad():
-        probabilities = source.probabilities(head(clip_features(encoder, source, split.test)), split.fit)
+        probabilities = source.probabilities(head(clip_and_window_features(encoder, source, split.test)), split.fit)
     chosen = {"learning_rate": fitting.learning_rate, "epoch": best[1], "validation_loss": best[0]}
+    chosen["epochs_trained"] = epoch + 1
     return chosen, probabilities
 
 

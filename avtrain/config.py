@@ -174,6 +174,8 @@ class EvaluateConfig:
     """by whose statistics log-mel is normalised: those of the `dataset`'s train split, or the `encoder`'s own"""
     epochs: int = 100
     """passes over the training windows"""
+    patience: int = 0
+    """passes without a lower validation loss after which finetune and supervised end; 0: they make all epochs"""
     batch_size: int = 64
     """windows in a batch"""
     learning_rate: float = 1e-4
@@ -183,7 +185,10 @@ class EvaluateConfig:
     weight_decay: float = 1e-4
     """of Adam"""
     window_seconds: float = 1.0
-    """length of the windows that are fitted on and chosen by; a test clip is always heard in full"""
+    """length of the windows that are fitted on and chosen by; a test clip is heard in full, and see test_windows"""
+    test_windows: int = 8
+    """evenly spread windows of that length of each test clip, whose mean features are tested beside the whole clip,
+    which is longer than what was fitted on; 0: none"""
     windows_per_clip: int = 4
     """such windows, evenly spread, of each clip to fit on (a frozen encoder) and to choose by"""
     split: str = "auto"
@@ -209,6 +214,8 @@ class EvaluateConfig:
             "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(self.patience >= 0, f"patience must be 0 or more, not {self.patience}.")
+        check(0 <= self.test_windows <= 1000, f"test_windows must be 0 to 1000, not {self.test_windows}.")
         check(0.1 <= self.window_seconds <= 60, f"window_seconds must be 0.1 to 60, not {self.window_seconds}.")
         check(
             self.checkpoint in CHECKPOINTS,

@@ -1,7 +1,8 @@
 """avtrain evaluate: what an audio encoder has learnt, by a linear layer or neighbours on it, or by training it further.
 
-A fifth of the train split's groups (splits.py) chooses epoch, learning rate or k; the test split is seen once, clip by
-clip in full length. Log-mel is normalised with the dataset's own train statistics.
+A fifth of the train split's groups (splits.py) chooses epoch, learning rate or k; the test split is seen once, each
+clip in full length and, beside that, as windows of the length that was fitted on.
+Log-mel is normalised with the dataset's own train statistics.
 """
 
 from __future__ import annotations
@@ -96,12 +97,14 @@ def evaluate(
         configs.claim(out / "config.json", settings, "evaluation")
     with Reader(dataset) as reader:
         window_mel_frames = round(config.window_seconds * WINDOW_MEL_FRAMES)
-        source = Source(dataset, reader, normalise, device, window_mel_frames, column)
+        source = Source(dataset, reader, normalise, device, window_mel_frames, column, config.test_windows)
         chosen, probabilities = _measure(encoder, source, split, config)
+    shares = probabilities.cpu().numpy()
+    whole, of_windows = shares[: len(split.test)], shares[len(split.test) :]
     found = predictions.predictions_of(
         [dataset.clip_ids[row] for row in split.test],
         column.values[split.test],
-        probabilities.cpu().numpy(),
+        whole,
         column.class_names,
         dataset.clusters[split.test],
     )
@@ -114,6 +117,7 @@ def evaluate(
         "validation_clips": len(split.validation),
         "seen_in_training": seen,
         "unfitted": scores_of_fitted(unfitted, found),
+        "windows": windows_scores(of_windows, found, config) if len(of_windows) else None,
         **chosen,
         **settings,
         "class_names": column.class_names,
@@ -129,6 +133,14 @@ def evaluate(
     return result
 
 
+def windows_scores(probabilities: np.ndarray, whole: predictions.Predictions, config: EvaluateConfig) -> dict[str, Any]:
+    """What result.json says under `windows`: scores of the same test clips by the mean features of their windows."""
+    scores = classification_scores(probabilities, whole.label, config.seed, whole.clusters)
+    kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
+    seconds = {"test_windows": config.test_windows, "window_seconds": config.window_seconds}
+    return {**seconds, **{name: scores[name] for name in kept}}
+
+
 def _measure(
     encoder: nn.Module, source: Source, split: Split, config: EvaluateConfig
 ) -> tuple[dict[str, Any], torch.Tensor]:
@@ -136,6 +148,7 @@ def _measure(
     released = config.protocol == "linear" and config.probe == "released"
     fitting = Fitting(
         epochs=config.epochs,
+        patience=config.patience,
         batch_size=config.batch_size,
         learning_rate=config.learning_rate,
         weight_decay=config.weight_decay,

@@ -26,6 +26,8 @@ class Source:
     device: str
     window_mel_frames: int = WINDOW_MEL_FRAMES
     column: LabelColumn | None = None
+    test_windows: int = 0
+    """of each test clip, whose features are averaged, beside the whole clip; 0: none"""
 
     @property
     def classes(self) -> int:
@@ -79,14 +81,28 @@ def window_features(
 def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
     """Features [clips, D] of whole clips of any length, those of one length together; the encoder in eval mode.
 
-    No clip is padded to another's length, so its features do not depend on what else is in `rows`.
+    No clip is padded to another's length, so its features do not depend on what else is in `rows`; one shorter than
+    the source's windows is padded to a window.
     """
     encoder.eval()
     out: torch.Tensor | None = None
-    for positions, logmel in whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH):
+    for positions, logmel in whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH, source.window_mel_frames):
         features = encoder(source.normalised(logmel))
         if out is None:
             out = features.new_empty((len(rows), features.shape[1]))
         out[torch.from_numpy(positions).to(out.device)] = features
     assert out is not None
     return out
+
+
+def clip_and_window_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
+    """Features to classify of test clips: [clips, D] of whole clips, then, with test_windows, as many of windows.
+
+    Those are the mean over evenly spread windows of the length that was fitted on: a maximum over a longer time is
+    greater, so that features of a whole clip lie elsewhere than those that the classifier has seen.
+    """
+    whole = clip_features(encoder, source, rows)
+    if not source.test_windows:
+        return whole
+    windows, _ = window_features(encoder, source, rows, source.test_windows)
+    return torch.cat([whole, windows.view(len(rows), -1, whole.shape[1]).mean(dim=1)])

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avtrain.features import Source, clip_features, window_features
+from avtrain.features import Source, clip_and_window_features, clip_features, window_features
 from avtrain.splits import Split
 
 NEIGHBOURS = (1, 5, 10, 20, 50, 100, 200)
@@ -37,7 +37,7 @@ def knn_probabilities(
 
 
 def knn(encoder: nn.Module, source: Source, split: Split, windows_per_clip: int) -> tuple[dict[str, Any], torch.Tensor]:
-    """(what was chosen, class probabilities [test, classes]) of a frozen encoder, nothing trained.
+    """(what was chosen, class probabilities of `clip_and_window_features`) of a frozen encoder, nothing trained.
 
     The bank holds evenly spread windows of the clips to fit on, queries are whole clips; features are standardised by
     the bank's mean and deviation. k, counted in windows, is the one with the best validation accuracy, the smaller of
@@ -52,7 +52,7 @@ def knn(encoder: nn.Module, source: Source, split: Split, windows_per_clip: int)
     found = knn_probabilities(bank, labels, queries, tried, source.classes)
     accuracy = {k: float((p.argmax(1) == truth).double().mean()) for k, p in found.items()}
     best = max(tried, key=lambda k: (accuracy[k], -k))
-    tested = (clip_features(encoder, source, split.test) - mean) / std
+    tested = (clip_and_window_features(encoder, source, split.test) - mean) / std
     probabilities = knn_probabilities(bank, labels, tested, (best,), source.classes)[best]
     chosen = {"neighbours": best, "temperature": TEMPERATURE, "validation_accuracy": accuracy[best]}
     return chosen, probabilities

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
@@ -10,19 +11,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from avprep.shared.errors import UserError
 from avtrain.classifier import Fitting
-from avtrain.features import Source, clip_features, window_features
+from avtrain.features import Source, clip_and_window_features, window_features
 from avtrain.splits import Split
 
 LEARNING_RATES = (1e-3, 3e-3, 1e-2)
 
 
 def linear(encoder: nn.Module, source: Source, split: Split, fitting: Fitting) -> tuple[dict[str, Any], torch.Tensor]:
-    """(what was chosen, class probabilities [test, classes]) of a linear layer on the frozen encoder in eval mode.
+    """(what was chosen, class probabilities of `clip_and_window_features`) of a linear layer on a frozen encoder.
 
     Each clip is encoded once, as `fitting.windows_per_clip` evenly spread windows, and standardised; Adam trains one
     layer from zeros for each of LEARNING_RATES, side by side (`fitting.learning_rate` plays no part). The rate and
-    epoch of the least validation loss are tested, on whole clips.
+    epoch of the least validation loss are tested, on whole clips. Errors: UserError where no validation loss is finite.
     """
     fit, fit_labels = window_features(encoder, source, split.fit, fitting.windows_per_clip)
     validation, validation_labels = window_features(encoder, source, split.validation, fitting.windows_per_clip)
@@ -42,11 +44,15 @@ def linear(encoder: nn.Module, source: Source, split: Split, fitting: Fitting) -
         with torch.no_grad():
             scores = _losses(heads, validation, validation_labels).tolist()
         for score, rate, head in zip(scores, LEARNING_RATES, heads, strict=True):
-            if best is None or score < best[0]:
+            if math.isfinite(score) and (best is None or score < best[0]):
                 best = score, {"learning_rate": rate, "epoch": epoch, "validation_loss": score}, copy.deepcopy(head)
-    assert best is not None
+    if best is None:
+        raise UserError(
+            f"No validation loss on {source.dataset.folder} was finite, at any learning rate: the encoder's features "
+            "are not, as after training that went too far; take an earlier checkpoint."
+        )
     with torch.no_grad():
-        tested = best[2]((clip_features(encoder, source, split.test) - mean) / std)
+        tested = best[2]((clip_and_window_features(encoder, source, split.test) - mean) / std)
     return best[1], source.probabilities(tested, split.fit)
 
 

@@ -127,6 +127,40 @@ def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:
     return Difference(mean, mean - half, mean + half, p)
 
 
+@dataclass(frozen=True)
+class Equivalence:
+    """Is a difference within `margin` of 0? Its mean, the 90 % interval that says so, and p-values (nan: none).
+
+    `p`: of two one-sided tests (TOST, Schuirmann 1987), that it is outside; below 0.05 the 90 % interval is inside.
+    `p_above`: that it is `margin` or more, one-sided: below 0.05 the second is not better by that much.
+    """
+
+    margin: float
+    mean: float
+    low: float
+    high: float
+    p: float
+    p_above: float
+
+
+def equivalence(first: np.ndarray, second: np.ndarray, margin: float) -> Equivalence:
+    """Paired tests whether the scores float [runs] of second minus first lie within `margin`, decided beforehand.
+
+    A test that shows no difference does not show that there is none; this one can. One pair has no p.
+    """
+    gaps = np.asarray(second, float) - np.asarray(first, float)
+    mean, count = float(gaps.mean()), len(gaps)
+    if count < 2:
+        return Equivalence(margin, mean, math.nan, math.nan, math.nan, math.nan)
+    error = float(gaps.std(ddof=1)) / math.sqrt(count)
+    if error <= ROUNDING:
+        above, below = (0.0 if gap > 0 else 1.0 for gap in (margin - mean, mean + margin))
+        return Equivalence(margin, mean, mean, mean, max(above, below), above)
+    half = float(stats.t.ppf(0.95, count - 1)) * error
+    above, below = (float(stats.t.sf(gap / error, count - 1)) for gap in (margin - mean, mean + margin))
+    return Equivalence(margin, mean, mean - half, mean + half, max(above, below), above)
+
+
 def holm(p_values: np.ndarray) -> np.ndarray:
     """p-values [M] corrected for M tests (Holm 1979): below 0.05, the whole family errs in at most 5 % of cases.
 

@@ -38,12 +38,24 @@ EVALUATE = EvaluateConfig()
     "--audio-model", default=EVALUATE.audio_model, help="In its place, without a run: cnn9, tiny or package:function."
 )
 @click.option("--epochs", type=int, default=EVALUATE.epochs)
+@click.option(
+    "--patience",
+    type=int,
+    default=EVALUATE.patience,
+    help="Epochs without a lower validation loss that end finetune and supervised; 0: all.",
+)
 @click.option("--batch-size", type=int, default=EVALUATE.batch_size)
 @click.option("--learning-rate", type=float, default=EVALUATE.learning_rate, help="Of an encoder in training.")
 @click.option("--weight-decay", type=float, default=EVALUATE.weight_decay)
 @click.option("--probe", type=click.Choice(PROBES), default=EVALUATE.probe, help="How linear treats the encoder.")
 @click.option("--dropout", type=float, default=EVALUATE.dropout, help="Before the head of an encoder in training.")
 @click.option("--window-seconds", type=float, default=EVALUATE.window_seconds, help="Of the windows fitted on.")
+@click.option(
+    "--test-windows",
+    type=int,
+    default=EVALUATE.test_windows,
+    help="Windows of that length of a test clip, whose mean features are tested beside the whole clip; 0: none.",
+)
 @click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
 @click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
 @click.option("--labels", default=EVALUATE.labels, help="Label column to fit and measure by: a NAME of labels/.")
@@ -130,6 +142,8 @@ def _evaluate(
             f"and mAP {100 * result['mean_average_precision']:.1f} % "
             f"on {result['test_clips']} test clips; {chosen} was best in validation"
         )
+        if result["windows"] is not None:
+            _say_windows(result["windows"])
         if result["interval_note"]:
             click.echo(f"interval by clips: {result['interval_note']}")
         if run is None and protocol != "supervised":
@@ -151,6 +165,15 @@ def _say_fitted(found: dict[str, Any]) -> None:
     click.echo(
         f"{said}accuracy {100 * found['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) on "
         f"{found['fitted_clips']:,}"
+    )
+
+
+def _say_windows(found: dict[str, Any]) -> None:
+    """A line on the accuracy by windows, that above being of whole clips."""
+    low, high = found["interval_95"]
+    click.echo(
+        f"by the mean features of {found['test_windows']} windows of {found['window_seconds']:g} s, as fitted on, "
+        f"not of whole clips: {100 * found['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
 
 

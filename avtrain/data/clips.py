@@ -45,14 +45,14 @@ def even_starts(num_mel_frames: np.ndarray, count: int, length: int = WINDOW_MEL
 
 
 def whole_clips(
-    dataset: Dataset, reader: Reader, rows: np.ndarray, batch_size: int
+    dataset: Dataset, reader: Reader, rows: np.ndarray, batch_size: int, shortest: int = WINDOW_MEL_FRAMES
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(positions in `rows` int64 [b], log-mel float16 [b, F, M]): whole clips, batched among those of equal length.
 
-    A batch lasts as long as `batch_size` windows, so that memory is bounded. Clips shorter than a window
-    are padded to one.
+    A batch lasts as long as `batch_size` windows of 1 s, so that memory is bounded. Clips shorter than `shortest` mel
+    frames, the windows that were fitted on, are padded to that.
     """
-    lengths = np.maximum(dataset.num_mel_frames[rows], WINDOW_MEL_FRAMES)
+    lengths = np.maximum(dataset.num_mel_frames[rows], shortest)
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)
         size = max(1, batch_size * WINDOW_MEL_FRAMES // int(length))

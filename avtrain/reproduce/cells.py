@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
+from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
 from avtrain.reproduce.data import FROZEN, Sounds
 from avtrain.reproduce.rows import Row
@@ -16,7 +17,11 @@ from avtrain.reproduce.rows import Row
 if TYPE_CHECKING:
     from avtrain.reproduce.digits import DigitsSettings
 
-STATISTICS = "avtrain.reproduce.statistics:log_mel_statistics"
+STATISTICS = {
+    128: "avtrain.reproduce.statistics:log_mel_statistics",
+    32: "avtrain.reproduce.statistics:log_mel_statistics_32",
+}
+WINDOWS = " windows"
 FINETUNE_WINDOWS = 1
 OUTSIDE = "esc10 "
 FINETUNED_OUTSIDE = 3
@@ -50,6 +55,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     kept = cell.folder / "cell.json"
     if kept.exists():
         done = store.read_json(kept)
+        _check_row(kept, done["row"], configs.to_dict(cell.row))
         if cell.sounds is None or any(column.startswith(OUTSIDE) for column in done["scores"]):
             return done
     torch.set_num_threads(1)
@@ -75,6 +81,16 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     return {**result, "scores": scores}
 
 
+def _check_row(path: Path, kept: dict[str, Any], row: dict[str, Any]) -> None:
+    """UserError where a cell was filled by another row of this name, such as one of an earlier version."""
+    if configs.digest(kept) != configs.digest(row):
+        other = [f"{name}: {kept.get(name)!r} -> {value!r}" for name, value in row.items() if kept.get(name) != value]
+        raise UserError(
+            f"{path} is of another row of this name ({'; '.join(other) or 'with more settings'}); "
+            f"remove {path.parent}, and it is made again."
+        )
+
+
 def _pretrained(cell: Cell) -> dict[str, Any]:
     """Make the updates that every row makes; what the table says of the batches."""
     from avtrain.plan import survey
@@ -86,7 +102,8 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
     dataset = Dataset(cell.digits)
     table = training_table(dataset, row.labels)
     steps = steps_of(strategy_of(cell.strategy, dataset, table), table, batch)
-    epochs = -(-settings.updates // steps)
+    updates = settings.updates_of(row)
+    epochs = -(-updates // steps)
     ended = pretrain(
         cell.digits,
         cell.folder,
@@ -97,7 +114,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
             model_size="tiny",
             batch_size=batch,
             epochs=epochs,
-            max_steps=settings.updates,
+            max_steps=updates,
             learning_rate=settings.learning_rate,
             val_every=0,
             seed=cell.run,
@@ -116,17 +133,20 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
 
 
 def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str, float]:
-    """Accuracies of the row's encoder on one dataset: `linear`, and `finetune` where it trains (or supervised)."""
+    """Accuracies of the row's encoder on one dataset: `linear`, and `finetune` where it trains (or supervised).
+
+    Each of whole test clips and, as `... windows`, of the mean features of their windows.
+    """
     kind, found = cell.row.kind, {}
     if kind != "supervised":
-        found[prefix + "linear"] = _measured(cell, prefix, dataset, "linear")
+        found |= _measured(cell, prefix, dataset, "linear", "linear")
     if finetuned and kind in ("pretrained", "supervised"):
         protocol = "finetune" if kind == "pretrained" else "supervised"
-        found[prefix + "finetune"] = _measured(cell, prefix, dataset, protocol)
+        found |= _measured(cell, prefix, dataset, protocol, "finetune")
     return found
 
 
-def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str) -> float:
+def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str) -> dict[str, float]:
     from avtrain.evaluate import evaluate
 
     out = cell.folder / "eval" / (prefix + protocol).replace(" ", "-")
@@ -134,7 +154,7 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str) -> float:
         config = EvaluateConfig(
             protocol=protocol,
             model_size="tiny",
-            audio_model=STATISTICS if cell.row.kind == "statistics" else "",
+            audio_model=STATISTICS[cell.row.bands] if cell.row.kind == "statistics" else "",
             seed=cell.run,
         )
         if protocol != "linear":
@@ -144,8 +164,26 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str) -> float:
                 epochs=cell.settings.finetune_epochs,
                 windows_per_clip=FINETUNE_WINDOWS,
             )
+        if protocol == "supervised":
+            config = _supervised(cell, dataset, config)
         evaluate(dataset, config, run=cell.folder if cell.row.kind == "pretrained" else None, out=out)
-    return float(store.read_json(out / "result.json")["accuracy"])
+    found = store.read_json(out / "result.json")
+    return {prefix + column: float(found["accuracy"]), prefix + column + WINDOWS: float(found["windows"]["accuracy"])}
+
+
+def _supervised(cell: Cell, dataset: Path, config: EvaluateConfig) -> EvaluateConfig:
+    """`config` with the epochs of the row: as many updates as a finetuned row makes in all, or until it has converged.
+
+    Either way the epoch of the least validation loss is tested.
+    """
+    from avtrain.splits import split_rows
+
+    settings = cell.settings
+    if cell.row.longer:
+        return dataclasses.replace(config, epochs=settings.longer_epochs, patience=settings.longer_patience)
+    split = split_rows(Dataset(dataset), how=config.split, share=config.validation_share, seed=config.seed)
+    batches = -(-len(split.fit) // config.batch_size)
+    return dataclasses.replace(config, epochs=config.epochs + -(-settings.updates // batches))
 
 
 def _retrieved(cell: Cell) -> dict[str, float]:

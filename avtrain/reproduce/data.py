@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from avprep.build import build_shards
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset, LabelColumn
-from avprep.datasets.folder import Folds, clips_of_folder
+from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.places import Folder
 from avprep.digits import DigitsConfig, render_digits
 from avprep.labels import add_noise, claim_column, write_labels
@@ -119,6 +119,7 @@ def prepare_sounds(
     for run in range(min(runs, ESC_FOLDS)):
         fold = run + 1
         clips, _ = clips_of_folder(Folder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
+        clips = with_clusters(clips, r"\d-(\d+)-")  # the recording that a clip was cut from
         draw = np.random.default_rng([0xE5C, fold])
         lengths = SHORTEST_SECONDS * (LONGEST_SECONDS / SHORTEST_SECONDS) ** draw.uniform(size=len(clips))
         cut = [

@@ -19,10 +19,8 @@ from avprep.shared.errors import UserError
 from avprep.shared.processes import map_processes
 from avtrain.reproduce.cells import Cell, run_cell
 from avtrain.reproduce.data import Sources, prepare_digits, prepare_sounds
-from avtrain.reproduce.rows import CLASSES, QUICK, ROWS, Row
+from avtrain.reproduce.rows import CLASSES, FOLDS, QUICK, ROWS, Row
 from avtrain.reproduce.table import write_table
-
-FOLDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,11 @@ class DigitsSettings:
     learning_rate: float = 1e-3
     """of Adam, for pretraining, finetuning and supervised training"""
     finetune_epochs: int = 60
-    """of finetuning and of supervised training"""
+    """of finetuning; supervised training makes as many updates as pretraining and finetuning together"""
+    longer_epochs: int = 1000
+    """of supervised training that goes on until the validation loss no longer falls: at most"""
+    longer_patience: int = 100
+    """epochs after which it ends where the validation loss has not fallen"""
     frame_size: int = 48
 
     def __post_init__(self) -> None:
@@ -55,12 +57,16 @@ class DigitsSettings:
         """Updates of every row."""
         return self.epochs * (CLASSES * self.clips_per_class // self.batch_size)
 
+    def updates_of(self, row: Row) -> int:
+        """Updates that `row` makes in pretraining."""
+        return self.updates if row.equal == "updates" else self.updates * self.batch_size // self.batch_of(row)
+
     def batch_of(self, row: Row) -> int:
         """Pairs in a batch of `row`."""
         return {"usual": self.batch_size, "classes": CLASSES, "class": self.clips_per_class}[row.batch]
 
 
-QUICKLY = DigitsSettings(clips_per_class=20, runs=3, batch_size=32, epochs=25, finetune_epochs=10)
+QUICKLY = DigitsSettings(clips_per_class=20, runs=3, batch_size=32, epochs=25, finetune_epochs=10, longer_epochs=100)
 
 
 def rows_named(names: Sequence[str], quick: bool = False) -> tuple[Row, ...]:

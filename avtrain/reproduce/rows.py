@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 ENVELOPE, UNLINKED = "envelope", "none"
 CLASSES = 10
+FOLDS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,10 @@ class Row:
     kind: str = "pretrained"
     """`pretrained`; `untrained`: its first weights; `statistics`: no network, mean and deviation of each mel band;
     `supervised`: the audio encoder trained by cross-entropy"""
+    bands: int = 128
+    """of `statistics`: neighbouring mel bands are averaged to so many; 32 give as many features as the encoder has"""
+    longer: bool = False
+    """of `supervised`: until the validation loss no longer falls, in place of as many updates as finetuned rows make"""
     strategy: str = "random"
     """as of `avtrain pretrain`; `frozen`: every sound keeps one other picture of its class for good"""
     loss: str = "info-nce"
@@ -28,6 +33,8 @@ class Row:
     """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `clusters` (of the pictures' features)"""
     batch: str = "usual"
     """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
+    equal: str = "updates"
+    """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
 
     @property
     def slug(self) -> str:
@@ -63,5 +70,12 @@ ROWS = (
     Row(name="soft-positive, 10 % labelled", strategy="soft-positive:labelled=0.1"),
     Row(name="soft-positive, 25 % labelled", strategy="soft-positive:labelled=0.25"),
     Row(name="soft-positive, 50 % labelled", strategy="soft-positive:labelled=0.5"),
+    Row(name="log-mel statistics, 64 features", kind="statistics", bands=32),
+    Row(name="supervised, longer", kind="supervised", longer=True),
+    Row(name="random, batch 10, equal pairs", batch="classes", equal="pairs"),
+    Row(name="easy-negative, batch 10, equal pairs", strategy="easy-negative", batch="classes", equal="pairs"),
+    Row(name="soft-positive, batch 10, equal pairs", strategy="soft-positive", batch="classes", equal="pairs"),
+    Row(name="random, batch of hard-negative, equal pairs", batch="class", equal="pairs"),
+    Row(name="hard-negative, equal pairs", strategy="hard-negative", batch="class", equal="pairs"),
 )
 QUICK = ROWS[:8]

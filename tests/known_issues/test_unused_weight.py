@@ -54,7 +54,7 @@ def several(tmp_path_factory):
     (folder / "my_unused.py").write_text(OWN)
     clips = [Forged("ab"[row % 2]) for row in range(12)]
     data = forge_dataset(folder / "data", clips, frame_size=16, mel_bands=16)
-    return folder, data, launch(waits, 2, afterwards=partial(_afterwards, folder, data))
+    return folder, data, launch(waits, 2, afterwards=partial(_afterwards, folder, data), deadline_seconds=120)
 
 
 def _afterwards(folder, data, ranks):
