@@ -92,7 +92,9 @@ def test_result_json_holds_what_the_accuracy_rests_on(loud_and_quiet, untrained_
     assert found.predicted.tolist() == found.probabilities.argmax(axis=1).tolist()
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
     assert found.clusters.tolist() == dataset.clusters[test].tolist()
-    assert written | classification_scores(found.probabilities, found.label, 0, dataset.clusters[test]) == written
+    scores = classification_scores(found.probabilities, found.label, 0, dataset.clusters[test])
+    named = [{"class": name, **entry} for name, entry in zip(found.class_names, scores["per_class"], strict=True)]
+    assert written | scores | {"per_class": named} == written
     split = split_rows(dataset)
     counts = {"test_clips": 18, "fit_clips": len(split.fit), "validation_clips": len(split.validation)}
     assert written | counts == written

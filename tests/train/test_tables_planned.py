@@ -35,6 +35,7 @@ OTHER_WORDS = {
     "probe": ("standard", "released"),
     "split": ("auto", "group"),
     "norm": ("encoder",),
+    "downmix": ("mean", "swresample"),
     "checkpoint": ("best",),
     "strategy": ("soft-positive:p=0.9",),
 }
@@ -170,9 +171,9 @@ def test_commands_say_all_that_is_set(table):
 def test_a_run_is_done_when_it_ended_well(tmp_path):
     steps = matrix_of(TABLES["table1"], dataclasses.replace(PLACES, out=tmp_path)).steps
     step = next(step for step in steps if step.kind == "pretrain")
-    for code in (75, 1, 2, 0):
+    for status, code in (("interrupted", 75), ("failed", 1), ("user-error", 2), ("done", 0)):
         assert not step.is_done
-        store.write_json(step.ends_with, {"status": "?", "code": code, "sentence": ""})
+        store.write_json(step.ends_with, {"status": status, "code": code, "sentence": ""})
     assert step.is_done
 
 

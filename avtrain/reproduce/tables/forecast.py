@@ -58,7 +58,7 @@ def forecast(whole: Matrix) -> list[str]:
 
     Errors: UserError where a list or a folder is not there, or a batch cannot be filled.
     """
-    listed = {name: _clips(step) for name, step in whole.manifests.items()}
+    listed = {step.name: _clips(step) for step in whole.steps if step.kind == "manifest"}
     lines, total = [], Work("")
     width = max(len(step.name) for step in whole.steps)
     for step in whole.steps:
@@ -93,7 +93,7 @@ def _clips(manifest: Step) -> tuple[Clips, int]:
 
 def _work(whole: Matrix, step: Step, listed: dict[str, tuple[Clips, int]]) -> Work:
     """What a step takes."""
-    clips, gone = listed[step.dataset]
+    clips, gone = listed[_manifest_of(step).name]
     if step.kind == "manifest":
         return Work(f"{_splits(clips)} clips; {gone:,} of the lists have no file")
     if step.kind == "build":
@@ -103,6 +103,15 @@ def _work(whole: Matrix, step: Step, listed: dict[str, tuple[Clips, int]]) -> Wo
     if step.kind == "evaluate":
         return _of_evaluation(step, clips, CLIP_SECONDS[step.dataset])
     return Work(f"{len(clips):,} clips")
+
+
+def _manifest_of(step: Step) -> Step:
+    """The manifest that a step makes, or the one of the clips that it goes through."""
+    if step.kind == "manifest":
+        return step
+    fitted = [need for need in step.needs if need.kind == "add-labels"]
+    last = fitted[0].needs if fitted else step.needs
+    return _manifest_of(next((need for need in last if need.kind == "manifest"), last[0]))
 
 
 def _splits(clips: Clips) -> str:

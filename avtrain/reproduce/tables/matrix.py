@@ -20,7 +20,7 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain import rundir
 from avtrain.config import EvaluateConfig, PretrainConfig
-from avtrain.reproduce.tables.settings import SUPERVISED, Row, TableSettings, Task
+from avtrain.reproduce.tables.settings import SUPERVISED, Row, TableSettings
 
 RESULT = "result.json"
 OWN_WEIGHTS = "efficientnet-lite0"  # comes with its weights
@@ -98,6 +98,8 @@ class Matrix:
     cells: list[Cell] = field(default_factory=list)
     manifests: dict[str, Step] = field(default_factory=dict)
     datasets: dict[str, Step] = field(default_factory=dict)
+    fitted: dict[str, Step] = field(default_factory=dict)
+    """the label column of the clips that alone are fitted on, for datasets that have such a setting"""
     runs: dict[tuple[str, int], Step] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
 
@@ -119,11 +121,13 @@ def matrix_of(settings: TableSettings, places: Places) -> Matrix:
     whole = Matrix(settings, places)
     for name, task in settings.tasks.items():
         if name in places.roots:
-            whole.manifests[name] = whole.add(_manifest(whole, name, task))
+            whole.manifests[name] = whole.add(_manifest(whole, name, task.manifest, f"manifest-{name}"))
         else:
             whole.left_out.append(f"{task.title}: its folder was not given")
     for name, manifest in whole.manifests.items():
         whole.datasets[name] = whole.add(_dataset(whole, name, manifest))
+        if settings.tasks[name].fitted_on:
+            whole.fitted[name] = _fitted_on(whole, name, whole.datasets[name])
     columns = _label_columns(whole)
     if "vggsound" not in whole.datasets:
         whole.left_out.append("all rows but supervised: the pretext task needs VGGSound")
@@ -152,13 +156,24 @@ def _add_row(whole: Matrix, row: Row, column: Step | None, seed: int) -> None:
             whole.cells.append(Cell(row.name, name, one.name, seed, step))
 
 
-def _manifest(whole: Matrix, name: str, task: Task) -> Step:
+def _manifest(whole: Matrix, name: str, words: tuple[str, ...], step_name: str) -> Step:
     root = str(whole.places.roots[name])
-    words = tuple(word.format(root=root) for word in task.manifest)
+    words = tuple(word.format(root=root) for word in words)
     settings = {"words": words, "root": root}
     path = whole.places.out / "manifests" / f"{name}-{digest_of('manifest', settings, ())[:DIGITS]}.csv"
     command = ("avprep", "manifest", *words, "--root", root, "--out", str(path))
-    return Step("manifest", name, f"manifest-{name}", settings, (), command, (), path)
+    return Step("manifest", name, step_name, settings, (), command, (), path)
+
+
+def _fitted_on(whole: Matrix, name: str, dataset: Step) -> Step:
+    """The label column that only the clips of the task's `fitted_on` have a label in."""
+    words = whole.settings.tasks[name].fitted_on
+    manifest = whole.add(_manifest(whole, name, words, f"manifest-{name}-fitted"))
+    needs = (dataset, manifest)
+    column = f"fitted-{digest_of('add-labels', {}, needs)[:DIGITS]}"
+    line = ("avprep", "add-labels", str(dataset.folder), str(manifest.ends_with), "--name", column)
+    ends_with = dataset.folder / labels_path(column)
+    return whole.add(Step("add-labels", name, f"fitted-{name}", {}, needs, line, (), ends_with))
 
 
 def _dataset(whole: Matrix, name: str, manifest: Step) -> Step:
@@ -213,7 +228,11 @@ def _run(whole: Matrix, row: Row, column: Step | None, seed: int) -> Step:
 
 
 def _evaluation(whole: Matrix, name: str, config: EvaluateConfig, dataset: Step, run: Step | None) -> Step:
-    settings, needs = configs.to_dict(config), (dataset,) if run is None else (dataset, run)
+    needs = (dataset,) if run is None else (dataset, run)
+    fitted = whole.fitted.get(dataset.dataset)
+    if fitted is not None:
+        config, needs = dataclasses.replace(config, labels=fitted.ends_with.stem), (*needs, fitted)
+    settings = configs.to_dict(config)
     parent = whole.places.out / "supervised" if run is None else run.folder / "eval"
     out = parent / f"{name}-{digest_of('evaluate', settings, needs)[:DIGITS]}"
     line = ("avtrain", "evaluate", str(dataset.folder), "--out", str(out))
