@@ -137,7 +137,7 @@ def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str
 
     Each of whole test clips and, as `... windows`, of the mean features of their windows.
     """
-    kind, found = cell.row.kind, {}
+    kind, found = cell.row.kind, dict[str, float]()
     if kind != "supervised":
         found |= _measured(cell, prefix, dataset, "linear", "linear")
     if finetuned and kind in ("pretrained", "supervised"):

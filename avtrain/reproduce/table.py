@@ -99,7 +99,7 @@ def gap(lines: Sequence[dict[str, Any]], name: str, link: str, folds: bool = Fal
     sides = [np.array([side["by_run"][run] for run in runs]) for side in (random, mine)]
     if folds:
         sides = [np.array([side[runs % FOLDS == fold].mean() for fold in np.unique(runs % FOLDS)]) for side in sides]
-    difference, tested = paired_t(*sides), equivalence(*sides, MARGIN)
+    difference, tested = paired_t(*sides), equivalence(sides[0], sides[1], MARGIN)
     values = {key: _number(getattr(difference, key)) for key in ("mean", "low", "high", "p")}
     return {**values, "equal": _number(tested.p), "below": _number(tested.p_above), "units": len(sides[0])}
 
@@ -113,7 +113,7 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[tuple[str, bool | None, str]
     """
     updates = max((line["updates"] for line in lines), default=0)
     margin = f"{100 * MARGIN:g} points"
-    told = []
+    told: list[tuple[str, bool | None, str]] = []
     for claim, name, link, holds, test in (
         ("soft-positive beats random by 10 points or more, interval above 0", "soft-positive", ENVELOPE, _beats, ""),
         (f"with shuffled labels it is less than {margin} better", SHUFFLED, ENVELOPE, _not_better, "below"),
