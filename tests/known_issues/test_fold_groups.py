@@ -15,7 +15,7 @@ from avprep.cli import main as avprep
 from avprep.dataset import Dataset
 from avprep.manifest import Clip, Clips, read_manifest, write_manifest
 from avtrain.cli import main as avtrain
-from avtrain.compare import compare, printed
+from avtrain.compare import compare, compare_runs, printed
 from avtrain.metrics import accuracy_interval, classification_scores, group_interval
 from avtrain.predictions import predictions_of, write_predictions
 from tests.train.forge import Forged, forge_dataset
@@ -61,7 +61,7 @@ def test_a_comparison_on_one_fold_goes_by_clips_and_says_so(tmp_path):
     assert found["p"] == found["mcnemar"]["exact"] < 1e-4
     assert -1 < found["difference_95"][0] < found["difference_95"][1] < 1
     assert found["unit"] == "clips"
-    text = printed({"kind": "clips", "comparisons": [{**found, "first_run": "a", "second_run": "b"}]})
+    text = printed(compare_runs(paths))
     assert "one cluster" in text
     assert "paired bootstrap over clips" in text
 
