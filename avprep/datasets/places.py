@@ -45,7 +45,8 @@ class Folder:
     def folders(self, inside: str = "") -> list[str]:
         """Names of the folders directly inside one, sorted, but for foreign ones. Errors: ManifestError, no folder."""
         self._check()
-        found = [path.name for path in (self.root / inside).iterdir() if path.is_dir()]
+        with os.scandir(self.root / inside) as entries:
+            found = [entry.name for entry in entries if _leads_to_folder(entry)]
         return [posixpath.join(inside, name) for name in self._own(found)]
 
     def _own(self, folders: list[str]) -> list[str]:
@@ -162,6 +163,11 @@ class Remote:
     def near(self, name: str) -> AbstractContextManager[Path]:
         """As Folder.near: a copy of the file."""
         return fetching.near(f"{self.root}/{name}")
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; only of links is the disk asked."""
+    return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
 def _is_foreign(folder: str) -> bool:
