@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from avprep.cli import main
 from avprep.shared import store
 from tests.conftest import FIXTURES, REPOSITORY
+from tests.source import expressions
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 LABELS = ("café", "音楽")
@@ -51,14 +52,7 @@ def reads_by_locale(call: ast.Call) -> bool:
 
 
 def test_no_text_is_read_in_the_locales_encoding():
-    found = [
-        f"{path.relative_to(REPOSITORY)}:{node.lineno}"
-        for package in ("avprep", "avtrain")
-        for path in sorted((REPOSITORY / package).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and reads_by_locale(node)
-    ]
-    assert found == []
+    assert [place for place, call in expressions(ast.Call) if reads_by_locale(call)] == []
     scripts = [path for path in (REPOSITORY / "docker").iterdir() if path.is_file()]
     assert [path.name for path in scripts if re.search(r"open\([^)\"]*\)", path.read_text(encoding="utf-8"))] == []
 

@@ -14,7 +14,7 @@ from avprep.manifest import Clip, read_manifest, write_manifest
 from avprep.preview.content import write_preview
 from avprep.shared import store
 from avtrain.rundir import read_lines
-from tests.conftest import REPOSITORY
+from tests.source import expressions
 from tests.train.forge import Forged, forge_dataset
 
 SEPARATORS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
@@ -22,14 +22,7 @@ ODD = f"a{SEPARATORS}b"
 
 
 def test_no_data_is_split_by_splitlines():
-    found = [
-        f"{path.relative_to(REPOSITORY)}:{node.lineno}"
-        for package in ("avprep", "avtrain")
-        for path in sorted((REPOSITORY / package).rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr == "splitlines"
-    ]
-    assert found == []
+    assert [place for place, node in expressions(ast.Attribute) if node.attr == "splitlines"] == []
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
