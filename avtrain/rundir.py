@@ -70,7 +70,7 @@ def exit_stamp(run: Path) -> tuple[int, int] | None:
 def exit_status(run: Path) -> str | None:
     """`status` in exit.json, None where it has none."""
     try:
-        return str(json.loads((run / EXIT).read_text())["status"])
+        return str(json.loads((run / EXIT).read_bytes())["status"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -60,7 +60,7 @@ def read_record(run: Path) -> Record | None:
         return None
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(
-            f"{run / TRAINED_ON} cannot be read ({str(error).splitlines()[0]}); remove it; what the run was trained "
+            f"{run / TRAINED_ON} cannot be read ({first_line(error)}); remove it; what the run was trained "
             "on counts as not known."
         ) from None
     return Record(table, (table.schema.metadata or {}).get(WHOLE) == b"1")
