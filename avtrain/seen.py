@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
 from avprep.shared import store
-from avprep.shared.errors import UserError, some_of
+from avprep.shared.errors import UserError, first_line, some_of
 from avtrain.transfer import checkpoint_at
 
 TRAINED_ON = "trained_on.parquet"
