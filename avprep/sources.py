@@ -15,15 +15,21 @@ from avprep.errors import PASSING_REASONS, ManifestError
 from avprep.fetching import address_of
 from avprep.shared.remote import RemotePath
 
+MOST_ASKED = 50  # files at URLs: as many as may fail in a row before a build stops
+
 
 def check_any(clips: Iterable[Clip], root: str, manifest: Path | str) -> None:
-    """Raise ManifestError where not one file of a manifest's clips is there; files at URLs are not looked for."""
-    first = ""
-    for clip in clips:
-        for path in _paths(clip):
-            if address_of(root, path) or os.path.exists(os.path.join(root, path)):
-                return
-            first = first or os.path.join(root, path)
+    """Raise ManifestError where not one file of a manifest's clips is there; at URLs 50 are looked for, at most.
+
+    Errors: also UserError where a server does not say.
+    """
+    first, asked = "", 0
+    for path in (path for clip in clips for path in _paths(clip)):
+        address = address_of(root, path)
+        asked += bool(address)
+        if asked > MOST_ASKED or (_at_url(address) if address else os.path.exists(os.path.join(root, path))):
+            return
+        first = first or (str(RemotePath(address.partition("?")[0])) if address else os.path.join(root, path))
     raise ManifestError(
         f"Not one file that {manifest} names is there, such as {first}; --root names the folder where its relative "
         "paths start."
@@ -56,10 +62,14 @@ def _paths(clip: Clip) -> list[str]:
 def _readable(root: str, path: str) -> bool:
     """Whether a file is there and gives its first byte; of one at a URL, whether it is there."""
     if address := address_of(root, path):
-        return RemotePath(address).is_file()
+        return _at_url(address)
     try:
         with open(os.path.join(root, path), "rb") as file:
             file.read(1)
     except OSError:
         return False
     return True
+
+
+def _at_url(address: str) -> bool:
+    return "?" not in address and RemotePath(address).is_file()

@@ -48,6 +48,15 @@ def test_where_no_file_is_there_nothing_is_built(clips):
         assert not (clips / "out").exists()
 
 
+def test_where_no_file_is_there_at_a_url_nothing_is_built_either(clips):
+    for root in ("memory://nowhere", str(clips)):
+        names = [f"{'' if root != str(clips) else 'memory://nowhere/'}{number}.ogg" for number in range(50)]
+        write_manifest(clips / "u.csv", [Clip(name, "x", audio_path=name) for name in names])
+        said = build(clips / "u.csv", clips / "out", "--root", root, status=2)
+        assert f"Not one file that {clips / 'u.csv'} names is there, such as memory://nowhere/0.ogg" in said
+        assert not (clips / "out").exists()
+
+
 def test_clips_that_were_missing_are_looked_for_again(clips, caplog):
     """The split that a build empties is named, before and after; the second build is the one of a whole folder."""
     root = ["--root", str(clips / "clips")]
