@@ -82,7 +82,7 @@ class Report:
             "leaks": "sources stand in two splits" + leaks,
             "dropped_leaks": "training clips were left out, since their source is also in test or val",
             "similar_labels": "sets of labels differ in case, spaces or Unicode form alone and stay apart",
-            "nested": "classes have all clips in sub-folders; if those are the classes, give the folder above as --root",
+            "nested": "classes have all clips in sub-folders; if those are classes, give the folder above as --root",
             "unnamed": "media files below --root are in no row",
         }
         found = ((getattr(self, name), sentence) for name, sentence in sentences.items())

@@ -49,7 +49,7 @@ def test_a_root_one_level_too_high_is_said(tmp_path):
     )
     touch(tmp_path, "c/flat/1.wav", "c/flat/deeper/2.wav", "c/one/only/1.wav")
     said = call("manifest", "folder", "--root", tmp_path / "c", "--out", tmp_path / "m.csv")
-    assert "2 classes have all clips in sub-folders; if those are the classes, give the folder above as --root" in said
+    assert "2 classes have all clips in sub-folders; if those are classes, give the folder above as --root" in said
     assert "such as esc10 (dog, red)" in said
     said = call("manifest", "folder", "--root", tmp_path / "c" / "grid", "--out", tmp_path / "m2.csv")
     assert "sub-folders" not in said
