@@ -68,15 +68,14 @@ def read_record(run: Path) -> Record | None:
 
 def clips_of(dataset: Dataset, rows: np.ndarray) -> pa.Table:
     """clip_id, source ('' where the dataset has no plan), seconds, shard_sha256, logmel_offset of some rows."""
-    ids = pa.array([dataset.clip_ids[row] for row in rows], pa.string())
-    facts = dataset.info["shards"]
-    digests = [facts.get(shard, {}).get("sha256", "") for shard in dataset.shards]
+    ids, facts = dataset.ids_of(rows), dataset.info["shards"]
+    digests = pa.array([facts.get(shard, {}).get("sha256", "") for shard in dataset.shards], pa.string())
     return pa.table(
         {
             "clip_id": ids,
             "source": _sources(dataset, ids),
             "seconds": pa.array(dataset.duration_seconds[rows], pa.float64()),
-            "shard_sha256": pa.array([digests[shard] for shard in dataset.shard[rows]], pa.string()),
+            "shard_sha256": digests.take(pa.array(dataset.shard[rows])),
             "logmel_offset": pa.array(dataset.logmel_offset[rows], pa.int64()),
         }
     )
@@ -114,15 +113,17 @@ def seen_of(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, A
 
 def _same(mine: pa.Table, theirs: pa.Table) -> np.ndarray:
     """bool [clips of mine]: whether a clip is one of theirs: the same bytes, or the same id, source and length."""
-    digests, offsets = (theirs.column(name).to_pylist() for name in ("shard_sha256", "logmel_offset"))
-    place = {(digest, offset) for digest, offset in zip(digests, offsets, strict=True) if digest}
+    bytes_at = {
+        (clip["shard_sha256"], clip["logmel_offset"])
+        for clip in _shared(theirs, mine, "shard_sha256").to_pylist()
+        if clip["shard_sha256"]
+    }
     known: dict[str, list[tuple[str, float]]] = {}
-    shared = theirs.filter(pc.is_in(theirs.column("clip_id"), value_set=mine.column("clip_id").combine_chunks()))
-    for clip in shared.to_pylist():
+    for clip in _shared(theirs, mine, "clip_id").to_pylist():
         known.setdefault(clip["clip_id"], []).append((clip["source"], clip["seconds"]))
     return np.array(
         [
-            (clip["shard_sha256"], clip["logmel_offset"]) in place
+            (clip["shard_sha256"], clip["logmel_offset"]) in bytes_at
             or any(
                 abs(seconds - clip["seconds"]) < SAME_SECONDS and _one_source(source, clip["source"])
                 for source, seconds in known.get(clip["clip_id"], [])
@@ -131,6 +132,11 @@ def _same(mine: pa.Table, theirs: pa.Table) -> np.ndarray:
         ],
         bool,
     )
+
+
+def _shared(theirs: pa.Table, mine: pa.Table, column: str) -> pa.Table:
+    """Their rows whose value in a column mine have as well."""
+    return theirs.filter(pc.is_in(theirs.column(column), value_set=mine.column(column).combine_chunks().unique()))
 
 
 def _one_source(first: str, second: str) -> bool:
