@@ -60,7 +60,7 @@ def _lead(lines: Sequence[dict[str, Any]]) -> str:
     found = [line for line in lines if line["name"] == "soft-positive" and line["link"] == ENVELOPE and line["gap"]]
     if not found:
         return f"{len(lines)} rows so far."
-    mean, runs = 100 * found[0]["gap"]["mean"], found[0]["gap"]["runs"]
+    mean, runs = 100 * found[0]["gap"]["mean"], found[0]["gap"]["units"]
     return (
         f"A linear layer on the audio encoder is right {abs(mean):.1f} points {'more' if mean > 0 else 'less'} often "
         f"after soft-positive than after random sampling: mean of {runs} runs, {found[0]['updates']} updates each."

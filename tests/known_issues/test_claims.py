@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from avtrain.reproduce.page import _lead
 from avtrain.reproduce.rows import ENVELOPE, UNLINKED
 from avtrain.reproduce.table import MARGIN, claims, markdown, summary
 from avtrain.significance import equivalence, holm, paired_t
@@ -80,3 +81,4 @@ def test_the_table_has_both_units_and_holms_p():
     assert "p (Holm)" in text
     assert "over means of folds" in text
     assert "share its two test speakers" in text
+    assert "mean of 6 runs" in _lead(lines)
