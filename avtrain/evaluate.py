@@ -100,6 +100,12 @@ def evaluate(
         source = Source(dataset, reader, normalise, device, window_mel_frames, column, config.test_windows)
         chosen, probabilities = _measure(encoder, source, split, config)
     shares = probabilities.cpu().numpy()
+    lost = split.test[np.unique(np.flatnonzero(~np.isfinite(shares).all(axis=1)) % len(split.test))]
+    if len(lost):
+        raise UserError(
+            f"The probabilities of {len(lost):,} test clips are not finite, such as of {dataset.clip_ids[lost[0]]}; "
+            "nor are the encoder's features, as after training that went too far; take an earlier checkpoint."
+        )
     whole, of_windows = shares[: len(split.test)], shares[len(split.test) :]
     found = predictions.predictions_of(
         [dataset.clip_ids[row] for row in split.test],

@@ -24,6 +24,14 @@ from avtrain.linear import linear
 from avtrain.splits import split_rows
 from tests.train.forge import Forged, arrays, forge_dataset
 
+LOST = """
+import torch
+class Lost(torch.nn.Module):
+    def forward(self, logmel):
+        return logmel.mean((2, 3)) / 0
+def net():
+    return Lost()
+"""
 LOUDER = {"a": 0.0, "b": 12.0}
 
 
@@ -147,6 +155,14 @@ def test_a_first_score_that_is_nan_is_not_kept_for_good(folder, monkeypatch):
     assert chosen["epoch"] > 0
     assert chosen["validation_loss"] < 1
     assert probabilities.isfinite().all()
+
+
+def test_features_that_are_not_finite_are_no_prediction(folder, tmp_path, monkeypatch):
+    """They were counted as predictions of the first class."""
+    (tmp_path / "lost_encoder.py").write_text(LOST)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="12 test clips are not finite"):
+        evaluate(folder, EvaluateConfig(protocol="knn", audio_model="lost_encoder:net"))
 
 
 def test_an_encoder_without_a_finite_feature_is_refused(folder):
