@@ -133,13 +133,22 @@ class Dataset:
 
     @property
     def logmel_mean(self) -> np.ndarray:
-        """Mean of each mel band over the train split, float64 [M], dB."""
-        return np.array(self.info["logmel"]["mean"])
+        """Mean of each mel band over the train split, float64 [M], dB. Errors: UserError where one is not finite."""
+        return self._statistic("mean")
 
     @property
     def logmel_std(self) -> np.ndarray:
-        """Deviation of each mel band over the train split, float64 [M], dB."""
-        return np.array(self.info["logmel"]["std"])
+        """Deviation of each mel band over the train split, float64 [M], dB. Errors: as logmel_mean."""
+        return self._statistic("std")
+
+    def _statistic(self, name: str) -> np.ndarray:
+        values = np.array(self.info["logmel"][name], np.float64)
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{self.folder / schema.DATASET} has log-mel statistics that are not finite; 'avprep verify' names the "
+                f"clips at fault and says what to do."
+            )
+        return values
 
     @cached_property
     def clip_ids(self) -> list[str]:

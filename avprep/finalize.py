@@ -30,6 +30,7 @@ from avprep.errors import UserError
 from avprep.publishing import place_of
 from avprep.shards import PlannedShard, read_plan
 from avprep.shared import store
+from avprep.shared.errors import some_of
 
 STATISTICS_SPLIT = "train"
 SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
@@ -69,6 +70,37 @@ def _exact_terms(values: list[float]) -> list[float]:
     return terms
 
 
+def band_sums(out: Path, shard: str, marker: dict[str, Any], excluded: set[str]) -> dict[str, Any]:
+    """The log-mel sums of a shard as its `marker` has them; where they are not finite, without the clips `excluded`.
+
+    Versions that did not look have stored such clips. Errors: UserError that names those that are not excluded.
+    """
+    sums = marker["logmel"]
+    if all(map(math.isfinite, sums["sum"] + sums["sum_of_squares"])):
+        return sums
+    if not (out / shard).is_file():
+        raise UserError(f"{shard} holds log-mel that is not finite; delete its .tar and .json and build again.")
+    total = np.zeros((2, len(sums["sum"])))
+    frames, wrong = 0, []
+    for clip in marker["clips"]:
+        shape = clip["num_mel_frames"], len(sums["sum"])
+        with open(out / shard, "rb") as tar:
+            tar.seek(clip["logmel_offset"])
+            data = tar.read(math.prod(shape) * schema.LOGMEL_DTYPE.itemsize)
+        values = np.frombuffer(data, schema.LOGMEL_DTYPE).reshape(shape).astype(np.float64)
+        if np.isfinite(values).all():
+            total += values.sum(0), np.square(values).sum(0)
+            frames += len(values)
+        elif clip["clip_id"] not in excluded:
+            wrong.append(clip["clip_id"])
+    if wrong:
+        raise UserError(
+            f"{shard} holds log-mel that is not finite, of {some_of(wrong, SHOWN_FAILURES)}; take them out with "
+            f"'avprep exclude', or delete the shard's .tar and .json and repeat the build, in which they then fail."
+        )
+    return {"frames": frames, "sum": total[0].tolist(), "sum_of_squares": total[1].tolist()}
+
+
 class Failures:
     """The lines of failures.jsonl, given in any order; counts by reason."""
 
@@ -91,20 +123,20 @@ class Failures:
 class Gathered:
     """What the markers of a plan's shards come to, without the clips `excluded`: index, failures, sums.
 
-    Add them in the plan's order.
+    Add them in the plan's order. `out` is the dataset folder.
     """
 
-    def __init__(self, excluded: set[str]) -> None:
+    def __init__(self, out: Path, excluded: set[str]) -> None:
         self.clips = 0
         self.failures = Failures()
         self.facts: dict[str, dict[str, Any]] = {}
         self.per_class: Counter[tuple[str, int]] = Counter()
         self.trained, self.others = BandSums(), BandSums()
-        self._excluded = excluded
+        self._out, self._excluded = out, excluded
         self._columns = {one.name: column_of(one.type) for one in schema.INDEX_SCHEMA}
 
     def add(self, shard: PlannedShard, marker: dict[str, Any]) -> None:
-        """Add a shard. Errors: LookupError, TypeError, ValueError where `marker` is none."""
+        """Add a shard. Errors: LookupError, TypeError, ValueError where `marker` is none; UserError of band_sums."""
         rows = [
             {**clip, "sizes_position": position}
             for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
@@ -116,7 +148,8 @@ class Gathered:
         for failure in marker["failures"]:
             if failure["clip_id"] not in self._excluded:
                 self.failures.add(failure)
-        (self.trained if shard.split == STATISTICS_SPLIT else self.others).add(marker["logmel"])
+        sums = band_sums(self._out, shard.path, marker, self._excluded)
+        (self.trained if shard.split == STATISTICS_SPLIT else self.others).add(sums)
         self.facts[shard.path] = {name: marker[name] for name in SHARD_FACTS if name in marker}
         self.per_class[shard.split, shard.class_id] += len(rows)
         self.clips += len(rows)
@@ -180,7 +213,7 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
 
 
 def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
-    found = Gathered({clip["clip_id"] for clip in excluded_clips(out)})
+    found = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
     for shard, marker in _markers(out, plan, shards):
         found.add(shard, marker)
     store.write_lines(out / schema.FAILURES, found.failures.lines())

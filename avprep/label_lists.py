@@ -7,7 +7,6 @@ made for a larger one serves its parts.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,7 +79,7 @@ def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset
 
 def _write(dataset: Dataset, name: str, lists: list[frozenset[str] | None], origin: dict[str, Any]) -> None:
     columns = {"clip_id": dataset.clip_ids, "labels": [None if names is None else sorted(names) for names in lists]}
-    metadata = {schema.LABEL_ORIGIN_KEY: json.dumps(origin, sort_keys=True, ensure_ascii=False)}
+    metadata = {schema.LABEL_ORIGIN_KEY: store.json_text(origin, sort_keys=True)}
     table = pa.table(columns, schema.LABEL_LISTS_SCHEMA.with_metadata(metadata))
     with store.atomic_path(dataset.local_folder / schema.labels_path(name)) as temporary:
         pq.write_table(table, temporary)

@@ -60,9 +60,14 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
 def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[str, Any], **extra: np.ndarray) -> Path:
     """The path of the column, written atomically: one row a clip of the index, in its order.
 
-    `extra` are further columns over the same rows; nulls where a clip has no label.
+    `extra` are further columns over the same rows; nulls where a clip has no label. Errors: UserError where a number of
+    theirs is not finite.
     """
     none = column.values == NONE
+    for key, values in extra.items():
+        wrong = np.flatnonzero(~none & ~np.isfinite(values))
+        if len(wrong):
+            raise UserError(f"Column {name!r} is not written: {key} of {dataset.clip_ids[wrong[0]]!r} is not finite.")
     names = np.array([*column.class_names, ""], dtype=object)[column.values]
     columns = {
         "clip_id": pa.array(dataset.clip_ids, pa.string()),
@@ -71,8 +76,8 @@ def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[
         **{key: pa.array(values, mask=none) for key, values in extra.items()},
     }
     metadata = {
-        schema.LABEL_NAMES_KEY: json.dumps(column.class_names, ensure_ascii=False),
-        schema.LABEL_ORIGIN_KEY: json.dumps(origin, sort_keys=True, ensure_ascii=False),
+        schema.LABEL_NAMES_KEY: store.json_text(column.class_names),
+        schema.LABEL_ORIGIN_KEY: store.json_text(origin, sort_keys=True),
     }
     path = dataset.local_folder / schema.labels_path(name)
     with store.atomic_path(path) as temporary:

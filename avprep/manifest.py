@@ -10,7 +10,6 @@ columns are ignored.
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 import os
@@ -25,8 +24,8 @@ from avprep.clips import COLUMNS, NUMBERS, Clip, Clips, columns_of, hashed, repe
 from avprep.errors import ManifestError
 from avprep.fetching import wrong_address
 from avprep.findings import SPLIT_SPELLINGS
+from avprep.shared import store
 from avprep.shared.mirror import is_url
-from avprep.shared.store import atomic_path
 from avprep.shared.text import as_text
 from avprep.tabular import Wanted, kind_of, read_table
 
@@ -108,13 +107,13 @@ def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
     kind = kind_of(path)
     clips = clips if isinstance(clips, Sequence) else list(clips)
     names = columns_of(clip.cluster for clip in clips)
-    with atomic_path(path) as temporary:
+    with store.atomic_path(path) as temporary:
         if kind == "parquet":
             write_parquet(temporary, Clips(clips))
         elif kind == "jsonl":
             with open(temporary, "w", encoding="utf-8") as lines:
                 rows = (dict(zip(names, values_of(clip), strict=False)) for clip in clips)
-                lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                lines.writelines(store.json_text(row) + "\n" for row in rows)
         else:
             with open(temporary, "w", encoding="utf-8", newline="") as table:
                 writer = csv.writer(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 from avprep import schema
 from avprep.config import VideoSpec
 from avprep.manifest import Clip
-from avprep.shared import jpeg
+from avprep.shared import jpeg, store
 
 if TYPE_CHECKING:
     from avprep.media.clip import DecodedClip
@@ -88,7 +87,7 @@ def write_clip(clip: Clip, decoded: DecodedClip, spec: VideoSpec, tar_path: str,
         "av_offset_seconds": decoded.av_offset_seconds,
         "decoder": decoded.decoder,
     }
-    members.add(schema.META_SUFFIX, json.dumps(meta, ensure_ascii=False, sort_keys=True).encode())
+    members.add(schema.META_SUFFIX, store.json_text(meta, sort_keys=True).encode())
     with open(tar_path, "r+b", buffering=0) as tar:
         _write_all(tar.fileno(), [memoryview(part).cast("B") for part in members.parts if len(part)], tar_offset)
     values = logmel.astype(np.float64)

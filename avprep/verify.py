@@ -68,7 +68,7 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
         raise UserError(f"{folder} has format {info['format']!r}; this version verifies {schema.FORMAT}.")
     if decode is not None and found.context is not None and found.context.frame_codec == "raw":
         decode.must_find(found.context.clips)
-    made = finalize.Gathered(_check_excluded(folder, found))
+    made = finalize.Gathered(folder, _check_excluded(folder, found))
     planned, listed = {shard.path: shard for shard in shards}, _listed_shards(found, info)
     paths = [*planned, *sorted(set(listed) - set(planned))]
     comparable = found.context is not None

@@ -7,7 +7,6 @@ encoder's own training data was.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,7 +239,7 @@ def _schema(encoder: AudioEncoder) -> pa.Schema:
             ("end_seconds", pa.float64()),
             ("embedding", pa.list_(pa.float32(), encoder.num_features)),
         ],
-        metadata={METADATA_KEY: json.dumps(about, ensure_ascii=False)},
+        metadata={METADATA_KEY: store.json_text(about)},
     )
 
 

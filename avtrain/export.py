@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import tempfile
@@ -42,7 +41,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
         raise UserError(f"{out} is there already; choose another folder.")
     encoder = load_encoder(run)
     description = {"format": FORMAT, **configs.to_dict(encoder.description)}
-    metadata = {METADATA_KEY: json.dumps(description, ensure_ascii=False, sort_keys=True)}
+    metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
     graph = _graph(encoder, metadata)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from avprep.dataset import Dataset, LabelColumn
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import WINDOW_MEL_FRAMES, even_starts, read_windows, whole_clips
 from avtrain.data.reader import Reader
+from avtrain.finite import check_finite
 
 ENCODE_BATCH = 256
 
@@ -64,7 +65,10 @@ class Source:
 def window_features(
     encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [clips * windows, D], labels int64) of evenly spread windows; the encoder in eval mode."""
+    """(features [clips * windows, D], labels int64) of evenly spread windows; the encoder in eval mode.
+
+    Errors: UserError where features are not finite.
+    """
     encoder.eval()
     length = source.window_mel_frames
     starts = even_starts(source.dataset.num_mel_frames[rows], windows_per_clip, length)
@@ -74,7 +78,9 @@ def window_features(
         encoder(source.windows(repeated[at], flat[at]))
         for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once)))
     ]
-    return torch.cat(parts), source.labels(repeated)
+    features = torch.cat(parts)
+    check_finite(features, source.dataset, repeated)
+    return features, source.labels(repeated)
 
 
 @torch.no_grad()
@@ -82,7 +88,7 @@ def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch
     """Features [clips, D] of whole clips of any length, those of one length together; the encoder in eval mode.
 
     No clip is padded to another's length, so its features do not depend on what else is in `rows`; one shorter than
-    the source's windows is padded to a window.
+    the source's windows is padded to a window. Errors: UserError where features are not finite.
     """
     encoder.eval()
     out: torch.Tensor | None = None
@@ -92,6 +98,7 @@ def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch
             out = features.new_empty((len(rows), features.shape[1]))
         out[torch.from_numpy(positions).to(out.device)] = features
     assert out is not None
+    check_finite(out, source.dataset, rows)
     return out
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from avprep.shared import store
 from avtrain.encoder import AudioEncoder
 
 SHOWN_CLASSES = 20
@@ -78,7 +79,7 @@ def model_card(encoder: AudioEncoder, checked: dict[str, Any], run: Path) -> str
         classes=_classes(data["class_names"]),
         dataset_digest=data["digest"][:16],
         config_digest=training["config_digest"][:16],
-        audio=json.dumps(about.audio, indent=1),
+        audio=store.json_text(about.audio, indent=1),
         measured=_measured(run.parent if (run / "meta.json").exists() else run),
         opset=checked["opset"],
         bands=len(about.logmel_mean),

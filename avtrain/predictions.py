@@ -65,7 +65,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             pa.array(predictions.clusters, pa.int64()),
         ],
         names=[*COLUMNS, CLUSTER],
-    ).replace_schema_metadata({NAMES_KEY: json.dumps(predictions.class_names, ensure_ascii=False)})
+    ).replace_schema_metadata({NAMES_KEY: store.json_text(predictions.class_names)})
     with store.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 

@@ -17,6 +17,7 @@ from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
 from avtrain.evaluate import checkpoint_of, identity_of, load_two_tower
+from avtrain.finite import check_finite
 from avtrain.media_spec import check_pictures, check_sounds
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower
@@ -100,7 +101,7 @@ def embed_clips(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sound, picture) embeddings float [clips, D] on the CPU, of length 1: means over 4 evenly spread window pairs.
 
-    The model runs in the mode that it is in.
+    The model runs in the mode that it is in. Errors: UserError where embeddings are not finite.
     """
     spec, device = window_of(dataset), normalise.video_mean.device
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
@@ -110,6 +111,8 @@ def embed_clips(
     frames, logmel = read_pairs(dataset, reader, plan, windows, spec)
     video = model.embed_video(normalise.video(torch.from_numpy(frames).to(device)))
     audio = model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device)))
+    for embedded in (audio, video):
+        check_finite(embedded, dataset, repeated)
     return _of_clips(audio), _of_clips(video)
 
 

@@ -113,7 +113,7 @@ class Metrics:
     def write(self, **values: Any) -> None:
         """Append a line; it must hold `step`."""
         with store.refusals_told(self._path):
-            self._file.write(json.dumps(values) + "\n")
+            self._file.write(store.json_text(values) + "\n")
         if self._board is not None:
             self._board.write(values)
 

@@ -70,13 +70,12 @@ def verify(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(dataset_dir: Path, as_json: bool) -> None:
     """Say what the dataset or unfinished build DIR holds; no shard is read."""
-    import json
-
     from avprep.inspect import as_text
     from avprep.inspect import inspect as look
+    from avprep.shared.store import json_text
 
     facts = look(dataset_dir)
-    click.echo(json.dumps(facts, indent=1, ensure_ascii=False) if as_json else "\n".join(as_text(facts)))
+    click.echo(json_text(facts, indent=1) if as_json else "\n".join(as_text(facts)))
 
 
 def _examine(folders: Sequence[Path]) -> list[Finding]:

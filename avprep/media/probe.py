@@ -175,7 +175,7 @@ def header(container: InputContainer, stream: Stream) -> Header:
     seconds = claimed - start if 0 < start < claimed else claimed
     return Header(
         track_seconds=float(seconds) if alone else None,
-        end_seconds=float(claimed + min(start, 0)),
+        end_seconds=float(claimed + min(start, Fraction(0))),
         of_file=not length,
         track=stream.index,
     )

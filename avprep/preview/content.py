@@ -16,8 +16,8 @@ import numpy as np
 
 from avprep import schema
 from avprep.config import Limits
-from avprep.dataset import Dataset
-from avprep.errors import ClipError
+from avprep.dataset import Dataset, WholeClip
+from avprep.errors import ClipError, UserError
 from avprep.shared import store
 from avprep.shared.commands import Progress
 
@@ -132,10 +132,20 @@ def spectrogram_columns(logmel: np.ndarray) -> tuple[np.ndarray, int]:
 def _scale_db(dataset: Dataset, rows: list[int]) -> tuple[int, int]:
     """(low, high) in dB, whole fives, that hold nearly all of the shown spectrograms (of 48 of them)."""
     some = rows[:: -(-len(rows) // SCALE_CLIPS)]
-    values = np.concatenate([dataset.read_clip(row).logmel.astype(np.float32).ravel() for row in some])
+    values = np.concatenate([_clip(dataset, row).logmel.astype(np.float32).ravel() for row in some])
     low, high = np.percentile(values, [2, 99.9])
     high = 5 * math.ceil(high / 5)
     return min(5 * math.floor(low / 5), high - 20), high
+
+
+def _clip(dataset: Dataset, row: int) -> WholeClip:
+    """A clip whose log-mel can be drawn. Errors: UserError where it is not finite."""
+    clip = dataset.read_clip(row)
+    if not np.isfinite(clip.logmel).all():
+        raise UserError(
+            f"The log-mel of {dataset.clip_ids[row]!r} is not finite; 'avprep verify' says what to do about it."
+        )
+    return clip
 
 
 def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], progress: Progress) -> Iterator[ShownClip]:
@@ -144,7 +154,7 @@ def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], prog
     colours = matplotlib.colormaps["magma"]
     low, high = scale_db
     for row in rows:
-        clip = dataset.read_clip(row)
+        clip = _clip(dataset, row)
         seconds = float(dataset.duration_seconds[row])
         decibels, per_column = spectrogram_columns(clip.logmel)
         pixels = colours((np.clip(decibels.T[::-1], low, high) - low) / (high - low))[..., :3]

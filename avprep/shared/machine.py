@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import resource
 import shutil
@@ -14,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from avprep.shared import store
 
 TEST_BYTES = 64_000_000
 TEST_BLOCK_BYTES = 4_000_000
@@ -41,7 +42,7 @@ def as_lines(findings: Sequence[Finding]) -> str:
 
 def as_json(findings: Sequence[Finding]) -> str:
     """A list of objects with `text`, `fine` and `needed`."""
-    return json.dumps([dataclasses.asdict(one) for one in findings], indent=1, ensure_ascii=False)
+    return store.json_text([dataclasses.asdict(one) for one in findings], indent=1)
 
 
 def package(name: str, needed: bool) -> Finding:

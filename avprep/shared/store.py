@@ -7,10 +7,11 @@ import errno
 import glob
 import hashlib
 import json
+import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,10 +150,46 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-def json_pieces(value: Any, default: Callable[[Any], Any] | None = None) -> Iterator[str]:
-    """Pieces of `value` as sorted, indented JSON, the text of every JSON file here. `default`: as for json.dumps."""
-    yield from json.JSONEncoder(indent=1, sort_keys=True, ensure_ascii=False, default=default).iterencode(value)
+def json_text(value: Any, ensure_ascii: bool = False, **options: Any) -> str:
+    """`value` as JSON; `options` as for json.dumps. Errors: UserError that names a number that is not finite."""
+    with _finite(value):
+        return json.dumps(value, ensure_ascii=ensure_ascii, allow_nan=False, **options)
+
+
+def json_pieces(value: Any, default: Callable[[Any], Any] | None = None, *, allow_nan: bool = False) -> Iterator[str]:
+    """Pieces of `value` as sorted, indented JSON, the text of every JSON file here. `default`: as for json.dumps.
+
+    Errors: as json_text; with `allow_nan` none, as versions wrote that did not look.
+    """
+    with _finite(value):
+        yield from json.JSONEncoder(
+            indent=1, sort_keys=True, ensure_ascii=False, default=default, allow_nan=allow_nan
+        ).iterencode(value)
     yield "\n"
+
+
+@contextlib.contextmanager
+def _finite(value: Any) -> Iterator[None]:
+    """Of a block that encodes `value`: a number that JSON does not have is a UserError that names it."""
+    try:
+        yield
+    except ValueError:
+        for name, number in _numbers(value):
+            if not math.isfinite(number):
+                raise UserError(f"{name.lstrip('.')} is {number}, which is not finite and is not written.") from None
+        raise
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """(dotted name, number) of every float in nested `value`."""
+    if isinstance(value, float):
+        yield name, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{name}.{key}")
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from _numbers(inner, f"{name}.{number}")
 
 
 def json_bytes(value: Any) -> bytes:
@@ -161,14 +198,17 @@ def json_bytes(value: Any) -> bytes:
 
 
 def write_json(path: Path, value: Any, default: Callable[[Any], Any] | None = None) -> None:
-    """Write `value` as sorted, indented JSON, atomically, a piece at a time. `default`: as for json.dumps."""
+    """Write `value` as sorted, indented JSON, atomically, a piece at a time. `default`: as for json.dumps.
+
+    Errors: as json_text.
+    """
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
         file.writelines(json_pieces(value, default))
 
 
 def json_line(row: dict[str, Any]) -> bytes:
     """One JSON object as a line."""
-    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
+    return (json_text(row) + "\n").encode()
 
 
 def write_lines(path: Path, lines: Iterable[bytes]) -> None:

@@ -80,15 +80,14 @@ def bench(
     **settings: int,
 ) -> None:
     """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds."""
-    import json
-
     from avprep.dataset import Dataset
+    from avprep.shared.store import json_text
     from avtrain.bench import BenchConfig, measure, printed
 
     chosen = {"strategies": strategies} if strategies else {}
     config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
     found = measure(Dataset(dataset), config, cache_of(dataset, cache, cache_bytes))
-    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+    click.echo(json_text(found, indent=2) if as_json else printed(found))
 
 
 def _examine(folders: Sequence[Path]) -> list[Finding]:

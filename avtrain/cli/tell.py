@@ -53,8 +53,7 @@ def compare(
 
     RUN is a run, a folder of 'avtrain evaluate' or a predictions.parquet. Many comparisons are corrected by Holm.
     """
-    import json
-
+    from avprep.shared.store import json_text
     from avtrain.compare import compare_groups, compare_runs, printed, without_nan
 
     if base is not None or others:
@@ -63,7 +62,7 @@ def compare(
         found = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
     else:
         found = compare_runs(runs, evaluation, seed)
-    click.echo(json.dumps(without_nan(found), indent=2) if as_json else printed(found))
+    click.echo(json_text(without_nan(found), indent=2) if as_json else printed(found))
 
 
 @click.command(cls=Command)

@@ -39,13 +39,12 @@ PLAN = PlanConfig()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     """Say what the batches of a pretraining run on dataset DIR will be; reads no media."""
-    import json
-
     from avprep.dataset import Dataset
+    from avprep.shared.store import json_text
     from avtrain.plan import printed, survey
 
     found = survey(Dataset(dataset), PlanConfig(**settings))  # type: ignore[arg-type]
-    click.echo(json.dumps(found, indent=2) if as_json else printed(found))
+    click.echo(json_text(found, indent=2) if as_json else printed(found))
 
 
 @click.command(cls=Command)
