@@ -16,7 +16,7 @@ from av.container import InputContainer
 
 from avprep import timing
 from avprep.errors import ClipError
-from avprep.media import mixing, probe, restarts
+from avprep.media import mixing, probe, restarts, seeking
 from avprep.timing import Span, Units, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
@@ -107,6 +107,7 @@ def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[
     """
     stream = probe.audio_stream(sound.container)
     stream.codec_context.thread_type = "NONE"
+    seeking.skip_others(sound.container, stream)
     kept: _Kept | None = None
     mixer: mixing.Mixer | None = None
     clock = _Clock(sound.zero)

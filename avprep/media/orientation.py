@@ -8,8 +8,9 @@ and its HEVC decoder keep it: so it is kept here. A matrix of the container goes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from av.codec.context import Flags
 from av.packet import Packet
@@ -17,8 +18,10 @@ from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from avprep.media import nal
+
 DISPLAY_ORIENTATION = 47
-SLICES, SEI = range(1, 6), 6
+SEI = 6  # the kind of unit
 
 
 @dataclass(frozen=True)
@@ -32,15 +35,17 @@ class Orientation:
     """The display matrices of an H.264 track's pictures, in output order."""
 
     def __init__(self, stream: VideoStream) -> None:
-        self._length_bytes = _length_bytes(stream.codec_context.extradata)
+        self._length_bytes = nal.h264_length_bytes(stream.codec_context.extradata)
         self._held: bytes | None = None
+        self.marked = False
+        """whether a packet so far had a message"""
         stream.codec_context.flags |= Flags.copy_opaque
 
     def mark(self, packet: Packet) -> bool:
         """Whether the packet's picture has a message, and must be decoded for it."""
         mark = mark_of(bytes(packet), self._length_bytes)
         if mark:
-            packet.opaque = mark
+            packet.opaque, self.marked = mark, True
         return mark is not None
 
     def hold(self, frame: VideoFrame) -> None:
@@ -49,7 +54,7 @@ class Orientation:
         A tuple of its own for each: PyAV forgets an object that two frames share with the first of them.
         """
         mark = frame.opaque
-        if mark:
+        if isinstance(mark, Mark):
             self._held = matrix(frame) if mark.holds else None
         if mark or self._held:
             frame.opaque = None if mark or not self._held else (self._held,)
@@ -57,45 +62,31 @@ class Orientation:
 
 def matrix(frame: VideoFrame) -> bytes | None:
     """The display matrix, nine int32, that comes with a picture; the container's where the stream has one as well."""
-    return next((bytes(data) for data in frame.side_data if data.type == Type.DISPLAYMATRIX), None)
+    found: Iterable[Any] = frame.side_data  # a mapping by its stubs
+    return next((bytes(data) for data in found if data.type == Type.DISPLAYMATRIX), None)
+
+
+def held(frame: VideoFrame) -> bytes | None:
+    """The display matrix that `Orientation.hold` has left in a picture."""
+    return frame.opaque[0] if isinstance(frame.opaque, tuple) else None
 
 
 def turns(stream: VideoStream, packet: Packet) -> bool:
     """Whether an H.264 packet has a message of orientation."""
-    return mark_of(bytes(packet), _length_bytes(stream.codec_context.extradata)) is not None
+    return mark_of(bytes(packet), nal.h264_length_bytes(stream.codec_context.extradata)) is not None
 
 
 def mark_of(data: bytes, length_bytes: int) -> Mark | None:
     """The last message before a packet's first slice; `length_bytes` is 0 where start codes divide its NAL units."""
     mark = None
-    for start, end in _units(data, length_bytes):
-        kind = data[start] & 31
-        if kind in SLICES:
+    for start, end in nal.units(data, length_bytes):
+        kind = nal.H264.kind(data[start])
+        if kind in nal.H264.slices:
             break
         if kind == SEI:
             for payload in _orientations(data[start + 1 : end].replace(b"\x00\x00\x03", b"\x00\x00")):
                 mark = Mark(_holds(payload))
     return mark
-
-
-def _length_bytes(extradata: bytes | None) -> int:
-    """Bytes of a NAL unit's length, as avcC has it; 0 of a stream with start codes."""
-    return (extradata[4] & 3) + 1 if extradata and len(extradata) > 4 and extradata[0] == 1 else 0
-
-
-def _units(data: bytes, length_bytes: int) -> Iterator[tuple[int, int]]:
-    """(first, last + 1) byte of each NAL unit that is not empty."""
-    position = 0
-    while length_bytes and position + length_bytes < len(data):
-        start = position + length_bytes
-        position = start + int.from_bytes(data[position:start], "big")
-        if start < position:
-            yield start, position
-    start = -1 if length_bytes else data.find(b"\x00\x00\x01")
-    while 0 <= start < len(data) - 3:
-        following = data.find(b"\x00\x00\x01", start + 3)
-        yield start + 3, len(data) if following < 0 else following
-        start = following
 
 
 def _orientations(body: bytes) -> Iterator[bytes]:

@@ -103,7 +103,7 @@ def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
     check_file(path, limits, track)
     try:
         source = wav.corrected(path) or f"file:{path.absolute()}"
-        return av.open(source, metadata_errors="ignore", options=input_options(limits))
+        return av.open(source, "r", metadata_errors="ignore", options=input_options(limits))
     except (av.error.FFmpegError, ValueError) as error:
         lacking = boxes.without_index(path, os.stat(path).st_size)
         raise ClipError("truncated" if lacking else "not-media", lacking or first_words(error)) from None

@@ -12,6 +12,7 @@ from bisect import bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from itertools import chain
 
 import av
 import av.error
@@ -24,8 +25,7 @@ from av.video.reformatter import VideoReformatter
 from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, probe, restarts
-from avprep.media.orientation import Orientation, matrix
+from avprep.media import frames, orientation, probe, restarts, seeking
 from avprep.timing import Units
 
 FALLBACK_RATE = Fraction(25)
@@ -40,7 +40,8 @@ class ContradictionError(Exception):
 class VideoTrack:
     """The first video track of an open container, `zero` being the container's time of file time 0.
 
-    `reopen` gives the container anew; without it every picture is decoded. Errors: ClipError no-video, too-large.
+    `reopen` gives the container anew; without it every picture is decoded. `late` False: every picture before the span
+    is read, too. Errors: ClipError no-video, too-large.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class VideoTrack:
         limits: Limits,
         zero: Fraction = Fraction(0),
         reopen: Callable[[], InputContainer] | None = None,
+        late: bool = True,
     ) -> None:
         self._container, self._spec, self._limits, self._zero, self._reopen = container, spec, limits, zero, reopen
+        self._late = late
         self._stream = probe.video_stream(container, limits)
         self._stream.thread_type = "NONE"
         self._context = self._stream.codec_context
@@ -65,10 +68,12 @@ class VideoTrack:
         self._allowed = self._units.at_or_before(restarts.tolerance(self._step))
         self._clock = Clock(container.format.name == "avi")
         self._needs = Needs() if reopen and self._context.name in SKIPPABLE and not self._clock.by_dts else None
-        self._orientation = Orientation(self._stream) if self._context.name == "h264" else None
+        self._orientation = orientation.Orientation(self._stream) if self._context.name == "h264" else None
         self._reformatter = VideoReformatter()
         self._rotation: int | None = None
         self._matrix: bytes | None = None
+        self._demuxed: Iterator[Packet] = container.demux(self._stream)
+        self._entered: int | None = None  # time of the picture at which a late span is entered
         self._pictures = self._decoded()
         first = next(self._pictures, None)
         if first is None:
@@ -85,17 +90,25 @@ class VideoTrack:
         except ContradictionError:
             assert self._reopen is not None
             with self._reopen() as container:
-                again = VideoTrack(container, self._spec, self._limits, self._zero)
-                return again._sample(start, until, stop, longest)
+                reopen = self._reopen if self._late else None
+                again = VideoTrack(container, self._spec, self._limits, self._zero, reopen, late=False)
+                return again.sample(start, until, stop, longest)
 
     def _sample(
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
     ) -> tuple[np.ndarray, Fraction]:
         units, rate_hz = self._units, self._spec.frame_rate_hz
+        if not self._reopen or not seeking.worthwhile(self._container, self._stream, start - self.start):
+            self._late = False
+        if self._orientation and self._orientation.marked:  # what holds there was set before
+            self._late = False
+        if self._late:
+            self._enter(start)
         tick = timing.ticks_after(start, rate_hz, units)
-        last = timing.first_tick_at_or_after(until - start, rate_hz)
+        shown_until = until if stop is None else min(until, stop)
+        last = timing.first_tick_at_or_after(shown_until - start, rate_hz)
         if self._needs:
-            self._needs.begin(lambda pts: tick(self._time(pts)), last)
+            self._needs.begin(lambda pts: tick(self._time(pts)), last, stops=stop is not None)
         ticks = frames.TickFrames(last, self._spec)
         time, held = self._first
         end = None if stop is None else units.at_or_after(stop)
@@ -108,12 +121,31 @@ class VideoTrack:
             if time > latest:
                 raise ClipError("too-long", f"pictures beyond {longest:g} s")
         if self._needs:
-            self._needs.check()
+            self._needs.check(entered=self._entered is not None)
         length = held.duration * held.time_base if held.duration and held.time_base else self._step
         track_end = units.seconds(time) + max(Fraction(length), Fraction(0))
         shown_until = track_end if stop is None else min(track_end, stop)
         ticks.hold(lambda: self._picture(held), timing.first_tick_at_or_after(shown_until - start, rate_hz))
         return ticks.taken(), track_end
+
+    def _enter(self, start: Fraction) -> None:
+        """Go on from the key frame before `start`. Errors: ContradictionError where that could change a byte."""
+        try:
+            self._container.seek(int(start / Fraction(self._stream.time_base or 1)), stream=self._stream)
+            self._context.flush_buffers()
+            demuxed = self._container.demux(self._stream)
+            first = next(demuxed)
+        except (av.error.FFmpegError, StopIteration):
+            raise ContradictionError from None
+        if not seeking.starts_anew(self._stream, first) or self._time(first.pts or 0) > self._units.at_or_before(start):
+            raise ContradictionError
+        self._demuxed, self._entered = chain([first], demuxed), self._time(first.pts or 0)
+        self._needs = Needs() if self._needs else None
+        self._pictures = self._decoded()
+        entered = next(self._pictures, None)
+        if entered is None or entered[0] != self._entered:
+            raise ContradictionError
+        self._first = entered
 
     def _decoded(self) -> Iterator[tuple[int, VideoFrame]]:
         """(time in units, frame) in rising time; one without a timestamp follows its predecessor by one step."""
@@ -132,6 +164,8 @@ class VideoTrack:
                     time = self._time(stamp)
                 else:
                     time = 0 if last is None else last + self._step_units
+                if self._entered is not None and time < self._entered:
+                    continue  # shown before the key frame, decoded after it
                 if last is None or time > last:
                     last = time
                     yield time, frame
@@ -159,7 +193,7 @@ class VideoTrack:
     def _packets(self) -> Iterator[tuple[Packet, bool]]:
         """(packet, whether its picture is needed), each decided once the packets after it are known."""
         ahead: deque[Packet] = deque()
-        for packet in self._container.demux(self._stream):
+        for packet in self._demuxed:
             ahead.append(packet)
             if self._needs and not self._needs.announced(packet):
                 self._needs = None
@@ -177,9 +211,9 @@ class VideoTrack:
         width, height = frames.scaled_size(frame.width, frame.height, self._stream.sample_aspect_ratio, spec)
         small = self._reformatter.reformat(frame, width, height, "gbrp", interpolation=spec.resize_filter.upper())
         if frame.rotation != self._rotation:  # side data and its frame hold each other: ask once, not for every frame
-            self._rotation, self._matrix = frame.rotation, matrix(frame)
-        held = frame.opaque if self._orientation else None
-        return frames.upright(frames.centre(_interleaved(small), spec.frame_size), self._matrix or (held and held[0]))
+            self._rotation, self._matrix = frame.rotation, orientation.matrix(frame)
+        turn = self._matrix or (orientation.held(frame) if self._orientation else None)
+        return frames.upright(frames.centre(_interleaved(small), spec.frame_size), turn)
 
 
 def _interleaved(frame: VideoFrame) -> np.ndarray:
@@ -221,10 +255,14 @@ class Needs:
         self._skipped = False
         self._tick: Callable[[int], int] | None = None
         self._end_tick = 0
+        self._stops = False
 
-    def begin(self, tick: Callable[[int], int], end_tick: int) -> None:
-        """`tick` gives the first tick at or after a timestamp, `end_tick` is the first that is not wanted."""
-        self._tick, self._end_tick = tick, end_tick
+    def begin(self, tick: Callable[[int], int], end_tick: int, stops: bool) -> None:
+        """`tick` gives the first tick at or after a timestamp, `end_tick` is the first that is not wanted.
+
+        `stops`: nothing is read once a picture of `end_tick` has come.
+        """
+        self._tick, self._end_tick, self._stops = tick, end_tick, stops
 
     def announced(self, packet: Packet) -> bool:
         """Take note of a packet; False where packets without timestamps make the track unfit for skipping."""
@@ -246,7 +284,8 @@ class Needs:
             if end <= max(self._tick(packet.pts), 0):
                 self._skipped = True
                 return False
-        self._wanted.add(packet.pts)
+        if not self._stops or self._tick(packet.pts) < self._end_tick:
+            self._wanted.add(packet.pts)
         return True
 
     def arrived(self, frame: VideoFrame) -> None:
@@ -263,7 +302,10 @@ class Needs:
         if self._skipped:
             raise ContradictionError
 
-    def check(self) -> None:
-        """Raise ContradictionError unless what was wanted has come, and nothing that no packet announced."""
-        if self._skipped and not (self._wanted <= self._arrived <= set(self._announced)):
+    def check(self, entered: bool) -> None:
+        """Raise ContradictionError unless what was wanted has come, and nothing that no packet announced.
+
+        Only where pictures were skipped, or where the track was `entered` at a later key frame.
+        """
+        if (self._skipped or entered) and not (self._wanted <= self._arrived <= set(self._announced)):
             raise ContradictionError

@@ -61,7 +61,7 @@ class _Overlaid(io.FileIO):
         super().__init__(path, "rb")
         self._position, self._data = position, data
 
-    def read(self, count: int = -1) -> Any:
+    def read(self, count: int | None = -1) -> Any:
         start = self.tell()
         block = bytearray(super().read(count) or b"")
         first = max(self._position, start)
