@@ -14,7 +14,7 @@ from avprep.shared import html
 from avprep.shared.configs import flat
 from avprep.shared.errors import UserError
 from avtrain.report.curves import swatch
-from avtrain.report.gather import Kind, Run
+from avtrain.report.gather import CHANGES, Kind, Run
 
 _facts = html.template("""<dl class="facts">
 {% for name, value in facts %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>
@@ -66,7 +66,7 @@ def table(kinds: Sequence[Kind]) -> Markup:
             state = STATUS.get(run.status, run.status)
             if run.status in ("failed", "user-error") and run.ended.get("sentence"):
                 state += f": {run.ended['sentence']}"
-            state = "; changed: ".join([state, *run.changes])
+            state += ", changed (below)" if run.changes else ""
             rows.append(
                 [
                     run.name,
@@ -81,6 +81,12 @@ def table(kinds: Sequence[Kind]) -> Markup:
                 ]
             )
     notes = [
+        Markup('<p class="note">{} was changed while it was trained: {}.</p>').format(run.name, "; ".join(run.changes))
+        for kind in kinds
+        for run in kind.runs
+        if run.changes
+    ]
+    notes += [
         Markup('<p class="note missing">{}: {} cannot be read.</p>').format(run.name, ", ".join(run.unreadable))
         for kind in kinds
         for run in kind.runs
@@ -163,7 +169,7 @@ def settings(kinds: Sequence[Kind]) -> Markup:
         return html.paragraph("No pretraining run is among these.")
     parts = []
     for title, leaves in (
-        ("Settings", [flat(run.config) | {"dataset digest": run.dataset_digest} for run in runs]),
+        ("Settings", [_settings(run) for run in runs]),
         ("Environment", [flat(run.environment) for run in runs]),
     ):
         names = list(dict.fromkeys(name for own in leaves for name in own))
@@ -181,6 +187,13 @@ def settings(kinds: Sequence[Kind]) -> Markup:
             rows = [[name.replace("_", " "), _said(leaves[0][name])] for name in same]
             parts.append(html.table(["the same for all", "value"], rows, css="text same"))
     return Markup("").join(parts)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """The settings that hold at the end, and the dataset's digest."""
+    return {name: value for name, value in flat(run.config).items() if name != CHANGES} | {
+        "dataset digest": run.dataset_digest
+    }
 
 
 def _said(value: object) -> str:

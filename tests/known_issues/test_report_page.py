@@ -186,9 +186,11 @@ def test_a_run_that_was_changed_is_of_another_kind_and_says_so(tmp_path):
     page = page_of(runs, tmp_path / "r.html")
     said = "learning rate 0.5 -> 1.0 from update 60 on"
     rows = {row[0]: row for row in rows_of(page.all("div", "state")[0])[1:]}
-    assert rows["r1"][1:3] == [f"random, changes {said}", f"done; changed: {said}"]
-    assert rows["r2"][1:3] == ["random, changes none", "done; changed: epochs 4 -> 9 from update 70 on"]
+    assert rows["r1"][1:3] == [f"random, changes {said}", "done, changed (below)"]
+    assert rows["r2"][1:3] == ["random, changes none", "done, changed (below)"]
     assert rows["r0"][2] == "done"
+    for name, change_of in (("r1", said), ("r2", "epochs 4 -> 9 from update 70 on")):
+        assert f"{name} was changed while it was trained: {change_of}." in page.root.text
     assert f"changed     r1: {said}" in re.sub(r" {6,}", " " * 5, printed(compare_runs(runs[:2])))
     assert f"r1: {said}" in printed(compare_groups(runs[:2], [runs[2:]]))
     assert "changed" not in printed(compare_runs([runs[0], runs[3]]))
