@@ -89,7 +89,7 @@ def pretrain(
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder says all.
 
     `saved` is called on the first rank when nothing keeps it from training, and after each checkpoint. A run that is
-    there goes on; with more epochs or updates, or, with `change`, other settings (changes.course_of).
+    there goes on; with more epochs or updates, or, with `change`, other settings (course.course_of).
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
