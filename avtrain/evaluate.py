@@ -53,9 +53,9 @@ def evaluate(
     """Measure the encoder of `run` (linear, knn without a run: an untrained one).
 
     Returns scores (metrics.classification_scores), what was chosen, `encoder` (which one was measured) and `unfitted`
-    (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and
-    each test clip's probabilities out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of
-    another checkpoint or of other settings.
+    (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and each test clip's probabilities
+    out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of another checkpoint or of other
+    settings.
     """
     dataset = Dataset(dataset_dir)
     column = dataset.labels(config.labels)

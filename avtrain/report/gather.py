@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,11 @@ from avtrain.predictions import Predictions
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
 MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
-BESIDE = ("protocol", "audible")  # of an evaluation: told by itself, and scores that leave the others as they are
+BESIDE = (
+    "protocol",
+    "audible",
+    "test_windows",
+)  # of an evaluation: told by itself, and scores that leave the others as they are
 RETRIEVAL = "retrieval"
 RESULT = "result.json"
 IMPORTED = "imported"
@@ -185,7 +190,7 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         return None
     config = dict(result.get("config", {}))
     if protocol != RETRIEVAL:  # a setting that an earlier version did not have was at what is its default now
-        config.setdefault("labels", EvaluateConfig.labels)
+        config = dataclasses.asdict(EvaluateConfig()) | config
     seed = int(config.pop("seed", 0))
     for name in (*BESIDE, *(MODELS if of_run else ())):
         config.pop(name, None)

@@ -194,3 +194,12 @@ def test_a_run_that_was_changed_is_of_another_kind_and_says_so(tmp_path):
     assert f"changed     r1: {said}" in re.sub(r" {6,}", " " * 5, printed(compare_runs(runs[:2])))
     assert f"r1: {said}" in printed(compare_groups(runs[:2], [runs[2:]]))
     assert "changed" not in printed(compare_runs([runs[0], runs[3]]))
+
+
+def test_results_of_before_and_after_a_new_setting_are_one_measurement(tmp_path):
+    runs = [run_folder(tmp_path / f"r{n}", "random", n, {"linear": 0.6}) for n in range(3)]
+    scored(runs[1], 0.5, config={"protocol": "linear", "epochs": 3, "seed": 0, "labels": "label", "test_windows": 8})
+    scored(runs[2], 0.5, config={"protocol": "linear", "epochs": 3, "seed": 0, "labels": "other"})
+    page = page_of(runs, tmp_path / "r.html")
+    names = [box.attributes["data-measurement"] for box in page.all("div", "forest")]
+    assert names == ["linear, labels label, shapes", "linear, labels other, shapes"]
