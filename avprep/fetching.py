@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from avprep.errors import ClipError, UserError
 from avprep.shared import mirror
+from avprep.shared.answers import GoneError
 from avprep.shared.mirror import is_url
 from avprep.shared.remote import HTTP, PACKAGES, RemotePath, in_url
 
@@ -110,8 +111,8 @@ def _fetch(remote: RemotePath, here: Path, limits: Limits) -> None:
         if size > limits.max_file_bytes:
             raise ClipError("too-large", f"{size} bytes, the limit is {limits.max_file_bytes}")
         mirror.fetch(remote, here)
-    except FileNotFoundError as error:
-        raise ClipError("missing", str(error.strerror)) from None
+    except GoneError as error:
+        raise ClipError("missing", error.why) from None
     except OSError as error:
         raise UserError(
             f"{here.parent} cannot be written ({error.strerror}); make room there, or set TMPDIR."

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 from typing import TYPE_CHECKING
 
 from avprep.shared.errors import UserError
@@ -18,6 +17,14 @@ GONE = {404: "no such file", 410: "gone (HTTP 410)", 451: "withheld for legal re
 
 class ShortAnswerError(OSError):
     """Fewer bytes than were asked for."""
+
+
+class GoneError(FileNotFoundError):
+    """A file that its server does not have, by its address; `why` as the server says it."""
+
+    def __init__(self, address: str, why: str = GONE[404]) -> None:
+        super().__init__(address)
+        self.why = why
 
 
 def _status(error: BaseException | None) -> int | None:
@@ -62,7 +69,7 @@ def passing_reason(path: RemotePath, error: BaseException, verb: str) -> str:
 def _final(path: RemotePath, status: int, verb: str) -> Exception:
     """What to tell of an HTTP status that will stay."""
     if status in GONE:
-        return FileNotFoundError(errno.ENOENT, GONE[status], str(path))
+        return GoneError(str(path), GONE[status])
     if status in (401, 403):
         return UserError(f"{path} is refused; give this machine credentials by which it may be {verb}.")
     if status == 416:

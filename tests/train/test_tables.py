@@ -275,4 +275,4 @@ def test_folders_and_files_that_are_not_there(roots, tmp_path):
     assert "gone.pth does not exist" in refused(*roots.options, *out, "--pseudo-weights", tmp_path / "gone.pth")
     assert "names no seeds" in refused(*roots.options, *out, "--seeds", "x")
     assert not (tmp_path / "out").exists()
-    assert "vggsound.csv cannot be read" in refused("--vggsound", roots.tau, *out, table="table2")
+    assert "vggsound.csv does not exist" in refused("--vggsound", roots.tau, *out, table="table2")
