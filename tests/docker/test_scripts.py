@@ -48,23 +48,24 @@ def test_too_few_words_are_a_mistake_of_the_user(tmp_path):
     assert run(DOCKER / "train-node", 1, 1, "localhost:0", tmp_path).returncode == 2
 
 
-def ended(process, ready, times=1):
-    """The exit code after SIGTERM, once the file `ready` is there."""
+def ended(process, ready, times=1, number=signal.SIGTERM):
+    """The exit code after the signal, once the file `ready` is there."""
     begin = time.monotonic()
     while not ready.exists():
         assert process.poll() is None
         assert time.monotonic() < begin + DEADLINE_SECONDS
         time.sleep(0.02)
     for _ in range(times):
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(number)
         time.sleep(0.1)
     return process.wait(DEADLINE_SECONDS)
 
 
-def test_a_command_that_was_asked_to_stop_before_it_could_tell_was_interrupted(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
+def test_a_command_that_was_asked_to_stop_before_it_could_tell_was_interrupted(tmp_path, number):
     command = ["bash", "-c", 'touch "$1"; exec sleep 60', "waits", tmp_path / "ready"]
     with subprocess.Popen([DOCKER / "exit-as-told", tmp_path, *command]) as process:
-        assert ended(process, tmp_path / "ready") == 75
+        assert ended(process, tmp_path / "ready", number=number) == 75
 
 
 SAVES = """
