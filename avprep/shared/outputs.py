@@ -55,6 +55,8 @@ class Output(PathOrUrl):
         name = Path(found)
         if self.suffixes and name.suffix.lower() not in self.suffixes:
             raise UserError(f"{found} must end in {' or '.join(self.suffixes)}, by which its format is known.")
+        if self.suffixes and isinstance(found, str) and (found.endswith("/") or found.count("/") < 3):
+            raise UserError(f"{found} names no file; give one, such as s3://bucket/name{self.suffixes[0]}.")
         if not self.suffixes and name.suffix.lower() in NO_FOLDER and not name.is_dir():
             raise UserError(f"{found} is named like a file, and the command writes a folder; choose another name.")
         return found

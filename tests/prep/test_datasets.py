@@ -60,7 +60,17 @@ def test_vggsound_both_namings_and_every_oddity_at_once(tmp_path):
     touch(root, "bbbbb_bbbbb_20000_30000.mp4", "eeeeeeeeeee_000007.mp4", "fffffffffff_000007.mp4")
     (tmp_path / "exclude.txt").write_text("fffffffffff\n")
     out = tmp_path / "m.csv"
-    base = ["manifest", "vggsound", "--root", root, "--metadata", tmp_path / "vggsound.csv", "--out", out]
+    base = [
+        "manifest",
+        "vggsound",
+        "--root",
+        root,
+        "--metadata",
+        tmp_path / "vggsound.csv",
+        "--out",
+        out,
+        "--overwrite",
+    ]
     printed = invoke(*base, "--exclude", tmp_path / "exclude.txt")
     clips = read_manifest(out)
     assert [(clip.clip_id, clip.label, clip.split, clip.group) for clip in clips] == [
@@ -105,7 +115,17 @@ def test_vggsound_balanced_and_per_class():
 def test_folds_in_file_names(real_data, tmp_path):
     """ESC-10's five official folds: 80 clips each, of eight sounds a class; a source in one fold alone."""
     out = tmp_path / "esc10.csv"
-    base = ["manifest", "folder", "--root", real_data / "esc10", "--out", out, "--fold-pattern", r"(\d)-"]
+    base = [
+        "manifest",
+        "folder",
+        "--root",
+        real_data / "esc10",
+        "--out",
+        out,
+        "--overwrite",
+        "--fold-pattern",
+        r"(\d)-",
+    ]
     official = {row["path"].removeprefix("esc10/"): row for row in table(real_data / "esc10.csv")}
     tested = []
     for fold in "12345":
@@ -162,7 +182,16 @@ def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
     )
     out = tmp_path / "out" / "m.jsonl"
     out.parent.mkdir()
-    base = ["manifest", "table", tmp_path / "in" / "mine.csv", "--root", tmp_path / "media", "--out", out]
+    base = [
+        "manifest",
+        "table",
+        tmp_path / "in" / "mine.csv",
+        "--root",
+        tmp_path / "media",
+        "--out",
+        out,
+        "--overwrite",
+    ]
     base += ["--rename", "category=label", "--rename", "file=video_path", "--rename", "sound=audio_path"]
     printed = invoke(*base, "--rename", "t0=start_seconds")
     clips = {clip.clip_id: clip for clip in read_manifest(out)}
@@ -282,7 +311,9 @@ def test_fsdnoisy18k_subsets(tmp_path):
     (meta / "test.csv").write_text("fname,label,aso_id\n9.wav,Rain,/m/1\n")
     touch(root, *(f"FSDnoisy18k.audio_train/{n}.wav" for n in (1, 2, 3)), "FSDnoisy18k.audio_test/9.wav")
     for subset, expected in (("all", "1 2 3"), ("clean", "1"), ("noisy", "2 3"), ("noisy_small", "2")):
-        invoke("manifest", "fsdnoisy18k", "--root", root, "--out", tmp_path / "m.jsonl", "--subset", subset)
+        invoke(
+            "manifest", "fsdnoisy18k", "--root", root, "--out", tmp_path / "m.jsonl", "--subset", subset, "--overwrite"
+        )
         clips = read_manifest(tmp_path / "m.jsonl")
         assert " ".join(clip.clip_id for clip in clips if clip.split == "train") == expected
         assert [clip.clip_id for clip in clips if clip.split == "test"] == ["9"]

@@ -31,7 +31,19 @@ def test_the_papers_subset_of_vggsound(tmp_path):
     for name in wanted + there:
         (videos / f"{name}.mp4").touch()
     out = tmp_path / "m.parquet"
-    base = ["manifest", "vggsound", "--root", videos, "--metadata", tests, "--subset", subset, "--out", out]
+    base = [
+        "manifest",
+        "vggsound",
+        "--root",
+        videos,
+        "--metadata",
+        tests,
+        "--subset",
+        subset,
+        "--out",
+        out,
+        "--overwrite",
+    ]
     printed = invoke(*base)
     clips = read_manifest(out)
     counts = Counter(clip.label for clip in clips if clip.split == "train")
@@ -62,7 +74,17 @@ def test_a_list_is_found_by_its_bare_name_unless_there_is_such_a_file(tmp_path, 
     monkeypatch.chdir(tmp_path)
     row = table(MANIFESTS / "vggsound_balanced_38007.csv")[3]
     touch(tmp_path / "videos", f"{clip_name(row)}.mp4")
-    base = ["manifest", "vggsound", "--root", "videos", "--metadata", "vggsound_test.csv", "--out", "m.csv"]
+    base = [
+        "manifest",
+        "vggsound",
+        "--root",
+        "videos",
+        "--metadata",
+        "vggsound_test.csv",
+        "--out",
+        "m.csv",
+        "--overwrite",
+    ]
     invoke(*base, "--subset", "vggsound_balanced_38007.csv")
     assert [clip.clip_id for clip in read_manifest(Path("m.csv"))] == [clip_name(row)]
     Path("vggsound_balanced_38007.csv").write_text(f"{row['youtube_id']},{row['start_seconds']},mine,train\n")
@@ -122,7 +144,7 @@ def test_taus_validation_places_give_both_splits(real_data, tmp_path):
     (tmp_path / "test.csv").write_text("test_dataname\nbus-lyon-9-1.wav\n")
     out = tmp_path / "m.csv"
     base = ["manifest", "tau2021", "--root", tmp_path / "tau", "--train", tmp_path / "train.csv"]
-    base += ["--test", tmp_path / "test.csv", "--out", out, "--val-locations"]
+    base += ["--test", tmp_path / "test.csv", "--out", out, "--overwrite", "--val-locations"]
     for name in given:
         path = MANIFESTS / f"tau2021_val_locations_{name}.txt"
         invoke(*base, path)
