@@ -218,6 +218,11 @@ class Dataset:
             if len(ids.unique()) != len(ids) or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
                 raise ValueError("a clip stands twice, or a label has no name")
         except UNREADABLE as error:
+            if _label_kind(path) == "lists":
+                raise UserError(
+                    f"{path} holds several labels a clip; name a column of one label a clip, which 'avprep add-labels' "
+                    "without --multi writes."
+                ) from None
             raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
         return LabelColumn(values, names)
 
@@ -226,7 +231,7 @@ class Dataset:
 
         Errors: UserError as `labels`, also where the column has one label a clip.
         """
-        path = self._label_file(name)
+        path = self._label_file(name, "lists")
         try:
             table, _ = _label_table(path, schema.LABEL_LISTS_SCHEMA)
             ids, lists = (table.column(column).to_pylist() for column in table.column_names)
@@ -234,16 +239,26 @@ class Dataset:
             if len(found) != len(ids):
                 raise ValueError("a clip stands twice")
         except UNREADABLE as error:
-            raise UserError(f"{path} is no multi-label column ({error}); see 'avprep add-labels --multi'.") from None
+            if _label_kind(path) == "one":
+                raise UserError(
+                    f"{path} holds one label a clip; name a multi-label column, as 'avprep add-labels --multi' writes."
+                ) from None
+            raise UserError(
+                f"{path} is no multi-label column ({error}); 'avprep add-labels --multi' writes one."
+            ) from None
         return [found.get(clip_id) for clip_id in self.clip_ids]
 
-    def _label_file(self, name: str) -> Path | RemotePath:
-        """Errors: UserError where there is none."""
+    def _label_file(self, name: str, kind: str = "one") -> Path | RemotePath:
+        """The file of a column of this kind. Errors: UserError where there is none, with those of the kind."""
         path = self.folder / schema.labels_path(name)
-        if not path.is_file():
-            others = sorted(found.stem for found in path.parent.glob("*.parquet")) if isinstance(path, Path) else []
+        if path.is_file():
+            return path
+        files = sorted(path.parent.glob("*.parquet")) if isinstance(path, Path) else []
+        others = [found.stem for found in files if _label_kind(found) in (kind, "")]
+        if kind == "one":
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
-        return path
+        there = f"it has {', '.join(others)}" if others else "'avprep add-labels --multi' writes one"
+        raise UserError(f"{self.folder} has no multi-label column {name!r}; {there}.")
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""
@@ -276,7 +291,7 @@ class Dataset:
         try:
             jpeg.decode(data.data, sizes[begin:end], frames)
         except ValueError as error:
-            raise UserError(f"{shard} holds a damaged picture ({error}); 'avprep verify' says more.") from None
+            raise UserError(f"{shard} holds a damaged picture ({error}); {repair(shard)}.") from None
         return frames
 
     def frame_sizes(self, row: int) -> np.ndarray:
@@ -324,6 +339,21 @@ def _label_table(path: Path | RemotePath, wanted: pa.Schema) -> tuple[pa.Table, 
     return stored.cast(wanted), stored.schema.metadata or {}
 
 
+def _label_kind(path: Path | RemotePath) -> str:
+    """Whether a column's file holds `one` label a clip or `lists` of them; '' where it is neither."""
+    try:
+        with pq.ParquetFile(_source(path)) as file:
+            names = file.schema_arrow.names
+    except UNREADABLE:
+        return ""
+    return "one" if "label" in names else "lists" if "labels" in names else ""
+
+
+def repair(path: Path | RemotePath) -> str:
+    """What to do about a damaged or missing file of a dataset: the end of a sentence."""
+    return "copy it there again" if isinstance(path, RemotePath) else "'avprep verify' says how to repair it"
+
+
 def _source(path: Path | RemotePath) -> Path | pa.BufferReader:
     return path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
 
@@ -336,5 +366,5 @@ def _read(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dtype: n
         return array
     with open(path, "rb", buffering=0) as file:
         if os.preadv(file.fileno(), [view], offset) != array.nbytes:
-            raise UserError(f"{path} is shorter than its index says; 'avprep verify' says how to repair it.")
+            raise UserError(f"{path} is shorter than its index says; {repair(path)}.")
     return array

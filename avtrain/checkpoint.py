@@ -94,7 +94,14 @@ def latest(run: Path) -> Path | None:
 
 
 def chosen(run: Path, which: str = "newest") -> Path:
-    """The run's `newest` checkpoint, or the `best` in its validation. Errors: UserError where there is none."""
+    """The run's `newest` checkpoint, or the `best` in its validation; of a checkpoint's folder itself, that.
+
+    Errors: UserError where there is none.
+    """
+    if (run / META).exists():
+        if which != "newest":
+            raise UserError(f"{run} is one checkpoint; give its run to have the {which}, or leave --checkpoint out.")
+        return run
     newest = latest(run)
     if newest is None:
         raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from avtrain.splits import Split, split_rows
 from avtrain.unfitted import scores_of_fitted, sentence_of, unfitted_of
 
 RELEASED_DROPOUT = 0.5
+RESULT = "result.json"
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +95,7 @@ def evaluate(
         encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
     encoder = place(encoder, device)
     normalise = normaliser(dataset, config.norm, folder, meta).to(device)
-    if out is not None:
-        configs.claim(out / "config.json", settings, "evaluation")
-    with Reader(dataset) as reader:
+    with held_for(out, settings), Reader(dataset) as reader:
         window_mel_frames = round(config.window_seconds * WINDOW_MEL_FRAMES)
         source = Source(dataset, reader, normalise, device, window_mel_frames, column, config.test_windows)
         chosen, probabilities = _measure(encoder, source, split, config)
@@ -135,7 +135,7 @@ def evaluate(
         result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
     if out is not None:
         predictions.write_predictions(out / predictions.FILE, found)
-        store.write_json(out / "result.json", result)
+        store.write_json(out / RESULT, result)
     return result
 
 
@@ -145,6 +145,11 @@ def windows_scores(probabilities: np.ndarray, whole: predictions.Predictions, co
     kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
     seconds = {"test_windows": config.test_windows, "window_seconds": config.window_seconds}
     return {**seconds, **{name: scores[name] for name in kept}}
+
+
+def held_for(out: Path | None, settings: dict[str, Any]) -> AbstractContextManager[None]:
+    """Within it, the folder of an evaluation of these settings is this process's own; without a folder, nothing."""
+    return nullcontext() if out is None else configs.held(out / "config.json", settings, "evaluation", RESULT)
 
 
 def _measure(

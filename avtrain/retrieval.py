@@ -16,7 +16,7 @@ from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
 from avtrain.data.routing import window_of
-from avtrain.evaluate import checkpoint_of, identity_of, load_two_tower
+from avtrain.evaluate import RESULT, checkpoint_of, held_for, identity_of, load_two_tower
 from avtrain.finite import check_finite
 from avtrain.media_spec import check_pictures, check_sounds
 from avtrain.models import place
@@ -54,14 +54,13 @@ def retrieve(
     if labels != "label":
         config["labels"] = labels
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
-    if out is not None:
-        configs.claim(out / "config.json", settings, "evaluation")
     seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
-    audio, video = _embedded(dataset, model, rows, device)
+    with held_for(out, settings):
+        audio, video = _embedded(dataset, model, rows, device)
     scores = summary(audio, video, column.values[rows])
     result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
     if out is not None:
-        store.write_json(out / "result.json", result)
+        store.write_json(out / RESULT, result)
     return result
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
         for name in sorted(set(left) | set(right))
         if left.get(name) != right.get(name)
     ]
+
+
+@contextlib.contextmanager
+def held(path: Path, wanted: Mapping[str, Any], what: str, result: str) -> Iterator[None]:
+    """Take the folder of `path` as `claim` does, and hold it alone while the block makes its file `result`.
+
+    A `what` of other settings that was interrupted before it had its result is no hindrance. Errors: as `claim`;
+    BusyError where another process is at work there.
+    """
+    folder = path.parent
+    begun = path.exists() and not (folder / result).exists()
+    if not begun:
+        claimed(path, wanted, what)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another folder.") from None
+    with store.folder_lock(folder, f"making the {what} in"):
+        if begun and not (folder / result).exists():
+            store.write_json(path, dict(wanted))
+        claim(path, wanted, what)
+        yield
 
 
 def claim(path: Path, wanted: Mapping[str, Any], what: str) -> None:

@@ -19,9 +19,7 @@ EVALUATE = EvaluateConfig()
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
-@click.option(
-    "--run", type=DATASET, default=None, help="Run whose checkpoint is measured; without one, an untrained encoder."
-)
+@click.option("--run", type=DATASET, default=None, help="Run, or one of its checkpoints on this machine, to measure.")
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
@@ -97,6 +95,7 @@ def _evaluate(
     dataset: Path | str, protocol: str, run: Path | None, out: Path | None, place: str, settings: dict[str, Any]
 ) -> Path | None:
     """Measure and say what was found; where the result is written to, if anywhere."""
+    from avtrain.checkpoint import META
     from avtrain.evaluate import evaluate as measure
     from avtrain.retrieval import retrieve
 
@@ -104,7 +103,8 @@ def _evaluate(
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         best = "-best" if settings["checkpoint"] == "best" else ""
         column = "" if settings["labels"] == EVALUATE.labels else f"-{settings['labels']}"
-        out = run / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}"
+        home, one = (run.resolve().parent, f"-{run.resolve().name}") if (run / META).exists() else (run, "")
+        out = home / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}{one}"
     if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
         raise UserError("--checkpoint is of a run; give --run.")
     if protocol in ("retrieval", "finetune") and run is None:

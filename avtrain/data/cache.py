@@ -143,7 +143,7 @@ class ShardCache:
                     state.update(part)
                     file.write(part)
             if state.hexdigest() != self._shards[shard]["sha256"]:
-                raise UserError("its bytes are not those that dataset.json tells of; 'avprep verify' tells more.")
+                raise UserError("its bytes are not those that dataset.json tells of; copy it there again.")
 
     def _parts(self, shard: int, size: int) -> Iterator[bytearray]:
         for begin in range(0, size, FETCHED_BYTES):

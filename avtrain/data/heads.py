@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 import avprep.schema as schema
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, repair
 from avprep.shared.errors import UserError
 from avtrain.data.routing import Ranges
 
@@ -85,7 +85,7 @@ class MemberKind:
         shard = self.dataset.folder / self.dataset.shards[self.dataset.shard[row]]
         return UserError(
             f"{shard} has another {what} before {self.suffix.lstrip('.')} of clip {self.dataset.clip_ids[row]} than "
-            "the index says; 'avprep verify' tells more."
+            f"the index says; {repair(shard)}."
         )
 
 

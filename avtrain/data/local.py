@@ -13,11 +13,11 @@ from threading import Lock
 
 import numpy as np
 
+from avprep.dataset import repair
 from avprep.shared.errors import UserError
 from avtrain.data.routing import Ranges
 
 OPEN_FILES = 512
-REPAIR = "'avprep build-shards' repairs it."
 PARTS_PER_THREAD = 4  # parts are unequal, so the last thread should not be long behind
 
 
@@ -67,7 +67,8 @@ class LocalShards:
                     except OSError as error:
                         raise UserError(f"{self._path_of(shard)} cannot be read ({error.strerror}).") from None
                     if got != len(views[item]):
-                        raise UserError(f"{self._path_of(shard)} is shorter than its index says; {REPAIR}")
+                        step = repair(self._path_of(shard))
+                        raise UserError(f"{self._path_of(shard)} is shorter than its index says; {step}.")
 
     @contextmanager
     def _held(self, shard: int) -> Iterator[int]:
@@ -103,9 +104,9 @@ def _open(path: Path, size: int) -> int:
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); {REPAIR}") from None
+        raise UserError(f"{path} cannot be read ({error.strerror}); {repair(path)}.") from None
     found = os.fstat(handle).st_size
     if found != size:
         os.close(handle)
-        raise UserError(f"{path} has {found} bytes, not {size}; {REPAIR}")
+        raise UserError(f"{path} has {found} bytes, not {size}; {repair(path)}.")
     return handle

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, repair
 from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avprep.shared import jpeg
 from avprep.shared.errors import UserError
@@ -158,7 +158,7 @@ class Reader:
                     shard = self._dataset.folder / self._dataset.shards[self._dataset.shard[row]]
                     raise UserError(
                         f"{shard} holds a damaged picture of clip {self._dataset.clip_ids[row]} ({error}); "
-                        "'avprep verify' tells more."
+                        f"{repair(shard)}."
                     ) from None
 
         items = np.arange(len(rows))

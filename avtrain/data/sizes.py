@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import avprep.schema as schema
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, repair
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, read_all
 
@@ -34,17 +34,16 @@ class FrameSizes:
         try:
             files = read_all([self._path(shard) for shard in new])
         except OSError as error:
-            raise UserError(f"{error.filename or error} cannot be read; 'avprep build-shards' repairs it.") from None
+            step = repair(self._dataset.folder)
+            raise UserError(f"{error.filename or error} cannot be read; {step}.") from None
         for shard, data in zip(new, files, strict=True):
             self._sums[shard] = self._summed(shard, data)
             self._kept_bytes += self._sums[shard].nbytes
         while self._kept_bytes > KEPT_BYTES and len(self._sums) > len(needed):
             self._kept_bytes -= self._sums.popitem(last=False)[1].nbytes
         for row in rows[self.before(rows, self._dataset.num_frames[rows]) != self._dataset.frames_bytes[rows]].tolist():
-            raise UserError(
-                f"{self._path(self._dataset.shard[row])} disagrees with the index on clip "
-                f"{self._dataset.clip_ids[row]}; 'avprep build-shards' repairs it."
-            )
+            path = self._path(self._dataset.shard[row])
+            raise UserError(f"{path} disagrees with the index on clip {self._dataset.clip_ids[row]}; {repair(path)}.")
 
     def before(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Bytes int64 [B] of each clip's JPEGs before a frame; `load` first."""
@@ -71,5 +70,5 @@ class FrameSizes:
         except ValueError:
             sizes = None
         if len(data) != expected or sizes is None or sizes.dtype != schema.SIZES_DTYPE or sizes.ndim != 1:
-            raise UserError(f"{self._path(shard)} is damaged; 'avprep build-shards' repairs it.")
+            raise UserError(f"{self._path(shard)} is damaged; {repair(self._path(shard))}.")
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])

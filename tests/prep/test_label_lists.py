@@ -131,11 +131,11 @@ def test_a_column_of_the_other_sort_is_one_sentence(folder, tmp_path):
     assert run("add-labels", folder, table, "--name", "heard", "--column", "heard", "--multi").exit_code == 0
     write_labels(folder, "single", {"c0": 0}, ["x"])
     dataset = Dataset(folder)
-    with pytest.raises(UserError, match=r"heard.parquet is no label column \(it lacks the column 'label'\); 'avprep"):
+    with pytest.raises(UserError, match=r"heard.parquet holds several labels a clip; name a column of one"):
         dataset.labels("heard")
-    with pytest.raises(UserError, match=r"single.parquet is no multi-label column \(it lacks the column 'labels'\)"):
+    with pytest.raises(UserError, match=r"single.parquet holds one label a clip; name a multi-label column"):
         dataset.label_lists("single")
-    with pytest.raises(UserError, match="has no label column 'other'; it has label, heard, single"):
+    with pytest.raises(UserError, match="has no multi-label column 'other'; it has heard"):
         dataset.label_lists("other")
 
 
