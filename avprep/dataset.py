@@ -220,8 +220,8 @@ class Dataset:
         except UNREADABLE as error:
             if _label_kind(path) == "lists":
                 raise UserError(
-                    f"{path} holds several labels a clip; name a column of one label a clip, which 'avprep add-labels' "
-                    "without --multi writes."
+                    f"{path} holds several labels a clip; name a column of one label a clip, as 'avprep add-labels' "
+                    "usually writes."
                 ) from None
             raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
         return LabelColumn(values, names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST, OUT_MANIFEST, REPORT_ENDING
-from avprep.shared.commands import Command
+from avprep.shared.commands import Command, Group
 from avprep.shared.errors import UserError
 from avprep.shared.outputs import beside_of, may_overwrite
 
@@ -55,7 +55,7 @@ def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
     return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
-@click.group()
+@click.group(cls=Group)
 def manifest() -> None:
     """Write the manifest of a dataset: one row a clip. Folders, lists and the manifest may be URLs."""
 

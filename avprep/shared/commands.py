@@ -108,8 +108,8 @@ class Group(click.Group):
         """As click's own, of every version of it: an unknown name is held against those that there are."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), cutoff=0.45)
-            ctx.fail(f"No such command '{name}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+            near = difflib.get_close_matches(name, self.list_commands(ctx), 1, cutoff=0.45)
+            ctx.fail(f"No such command '{name}'" + "".join(f"; did you mean '{one}'?" for one in near))
         return super().resolve_command(ctx, args)
 
 
@@ -125,11 +125,16 @@ def _failed(sentence: str, code: int) -> int:
 
 def _sentence_of(error: click.UsageError) -> str:
     """A mistake in the call as one line that ends in where the options are explained."""
-    sentence = " ".join(error.format_message().split())
+    sentence = " ".join(error.format_message().split()).rstrip(".")
+    if isinstance(error, click.NoSuchOption):
+        sentence = f"No such option '{error.option_name}'"
+        known = [opt for param in error.ctx.command.params for opt in param.opts] if error.ctx else []
+        near = difflib.get_close_matches(error.option_name, known, 1)
+        sentence += "".join(f"; did you mean '{one}'?" for one in near)
     if error.ctx is None:
         return sentence
-    end = " " if sentence.endswith(("?", ")")) else "; "
-    return f"{sentence.rstrip('.')}{end}'{error.ctx.command_path} --help' lists what can be given."
+    end = " " if sentence.endswith("?") else "; "
+    return f"{sentence}{end}'{error.ctx.command_path} --help' lists what can be given."
 
 
 def unprinted(failure: OSError) -> int:

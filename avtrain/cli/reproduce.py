@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from avprep.shared.commands import Command
+from avprep.shared.commands import Command, Group
 from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import DIRECTORY, OUT_FOLDER
 from avtrain.cli.tables import table1, table2
 
 
-@click.group()
+@click.group(cls=Group)
 def reproduce() -> None:
     """Run a whole table: datasets, every cell, intervals, page."""
 
