@@ -123,4 +123,4 @@ def coalesce(ranges: Ranges) -> list[Run]:
 
 
 def _gone(error: FileNotFoundError) -> UserError:
-    return UserError(f"{error} does not exist; copy the dataset there again.")
+    return UserError(f"{error.filename or error} does not exist; copy the dataset there again.")
