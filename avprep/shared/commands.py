@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
 EXIT_READER_GONE = 128 + signal.SIGPIPE
+NO_TEMPORARY = "No usable temporary directory"  # as tempfile says it
 PLAIN_LINE_SECONDS = 10.0
 
 
@@ -76,21 +77,25 @@ class Group(click.Group):
         print_anything()
         with streams.guarded() as output, interruptible():
             set_loudness(logging.INFO)
-            prepare_caches(os.environ)
-            code = self._exit_code(args, prog_name, complete_var, **extra)
+            code = self._exit_code(args, prog_name=prog_name, complete_var=complete_var, **extra)
             output.flush()
             if output.failure is not None and code == 0:
                 code = unprinted(output.failure)
         sys.exit(code)
 
-    def _exit_code(self, *args: Any, **extra: Any) -> int:
+    def _exit_code(self, words: Sequence[str] | None, **named: Any) -> int:
         """Run the command; its exit code, its error printed."""
         try:
-            check_utf8(args[0] or sys.argv[1:])
-            code = super().main(*args, standalone_mode=False, **extra)
+            check_utf8(words or sys.argv[1:])
+            prepare_caches(os.environ)
+            code = super().main(words, standalone_mode=False, **named)
             return code if isinstance(code, int) else 0
         except UserError as error:
             return _failed(str(error), EXIT_USER_ERROR)
+        except FileNotFoundError as error:
+            if NO_TEMPORARY not in str(error):
+                raise
+            return _failed(f"There is no folder for temporary files ({error.strerror}); set TMPDIR.", EXIT_USER_ERROR)
         except (Interrupted, KeyboardInterrupt, click.Abort) as error:
             click.echo(f"interrupted: {str(error) or 'run the same command again'}", err=True)
             return EXIT_INTERRUPTED

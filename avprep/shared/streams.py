@@ -83,7 +83,7 @@ def guard() -> tuple[Patient, Patient]:
     """Patient standard output and error, from now on those of `sys`."""
     hold_descriptors()
     output, errors = Patient(sys.stdout), Patient(sys.stderr)
-    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
+    sys.stdout, sys.stderr = output, errors
     return output, errors
 
 

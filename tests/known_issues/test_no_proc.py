@@ -93,6 +93,20 @@ def test_what_the_user_has_set_stays(tmp_path, monkeypatch):
     assert environ == {"NUMBA_CACHE_DIR": "mine", "MPLCONFIGDIR": "mine too"}
 
 
+def test_no_temporary_folder_either_is_one_sentence(manifest, tmp_path):
+    script = (
+        "import tempfile\ntempfile._candidate_tempdir_list = lambda: [NOWHERE]\nfrom avprep.cli import main; main()\n"
+    ).replace("NOWHERE", repr(nowhere(tmp_path)))
+    words = ["build-shards", str(manifest), "--out", str(tmp_path / "out"), "--workers", "1"]
+    environ = {**os.environ, "HOME": nowhere(tmp_path), "PYTHONPATH": str(REPOSITORY)}
+    for variable in (*VARIABLES, "XDG_CACHE_HOME"):
+        environ.pop(variable, None)
+    done = subprocess.run([sys.executable, "-c", script, *words], env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert done.stderr.startswith("error: There is no folder for temporary files (No usable temporary directory")
+    assert done.stderr.endswith("; set TMPDIR.\n")
+
+
 def test_a_build_with_no_cache_but_the_temporary_folder(manifest, tmp_path):
     """numba looks beside librosa's files, then at home: here both refuse, as from a read-only image."""
     site = tmp_path / "site"

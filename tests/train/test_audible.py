@@ -154,7 +154,10 @@ def test_clips_that_the_file_does_not_have_are_missing(folder):
 def test_no_such_column_and_no_such_protocol(folder, tmp_path):
     (tmp_path / "run").mkdir()
     done = called(folder, "--audible=heard", "--out", tmp_path / "out")
-    assert (done.exit_code, "has no multi-label column 'heard'; 'avprep add-labels --multi' writes one." in done.output) == (2, True)
+    assert (
+        done.exit_code,
+        "has no multi-label column 'heard'; 'avprep add-labels --multi' writes one." in done.output,
+    ) == (2, True)
     done = called(folder, "--audible=heard", "--run", tmp_path / "run", "--protocol=retrieval")
     assert (done.exit_code, "leave --audible out" in done.output) == (2, True)
 
