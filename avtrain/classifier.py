@@ -62,7 +62,9 @@ def fit_encoder(
     with Progress(fitting.epochs, "epochs", what) as progress:
         for epoch in range(fitting.epochs):
             _one_epoch(encoder, head, optimiser, source, split.fit, fitting, epoch)
-            features, labels = window_features(encoder, source, split.validation, fitting.windows_per_clip)
+            features, labels = window_features(
+                encoder, source, split.validation, fitting.windows_per_clip, training=True
+            )
             with torch.no_grad():
                 loss = F.cross_entropy(head(features), labels).item()
             if math.isfinite(loss) and (best is None or loss < best[0]):

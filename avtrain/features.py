@@ -63,11 +63,11 @@ class Source:
 
 @torch.no_grad()
 def window_features(
-    encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int
+    encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int, *, training: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(features [clips * windows, D], labels int64) of evenly spread windows; the encoder in eval mode.
 
-    Errors: UserError where features are not finite.
+    Errors: UserError where features are not finite, unless `training` may have made them so.
     """
     encoder.eval()
     length = source.window_mel_frames
@@ -79,7 +79,8 @@ def window_features(
         for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once)))
     ]
     features = torch.cat(parts)
-    check_finite(features, source.dataset, repeated)
+    if not training:
+        check_finite(features, source.dataset, repeated)
     return features, source.labels(repeated)
 
 
