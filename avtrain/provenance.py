@@ -51,7 +51,7 @@ def commit_of(folder: Path) -> str | None:
 
 
 def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
+    command = ["git", "--no-optional-locks", "-C", str(folder), *words]  # killed, it leaves no index.lock
     return subprocess.run(command, check=True, capture_output=True).stdout.decode(errors="replace").strip()
 
 
