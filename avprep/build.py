@@ -52,6 +52,7 @@ class Prepared:
     """What a manifest and a config ask for: clips, the shards to be, the other values of plan/build.json."""
 
     clips: Clips
+    config: BuildConfig
     planned: list[PlannedShard]
     plan: dict[str, Any]
 
@@ -80,7 +81,7 @@ def prepare(manifest: Path, config: BuildConfig) -> Prepared:
         "class_names": class_names,
         "versions": versions(),
     }
-    return Prepared(clips, planned, plan | {"config_digest": configs.digest(plan)})
+    return Prepared(clips, config, planned, plan | {"config_digest": configs.digest(plan)})
 
 
 def build_shards(
@@ -96,13 +97,15 @@ def build_shards(
     max_consecutive_failures: int = 50,
     partition: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
+    allow_local_paths: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
     All three places are paths, or URLs as text. `root` is where relative paths of the manifest start (default: the
     manifest's folder); the execution's options are those of assembly.Execution. With partition (0, 1) the folder is
-    also finalized. `retry_failed` builds those shards again in which clips failed. Errors: UserError (a build of other
+    also finalized. `retry_failed` builds those shards again in which clips failed; with `allow_local_paths` a manifest
+    at a URL may name any file of this machine. Errors: UserError (a build of other
     options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
     """
     index, parts = partition
@@ -112,7 +115,10 @@ def build_shards(
     )
     start = fetching.start_of(manifest, root)
     with fetching.near(manifest) as near, place_of(out) as place:
-        reports, kept = _build_part(near, place, config, limits, start, partition, retry_failed, how, stopping)
+        prepared = prepare(near, config)
+        if not allow_local_paths:
+            fetching.check_local(prepared.clips, manifest, start)
+        reports, kept = _build_part(near, prepared, place, limits, start, partition, retry_failed, how, stopping)
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)
@@ -125,8 +131,8 @@ def build_shards(
 
 def _build_part(
     manifest: Path,
+    prepared: Prepared,
     place: Place,
-    config: BuildConfig,
     limits: Limits,
     root: str,
     partition: tuple[int, int],
@@ -136,7 +142,7 @@ def _build_part(
 ) -> tuple[list[ShardReport], int]:
     """(reports of the shards built, number of those that were there) of one partition."""
     index, parts = partition
-    prepared, out = prepare(manifest, config), place.folder
+    out = place.folder
     place.begin()
     back: list[str] = []
     mine = prepared.planned[index::parts]
@@ -152,14 +158,14 @@ def _build_part(
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
     place.planned()
-    findings = [*examine(prepared.clips, prepared.rows_of(todo), root).lines(), *untrainable(prepared, config)]
+    findings = [*examine(prepared.clips, prepared.rows_of(todo), root).lines(), *untrainable(prepared, prepared.config)]
     if findings:
         log.warning("%s\n  %s", manifest, "\n  ".join(findings))
     if back:
         log.info(
             "%d clips that were missing are there now, such as %s; their shards are built again", len(back), back[0]
         )
-    job = ShardJob(prepared.clips, root, out, config, prepared.digest, limits, place.url)
+    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, place.url)
     if not todo:
         return [], len(mine)
     report = f"reports/build-{index}-of-{parts}.json"
@@ -196,7 +202,7 @@ def has_plan(out: Path, prepared: Prepared) -> bool:
     if old["config_digest"] == prepared.plan["config_digest"]:
         return True
     changed = configs.differences(_comparable(old), _comparable(prepared.plan))
-    if old["manifest_digest"] != prepared.plan["manifest_digest"]:
+    if old.get("manifest_digest") != prepared.plan["manifest_digest"]:
         changed += differences(read_manifest(out / schema.PLAN_MANIFEST, as_stored=True), prepared.clips)
     raise UserError(
         f"{out} holds a build with other options or clips, and cannot be added to; give another --out:\n  "

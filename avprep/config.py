@@ -74,7 +74,10 @@ class AudioSpec:
             self.hop_samples * 100 == self.sample_rate_hz,
             f"hop_samples must give 100 frames a second, {self.sample_rate_hz / 100:g} here, not {self.hop_samples}.",
         )
-        check(self.window_samples >= self.hop_samples, "window_samples must not be below hop_samples.")
+        check(
+            self.hop_samples <= self.window_samples <= 1 << 17,
+            f"window_samples must be hop_samples to {1 << 17}, not {self.window_samples}.",
+        )
         check(1 <= self.num_mel_bands <= 512, f"num_mel_bands must be 1 to 512, not {self.num_mel_bands}.")
         check(self.decibels in ("amplitude", "power"), f"decibels must be amplitude or power, not {self.decibels!r}.")
         check(self.downmix in ("mean", "swresample"), f"downmix must be mean or swresample, not {self.downmix!r}.")

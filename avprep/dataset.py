@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,13 +15,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avprep import schema
-from avprep.shared import configs, jpeg, store
+from avprep import schema, soundness
+from avprep.reading import (
+    UNREADABLE,
+    categories,
+    index_columns,
+    label_kind,
+    label_table,
+    read_array,
+    repair,
+    source_of,
+)
+from avprep.shared import configs, jpeg, names, store
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.remote import RemotePath, path_of
+from avprep.shared.values import ALTERED, speaking_of, texts
 
-NUMBERS = ("label", "frames_offset", "frames_bytes", "num_frames", "logmel_offset", "num_mel_frames")
-UNREADABLE = (ValueError, KeyError, TypeError, NotImplementedError)  # those of pyarrow and JSON are among them
+__all__ = ["Dataset", "LabelColumn", "WholeClip", "repair"]
 
 
 @dataclass(frozen=True)
@@ -63,11 +72,14 @@ class Dataset:
         found = self.info.get("format") if isinstance(self.info, dict) else None
         if found != schema.FORMAT:
             raise UserError(f"{self.folder} has format {found!r}; this version reads {schema.FORMAT}.")
-        for name, column in self._columns(*NUMBERS):
-            setattr(self, name, column.to_numpy())
+        soundness.check_info(self.info, self.folder / schema.DATASET)
+        numbers = {name: column.to_numpy() for name, column in self._columns(*soundness.NUMBERS)}
         (_, shard), (_, split) = self._columns("shard", "split")
-        self.shards, self.shard = _categories(shard)
-        self.splits, self.split = _categories(split)
+        self.shards, self.shard = categories(shard)
+        self.splits, self.split = categories(split)
+        soundness.check_index(numbers, self.shards, self.shard, self.info, self.folder / schema.INDEX)
+        for name, values in numbers.items():
+            setattr(self, name, values)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -82,17 +94,27 @@ class Dataset:
     @cached_property
     def sizes_position(self) -> np.ndarray:
         """int64 [rows]: where a clip's first frame stands in its shard's frame sizes, -1 for raw frames."""
-        return self._column("sizes_position").to_numpy()
+        position = self._column("sizes_position").to_numpy()
+        if self.frame_codec == "jpeg":
+            facts = [self.info["shards"][shard]["sizes_bytes"] for shard in self.shards]
+            held = (np.array(facts, np.int64)[self.shard] - schema.SIZES_HEADER_BYTES) // schema.SIZES_DTYPE.itemsize
+            self._must(position >= 0, "sizes_position", position)
+            self._must(position <= held - self.num_frames, "sizes_position", position)
+        return position
 
     @cached_property
     def duration_seconds(self) -> np.ndarray:
         """float64 [rows]: length of each clip."""
-        return self._column("duration_seconds").to_numpy()
+        seconds = self._column("duration_seconds").to_numpy()
+        self._must(np.isfinite(seconds) & (seconds > 0), "duration_seconds", seconds)
+        return seconds
 
     @cached_property
     def av_offset_seconds(self) -> np.ndarray:
         """float64 [rows]: how much later the sound started than the picture, before both were cut."""
-        return self._column("av_offset_seconds").to_numpy()
+        seconds = self._column("av_offset_seconds").to_numpy()
+        self._must(np.isfinite(seconds), "av_offset_seconds", seconds)
+        return seconds
 
     @property
     def class_names(self) -> list[str]:
@@ -142,7 +164,10 @@ class Dataset:
         return self._statistic("std")
 
     def _statistic(self, name: str) -> np.ndarray:
-        values = np.array(self.info["logmel"][name], np.float64)
+        with speaking_of(self.folder / schema.DATASET):
+            values = np.array(self.info["logmel"][name], np.float64)
+            if values.shape != (self.num_mel_bands,):
+                raise ValueError(f"logmel {name} is not of {self.num_mel_bands} bands")
         if not np.isfinite(values).all():
             raise UserError(
                 f"{self.folder / schema.DATASET} has log-mel statistics that are not finite; 'avprep verify' names the "
@@ -189,12 +214,12 @@ class Dataset:
 
     def plan_columns(self, *names: str) -> pa.Table:
         """Columns of the manifest that the dataset was built from, in its own order. Errors: FileNotFoundError."""
-        return pq.read_table(_source(self.folder / schema.PLAN_MANIFEST), columns=list(names))
+        return pq.read_table(source_of(self.folder / schema.PLAN_MANIFEST), columns=list(names))
 
     @cached_property
     def _planned(self) -> dict[str, np.ndarray]:
         """The manifest's `group` and, where it has one, `cluster` of every row, as text."""
-        with pq.ParquetFile(_source(self.folder / schema.PLAN_MANIFEST)) as file:
+        with pq.ParquetFile(source_of(self.folder / schema.PLAN_MANIFEST)) as file:
             names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
             table = file.read(["clip_id", *names])
         place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
@@ -209,22 +234,26 @@ class Dataset:
             return LabelColumn(self.label.astype(np.int32), self.class_names)
         path = self._label_file(name)
         try:
-            table, metadata = _label_table(path, schema.LABELS_SCHEMA)
-            names = json.loads(metadata[schema.LABEL_NAMES_KEY])
+            table, metadata = label_table(path, schema.LABELS_SCHEMA)
+            class_names = texts(json.loads(metadata[schema.LABEL_NAMES_KEY]), "class_names")
             ids = table.column("clip_id").combine_chunks()
             place = pc.index_in(self._column("clip_id"), value_set=ids).combine_chunks()
             given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
             values = given[place.fill_null(len(ids)).to_numpy()]
-            if len(ids.unique()) != len(ids) or values.min(initial=-1) < -1 or values.max(initial=-1) >= len(names):
+            if (
+                len(ids.unique()) != len(ids)
+                or values.min(initial=-1) < -1
+                or values.max(initial=-1) >= len(class_names)
+            ):
                 raise ValueError("a clip stands twice, or a label has no name")
         except UNREADABLE as error:
-            if _label_kind(path) == "lists":
+            if label_kind(path) == "lists":
                 raise UserError(
                     f"{path} holds several labels a clip; name a column of one label a clip, as 'avprep add-labels' "
                     "usually writes."
                 ) from None
             raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
-        return LabelColumn(values, names)
+        return LabelColumn(values, class_names)
 
     def label_lists(self, name: str) -> list[list[str] | None]:
         """The multi-label column `name`: the class names of each row, None where the column does not know the clip.
@@ -233,13 +262,13 @@ class Dataset:
         """
         path = self._label_file(name, "lists")
         try:
-            table, _ = _label_table(path, schema.LABEL_LISTS_SCHEMA)
+            table, _ = label_table(path, schema.LABEL_LISTS_SCHEMA)
             ids, lists = (table.column(column).to_pylist() for column in table.column_names)
             found = dict(zip(ids, lists, strict=True))
             if len(found) != len(ids):
                 raise ValueError("a clip stands twice")
         except UNREADABLE as error:
-            if _label_kind(path) == "one":
+            if label_kind(path) == "one":
                 raise UserError(
                     f"{path} holds one label a clip; name a multi-label column, as 'avprep add-labels --multi' writes."
                 ) from None
@@ -250,11 +279,13 @@ class Dataset:
 
     def _label_file(self, name: str, kind: str = "one") -> Path | RemotePath:
         """The file of a column of this kind. Errors: UserError where there is none, with those of the kind."""
-        path = self.folder / schema.labels_path(name)
+        if not schema.LABEL_NAME_PATTERN.fullmatch(name):
+            raise UserError(f"{name!a} names no label column; take letters, digits, '_', '-' and '.'.")
+        path = names.inside(self.folder, schema.labels_path(name))
         if path.is_file():
             return path
         files = sorted(path.parent.glob("*.parquet")) if isinstance(path, Path) else []
-        others = [found.stem for found in files if _label_kind(found) in (kind, "")]
+        others = [found.stem for found in files if label_kind(found) in (kind, "")]
         if kind == "one":
             raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
         there = f"it has {', '.join(others)}" if others else "'avprep add-labels --multi' writes one"
@@ -266,11 +297,15 @@ class Dataset:
             raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}.")
         return np.flatnonzero(self.split == self.splits.index(split))
 
+    def shard_path(self, row: int) -> Path | RemotePath:
+        """Where the shard of a row lies."""
+        return names.inside(self.folder, self.shards[self.shard[row]], schema.SHARD_PATTERN)
+
     def read_clip(self, row: int) -> WholeClip:
         """The whole clip of an index row, read by its offsets. Errors: UserError where its shard is damaged."""
-        shard = self.folder / self.shards[self.shard[row]]
+        shard = self.shard_path(row)
         mel_shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
-        logmel = _read(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
+        logmel = read_array(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
         frames = None if self.frames_offset[row] < 0 else self.read_frames(row, 0, int(self.num_frames[row]))
         return WholeClip(frames, logmel)
 
@@ -279,14 +314,14 @@ class Dataset:
 
         Errors: UserError where its shard is damaged.
         """
-        shard = self.folder / self.shards[self.shard[row]]
+        shard = self.shard_path(row)
         offset = int(self.frames_offset[row])
         shape = (end - begin, self.frame_size, self.frame_size, 3)
         if self.frame_codec == "raw":
-            return _read(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
+            return read_array(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
         sizes = self.frame_sizes(row)
         length = int(sizes[begin:end].sum())
-        data = _read(shard, offset + int(sizes[:begin].sum()), (length,), schema.FRAMES_DTYPE)
+        data = read_array(shard, offset + int(sizes[:begin].sum()), (length,), schema.FRAMES_DTYPE)
         frames = np.empty(shape, schema.FRAMES_DTYPE)
         try:
             jpeg.decode(data.data, sizes[begin:end], frames)
@@ -296,75 +331,27 @@ class Dataset:
 
     def frame_sizes(self, row: int) -> np.ndarray:
         """Bytes of each JPEG of a clip, uint32 [T]; for the jpeg codec alone."""
-        path = self.folder / schema.sizes_path(self.shards[self.shard[row]])
+        path = names.inside(self.folder, schema.sizes_path(self.shards[self.shard[row]]))
         offset = schema.SIZES_HEADER_BYTES + int(self.sizes_position[row]) * schema.SIZES_DTYPE.itemsize
-        return _read(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
+        return read_array(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 
     def _column(self, name: str) -> pa.ChunkedArray:
         ((_, column),) = self._columns(name)
         return column
 
-    def _columns(self, *names: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
-        """Columns of the index one after the other: a large one is never in memory beside all others."""
+    def _columns(self, *columns: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
         try:
-            with pq.ParquetFile(_source(self.folder / schema.INDEX)) as file:
-                for name in names:
-                    yield name, file.read([name]).column(name)
-        except (pa.ArrowInvalid, KeyError, FileNotFoundError) as error:
+            yield from index_columns(self.folder / schema.INDEX, columns)
+        except UNREADABLE as error:
             raise self._unreadable(error) from None
+
+    def _must(self, sound: np.ndarray, name: str, values: np.ndarray) -> None:
+        """Raise UserError naming the first row in which `values` of the index are not `sound`."""
+        for row in np.flatnonzero(~sound)[:1].tolist():
+            raise UserError(f"{self.folder / schema.INDEX} says {name} {values[row]} of row {row}, {ALTERED}")
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(
             f"{self.folder / schema.INDEX} cannot be read ({first_line(error)[:120]}); where an older "
             "version wrote it, 'avprep finalize' writes it anew."
         )
-
-
-def _categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
-    """(names, int32 position of each row's name)."""
-    encoded = column.dictionary_encode() if not pa.types.is_dictionary(column.type) else column
-    encoded = encoded.unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
-
-
-def _label_table(path: Path | RemotePath, wanted: pa.Schema) -> tuple[pa.Table, dict[bytes, bytes]]:
-    """(the columns of `wanted` in a label column's file, the file's metadata). Errors: ValueError, KeyError."""
-    with pq.ParquetFile(_source(path)) as file:
-        lacking = [name for name in wanted.names if name not in file.schema_arrow.names]
-        if lacking:
-            raise ValueError(f"it lacks the column {lacking[0]!r}")
-        stored = file.read(wanted.names)
-    return stored.cast(wanted), stored.schema.metadata or {}
-
-
-def _label_kind(path: Path | RemotePath) -> str:
-    """Whether a column's file holds `one` label a clip or `lists` of them; '' where it is neither."""
-    try:
-        with pq.ParquetFile(_source(path)) as file:
-            names = file.schema_arrow.names
-    except UNREADABLE:
-        return ""
-    return "one" if "label" in names else "lists" if "labels" in names else ""
-
-
-def repair(path: Path | RemotePath) -> str:
-    """What to do about a damaged or missing file of a dataset: the end of a sentence."""
-    return "copy it there again" if isinstance(path, RemotePath) else "'avprep verify' says how to repair it"
-
-
-def _source(path: Path | RemotePath) -> Path | pa.BufferReader:
-    return path if isinstance(path, Path) else pa.BufferReader(path.read_bytes())
-
-
-def _read(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-    array = np.empty(shape, dtype)
-    view = array.reshape(-1).view(np.uint8).data
-    if isinstance(path, RemotePath):
-        path.read_range(offset, view)
-        return array
-    with open(path, "rb", buffering=0) as file:
-        if os.preadv(file.fileno(), [view], offset) != array.nbytes:
-            raise UserError(f"{path} is shorter than its index says; {repair(path)}.")
-    return array

@@ -104,6 +104,7 @@ def forecast(
     workers: int = 1,
     partition: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
+    allow_local_paths: bool = False,
     seed: int = 0,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Forecast:
@@ -118,9 +119,11 @@ def forecast(
         raise UserError("--dry-run asks how much room --out has; give a folder of this machine, it writes nothing.")
     with fetching.near(manifest) as near:
         prepared = prepare(near, config)
+    base = fetching.start_of(manifest, root)
+    if not allow_local_paths:
+        fetching.check_local(prepared.clips, manifest, base)
     has_plan(out, prepared)
     clips, mine = prepared.clips, prepared.planned[index::parts]
-    base = fetching.start_of(manifest, root)
     todo = Place(out).lacking(mine, prepared.digest, retried(clips, base, retry_failed, []))
     if todo:
         check_any(clips, base, manifest)

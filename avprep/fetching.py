@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from avprep.errors import ClipError, UserError
-from avprep.shared import mirror
+from avprep.shared import mirror, names
 from avprep.shared.answers import GoneError
 from avprep.shared.mirror import is_url
 from avprep.shared.remote import HTTP, PACKAGES, RemotePath, in_url
 
 if TYPE_CHECKING:
+    from avprep.clips import Clips
     from avprep.config import Limits
     from avprep.worker import ClipTask, SoundTask
 
@@ -61,6 +62,30 @@ def address_of(root: str, written: str) -> str:
     return server + posixpath.normpath(posixpath.join(folder, in_url(root.partition("://")[0], written)))
 
 
+def check_local(clips: Clips, manifest: Path | str, root: str) -> None:
+    """Raise UserError where a manifest at a URL names files of this machine.
+
+    It may name those below a folder of this machine that the user gave as `root`, and anything at a URL.
+    """
+    if not is_url(manifest):
+        return
+    strangers = [
+        path for name in ("video_path", "audio_path") for path in clips.values(name) if path and _leaves(root, path)
+    ]
+    if strangers:
+        raise UserError(
+            f"{RemotePath(str(manifest))} names {len(strangers)} files of this machine, such as "
+            f"{ascii(strangers[0])[:80]}; give --allow-local-paths if you trust whoever wrote it."
+        )
+
+
+def _leaves(root: str, written: str) -> bool:
+    """Whether a clip's path is one of this machine that does not lie below `root`."""
+    if address_of(root, written):
+        return False
+    return written.startswith("/") or posixpath.normpath(written).split("/")[0] == ".."
+
+
 def server_and_path(url: str) -> tuple[str, str]:
     """SCHEME://SERVER and the path from '/' on, by their text, since '#' is part of a name."""
     scheme, _, rest = url.partition("://")
@@ -76,7 +101,7 @@ def near(place: Path | str) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
         remote = RemotePath(place)
-        path = Path(folder) / remote.name
+        path = Path(folder) / names.checked(remote.name, remote)
         try:
             mirror.fetch(remote, path)
         except FileNotFoundError:
@@ -96,10 +121,10 @@ def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
         found = {}
         for number, path in enumerate(dict.fromkeys(written)):
-            here = Path(folder) / str(number) / posixpath.basename(path)
-            address = address_of(task.root, path)
-            if "?" in path and "?" in address:
-                raise ClipError("missing", "a question mark in an address; rename the file")
+            name, address = posixpath.basename(path), address_of(task.root, path)
+            if ("?" in path and "?" in address) or not names.is_plain(name):
+                raise ClipError("missing", "a question mark in an address, or no name of a file; rename the file")
+            here = names.inside(Path(folder), f"{number}/{name}")
             _fetch(RemotePath(address), here, task.limits)
             found[path] = str(here)
         yield dataclasses.replace(task, found=found)

@@ -24,13 +24,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avprep import schema
+from avprep import schema, soundness
 from avprep.columns import column_of, table_of
 from avprep.errors import UserError
 from avprep.publishing import place_of
-from avprep.shards import PlannedShard, read_plan
-from avprep.shared import store
+from avprep.reading import categories
+from avprep.shards import PlannedShard, read_marker, read_plan
+from avprep.shared import names, store
 from avprep.shared.errors import some_of
+from avprep.shared.values import speaking_of
 
 STATISTICS_SPLIT = "train"
 SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
@@ -136,7 +138,9 @@ class Gathered:
         self._columns = {one.name: column_of(one.type) for one in schema.INDEX_SCHEMA}
 
     def add(self, shard: PlannedShard, marker: dict[str, Any]) -> None:
-        """Add a shard. Errors: LookupError, TypeError, ValueError where `marker` is none; UserError of band_sums."""
+        """Add a shard. Errors: ArithmeticError, LookupError, TypeError, ValueError where `marker` is none; UserError of
+        band_sums.
+        """
         rows = [
             {**clip, "sizes_position": position}
             for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
@@ -215,15 +219,18 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
 def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
     found = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
     for shard, marker in _markers(out, plan, shards):
-        found.add(shard, marker)
+        with speaking_of(names.inside(out, schema.marker_path(shard.path))):
+            found.add(shard, marker)
     store.write_lines(out / schema.FAILURES, found.failures.lines())
     reasons = dict(found.failures.reasons)
     if not found.clips:
         raise UserError(
             f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} says why for each."
         )
+    table = found.index()
+    _check(table, plan, found.facts, out)
     with store.atomic_path(out / schema.INDEX) as temporary:
-        pq.write_table(found.index(), temporary)
+        pq.write_table(table, temporary)
         index = out / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
             (out / schema.DATASET).unlink(missing_ok=True)
@@ -253,7 +260,7 @@ def _markers(
     out: Path, plan: dict[str, Any], shards: list[PlannedShard]
 ) -> Iterator[tuple[PlannedShard, dict[str, Any]]]:
     """Each planned shard with its marker, one at a time. Errors: UserError, first where one lacks."""
-    paths = [out / schema.marker_path(shard.path) for shard in shards]
+    paths = [names.inside(out, schema.marker_path(shard.path)) for shard in shards]
     lacking = [path for path in paths if not path.exists()]
     if lacking:
         raise UserError(
@@ -261,24 +268,32 @@ def _markers(
             f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
         )
     for shard, path in zip(shards, paths, strict=True):
-        marker = store.read_json(path)
+        marker = read_marker(out, shard)
         if marker["config_digest"] != plan["config_digest"]:
             raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
         yield shard, marker
 
 
+def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any]], out: Path) -> None:
+    """Raise UserError where a done-marker speaks of bytes that its shard does not have."""
+    columns = {name: table.column(name).to_numpy() for name in soundness.NUMBERS}
+    shards, shard = categories(table.column("shard"))
+    info = {**plan["config"], "class_names": plan["class_names"], "shards": facts}
+    soundness.check_index(columns, shards, shard, info, out / "shards")
+
+
 def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:
     """What dataset.json holds; index.parquet of `out` must be written."""
-    names = plan["class_names"]
+    class_names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
     for (split, label), count in found.per_class.items():
         if count:
-            counts.setdefault(split, dict.fromkeys(names, 0))[names[label]] = count
+            counts.setdefault(split, dict.fromkeys(class_names, 0))[class_names[label]] = count
     return {
         "format": schema.FORMAT,
         "video": plan["config"]["video"],
         "audio": plan["config"]["audio"],
-        "class_names": names,
+        "class_names": class_names,
         "counts": counts,
         "logmel": _statistics(found),
         "shards": found.facts,

@@ -23,6 +23,7 @@ from avprep.errors import ClipError, UserError
 from avprep.manifest import Clip, read_manifest
 from avprep.shared.caches import prepare_caches
 from avprep.shared.errors import some_of
+from avprep.shared.values import speaking_of
 from avprep.tabular import KINDS
 from avprep.worker import SoundTask, Workers
 
@@ -151,7 +152,8 @@ def as_spec(values: AudioSpec | Mapping[str, Any]) -> AudioSpec:
     unknown = sorted(set(values) - {field.name for field in dataclasses.fields(AudioSpec)})
     if unknown:
         raise UserError(f"The feature specification has {unknown[0]!r}, which this version does not know; update it.")
-    return AudioSpec(**schema.named_downmix(values))
+    with speaking_of("The feature specification"):
+        return AudioSpec(**schema.named_downmix(values))
 
 
 def _of_file(path: str) -> Sounding:

@@ -16,7 +16,9 @@ from avprep import schema
 from avprep.dataset import Dataset
 from avprep.errors import UserError
 from avprep.finalize import excluded_clips
-from avprep.shared import store
+from avprep.reading import UNREADABLE
+from avprep.shards import PlannedShard, read_marker, read_plan
+from avprep.shared import names
 
 
 def inspect(folder: Path) -> dict[str, Any]:
@@ -26,29 +28,29 @@ def inspect(folder: Path) -> dict[str, Any]:
     """
     if not (folder / schema.PLAN_BUILD).is_file():
         raise UserError(f"{folder} holds no dataset and no build; 'avprep build-shards' makes one.")
-    plan = store.read_json(folder / schema.PLAN_BUILD)
+    plan, shards = read_plan(folder / schema.PLAN_BUILD)
     finished = (folder / schema.DATASET).is_file()
-    markers = _markers(folder, plan)
-    done = [(shard, marker) for shard, marker in zip(plan["shards"], markers, strict=True) if marker is not None]
-    names = plan["class_names"]
+    markers = _markers(folder, shards)
+    done = [(shard, marker) for shard, marker in zip(shards, markers, strict=True) if marker is not None]
+    classes = plan["class_names"]
     splits: dict[str, dict[str, Any]] = {}
-    for shard in plan["shards"]:
-        of_split = splits.setdefault(shard["split"], {"planned": 0, "clips": 0, "hours": 0.0, "classes": {}})
-        of_split["planned"] += len(shard["rows"])
-        of_split["classes"].setdefault(names[shard["class_id"]], 0)
+    for shard in shards:
+        of_split = splits.setdefault(shard.split, {"planned": 0, "clips": 0, "hours": 0.0, "classes": {}})
+        of_split["planned"] += len(shard.rows)
+        of_split["classes"].setdefault(classes[shard.class_id], 0)
     dataset = Dataset(folder) if finished else None
     for split, label, seconds in _clips_of(dataset) if dataset else _clips_so_far(done):
         splits[split]["clips"] += 1
         splits[split]["hours"] += seconds / 3600
-        splits[split]["classes"][names[label]] += 1
+        splits[split]["classes"][classes[label]] += 1
     return {
         "folder": str(folder),
-        "format": plan["format"],
+        "format": plan.get("format"),
         "finished": finished,
         "digest": dataset.digest if dataset else None,
         "video": plan["config"]["video"],
         "audio": plan["config"]["audio"],
-        "num_classes": len(names),
+        "num_classes": len(classes),
         "splits": splits,
         "shards": {
             "planned": len(markers),
@@ -100,32 +102,40 @@ def _clips_of(dataset: Dataset) -> Iterator[tuple[str, int, float]]:
     yield from zip(*(column.tolist() for column in columns), strict=True)
 
 
-def _clips_so_far(done: list[tuple[dict[str, Any], dict[str, Any]]]) -> Iterator[tuple[str, int, float]]:
+def _clips_so_far(done: list[tuple[PlannedShard, dict[str, Any]]]) -> Iterator[tuple[str, int, float]]:
     """The same of the (planned shard, done-marker) pairs of a build."""
     for shard, marker in done:
         for clip in marker["clips"]:
-            yield shard["split"], shard["class_id"], clip["duration_seconds"]
+            yield shard.split, shard.class_id, clip["duration_seconds"]
 
 
-def _markers(folder: Path, plan: dict[str, Any]) -> list[dict[str, Any] | None]:
+def _markers(folder: Path, shards: list[PlannedShard]) -> list[dict[str, Any] | None]:
     """The done-marker of each planned shard, None where it is not built."""
-    paths = (folder / schema.marker_path(shard["path"]) for shard in plan["shards"])
-    return [store.read_json(path) if path.is_file() else None for path in paths]
+    paths = (names.inside(folder, schema.marker_path(shard.path)) for shard in shards)
+    return [read_marker(folder, shard) if path.is_file() else None for path, shard in zip(paths, shards, strict=True)]
 
 
 def _labels(folder: Path) -> dict[str, dict[str, Any]]:
     """Label columns beside the manifest's own: classes, clips that have a label; of multi-label ones also how many."""
     found = {}
     for path in sorted((folder / schema.labels_path("x")).parent.glob("*.parquet")):
-        if "labels" in pq.read_schema(path).names:
-            lists = pq.read_table(path, columns=["labels"]).column("labels")
-            names, clips = pc.list_flatten(lists), int(pc.sum(pc.greater(pc.list_value_length(lists), 0)).as_py() or 0)
-            found[path.stem] = {"num_classes": len(names.unique()), "clips": clips, "labels": len(names)}
-            continue
-        table = pq.read_table(path, columns=["label"])
-        names = json.loads(table.schema.metadata[schema.LABEL_NAMES_KEY])
-        found[path.stem] = {"num_classes": len(names), "clips": int((table.column("label").to_numpy() >= 0).sum())}
+        try:
+            found[path.stem] = _label_facts(path)
+        except UNREADABLE as error:
+            raise UserError(
+                f"{path} is no label column ({str(error).splitlines()[0][:120]}); remove it, or make it again."
+            ) from None
     return found
+
+
+def _label_facts(path: Path) -> dict[str, int]:
+    if "labels" in pq.read_schema(path).names:
+        lists = pq.read_table(path, columns=["labels"]).column("labels")
+        given, clips = pc.list_flatten(lists), int(pc.sum(pc.greater(pc.list_value_length(lists), 0)).as_py() or 0)
+        return {"num_classes": len(given.unique()), "clips": clips, "labels": len(given)}
+    table = pq.read_table(path, columns=["label"])
+    classes = json.loads((table.schema.metadata or {})[schema.LABEL_NAMES_KEY])
+    return {"num_classes": len(classes), "clips": int((table.column("label").to_numpy() >= 0).sum())}
 
 
 def _statistics(dataset: Dataset) -> dict[str, Any]:

@@ -28,7 +28,6 @@ from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 from avprep.tabular import Wanted, read_table
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")
 NONE = -1
 
 Value = TypeVar("Value")
@@ -40,7 +39,7 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     The origin gains the index's digest and our version. Errors: UserError where `name` is no name for a column, or
     stands for one of another origin, unless told to `replace` it.
     """
-    if name == "label" or not NAME_PATTERN.fullmatch(name):
+    if name == "label" or not schema.LABEL_NAME_PATTERN.fullmatch(name):
         raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
     whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": avprep.__version__}
     path = dataset.local_folder / schema.labels_path(name)

@@ -109,8 +109,8 @@ def place_of(out: Path | str) -> Iterator[Place]:
 def publish_shard(folder: Path, url: str, shard: PlannedShard) -> None:
     """Put a finished shard from `folder` to a URL, its marker last; its data are then gone from here."""
     mirror, marker = Mirror(RemotePath(url), folder), schema.marker_path(shard.path)
-    data = marked_files(store.read_json(folder / marker))
+    data = marked_files(store.read_json(mirror.here(marker)))
     (mirror.remote / marker).remove()  # of a shard that is built anew
     mirror.push(*data, marker)
     for name in data:
-        (folder / name).unlink()
+        mirror.here(name).unlink()

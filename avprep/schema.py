@@ -49,6 +49,8 @@ TRAINING_RATE_STEP_HZ = 4  # windows of training begin on a quarter of a second:
 TAR_BLOCK_BYTES = 512
 TAR_RECORD_BYTES = 10_240
 KEY_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,80}")
+SHARD_PATTERN = re.compile(r"shards/[a-z0-9][a-z0-9_]{0,30}/[0-9]{4,10}-[a-z0-9-]{1,40}/[0-9]{6,12}\.tar")
+LABEL_NAME_PATTERN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,79}")  # of a label column
 
 _short = pa.dictionary(pa.int32(), pa.string())
 INDEX_SCHEMA = pa.schema(

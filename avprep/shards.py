@@ -6,8 +6,10 @@ gets its marker: a shard that has its marker is whole. A shard whose clips all f
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
+import math
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from avprep import schema
+from avprep import schema, soundness
 from avprep.clips import Clip, Clips
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.errors import ClipError, Interrupted
 from avprep.members import ClipRecord
-from avprep.shared import store
+from avprep.shared import names, store
+from avprep.shared.values import speaking_of, texts, whole_number
 from avprep.tally import ClipOutcome
 from avprep.worker import ClipTask
 
@@ -70,14 +73,14 @@ def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[P
     ids = {name: number for number, name in enumerate(class_names)}
     (labels, label), (splits, split) = clips.coded("label"), clips.coded("split")
     class_ids = np.array([ids[name] for name in labels], np.int32)[label]
-    names = sorted(splits)
-    parts = np.array([names.index(name) for name in splits], np.int32)[split]
+    in_order = sorted(splits)
+    parts = np.array([in_order.index(name) for name in splits], np.int32)[split]
     order = np.lexsort((class_ids, parts))  # stable, so that the clips of a class stay in manifest order
     new = np.diff(class_ids[order], prepend=-1) | np.diff(parts[order], prepend=-1)
     begins = np.flatnonzero(new).tolist()
     planned = []
     for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
-        split_name, class_id = names[parts[order[begin]]], int(class_ids[order[begin]])
+        split_name, class_id = in_order[parts[order[begin]]], int(class_ids[order[begin]])
         for number, first in enumerate(range(begin, end, spec.clips_per_shard)):
             path = schema.shard_path(split_name, class_id, class_names[class_id], number)
             rows = array("q", order[first : min(first + spec.clips_per_shard, end)].tobytes())
@@ -97,8 +100,8 @@ def is_done(
     A shard with failures that are worth another try (`retried`, asked of each) is not done. `size_of` gives the bytes
     of a file, or raises KeyError, where the data do not lie in `out`.
     """
-    bytes_of = size_of or (lambda name: (out / name).stat().st_size)
-    marker = out / schema.marker_path(planned.path)
+    bytes_of = size_of or (lambda name: names.inside(out, name).stat().st_size)
+    marker = names.inside(out, schema.marker_path(planned.path))
     try:
         done = json.loads(marker.read_bytes())
         if (done["shard"], done["config_digest"]) != (planned.path, config_digest):
@@ -106,8 +109,23 @@ def is_done(
         if retried is not None and any([retried(failure) for failure in done["failures"]]):
             return False
         return all(bytes_of(path) == size for path, size in marked_files(done).items())
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
+
+
+def read_marker(out: Path, shard: PlannedShard) -> dict[str, Any]:
+    """The done-marker of a shard of the dataset folder `out`. Errors: UserError where it is missing or none."""
+    path = names.inside(out, schema.marker_path(shard.path))
+    marker = store.read_json(path)
+    with speaking_of(path):
+        soundness.shard_facts(marker, "jpeg" if "sizes_bytes" in marker else "raw")
+        texts([marker["config_digest"], *(failure["reason"] for failure in marker["failures"])], "reason")
+        if marker["shard"] != shard.path:
+            raise ValueError(f"it is of {ascii(marker['shard'])[:80]}")
+        for clip in marker["clips"]:
+            if not all(math.isfinite(clip[name]) for name in ("duration_seconds", "av_offset_seconds")):
+                raise ValueError(f"clip {ascii(clip['clip_id'])[:80]} has no length")
+    return marker
 
 
 def marked_files(marker: dict[str, Any]) -> dict[str, int]:
@@ -132,7 +150,7 @@ def build_shard(
     records: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     sums: list[ClipRecord] = []
-    with store.atomic_path(job.out / planned.path) as temporary:
+    with store.atomic_path(names.inside(job.out, planned.path)) as temporary:
         end = 0
         for row in planned.rows:
             if stopping():
@@ -174,8 +192,8 @@ def build_shard(
         "logmel": _merged(sums, job.config),
     }
     if job.config.video.frame_codec == "jpeg":
-        marker |= _write_sizes(job.out / schema.sizes_path(planned.path), sums)
-    store.write_json(job.out / schema.marker_path(planned.path), marker)
+        marker |= _write_sizes(names.inside(job.out, schema.sizes_path(planned.path)), sums)
+    store.write_json(names.inside(job.out, schema.marker_path(planned.path)), marker)
     told = [(failure["clip_id"], failure["reason"]) for failure in failures]
     return ShardReport(planned.path, planned.split, len(records), told, size)
 
@@ -211,8 +229,16 @@ def write_plan(path: Path, plan: dict[str, Any], planned: list[PlannedShard]) ->
 
 def read_plan(path: Path) -> tuple[dict[str, Any], list[PlannedShard]]:
     """(values of build.json but its shards, shards to be). Errors: UserError where it is missing or broken."""
-    plan = store.read_json(path, planned_from_json)
-    return plan, plan.pop("shards")
+    plan = store.read_json(path, functools.partial(planned_from_json, source=path))
+    with speaking_of(path):
+        classes = texts(plan["class_names"], "class_names")
+        soundness.specs(plan["config"])
+        texts([plan["config_digest"]], "config_digest")
+        dict(plan["versions"])
+        shards = plan.pop("shards")
+        if not all(isinstance(shard, PlannedShard) and shard.class_id < len(classes) for shard in shards):
+            raise ValueError("a planned shard is of no class")
+    return plan, shards
 
 
 def planned_to_json(shard: PlannedShard) -> dict[str, Any]:
@@ -220,8 +246,13 @@ def planned_to_json(shard: PlannedShard) -> dict[str, Any]:
     return {"path": shard.path, "split": shard.split, "class_id": shard.class_id, "rows": list(shard.rows)}
 
 
-def planned_from_json(values: dict[str, Any]) -> PlannedShard | dict[str, Any]:
-    """The planned shard that stands so in build.json; other `values` as they are."""
+def planned_from_json(values: dict[str, Any], source: object = schema.PLAN_BUILD) -> PlannedShard | dict[str, Any]:
+    """The planned shard that stands so in build.json; other `values` as they are. Errors: UserError."""
     if values.keys() != {"path", "split", "class_id", "rows"}:
         return values
-    return PlannedShard(values["path"], values["split"], values["class_id"], array("q", values["rows"]))
+    path = names.checked(values["path"], source, schema.SHARD_PATTERN)
+    with speaking_of(source):
+        rows, class_id = array("q", values["rows"]), whole_number(values["class_id"], "class_id")
+        if path.split("/")[1] != values["split"] or min(rows, default=0) < 0:
+            raise ValueError(f"{path} is of split {values['split']!a}")
+        return PlannedShard(path, values["split"], class_id, rows)

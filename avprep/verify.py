@@ -27,7 +27,7 @@ from avprep.errors import UserError
 from avprep.executors import map_local
 from avprep.manifest import read_manifest
 from avprep.shards import PlannedShard, plan_shards, planned_from_json, planned_to_json
-from avprep.shared import configs
+from avprep.shared import configs, names
 from avprep.shared.commands import Progress
 from avprep.verify_decode import Chosen, Sources, check_sources, choose
 from avprep.verify_shard import ShardCheck, check_shard, noting, read_canonical
@@ -62,10 +62,10 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
     found = Findings()
     info: dict[str, Any] = {}
     with noting(found.problems, schema.DATASET):
-        info = read_canonical(folder / schema.DATASET)
+        info = dict(read_canonical(folder / schema.DATASET))
     plan, shards = _check_plan(folder, found, decode is not None)
     if info and plan and info.get("format") == plan.get("format") != schema.FORMAT:
-        raise UserError(f"{folder} has format {info['format']!r}; this version verifies {schema.FORMAT}.")
+        raise UserError(f"{folder} has format {info.get('format')!r}; this version verifies {schema.FORMAT}.")
     if decode is not None and found.context is not None and found.context.frame_codec == "raw":
         decode.must_find(found.context.clips)
     made = finalize.Gathered(folder, _check_excluded(folder, found))
@@ -121,9 +121,12 @@ def _added(made: finalize.Gathered, shard: PlannedShard, check: ShardCheck, foun
 
 def _listed_shards(found: Findings, info: dict[str, Any]) -> dict[str, Any]:
     """What dataset.json says of each shard, by path."""
+    listed = {}
     with noting(found.problems, schema.DATASET):
-        return dict(info.get("shards", {}))
-    return {}
+        for path, facts in info.get("shards", {}).items():
+            with noting(found.problems, schema.DATASET):
+                listed[names.checked(path, schema.DATASET, schema.SHARD_PATTERN)] = dict(facts)
+    return listed
 
 
 def _check_plan(folder: Path, found: Findings, decode: bool) -> tuple[dict[str, Any], list[PlannedShard]]:
@@ -157,8 +160,8 @@ def _check_strangers(folder: Path, paths: list[str], found: Findings) -> None:
     known = {name for path in paths for name in (path, schema.marker_path(path))}
     if found.context is None or found.context.frame_codec == "jpeg":
         known |= {schema.sizes_path(path) for path in paths}
-    for base, _, names in os.walk(folder / "shards"):
-        for name in sorted(names):
+    for base, _, files in os.walk(folder / "shards"):
+        for name in sorted(files):
             path = (Path(base) / name).relative_to(folder).as_posix()
             if name.startswith(".") and name.endswith(".tmp"):
                 found.notes.append(f"{path}: left by a build that was killed; delete it unless a build is running")

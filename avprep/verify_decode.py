@@ -17,7 +17,7 @@ from avprep.clips import Clip, Clips
 from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
 from avprep.executors import map_local
-from avprep.shared import configs
+from avprep.shared import configs, names
 from avprep.shared.commands import Progress
 from avprep.verify_shard import ShardCheck
 from avprep.verify_tar import Context
@@ -79,7 +79,7 @@ def check_sources(
                 used = dataclasses.replace(config, decoder=_decoder(folder / one.shard, one.start, copy.name))
                 task = ClipTask(clip, str(sources.root.absolute()), used, Limits(), str(copy), 0)
                 pool.run(task)
-                if not _same(copy, folder / one.shard, one.start):
+                if not _same(copy, names.inside(folder, one.shard), one.start):
                     words = f"{one.shard}: {clip.clip_id} decodes to other bytes now"
                     (notes if other else problems).append(words)
             except ClipError as error:

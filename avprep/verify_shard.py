@@ -16,7 +16,7 @@ import pyarrow as pa
 from avprep import schema
 from avprep.errors import REASONS, UserError
 from avprep.shards import PlannedShard
-from avprep.shared import store
+from avprep.shared import names, store
 from avprep.verify_tar import Context, DamageError, Stream, walk
 
 
@@ -50,6 +50,7 @@ def noting(problems: list[str], path: str) -> Iterator[None]:
         AttributeError,
         LookupError,
         MemoryError,
+        RecursionError,
         TypeError,
         ValueError,
         pa.ArrowException,
@@ -90,7 +91,7 @@ def check_shard(
     check = ShardCheck(path)
     name = schema.marker_path(path)
     with noting(check.problems, name):
-        check.marker = read_canonical(folder / name)
+        check.marker = read_canonical(names.inside(folder, name))
     told = {who: said for who, said in ((name, check.marker), (schema.DATASET, listed)) if said is not None}
     sound = False
     if check.marker is not None and planned is not None and context is not None:
@@ -101,7 +102,7 @@ def check_shard(
     if context is not None and context.frame_codec == "jpeg":
         sizes = _frame_sizes(folder, schema.sizes_path(path), told, check.problems)
         sound = sound and sizes is not None
-    with noting(check.problems, path), open(folder / path, "rb", buffering=0) as file:
+    with noting(check.problems, path), open(names.inside(folder, path), "rb", buffering=0) as file:
         stream = Stream(file)
         belied: list[str] = []
         if sound and context is not None and check.marker is not None:
@@ -123,7 +124,7 @@ def _frame_sizes(
 ) -> np.ndarray | None:
     """The bytes of each JPEG of a shard, uint32; None where they cannot be read."""
     with noting(problems, path):
-        data = (folder / path).read_bytes()
+        data = names.inside(folder, path).read_bytes()
         has = {"sizes_bytes": len(data), "sizes_sha256": hashlib.sha256(data).hexdigest()}
         problems += _disagreements(path, has, told)
         count = (len(data) - schema.SIZES_HEADER_BYTES) // schema.SIZES_DTYPE.itemsize

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from avprep.dataset import Dataset
+from avprep.shared import names
 from avprep.shared.commands import Progress
 from avprep.shared.configs import check
 from avtrain.data.batches import Buffers, Recipe
@@ -170,8 +171,9 @@ def bare_ways(recipe: Recipe, planned: Planned, threads: int) -> dict[str, Calla
 
 
 def _files(recipe: Recipe, planned: Planned) -> dict[int, int]:
-    shards = np.unique(np.concatenate([part.shard for pair in planned.ranges for part in pair])).tolist()
-    return {shard: os.open(recipe.dataset.folder / recipe.dataset.shards[shard], os.O_RDONLY) for shard in shards}
+    folder, shards = recipe.dataset.local_folder, recipe.dataset.shards
+    used = np.unique(np.concatenate([part.shard for pair in planned.ranges for part in pair])).tolist()
+    return {shard: os.open(names.inside(folder, shards[shard]), os.O_RDONLY) for shard in used}
 
 
 def _preadv_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:

@@ -20,10 +20,16 @@ from torch import nn
 
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line
+from avprep.shared.values import finite, speaking_of, texts, whole_number
+from avtrain.config import MODEL_SIZES
 
 FORMAT = "avtrain-checkpoint/1"
 MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
 IMPORTED = "imported"
+LOADER = ("epoch", "step")
+MODELS = ("model_size", "video_model", "video_pool", "audio_model")
+MOST_UPDATES, MOST_MEL_BANDS = 2**40, 512
+STEP = re.compile(r"step_[0-9]{8,18}")
 
 
 def save(
@@ -49,7 +55,7 @@ def save(
                 raise
     best = (meta.get("best") or {}).get("step")
     for old in checkpoints(run)[:-keep]:
-        if _step_of(old) != best:
+        if _step_of(old) != best and not old.is_symlink():
             shutil.rmtree(old)
     return final
 
@@ -83,8 +89,9 @@ def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The run's whole checkpoints, oldest first."""
-    return sorted(path for path in run.glob("step_*") if (path / META).exists())
+    """The run's whole checkpoints, oldest first; folders that are named otherwise are none of ours."""
+    found = (path for path in run.glob("step_*") if STEP.fullmatch(path.name))
+    return sorted((path for path in found if (path / META).exists()), key=_step_of)
 
 
 def latest(run: Path) -> Path | None:
@@ -135,7 +142,25 @@ def read_meta(folder: Path, *needed: str) -> dict[str, Any]:
                     "counts."
                 )
             values = values[part]
+    _check_meta(meta, folder / META)
     return meta
+
+
+def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
+    """Raise UserError where meta.json holds what no run writes there: counts, names of models, statistics."""
+    config, data = meta.get("config", {}), meta.get("data", {})
+    with speaking_of(source):
+        counts = [(meta, "step"), (meta.get("best") or {}, "step"), *((meta.get("loader", {}), n) for n in LOADER)]
+        for holder, name in counts:
+            whole_number(holder.get(name, 0), name, MOST_UPDATES)
+        texts([config[name] for name in MODELS if name in config], "config")
+        if config.get("model_size", "full") not in MODEL_SIZES:
+            raise ValueError(f"model_size is {ascii(config['model_size'])[:80]}")
+        bands = whole_number(data.get("audio", {}).get("num_mel_bands", 128), "num_mel_bands", MOST_MEL_BANDS)
+        for name in ("logmel_mean", "logmel_std"):
+            if name in data:
+                finite(data[name], name, bands)
+        texts([data.get("name", ""), *data.get("class_names", [])], "class_names")
 
 
 def read_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
@@ -174,10 +199,17 @@ def misfit(weights: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tenso
 def load_optimiser(folder: Path, optimiser: torch.optim.Optimizer) -> None:
     """Copy the checkpoint's optimiser state into `optimiser`."""
     state: dict[int, dict[str, torch.Tensor]] = {}
-    for name, tensor in _read_tensors(folder / OPTIMISER).items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    groups = optimiser.state_dict()["param_groups"]
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    try:
+        for name, tensor in _read_tensors(folder / OPTIMISER).items():
+            number, key = name.split(".", 1)
+            if key != "step" and tensor.shape != parameters[int(number)].shape:
+                raise ValueError(f"{name} is {list(tensor.shape)}")
+            state.setdefault(int(number), {})[key] = tensor
+        optimiser.load_state_dict({"state": state, "param_groups": groups})
+    except (ValueError, IndexError) as error:
+        raise _damaged(folder / OPTIMISER, error) from None
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

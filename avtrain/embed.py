@@ -154,6 +154,7 @@ def _of_dataset(encoder: AudioEncoder, dataset: Dataset, rows: np.ndarray) -> So
         )
     with Reader(dataset) as reader:
         for row in rows:
+            reader.check_shards(np.array([row]))
             length = max(int(dataset.num_mel_frames[row]), hearing.SHORTEST_FRAMES)
             logmel = np.empty((1, length, dataset.num_mel_bands), LOGMEL_DTYPE)
             reader.read_logmel(np.array([row]), np.zeros(1, np.int64), logmel)

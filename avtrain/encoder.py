@@ -16,6 +16,7 @@ from torch import nn
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
+from avprep.shared.values import finite, speaking_of, texts, whole_number
 from avtrain import checkpoint
 from avtrain.data.augment import MIN_STD_DB
 from avtrain.models import place
@@ -23,6 +24,7 @@ from avtrain.models.audio import AudioCNN, build_audio
 
 FORMAT = "avtrain-encoder/1"
 DESCRIPTION, WEIGHTS, GRAPH = "encoder.json", "audio_encoder.safetensors", "audio_encoder.onnx"
+
 WHOLE_FRAMES = 6000  # of log-mel at once: a minute, 0.6 GB in the full-size encoder
 
 
@@ -126,12 +128,20 @@ def load_encoder(folder: Path | str, device: str = "cpu") -> AudioEncoder:
 
 def description_of(values: Mapping[str, Any], source: Path) -> Description:
     """The description in an exported encoder.json. Errors: UserError where it is of another format."""
-    if values.get("format") != FORMAT:
-        raise UserError(f"{source} is an encoder of format {values.get('format')!r}; this version reads {FORMAT}.")
+    kind = values.get("format") if isinstance(values, Mapping) else None
+    if kind != FORMAT:
+        raise UserError(f"{source} is an encoder of format {kind!r}; this version reads {FORMAT}.")
     try:
-        return Description(**{name: values[name] for name in Description.__dataclass_fields__})
+        found = Description(**{name: values[name] for name in Description.__dataclass_fields__})
     except KeyError as error:
         raise UserError(f"{source} lacks {error}; export the encoder again.") from None
+    with speaking_of(source):
+        texts([found.model], "model")
+        bands = whole_number(found.audio["num_mel_bands"], "num_mel_bands", checkpoint.MOST_MEL_BANDS)
+        finite(found.logmel_mean, "logmel_mean", bands)
+        finite(found.logmel_std, "logmel_std", bands)
+        dict(found.training)
+    return found
 
 
 def _exported(folder: Path) -> AudioEncoder:
@@ -157,24 +167,25 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
             "further from it, and the new run says so."
         )
     config = meta["config"]
-    description = Description(
-        model=config.get("audio_model") or {"full": "cnn9", "tiny": "tiny"}[config["model_size"]],
-        audio=data["audio"],
-        logmel_mean=data["logmel_mean"],
-        logmel_std=data["logmel_std"],
-        training={
-            "run": found.resolve().parent.name,
-            "step": meta["step"],
-            "config": config,
-            "config_digest": configs.digest(config),
-            "dataset": {
-                "name": data["name"],
-                "digest": meta["dataset_digest"],
-                "train_clips": data["train_clips"],
-                "class_names": data["class_names"],
+    with speaking_of(found / checkpoint.META):
+        description = Description(
+            model=config.get("audio_model") or {"full": "cnn9", "tiny": "tiny"}[config["model_size"]],
+            audio=data["audio"],
+            logmel_mean=data["logmel_mean"],
+            logmel_std=data["logmel_std"],
+            training={
+                "run": found.resolve().parent.name,
+                "step": meta["step"],
+                "config": config,
+                "config_digest": configs.digest(config),
+                "dataset": {
+                    "name": data["name"],
+                    "digest": meta["dataset_digest"],
+                    "train_clips": data["train_clips"],
+                    "class_names": data["class_names"],
+                },
             },
-        },
-    )
+        )
     network = build_audio(description.model, len(description.logmel_mean))
     checkpoint.load_model(found, network, prefix="audio.")
     return AudioEncoder(network, description)

@@ -169,6 +169,7 @@ def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
 @click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
+@click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
 @click.option("--dry-run", is_flag=True, help="Say what would be built: clips, shards, disk, hours; write nothing.")
 @config_option(_upgraded)
 def build_shards(
@@ -202,6 +203,7 @@ def build_shards(
     executor: str,
     address: str | None,
     retry_failed: bool,
+    allow_local_paths: bool,
     dry_run: bool,
 ) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes.
@@ -248,6 +250,7 @@ def build_shards(
             "workers": workers or default_workers(),
             "partition": _partition(partition),
             "retry_failed": retry_failed,
+            "allow_local_paths": allow_local_paths,
             "stopping": lambda: bool(request),
         }
         if dry_run:

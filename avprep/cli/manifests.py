@@ -219,6 +219,7 @@ def fsdnoisy18k(
     "--missing", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="Clips without a file."
 )
 @share_options("group")
+@click.option("--allow-local-paths", is_flag=True, help="A FILE at a URL may name any file of this machine.")
 def table(
     table_file: Path | str,
     out: Path | str,
@@ -229,6 +230,7 @@ def table(
     test_share: float | None,
     val_share: float,
     seed: int,
+    allow_local_paths: bool,
 ) -> None:
     """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
 
@@ -251,6 +253,7 @@ def table(
             drop_missing=missing == "drop",
             shares=_shares(test_share, val_share, seed),
             whole_folder=root is not None,
+            came_from=path if allow_local_paths else table_file,
         )
     _write(out, clips, report)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
 from avprep.datasets.unnamed import unnamed
+from avprep.fetching import check_local
 from avprep.findings import Report, missing
 from avprep.manifest import Clip, read_clips, unusable
 from avprep.shared.mirror import is_url
@@ -24,15 +25,18 @@ def clips_of_table(
     drop_missing: bool = True,
     shares: Shares = AS_GIVEN,
     whole_folder: bool = False,
+    came_from: Path | str = Path(),
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and what is odd.
 
     `renamed`: the table's own column names to a manifest's. Relative paths are written anew, absolute ones and URLs
     stay. `shares` of the training clips become other splits (drawn.settled). With `whole_folder` media files that no
-    row names are reported. Errors: ManifestError with all rows that are no clip, and the other findings; where a split
-    to be drawn is there. Files at URLs are not looked for.
+    row names are reported. `came_from`: where the table lies; at a URL it may name no file of this machine that is not
+    below the folder. Errors: ManifestError with all rows that are no clip, and the other findings; where a split to be
+    drawn is there. Files at URLs are not looked for.
     """
     rows, problems = read_clips(path, renamed)
+    check_local(rows, came_from, str(place.root))
     report = Report(missing_kept=not drop_missing)
     report.missing, _ = missing(rows, place.root)
     lacking = set() if not drop_missing else set(report.missing)

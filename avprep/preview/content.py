@@ -18,7 +18,7 @@ from avprep import schema
 from avprep.config import Limits
 from avprep.dataset import Dataset, WholeClip
 from avprep.errors import ClipError, UserError
-from avprep.shared import store
+from avprep.shared import names, store
 from avprep.shared.commands import Progress
 
 SHOWN_CLIPS = 150
@@ -27,6 +27,7 @@ STRIP_TILES = 8
 MAX_COLUMNS = 640
 SCALE_CLIPS = 48
 MAX_CLIP_SOUND_BYTES = 512_000
+MAX_META_BYTES = 1 << 20
 MAX_PAGE_SOUND_BYTES = 16_000_000
 NOT_FOUND = "source file not found"
 NO_ROOT = "source paths are relative, and no --root says which folder they start at"
@@ -233,14 +234,21 @@ def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
 
 
 def _meta(dataset: Dataset, row: int) -> dict[str, Any]:
-    """KEY.json of a clip; {} where its shard has none."""
-    key = schema.clip_key(dataset.clip_ids[row])
-    with tarfile.open(dataset.local_folder / dataset.shards[dataset.shard[row]]) as tar:
+    """KEY.json of a clip, the member behind its log-mel; {} where its shard has none there."""
+    mel_bytes = int(dataset.num_mel_frames[row]) * dataset.num_mel_bands * schema.LOGMEL_DTYPE.itemsize
+    end = int(dataset.logmel_offset[row]) + mel_bytes
+    with open(names.inside(dataset.local_folder, dataset.shards[dataset.shard[row]]), "rb") as shard:
+        shard.seek(end + len(schema.tar_padding(end)))
+        header = shard.read(schema.TAR_BLOCK_BYTES)
+        name = schema.clip_key(dataset.clip_ids[row]) + schema.META_SUFFIX
         try:
-            member = tar.extractfile(key + schema.META_SUFFIX)
-        except KeyError:
-            return {}
-        return json.load(member) if member else {}
+            size = tarfile.TarInfo.frombuf(header, "utf-8", "strict").size
+            if header == schema.tar_header(name, size) and size <= MAX_META_BYTES:
+                meta = json.loads(shard.read(size))
+                return meta if isinstance(meta, dict) else {}
+        except (tarfile.HeaderError, ValueError, RecursionError):
+            pass
+        return {}
 
 
 def _failures(folder: Path) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from avprep.shared import names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, Span, read_all
 
@@ -28,7 +29,7 @@ def mirrored(url: str) -> Iterator[Mirror]:
     remote = RemotePath(url)
     remote.check_writable()
     with tempfile.TemporaryDirectory(prefix="avprep-") as scratch:
-        folder = Path(scratch) / (remote.name or "root")
+        folder = names.inside(Path(scratch), remote.name or "root")
         folder.mkdir()
         with told_as(remote, folder):
             yield Mirror(remote, folder)
@@ -44,7 +45,7 @@ def sent(place: Path | str) -> Iterator[Path]:
     if not name or folder.endswith("/"):
         raise UserError(f"{place} names no file; give one, such as s3://bucket/clips.csv.")
     with mirrored(folder) as mirror:
-        yield mirror.folder / name
+        yield names.inside(mirror.folder, name)
         mirror.push(name)
 
 
@@ -58,29 +59,40 @@ def told_as(remote: RemotePath, path: Path) -> Iterator[None]:
 
 
 class Mirror:
-    """`folder` here and `remote` there; names are paths in both."""
+    """`folder` here and `remote` there; names are paths in both. Errors of all methods: UserError for a name that is
+    no path below them."""
 
     def __init__(self, remote: RemotePath, folder: Path) -> None:
         self.remote, self.folder = remote, folder
 
-    def pull(self, names: Iterable[str]) -> None:
+    def here(self, name: str) -> Path:
+        """Where a file lies on this machine."""
+        return names.inside(self.folder, name)
+
+    def pull(self, wanted: Iterable[str]) -> None:
         """Fetch those of the files that are there. Errors: UserError."""
-        for name in names:
+        for name in wanted:
             with contextlib.suppress(FileNotFoundError):
-                fetch(self.remote / name, self.folder / name)
+                try:
+                    fetch(self.remote / name, self.here(name))
+                except (FileExistsError, IsADirectoryError, NotADirectoryError):
+                    raise UserError(
+                        f"{self.remote / name} is a file where others lie in a folder of that name; remove either."
+                    ) from None
 
-    def pull_together(self, names: Sequence[str]) -> None:
+    def pull_together(self, wanted: Sequence[str]) -> None:
         """Fetch small files that are there, many at once. Errors: FileNotFoundError; UserError."""
-        for begin in range(0, len(names), TOGETHER):
-            some = names[begin : begin + TOGETHER]
+        for begin in range(0, len(wanted), TOGETHER):
+            some = wanted[begin : begin + TOGETHER]
             for name, data in zip(some, read_all([self.remote / name for name in some]), strict=True):
-                (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (self.folder / name).write_bytes(data)
+                path = self.here(name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
 
-    def push(self, *names: str) -> None:
+    def push(self, *wanted: str) -> None:
         """Put files there one after the other: once the last is there, all are. Errors: UserError."""
-        for name in names:
-            (self.remote / name).put(self.folder / name)
+        for name in wanted:
+            (self.remote / name).put(self.here(name))
 
 
 def fetch(remote: RemotePath, path: Path) -> None:

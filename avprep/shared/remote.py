@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from avprep.shared import names
 from avprep.shared.answers import ShortAnswerError, passing_reason
 from avprep.shared.errors import UserError, first_line
 
@@ -64,7 +65,10 @@ class RemotePath:
         self._remote = remote or _Remote(parts.scheme, _shown(url), retry or Retry())
 
     def __truediv__(self, inside: str) -> RemotePath:
-        return RemotePath(f"{self._url}/{in_url(self._remote.scheme, inside)}", remote=self._remote)
+        """A path below. Errors: UserError where `inside` is none."""
+        return RemotePath(
+            f"{self._url}/{in_url(self._remote.scheme, names.checked(inside, self))}", remote=self._remote
+        )
 
     def __str__(self) -> str:
         return _shown(self._url)

@@ -69,7 +69,7 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     """
     path = folder / LOCK
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise _refused(path, error) from None
     try:
@@ -112,7 +112,7 @@ def _opened_temporary(final: Path) -> tuple[int, Path]:
     temporary = temporary_path(final)
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o666)
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise _refused(final, error) from None
     try:
@@ -228,7 +228,7 @@ def read_json(path: Path | RemotePath, object_hook: Callable[[dict[str, Any]], A
         return json.loads(path.read_bytes(), object_hook=object_hook)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist.") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({error}).") from None
 
 

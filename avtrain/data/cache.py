@@ -2,6 +2,10 @@
 
 A file is named by its sha256, so that datasets and versions may share a folder; it gets its name when it is whole and
 its digest right. What stands there is all that the cache knows: processes may share it, and start again at any time.
+
+All of it lies in a sub-folder of the given one, and what has another name there, or is no plain file, is not the
+cache's: it is neither counted nor removed. Earlier versions put shards into the given folder itself; one that is wanted
+and whose bytes are right is moved from there instead of fetched.
 """
 
 from __future__ import annotations
@@ -9,6 +13,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
+import stat
 import threading
 import time
 from collections import OrderedDict
@@ -17,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avprep.shared import store
+from avprep.shared import names, store
 from avprep.shared.errors import BusyError, UserError
 
 log = logging.getLogger(__name__)
 
 FETCHED_BYTES = 8 << 20
 IDLE_SECONDS = 600.0
+FOLDER = "avtrain-shards"  # below the folder that the user gives
+KEPT = re.compile(rf"{names.DIGEST.pattern}\.tar")
 BUSY_SECONDS = 0.5
 
 
@@ -42,7 +50,7 @@ class CacheConfig:
 
 def kept_path(config: CacheConfig, facts: dict[str, Any]) -> Path:
     """Where a shard of these facts lies if it is cached."""
-    return config.folder / f"{facts['sha256']}.tar"
+    return names.inside(config.folder, f"{FOLDER}/{names.checked(facts['sha256'], 'dataset.json', names.DIGEST)}.tar")
 
 
 class _ClosingError(Exception):
@@ -61,12 +69,13 @@ class ShardCache:
     ) -> None:
         """`shards` have bytes and sha256; fetch(shard, begin, end) gets a part; dropped(shard) says that one went."""
         self._config, self._shards, self._fetch, self._dropped = config, shards, fetch, dropped
+        self._folder = config.folder / FOLDER
         self._number_of = {facts["sha256"]: number for number, facts in enumerate(shards)}
         self._wanted: OrderedDict[int, None] = OrderedDict()
         self._touched: dict[int, float] = {}
         self._news = threading.Condition()
         self._closing = False
-        config.folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(parents=True, exist_ok=True)
         self._thread = threading.Thread(target=self._fill, name="shard-cache", daemon=True)
         self._thread.start()
 
@@ -94,9 +103,10 @@ class ShardCache:
 
     def _is_whole(self, path: Path, size: int) -> bool:
         try:
-            os.utime(path)
-            whole = path.stat().st_size == size
-            if not whole:
+            os.utime(path, follow_symlinks=False)
+            found = path.lstat()
+            whole = stat.S_ISREG(found.st_mode) and found.st_size == size
+            if stat.S_ISREG(found.st_mode) and not whole:
                 path.unlink()
             return whole
         except FileNotFoundError:
@@ -120,7 +130,7 @@ class ShardCache:
     def _try_to_keep(self, shard: int) -> bool:
         """False where another process is filling the folder: one at a time counts and fetches."""
         try:
-            with store.folder_lock(self._config.folder, "filling"):
+            with store.folder_lock(self._folder, "filling"):
                 self._keep(shard)
         except BusyError:
             return False
@@ -132,7 +142,7 @@ class ShardCache:
 
     def _keep(self, shard: int) -> None:
         path, size = kept_path(self._config, self._shards[shard]), int(self._shards[shard]["bytes"])
-        if path.exists() or not self._make_room(size):
+        if path.exists() or not self._make_room(size) or self._moved(path, size):
             return
         state = hashlib.sha256()
         with store.atomic_path(path) as temporary:
@@ -145,20 +155,34 @@ class ShardCache:
             if state.hexdigest() != self._shards[shard]["sha256"]:
                 raise UserError("its bytes are not those that dataset.json tells of; copy it there again.")
 
+    def _kept(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The cache's own files."""
+        for entry in self._folder.iterdir():
+            if KEPT.fullmatch(entry.name) and stat.S_ISREG((about := entry.lstat()).st_mode):
+                yield entry, about
+
+    def _moved(self, path: Path, size: int) -> bool:
+        """Whether an earlier version has left the shard in the given folder; then it is now at `path`."""
+        old = self._config.folder / path.name
+        if old.is_symlink() or not old.is_file() or old.stat().st_size != size or store.sha256(old) != path.stem:
+            return False
+        os.replace(old, path)
+        return True
+
     def _parts(self, shard: int, size: int) -> Iterator[bytearray]:
         for begin in range(0, size, FETCHED_BYTES):
             yield self._fetch(shard, begin, min(begin + FETCHED_BYTES, size))
 
     def _make_room(self, size: int) -> bool:
         """Delete shards unused for longest until `size` more bytes fit; False where too few are idle."""
-        found = sorted((entry.stat().st_mtime, entry) for entry in self._config.folder.glob("*.tar"))
-        excess = sum(entry.stat().st_size for _, entry in found) + size - self._config.max_bytes
-        idle = [entry for used, entry in found if time.time() - used >= self._config.idle_seconds]
+        found = sorted((about.st_mtime, entry, about.st_size) for entry, about in self._kept())
+        excess = sum(length for _, _, length in found) + size - self._config.max_bytes
+        idle = [(entry, length) for used, entry, length in found if time.time() - used >= self._config.idle_seconds]
         leaving: list[Path] = []
-        for entry in idle:
+        for entry, length in idle:
             if excess <= 0:
                 break
-            excess -= entry.stat().st_size
+            excess -= length
             leaving.append(entry)
         if excess > 0:
             return False

@@ -52,6 +52,7 @@ def whole_clips(
     A batch lasts as long as `batch_size` windows of 1 s, so that memory is bounded. Clips shorter than `shortest` mel
     frames, the windows that were fitted on, are padded to that.
     """
+    reader.check_shards(rows)
     lengths = np.maximum(dataset.num_mel_frames[rows], shortest)
     for length in np.unique(lengths):
         same = np.flatnonzero(lengths == length)

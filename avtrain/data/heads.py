@@ -82,11 +82,9 @@ class MemberKind:
         return self._shapes(rows).prod(axis=1) * self.dtype.itemsize
 
     def _damaged(self, row: int, what: str) -> UserError:
-        shard = self.dataset.folder / self.dataset.shards[self.dataset.shard[row]]
-        return UserError(
-            f"{shard} has another {what} before {self.suffix.lstrip('.')} of clip {self.dataset.clip_ids[row]} than "
-            f"the index says; {repair(shard)}."
-        )
+        shard = self.dataset.shard_path(row)
+        member = f"{self.suffix.lstrip('.')} of clip {self.dataset.clip_ids[row]}"
+        return UserError(f"{shard} has another {what} before {member} than the index says; {repair(shard)}.")
 
 
 def frames_kind(dataset: Dataset) -> MemberKind:

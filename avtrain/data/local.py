@@ -48,6 +48,12 @@ class LocalShards:
         parts = np.array_split(order, min(PARTS_PER_THREAD * self._threads, max(len(order), 1)))
         finish([self._pool.submit(self._read_part, part, ranges, views) for part in parts])
 
+    def check(self, shards: np.ndarray) -> None:
+        """Raise UserError where one of some shards is gone or of another size."""
+        for shard in shards.tolist():
+            with self._held(shard):
+                pass
+
     def forget(self, shard: int) -> None:
         """Close the shard's file, unless a thread is reading it."""
         with self._lock:

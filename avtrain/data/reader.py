@@ -13,7 +13,7 @@ import numpy as np
 
 from avprep.dataset import Dataset, repair
 from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
-from avprep.shared import jpeg
+from avprep.shared import jpeg, names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
 from avtrain.data.cache import CacheConfig
@@ -48,6 +48,7 @@ class Reader:
         self._kinds = {"frames": frames_kind(dataset), "logmel": logmel_kind(dataset)}
         self._seen = {name: np.zeros(len(dataset), bool) for name in self._kinds}
         self._sizes = FrameSizes(dataset) if dataset.frame_codec == "jpeg" else None
+        self._checked = np.zeros(len(dataset.shards), bool)
         self._scratch = np.empty(0, np.uint8)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="read") if threads > 1 else None
         self._source = _source(dataset, cache, self._pool, threads)
@@ -63,6 +64,12 @@ class Reader:
         if self._pool is not None:
             self._pool.shutdown()
         self._source.close()
+
+    def check_shards(self, rows: np.ndarray) -> None:
+        """Hold the shards of `rows` against their sizes, before memory for whole clips is taken."""
+        shards = np.unique(self._dataset.shard[rows])
+        self._source.check(shards[~self._checked[shards]])
+        self._checked[shards] = True
 
     def read_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` uint8 [B, T, H, W, 3] with the pictures of `rows` from frames `starts`."""
@@ -91,6 +98,7 @@ class Reader:
         if self._sizes is None:
             ranges = video_ranges(self._dataset, rows, starts, count)
             return _Wanted(kind, rows, ranges, _views(out, ranges.length))
+        self.check_shards(rows)
         self._sizes.load(rows)
         ranges = video_ranges(self._dataset, rows, starts, count, self._sizes)
         ends = np.cumsum(ranges.length)
@@ -155,7 +163,7 @@ class Reader:
                     jpeg.decode(data[begin : ends[item]], sizes[item], out[item, : have[item]])
                 except ValueError as error:
                     row = rows[item]
-                    shard = self._dataset.folder / self._dataset.shards[self._dataset.shard[row]]
+                    shard = self._dataset.shard_path(row)
                     raise UserError(
                         f"{shard} holds a damaged picture of clip {self._dataset.clip_ids[row]} ({error}); "
                         f"{repair(shard)}."
@@ -176,7 +184,7 @@ def _source(
         return RemoteShards(dataset, cache, pool, threads)
     folder = dataset.folder
     sizes = [dataset.info["shards"][shard]["bytes"] for shard in dataset.shards]
-    return LocalShards(lambda shard: folder / dataset.shards[shard], sizes, pool, threads)
+    return LocalShards(lambda shard: names.inside(folder, dataset.shards[shard]), sizes, pool, threads)
 
 
 def _check_buffer(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:

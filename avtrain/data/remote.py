@@ -62,7 +62,7 @@ class RemoteShards:
         return True
 
     def _read_far(self, ranges: Ranges, views: Sequence[memoryview]) -> None:
-        self._check_sizes(np.unique(ranges.shard))
+        self.check(np.unique(ranges.shard))
         runs = coalesce(ranges)
         spans = [Span(self._paths[run.shard], run.begin, run.end) for run in runs]
 
@@ -77,7 +77,8 @@ class RemoteShards:
         except FileNotFoundError as error:
             raise _gone(error) from None
 
-    def _check_sizes(self, shards: np.ndarray) -> None:
+    def check(self, shards: np.ndarray) -> None:
+        """Raise UserError where one of some shards is gone or, as far as its server says, of another size."""
         new = shards[~self._known[shards]]
         try:
             found = self._folder.sizes([self._paths[shard] for shard in new])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections import OrderedDict
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 
 import avprep.schema as schema
 from avprep.dataset import Dataset, repair
+from avprep.shared import names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, read_all
 
@@ -60,15 +62,18 @@ class FrameSizes:
         return np.diff(self._sums[int(self._dataset.shard[row])][first : first + count + 1])
 
     def _path(self, shard: int) -> Path | RemotePath:
-        return self._dataset.folder / schema.sizes_path(self._dataset.shards[shard])
+        return names.inside(self._dataset.folder, schema.sizes_path(self._dataset.shards[shard]))
 
     def _summed(self, shard: int, data: bytes) -> np.ndarray:
         """Sums int64 [frames + 1] of a file's sizes."""
         expected = self._dataset.info["shards"][self._dataset.shards[shard]]["sizes_bytes"]
-        try:
-            sizes = np.load(io.BytesIO(data), allow_pickle=False)
-        except ValueError:
-            sizes = None
-        if len(data) != expected or sizes is None or sizes.dtype != schema.SIZES_DTYPE or sizes.ndim != 1:
+        stream, sizes = io.BytesIO(data), None
+        with contextlib.suppress(ValueError):
+            if np.lib.format.read_magic(stream) == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+                rest = data[stream.tell() :]  # numpy would take memory by the header's word
+                if dtype == schema.SIZES_DTYPE and len(shape) == 1 and shape[0] * dtype.itemsize == len(rest):
+                    sizes = np.frombuffer(rest, dtype)
+        if len(data) != expected or sizes is None:
             raise UserError(f"{self._path(shard)} is damaged; {repair(self._path(shard))}.")
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes, dtype=np.int64)])

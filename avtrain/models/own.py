@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import sys
 from collections.abc import Callable, Sequence
 
 import torch
@@ -32,6 +34,8 @@ def own_encoder(name: str, input_shapes: Sequence[tuple[int, ...]]) -> Encoder:
 
 def _function(name: str) -> Callable[[], object]:
     package, _, function = name.partition(":")
+    if package.partition(".")[0] in sys.stdlib_module_names:  # a run's config.json may come from anybody
+        raise UserError(f"{name} is of Python's own library and no encoder; name a function of your own.")
     try:
         found = getattr(importlib.import_module(package), function, None)
     except Exception as error:
@@ -39,7 +43,7 @@ def _function(name: str) -> Callable[[], object]:
             f"{name} cannot be imported ({type(error).__name__}: {error}); name it package:function and put the folder "
             "that holds the package on PYTHONPATH."
         ) from error
-    if not callable(found):
+    if not (inspect.isfunction(found) or inspect.isclass(found)):
         raise UserError(f"{package} has no function {function!r}; name one that returns an encoder without arguments.")
     return found
 

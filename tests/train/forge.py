@@ -169,7 +169,7 @@ def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, sec
         for label, count in enumerate(np.diff(first).tolist())
         for shard in range(count)
     ]
-    offset = (place % clips_per_shard) * clip_bytes
+    offset = schema.TAR_BLOCK_BYTES + (place % clips_per_shard) * clip_bytes
     count = len(labels)
     ids = pc.binary_join_element_wise("c", pa.array(np.arange(count)).cast(pa.string()), "")
     columns = {
@@ -192,7 +192,7 @@ def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, sec
     info = {
         "format": schema.FORMAT,
         "index_sha256": "forged",
-        "shards": {},
+        "shards": {name: {"bytes": clips_per_shard * clip_bytes + 512, "sha256": "0" * 64} for name in names},
         "video": dataclasses.asdict(VideoSpec()),
         "audio": dataclasses.asdict(AudioSpec()),
         "class_names": [f"c{label}" for label in range(len(sizes))],

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 from avprep import schema
 from avprep.dataset import Dataset
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain import plan as plan_module
 from avtrain.cli import main
@@ -191,7 +192,11 @@ def test_bytes_of_jpegs_are_reckoned_from_the_size_of_each_clip(folder, tmp_path
     smaller = pa.array(num_frames * np.where(num_frames > 8, 20, 10), pa.int64())
     index = index.set_column(index.column_names.index("frames_bytes"), "frames_bytes", smaller)
     pq.write_table(index, tmp_path / schema.INDEX)
-    (tmp_path / schema.DATASET).write_bytes((folder / schema.DATASET).read_bytes())
+    info = store.read_json(folder / schema.DATASET)
+    info["video"]["frame_codec"] = "jpeg"
+    for facts in info["shards"].values():
+        facts |= {"sizes_bytes": 10**6, "sizes_sha256": facts["sha256"]}
+    store.write_json(tmp_path / schema.DATASET, info)
     found = survey(Dataset(tmp_path), PlanConfig(batch_size=30, epochs=1))
     short, short_mel = (num_frames[index.column("split").to_numpy() == "train"] == 6).sum(), 41
     assert short == 4

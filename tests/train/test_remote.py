@@ -20,7 +20,7 @@ from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.data import CacheConfig, Loader, PlannedBatches, Recipe, training_table
 from avtrain.data import cache as cache_module
-from avtrain.data.cache import ShardCache, kept_path
+from avtrain.data.cache import FOLDER, ShardCache, kept_path
 from avtrain.data.remote import GAP_BYTES, coalesce
 from avtrain.data.routing import Ranges
 from avtrain.pretrain import pretrain
@@ -239,7 +239,7 @@ def fill(server, folder, **options):
     for number, _ in enumerate(loader):
         time.sleep(0.01)
         if number % 20 == 19:
-            now = len(list(folder.glob("*.tar")))
+            now = len(list((folder / FOLDER).glob("*.tar")))
             if now == seen:
                 return
             seen = now
@@ -247,7 +247,7 @@ def fill(server, folder, **options):
 
 def test_the_cache_fills_behind_and_serves_the_next_process(stored, served, whole, tmp_path):
     fill(served, tmp_path)
-    kept = {path.name: path.read_bytes() for path in tmp_path.glob("*.tar")}
+    kept = {path.name: path.read_bytes() for path in (tmp_path / FOLDER).glob("*.tar")}
     shards = [path.read_bytes() for path in stored.rglob("*.tar")]
     assert sorted(kept.values()) == sorted(shards)
     served.sent.clear()
@@ -258,10 +258,10 @@ def test_the_cache_fills_behind_and_serves_the_next_process(stored, served, whol
 def test_the_cache_stays_within_its_size_and_the_shard_used_longest_ago_goes(stored, served, whole, tmp_path):
     largest = max(path.stat().st_size for path in stored.rglob("*.tar"))
     fill(served, tmp_path, max_bytes=2 * largest)
-    kept = list(tmp_path.glob("*.tar"))
+    kept = list((tmp_path / FOLDER).glob("*.tar"))
     assert 1 <= len(kept) <= 3
     assert sum(path.stat().st_size for path in kept) <= 2 * largest
-    old = tmp_path / ("0" * 64 + ".tar")
+    old = tmp_path / FOLDER / ("0" * 64 + ".tar")
     old.write_bytes(bytes(2 * largest))
     for path in kept:
         path.unlink()
@@ -269,14 +269,15 @@ def test_the_cache_stays_within_its_size_and_the_shard_used_longest_ago_goes(sto
     assert_equal(copies(cached_loader(served, tmp_path, max_bytes=2 * largest)), whole)
     fill(served, tmp_path, max_bytes=2 * largest)
     assert not old.exists()
-    assert list(tmp_path.glob("*.tar"))
+    assert list((tmp_path / FOLDER).glob("*.tar"))
 
 
 def test_what_was_used_lately_stays_in_the_cache(served, whole, tmp_path):
-    lately = tmp_path / ("0" * 64 + ".tar")
+    lately = tmp_path / FOLDER / ("0" * 64 + ".tar")
+    lately.parent.mkdir()
     lately.write_bytes(bytes(10**6))
     fill(served, tmp_path, max_bytes=10**6, idle_seconds=600)
-    assert [path.name for path in tmp_path.glob("*.tar")] == [lately.name]
+    assert [path.name for path in (tmp_path / FOLDER).glob("*.tar")] == [lately.name]
 
 
 def test_an_altered_shard_is_not_kept_and_a_cut_one_is_fetched_again(stored, served, whole, tmp_path, caplog):
@@ -288,7 +289,7 @@ def test_an_altered_shard_is_not_kept_and_a_cut_one_is_fetched_again(stored, ser
         assert any("its bytes are not those" in line for line in warnings_of(caplog))
     finally:
         shard.write_bytes(data)
-    kept = sorted(tmp_path.glob("*.tar"))
+    kept = sorted((tmp_path / FOLDER).glob("*.tar"))
     assert len(kept) == len(list(stored.rglob("*.tar"))) - 1
     os.truncate(kept[0], 100)
     assert_equal(copies(cached_loader(served, tmp_path)), whole)
@@ -307,7 +308,8 @@ def cache_of(folder, data, fetch=None, **options):
 def test_the_shard_used_longest_ago_goes_first_and_no_more_than_must(tmp_path):
     used = [5, 3, 8, 1, 9, 2, 7, 4]
     for when in used:
-        path = tmp_path / f"{hashlib.sha256(bytes([when])).hexdigest()}.tar"
+        path = tmp_path / FOLDER / f"{hashlib.sha256(bytes([when])).hexdigest()}.tar"
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(100))
         os.utime(path, (when, when))
     cache, path = cache_of(tmp_path, bytes(350))  # 150 too many
@@ -315,7 +317,7 @@ def test_the_shard_used_longest_ago_goes_first_and_no_more_than_must(tmp_path):
     until(path.exists)
     cache.close()
     assert cache.use(0)
-    stayed = {int(entry.stat().st_mtime) for entry in tmp_path.glob("*.tar")} - {int(path.stat().st_mtime)}
+    stayed = {int(entry.stat().st_mtime) for entry in (tmp_path / FOLDER).glob("*.tar")} - {int(path.stat().st_mtime)}
     assert stayed == set(used) - {1, 2}
 
 
@@ -332,7 +334,7 @@ def test_a_cache_closes_without_waiting_for_the_rest_of_a_shard(tmp_path, monkey
     cache.use(0)
     assert begun.wait(30)
     within(20, cache.close)
-    assert [path.name for path in tmp_path.iterdir()] == [store.LOCK]
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == [store.LOCK]
 
 
 def test_a_shard_larger_than_the_cache_is_not_fetched(tmp_path):
@@ -344,7 +346,8 @@ def test_a_shard_larger_than_the_cache_is_not_fetched(tmp_path):
 
 def test_two_processes_share_a_cache(tmp_path):
     """While another fills it, this one waits for its turn, and finds what has been fetched meanwhile."""
-    with store.folder_lock(tmp_path, "filling"):
+    (tmp_path / FOLDER).mkdir()
+    with store.folder_lock(tmp_path / FOLDER, "filling"):
         cache, path = cache_of(tmp_path, bytes(100))
         assert not cache.use(0)
         time.sleep(0.2)
@@ -354,15 +357,15 @@ def test_two_processes_share_a_cache(tmp_path):
 
 
 def test_a_folder_that_cannot_be_locked_is_told_once(tmp_path, caplog):
-    (tmp_path / store.LOCK).mkdir()
+    (tmp_path / FOLDER / store.LOCK).mkdir(parents=True)
     cache, path = cache_of(tmp_path, bytes(100))
     assert not cache.use(0)
     until(lambda: not cache._wanted)
     cache.close()
     assert not path.exists()
     assert [record.message for record in caplog.records if "is not cached" in record.message] == [
-        f"a shard is not cached as {path}: {tmp_path / store.LOCK} cannot be written (Is a directory); make room or "
-        "permission there and repeat."
+        f"a shard is not cached as {path}: {tmp_path / FOLDER / store.LOCK} cannot be written (Is a directory); "
+        "make room or permission there and repeat."
     ]
 
 

@@ -1,0 +1,48 @@
+"""Paths from names that came with data: of JSON, tables, a listing. Nothing else joins such a name to a folder.
+
+What is not a plain path below the folder is refused, whatever it would lead to. Links that a user has laid in a folder
+of this machine are the user's layout and are followed; a name cannot make one.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from avprep.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from avprep.shared.remote import RemotePath
+
+MOST_CHARACTERS = 1024
+MOST_PART_BYTES = 255
+SHOWN_CHARACTERS = 80
+ANY = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
+DIGEST = re.compile(r"[0-9a-f]{64}")
+
+Base = TypeVar("Base", bound="Path | RemotePath")
+
+
+def is_plain(name: object, pattern: re.Pattern[str] = ANY) -> bool:
+    """Whether `name` is a path below a folder, '/' between its parts, and all of it fits `pattern`.
+
+    No part is empty, '.' or '..' or longer than file systems take; there is no control character and no backslash.
+    """
+    if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not pattern.fullmatch(name):
+        return False
+    return all(part not in ("", ".", "..") and len(part.encode()) <= MOST_PART_BYTES for part in name.split("/"))
+
+
+def checked(name: object, source: object, pattern: re.Pattern[str] = ANY) -> str:
+    """`name`, which stands in `source`. Errors: UserError where it is none as of `is_plain`."""
+    if isinstance(name, str) and is_plain(name, pattern):
+        return name
+    shown = ascii(name)
+    shown = shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
+    raise UserError(f"{source} names {shown}, which avprep never writes there, so it was altered; get a sound copy.")
+
+
+def inside(folder: Base, name: object, pattern: re.Pattern[str] = ANY) -> Base:
+    """The path of `name` below `folder`. Errors: as `checked`."""
+    return folder / checked(name, folder, pattern)  # type: ignore[return-value]
