@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avprep import schema, soundness
+from avprep import integrity, schema
 from avprep.reading import (
     UNREADABLE,
     categories,
@@ -72,12 +72,12 @@ class Dataset:
         found = self.info.get("format") if isinstance(self.info, dict) else None
         if found != schema.FORMAT:
             raise UserError(f"{self.folder} has format {found!r}; this version reads {schema.FORMAT}.")
-        soundness.check_info(self.info, self.folder / schema.DATASET)
-        numbers = {name: column.to_numpy() for name, column in self._columns(*soundness.NUMBERS)}
+        integrity.check_info(self.info, self.folder / schema.DATASET)
+        numbers = {name: column.to_numpy() for name, column in self._columns(*integrity.NUMBERS)}
         (_, shard), (_, split) = self._columns("shard", "split")
         self.shards, self.shard = categories(shard)
         self.splits, self.split = categories(split)
-        soundness.check_index(numbers, self.shards, self.shard, self.info, self.folder / schema.INDEX)
+        integrity.check_index(numbers, self.shards, self.shard, self.info, self.folder / schema.INDEX)
         for name, values in numbers.items():
             setattr(self, name, values)
 
@@ -345,9 +345,9 @@ class Dataset:
         except UNREADABLE as error:
             raise self._unreadable(error) from None
 
-    def _must(self, sound: np.ndarray, name: str, values: np.ndarray) -> None:
-        """Raise UserError naming the first row in which `values` of the index are not `sound`."""
-        for row in np.flatnonzero(~sound)[:1].tolist():
+    def _must(self, good: np.ndarray, name: str, values: np.ndarray) -> None:
+        """Raise UserError naming the first row in which `values` of the index are not `good`."""
+        for row in np.flatnonzero(~good)[:1].tolist():
             raise UserError(f"{self.folder / schema.INDEX} says {name} {values[row]} of row {row}, {ALTERED}")
 
     def _unreadable(self, error: Exception) -> UserError:

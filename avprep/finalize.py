@@ -24,7 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avprep import schema, soundness
+from avprep import integrity, schema
 from avprep.columns import column_of, table_of
 from avprep.errors import UserError
 from avprep.publishing import place_of
@@ -276,10 +276,10 @@ def _markers(
 
 def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any]], out: Path) -> None:
     """Raise UserError where a done-marker speaks of bytes that its shard does not have."""
-    columns = {name: table.column(name).to_numpy() for name in soundness.NUMBERS}
+    columns = {name: table.column(name).to_numpy() for name in integrity.NUMBERS}
     shards, shard = categories(table.column("shard"))
     info = {**plan["config"], "class_names": plan["class_names"], "shards": facts}
-    soundness.check_index(columns, shards, shard, info, out / "shards")
+    integrity.check_index(columns, shards, shard, info, out / "shards")
 
 
 def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:

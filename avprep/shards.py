@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from avprep import schema, soundness
+from avprep import integrity, schema
 from avprep.clips import Clip, Clips
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.errors import ClipError, Interrupted
@@ -118,7 +118,7 @@ def read_marker(out: Path, shard: PlannedShard) -> dict[str, Any]:
     path = names.inside(out, schema.marker_path(shard.path))
     marker = store.read_json(path)
     with speaking_of(path):
-        soundness.shard_facts(marker, "jpeg" if "sizes_bytes" in marker else "raw")
+        integrity.shard_facts(marker, "jpeg" if "sizes_bytes" in marker else "raw")
         texts([marker["config_digest"], *(failure["reason"] for failure in marker["failures"])], "reason")
         if marker["shard"] != shard.path:
             raise ValueError(f"it is of {ascii(marker['shard'])[:80]}")
@@ -232,7 +232,7 @@ def read_plan(path: Path) -> tuple[dict[str, Any], list[PlannedShard]]:
     plan = store.read_json(path, functools.partial(planned_from_json, source=path))
     with speaking_of(path):
         classes = texts(plan["class_names"], "class_names")
-        soundness.specs(plan["config"])
+        integrity.specs(plan["config"])
         texts([plan["config_digest"]], "config_digest")
         dict(plan["versions"])
         shards = plan.pop("shards")

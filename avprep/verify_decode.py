@@ -76,7 +76,9 @@ def check_sources(
             copy = Path(scratch) / schema.clip_key(clip.clip_id)
             copy.touch()
             try:
-                used = dataclasses.replace(config, decoder=_decoder(folder / one.shard, one.start, copy.name))
+                used = dataclasses.replace(
+                    config, decoder=_decoder(names.inside(folder, one.shard), one.start, copy.name)
+                )
                 task = ClipTask(clip, str(sources.root.absolute()), used, Limits(), str(copy), 0)
                 pool.run(task)
                 if not _same(copy, names.inside(folder, one.shard), one.start):

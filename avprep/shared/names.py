@@ -40,7 +40,9 @@ def checked(name: object, source: object, pattern: re.Pattern[str] = ANY) -> str
         return name
     shown = ascii(name)
     shown = shown if len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}..."
-    raise UserError(f"{source} names {shown}, which avprep never writes there, so it was altered; get a sound copy.")
+    raise UserError(
+        f"{source} names {shown}, which avprep never writes there, so it was altered; get an unaltered copy."
+    )
 
 
 def inside(folder: Base, name: object, pattern: re.Pattern[str] = ANY) -> Base:

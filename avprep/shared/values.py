@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from avprep.shared.errors import UserError
 
 MOST = 2**62
-ALTERED = "so it was altered; get a sound copy, or make it again."
+ALTERED = "so it was altered; get an unaltered copy, or make it again."
 
 
 @contextmanager

@@ -298,3 +298,14 @@ def test_a_manifest_at_a_url_names_files_below_the_root_alone(root, path):
     refused = path in (LOCAL if root == "/data" else LOCAL[:1])
     with pytest.raises(UserError, match="--allow-local-paths") if refused else contextlib.nullcontext():
         check_local(clips, "https://host/m.csv", root)
+
+
+def test_nothing_is_ever_unpickled():
+    for path in [*(REPOSITORY / "avprep").rglob("*.py"), *(REPOSITORY / "avtrain").rglob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        for call in re.findall(r"(?:np|torch)\.load\(.*", text):
+            assert "allow_pickle=False" in call or "weights_only=True" in call, (path, call)
+        assert not re.search(r"^import pickle|pickle\.load", text, re.MULTILINE), path
+    example = re.search(r"webdataset\.WebDataset\(.*", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
+    assert example is not None
+    assert "only=" in example[0]

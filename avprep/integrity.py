@@ -20,6 +20,10 @@ from avprep.shared.errors import UserError
 from avprep.shared.values import ALTERED, speaking_of, texts, whole_number
 
 LEAST_JPEG_BYTES = 4
+NEEDED = {  # of every version
+    VideoSpec: ("frame_size", "frame_rate_hz", "frame_codec", "resize", "resize_filter"),
+    AudioSpec: ("sample_rate_hz", "window_samples", "hop_samples", "num_mel_bands", "top_db"),
+}
 NUMBERS = ("label", "frames_offset", "frames_bytes", "num_frames", "logmel_offset", "num_mel_frames")
 
 
@@ -30,6 +34,9 @@ def specs(values: Mapping[str, Any]) -> tuple[VideoSpec, AudioSpec]:
 
 def _known(kind: Any, values: Mapping[str, Any]) -> Any:
     known = {field.name: field for field in dataclasses.fields(kind)}
+    lacking = [name for name in NEEDED[kind] if name not in values]
+    if lacking:
+        raise KeyError(lacking[0])
     for name in known.keys() & values.keys():
         if type(values[name]) is not type(known[name].default) and known[name].type != "float":
             raise TypeError(f"{name} is {str(values[name])[:40]}")
@@ -54,7 +61,10 @@ def check_info(info: Mapping[str, Any], source: object) -> None:
     with speaking_of(source):
         video, _ = specs(info)
         texts(info["class_names"], "class_names")
-        texts([info["index_sha256"]], "index_sha256")
+        texts([info["index_sha256"], *dict(info.get("versions", {})).values()], "index_sha256")
+        if "logmel" in info:
+            texts([info["logmel"]["split"]], "split")
+            whole_number(info["logmel"]["frames"], "frames")
         for shard, facts in info["shards"].items():
             names.checked(shard, source, schema.SHARD_PATTERN)
             shard_facts(facts, video.frame_codec)
@@ -87,8 +97,8 @@ def check_index(
             columns["logmel_offset"], mel * audio.num_mel_bands * schema.LOGMEL_DTYPE.itemsize, held
         ),
     }
-    for name, sound in tests.items():
-        for row in np.flatnonzero(~sound)[:1].tolist():
+    for name, good in tests.items():
+        for row in np.flatnonzero(~good)[:1].tolist():
             raise UserError(
                 f"{source} says {name} {columns[name][row]} of row {row}, which {shards[shard[row]]} of {held[row]} "
                 f"bytes cannot hold, {ALTERED}"
