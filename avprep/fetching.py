@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import posixpath
 import tempfile
 from collections.abc import Iterator
@@ -69,21 +70,13 @@ def check_local(clips: Clips, manifest: Path | str, root: str) -> None:
     """
     if not is_url(manifest):
         return
-    strangers = [
-        path for name in ("video_path", "audio_path") for path in clips.values(name) if path and _leaves(root, path)
-    ]
+    paths = itertools.chain(clips.values("video_path"), clips.values("audio_path"))
+    strangers = [path for path in paths if path and not address_of(root, path) and names.leads_out(path)]
     if strangers:
         raise UserError(
             f"{RemotePath(str(manifest))} names {len(strangers)} files of this machine, such as "
             f"{ascii(strangers[0])[:80]}; give --allow-local-paths if you trust whoever wrote it."
         )
-
-
-def _leaves(root: str, written: str) -> bool:
-    """Whether a clip's path is one of this machine that does not lie below `root`."""
-    if address_of(root, written):
-        return False
-    return written.startswith("/") or posixpath.normpath(written).split("/")[0] == ".."
 
 
 def server_and_path(url: str) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from avprep import fetching
 from avprep.errors import ManifestError
 from avprep.manifest import written_path
 from avprep.shared.mirror import is_url
+from avprep.shared.names import leads_out
 from avprep.shared.remote import WRITABLE, RemotePath
 
 FOREIGN = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
@@ -73,8 +74,8 @@ class Folder:
             raise ManifestError(f"{self.root} is not a folder; give the folder that holds the dataset's files.")
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a file, and not only a link that leads nowhere."""
-        return (self.root / name).is_file()
+        """Whether there is such a file below, and not only a link that leads nowhere; lists may name others."""
+        return not leads_out(name) and (self.root / name).is_file()
 
     def written(self, name: str) -> str:
         """A file as the manifest names it. Errors: ManifestError where that is no UTF-8."""

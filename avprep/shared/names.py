@@ -6,6 +6,7 @@ of this machine are the user's layout and are followed; a name cannot make one.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -32,6 +33,11 @@ def is_plain(name: object, pattern: re.Pattern[str] = ANY) -> bool:
     if not isinstance(name, str) or len(name) > MOST_CHARACTERS or not pattern.fullmatch(name):
         return False
     return all(part not in ("", ".", "..") and len(part.encode()) <= MOST_PART_BYTES for part in name.split("/"))
+
+
+def leads_out(path: str) -> bool:
+    """Whether a file's path, as tables write it, is absolute or leads above the folder that it starts in."""
+    return path.startswith("/") or posixpath.normpath(path).split("/")[0] == ".."
 
 
 def checked(name: object, source: object, pattern: re.Pattern[str] = ANY) -> str:

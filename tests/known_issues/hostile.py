@@ -215,7 +215,7 @@ def pretrain(world: World) -> list[object]:
 
 
 def cached(world: World) -> list[object]:
-    return [*pretrain(world), "--cache", world.free / "deep/er/cache"]
+    return [*pretrain(world), "--cache", world.free / "cache"]
 
 
 def resume(world: World) -> list[object]:
@@ -297,7 +297,7 @@ NAMES = (
     Case("an absolute shard", "raw", shard_called(f"/tmp/{VICTIM}.tar"), pretrain),
     Case("a shard by backslashes", "raw", shard_called(f"shards\\..\\..\\{VICTIM}.tar"), pretrain),
     Case("a planned shard two folders above", "raw", planned(f"{UP}.tar"), finalize, writes=True),
-    Case("a planned shard two folders above, S3", "raw", planned(f"{UP}.tar"), finalize, "s3"),
+    Case("a planned shard two folders above, S3", "raw", both(planned(f"{UP}.tar"), key(f"{UP}.json")), finalize, "s3"),
     Case("a planned shard two folders above, to look at", "raw", planned(f"{UP}.tar"), inspect),
     Case("a marker of another shard", "raw", of_marker(lambda m: m.update(shard=f"{UP}.tar")), finalize, writes=True),
     Case("a label column two folders above", "raw", lambda _: None, labels(UP)),
@@ -482,7 +482,7 @@ class Stage:
     def _world(self, case: Case, number: str) -> World:
         around = self.root / "world" / number
         place, free = around / "a/b/place", around / "free"
-        for folder in (around, around / "a", around / "a/b", free / "deep"):
+        for folder in (around, around / "a", around / "a/b", free):
             folder.mkdir(exist_ok=True, parents=True)
             for name in (VICTIM, f"{VICTIM}.tar", f"{VICTIM}.json"):
                 (folder / name).write_bytes(b"somebody's own")

@@ -19,6 +19,7 @@ import pytest
 from avprep import schema
 from avprep.clips import Clip, Clips
 from avprep.dataset import Dataset
+from avprep.datasets.places import Folder
 from avprep.fetching import check_local
 from avprep.finalize import finalize
 from avprep.inspect import inspect
@@ -309,3 +310,15 @@ def test_nothing_is_ever_unpickled():
     example = re.search(r"webdataset\.WebDataset\(.*", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
     assert example is not None
     assert "only=" in example[0]
+
+
+def test_a_list_names_no_file_outside_the_folder_of_its_dataset(tmp_path):
+    """A dataset's own csv may come from a URL; what it writes into a manifest would be opened later."""
+    (tmp_path / "root/audio").mkdir(parents=True)
+    for path in (f"{VICTIM}.wav", "root/audio/a.wav"):
+        (tmp_path / path).write_bytes(b"sound")
+    place = Folder(tmp_path / "root", tmp_path)
+    assert [place.holds(name) for name in ("audio/a.wav", "./audio/../audio/a.wav")] == [True, True]
+    assert not any(
+        place.holds(name) for name in (f"../{VICTIM}.wav", str(tmp_path / f"{VICTIM}.wav"), f"audio/../../{VICTIM}.wav")
+    )
