@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import struct
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from avprep import config as configuration
 from avprep import hearing
 from avprep.build import build_shards
+from avprep.cli import main
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.errors import ClipError, UserError
 from avprep.manifest import Clip, write_manifest
@@ -18,6 +21,7 @@ from avprep.media import decoders
 from avprep.media.audio import Wanted, read_audio
 from avprep.media.clip import decode_clip
 from avprep.shared import configs, store
+from avtrain.media_spec import check_sounds
 from tests.prep.rendering import render, tone
 
 OLD = "swresample"
@@ -132,6 +136,20 @@ def test_a_build_of_the_old_mix_is_kept_apart_and_goes_on(rendered, tmp_path):
     with pytest.raises(UserError, match="downmix: 'swresample' -> 'mean'"):
         build_shards(manifest, tmp_path / "out", BuildConfig(video=video), Limits())
     assert build_shards(manifest, tmp_path / "out", old, Limits()).shards_kept == 1
+    again = ["build-shards", str(manifest), "--out", str(tmp_path / "out"), "--config"]
+    done = CliRunner().invoke(main, [*again, str(tmp_path / "out" / "plan" / "build.json"), "--workers", "1"])
+    assert "0 shards built, 1 kept" in done.output
+
+
+def test_an_encoder_of_one_mix_refuses_sounds_of_the_other():
+    values = {name: value for name, value in configs.to_dict(AudioSpec()).items() if name != "downmix"}
+    old, new = ({"data": {"audio": audio}} for audio in (values, {**values, "downmix": "mean"}))
+    datasets = [SimpleNamespace(info={"audio": meta["data"]["audio"]}, folder="data") for meta in (old, new)]
+    for meta, dataset, other in ((old, *datasets), (new, *reversed(datasets))):
+        check_sounds("run", meta, dataset)
+        with pytest.raises(UserError, match="downmix: '"):
+            check_sounds("run", meta, other)
+    check_sounds("run", {}, datasets[0])
 
 
 def test_a_clip_has_the_mix_of_its_build(rendered):
