@@ -55,7 +55,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     kept = cell.folder / "cell.json"
     if kept.exists():
         done = store.read_json(kept)
-        _check_row(kept, done["row"], configs.to_dict(cell.row))
+        _check_same(kept, done["row"], configs.to_dict(cell.row))
         if cell.sounds is None or any(column.startswith(OUTSIDE) for column in done["scores"]):
             return done
     torch.set_num_threads(1)
@@ -81,13 +81,13 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     return {**result, "scores": scores}
 
 
-def _check_row(path: Path, kept: dict[str, Any], row: dict[str, Any]) -> None:
-    """UserError where a cell was filled by another row of this name, such as one of an earlier version."""
-    if configs.digest(kept) != configs.digest(row):
-        other = [f"{name}: {kept.get(name)!r} -> {value!r}" for name, value in row.items() if kept.get(name) != value]
+def _check_same(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """UserError where a file of the cell was made by other settings, such as those of an earlier version's row."""
+    if configs.digest(kept) != configs.digest(wanted):
+        other = [f"{key}: {kept.get(key)!r} -> {value!r}" for key, value in wanted.items() if kept.get(key) != value]
         raise UserError(
-            f"{path} is of another row of this name ({'; '.join(other) or 'with more settings'}); "
-            f"remove {path.parent}, and it is made again."
+            f"{path} was made by other settings ({'; '.join(other) or 'with more of them'}); remove the folder of the "
+            "cell in runs/, and it is made again."
         )
 
 
@@ -150,24 +150,26 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
     from avtrain.evaluate import evaluate
 
     out = cell.folder / "eval" / (prefix + protocol).replace(" ", "-")
-    if not (out / "result.json").exists():
-        config = EvaluateConfig(
-            protocol=protocol,
-            model_size="tiny",
-            audio_model=STATISTICS[cell.row.bands] if cell.row.kind == "statistics" else "",
-            seed=cell.run,
+    config = EvaluateConfig(
+        protocol=protocol,
+        model_size="tiny",
+        audio_model=STATISTICS[cell.row.bands] if cell.row.kind == "statistics" else "",
+        seed=cell.run,
+    )
+    if protocol != "linear":
+        config = dataclasses.replace(
+            config,
+            learning_rate=cell.settings.learning_rate,
+            epochs=cell.settings.finetune_epochs,
+            windows_per_clip=FINETUNE_WINDOWS,
         )
-        if protocol != "linear":
-            config = dataclasses.replace(
-                config,
-                learning_rate=cell.settings.learning_rate,
-                epochs=cell.settings.finetune_epochs,
-                windows_per_clip=FINETUNE_WINDOWS,
-            )
-        if protocol == "supervised":
-            config = _supervised(cell, dataset, config)
+    if protocol == "supervised":
+        config = _supervised(cell, dataset, config)
+    kept = out / "result.json"
+    if not kept.exists():
         evaluate(dataset, config, run=cell.folder if cell.row.kind == "pretrained" else None, out=out)
-    found = store.read_json(out / "result.json")
+    found = store.read_json(kept)
+    _check_same(kept, found["config"], configs.to_dict(config))
     return {prefix + column: float(found["accuracy"]), prefix + column + WINDOWS: float(found["windows"]["accuracy"])}
 
 

@@ -108,6 +108,15 @@ def test_a_cell_of_another_row_is_refused(data, tmp_path, monkeypatch):
         run_cell(cell)
 
 
+def test_a_measurement_by_other_settings_is_refused(data, tmp_path):
+    """As is left of a cell that an earlier version had begun."""
+    cell = cell_of(tmp_path, data, "log-mel statistics, 64 features")
+    kept = cell.folder / "eval" / "linear" / "result.json"
+    store.write_json(kept, {"config": configs.to_dict(EvaluateConfig(seed=3)), "accuracy": 1.0})
+    with pytest.raises(UserError, match="seed: 3 -> 0"):
+        run_cell(cell)
+
+
 def test_evaluate_takes_patience(data):
     config = EvaluateConfig(protocol="supervised", model_size="tiny", epochs=2, patience=1, learning_rate=1e-3)
     assert evaluate(data, config)["epochs_trained"] <= 2
