@@ -161,7 +161,10 @@ def header(container: InputContainer, stream: Stream) -> Header:
     Where a file starts late, some writers give its end for its length: what is claimed is the less of the two.
     """
     name = container.format.name
-    if name in GUESSING and container.name.startswith("file:") and _guessed(container):
+    counted = name in ("aiff", "wav") and stream.codec_context.name.startswith(
+        "pcm_"
+    )  # opened again slowly, for nothing
+    if name in GUESSING and not counted and container.name.startswith("file:") and _guessed(container):
         return Header()
     unit = Fraction(stream.time_base or 0)
     whole = Fraction(max(container.duration or 0, 0), av.time_base)
