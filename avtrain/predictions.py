@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from avprep.shared import store
 from avprep.shared.errors import UserError
+from avprep.shared.values import texts
 
 FILE = "predictions.parquet"
 NAMES_KEY = b"class_names"
@@ -80,7 +81,10 @@ def read_predictions(path: Path) -> Predictions:
         columns = [table.column(name).combine_chunks() for name in COLUMNS]
         known = [name for name in (CLUSTER, GROUP) if name in table.column_names]
         clusters = table.column(known[0]).to_numpy() if known else np.arange(table.num_rows)
-        probabilities = columns[3].flatten().to_numpy().reshape(table.num_rows, len(names))
+        probabilities = columns[3].flatten().to_numpy().reshape(table.num_rows, len(texts(names, "class_names")))
+        for column in columns[1:3]:
+            if column.null_count or ((column.to_numpy() < 0) | (column.to_numpy() >= len(names))).any():
+                raise ValueError("a class has no name")
     except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path} holds no predictions ({error}); 'avtrain evaluate' writes them.") from None
     label, predicted = columns[1].to_numpy(), columns[2].to_numpy()

@@ -7,12 +7,15 @@ import json
 import tarfile
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from avprep import schema
 from avprep.dataset import Dataset
 from avprep.preview.content import _meta
 from avprep.shared.errors import UserError
+from avtrain.predictions import predictions_of, read_predictions, write_predictions
 from tests.known_issues.hostile import NUMBERS, Stage
 from tests.train.forge import Forged, forge_dataset
 
@@ -70,3 +73,16 @@ def test_frame_sizes_take_no_memory_by_their_header(tmp_path, monkeypatch):
     (folder / schema.DATASET).write_text(json.dumps(info))
     with pytest.raises(UserError, match="sizes_position"):
         _ = Dataset(folder).sizes_position
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, -1, 2])
+@pytest.mark.parametrize("name", ["label", "predicted"])
+def test_predictions_of_a_class_without_a_name_are_none(tmp_path, name, number):
+    path = tmp_path / "predictions.parquet"
+    write_predictions(path, predictions_of(["a", "b"], np.array([0, 1]), np.eye(2), ["x", "y"]))
+    assert read_predictions(path).right.all()
+    table = pq.read_table(path)
+    place = table.column_names.index(name)
+    pq.write_table(table.set_column(place, name, pa.array([0, number], pa.int32())), path)
+    with pytest.raises(UserError, match="holds no predictions"):
+        read_predictions(path)
