@@ -190,5 +190,5 @@ def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_
         hasty = functools.partial(RemotePath, retry=Retry(attempts=2, first_wait_seconds=0.01))
         monkeypatch.setattr(fetching, "RemotePath", hasty)
         server.faults = 10_000 * ["503"]
-        with pytest.raises(UserError, match=rf"{first.video_path} could not be read in 2 attempts \(HTTP 503\)"):
+        with pytest.raises(UserError, match=r"mp4 could not be read in 2 attempts \(HTTP 503\)"):
             build_shards(tmp_path / "m.csv", tmp_path / "down", CONFIG, Limits(), root=server.url)
