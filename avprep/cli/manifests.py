@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import click
 
 from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST, OUT_MANIFEST, REPORT_ENDING
 from avprep.shared.commands import Command, Group
-from avprep.shared.errors import UserError
 from avprep.shared.outputs import beside_of, may_overwrite
 
 if TYPE_CHECKING:
@@ -279,12 +279,12 @@ def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
     if not clips:
         found = "; ".join(report.lines()) or "none"
         raise ManifestError(f"There is not one clip to write to {out}: {found}.")
-    changed = _replace(out, clips)
+    note = _replace(out, clips)
     report.no_split = lacking_splits(clips)
     labels = len({clip.label for clip in clips})
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
     counts = ", ".join(f"{n} {s}" for s, n in splits.items())
-    click.echo(f"{out}: {len(clips)} clips, {labels} classes, {counts}" + ("" if changed else "; unchanged"))
+    click.echo(f"{out}: {len(clips)} clips, {labels} classes, {counts}{note}")
     if report.lines():
         beside = beside_of(out, REPORT_ENDING)
         with mirror.sent(beside) as path:
@@ -294,18 +294,21 @@ def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
         click.echo(f"  all of them: {beside}")
 
 
-def _replace(out: Path | str, clips: list[Clip]) -> bool:
-    """Write a manifest; False where the one that is there has the same rows, and stays.
+def _replace(out: Path | str, clips: list[Clip]) -> str:
+    """Write a manifest; returns what is to be printed of the one that was there.
 
-    Errors: UserError where it has others: datasets may have been built from it, so that takes --overwrite.
+    Where that has the same rows it stays. Else a copy of it is kept beside `out`, since datasets may have been built
+    from it, unless --overwrite is given.
     """
     import os
+    import shutil
     import tempfile
 
     from avprep.manifest import write_manifest
     from avprep.shared import mirror
     from avprep.shared.remote import RemotePath
 
+    note = ""
     with contextlib.ExitStack() as held:
         if isinstance(out, Path):
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -320,17 +323,26 @@ def _replace(out: Path | str, clips: list[Clip]) -> bool:
         if old.exists() and old.stat().st_size > 0:
             difference = _difference(old, new)
             if not difference:
-                return False
+                return "; unchanged"
             if not may_overwrite():
-                raise UserError(
-                    f"{out} is there with other rows ({difference}), and datasets may have been built from it: give "
-                    "another --out to keep it, or --overwrite."
-                )
+                kept = _free_name(out)
+                with mirror.sent(kept) as path:
+                    shutil.copyfile(old, path)
+                note = f"; {difference}; the manifest before is kept as {kept}"
         if isinstance(out, Path):
             os.replace(new, out)
         else:
             RemotePath(out).put(new)
-    return True
+    return note
+
+
+def _free_name(out: Path | str) -> Path | str:
+    """The first of NAME.1.csv, NAME.2.csv ... beside NAME.csv that is not there."""
+    from avprep.shared.remote import path_of
+
+    suffix = Path(out).suffix
+    names = (beside_of(out, f".{number}{suffix}") for number in itertools.count(1))
+    return next(name for name in names if not path_of(name).is_file())
 
 
 def _difference(old: Path, new: Path) -> str:
@@ -344,12 +356,12 @@ def _difference(old: Path, new: Path) -> str:
     try:
         before, after = ({clip.clip_id: values_of(clip) for clip in read_clips(path)[0]} for path in (old, new))
     except ManifestError:
-        return "it is no manifest"
+        return "other contents"
     changed = sum(before[clip_id] != after[clip_id] for clip_id in before.keys() & after.keys())
     counts = {
-        "would come": len(after.keys() - before.keys()),
-        "would go": len(before.keys() - after.keys()),
-        "would change": changed,
+        "came": len(after.keys() - before.keys()),
+        "went": len(before.keys() - after.keys()),
+        "changed": changed,
     }
     same_order = list(before) == list(after)
     return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or ("" if same_order else "in another order")

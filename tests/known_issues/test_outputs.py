@@ -209,8 +209,8 @@ def test_a_manifest_among_the_clips_is_written_again(root):
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl", "m.parquet"])
-def test_the_manifest_of_a_dataset_is_replaced_only_when_told(root, name):
-    """Clips that came since would stand in another manifest than the one that the dataset was built from."""
+def test_the_manifest_that_a_dataset_was_built_from_is_kept(root, name):
+    """Clips that came since are in a new manifest; the one before gets a name of its own."""
     line = f"avprep manifest folder --root clips --out {name}"
     assert "unchanged" not in done(line)
     written = (root / name).stat().st_mtime_ns
@@ -219,10 +219,16 @@ def test_the_manifest_of_a_dataset_is_replaced_only_when_told(root, name):
     for more in ("e", "f"):
         (root / "clips" / "x" / f"{more}.wav").write_bytes(more.encode())
     os.remove(root / "clips" / "y" / "b.wav")
-    sentence = refused(line)
-    assert f"{name} is there with other rows (2 would come, 1 would go" in sentence
-    assert "give another --out to keep it, or --overwrite." in sentence
-    assert "unchanged" not in done(f"{line} --overwrite")
+    before = (root / name).read_bytes()
+    kept = name.replace("m.", "m.1.")
+    assert "2 came, 1 went" in done(line)
+    assert (root / kept).read_bytes() == before
+    (root / "clips" / "x" / "f.wav").unlink()
+    assert f"1 went; the manifest before is kept as {name.replace('m.', 'm.2.')}" in done(line)
+    assert (root / kept).read_bytes() == before
+    (root / "clips" / "x" / "e.wav").unlink()
+    assert "kept" not in done(f"{line} --overwrite")
+    assert not (root / name.replace("m.", "m.3.")).exists()
     assert not [path.name for path in root.iterdir() if path.name.startswith(".")]
 
 
