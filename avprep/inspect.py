@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep import schema
+from avprep.build.finalize import excluded_clips
+from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import Dataset
+from avprep.dataset.reading import UNREADABLE
 from avprep.errors import UserError
-from avprep.finalize import excluded_clips
-from avprep.reading import UNREADABLE
-from avprep.shards import PlannedShard, read_marker, read_plan
 from avprep.shared import names
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from avprep import hearing
+from avprep import audio_features
 from avprep.dataset import Dataset
 from avprep.schema import DATASET, LOGMEL_DTYPE
 from avprep.shared import configs, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.data.reader import Reader
-from avtrain.encoder import WHOLE_FRAMES, AudioEncoder, load_encoder
+from avtrain.inference.encoder import WHOLE_FRAMES, AudioEncoder, load_encoder
 
 __all__ = ["Embedded", "embed", "embed_file", "load_encoder"]
 
@@ -60,7 +60,7 @@ Sounds = Generator[_Sound, None, None]
 
 def embed_file(encoder: AudioEncoder, path: Path | str) -> np.ndarray:
     """Features float32 [num_features] of the whole sound of a media file. Errors: UserError where it has none."""
-    return encoder.encode(hearing.log_mel_of(path, encoder.description.audio)[None])[0]
+    return encoder.encode(audio_features.log_mel_of(path, encoder.description.audio)[None])[0]
 
 
 def embed(
@@ -131,7 +131,7 @@ def _sounds(
     unique = {
         (str(sound.root), sound.clip.clip_id): sound
         for source in sources
-        for sound in hearing.soundings(Path(source))
+        for sound in audio_features.soundings(Path(source))
         if not splits or sound.clip.split in splits
     }
     if not unique:
@@ -144,7 +144,9 @@ def _is_dataset(source: Path | str) -> bool:
 
 
 def _of_dataset(encoder: AudioEncoder, dataset: Dataset, rows: np.ndarray) -> Sounds:
-    own, other = (configs.to_dict(hearing.as_spec(spec)) for spec in (encoder.description.audio, dataset.info["audio"]))
+    own, other = (
+        configs.to_dict(audio_features.as_spec(spec)) for spec in (encoder.description.audio, dataset.info["audio"])
+    )
     changed = configs.differences(own, other)
     if changed:
         listed = "\n  ".join(changed)
@@ -155,7 +157,7 @@ def _of_dataset(encoder: AudioEncoder, dataset: Dataset, rows: np.ndarray) -> So
     with Reader(dataset) as reader:
         for row in rows:
             reader.check_shards(np.array([row]))
-            length = max(int(dataset.num_mel_frames[row]), hearing.SHORTEST_FRAMES)
+            length = max(int(dataset.num_mel_frames[row]), audio_features.SHORTEST_FRAMES)
             logmel = np.empty((1, length, dataset.num_mel_bands), LOGMEL_DTYPE)
             reader.read_logmel(np.array([row]), np.zeros(1, np.int64), logmel)
             yield _Sound(
@@ -169,9 +171,9 @@ def _of_dataset(encoder: AudioEncoder, dataset: Dataset, rows: np.ndarray) -> So
             )
 
 
-def _of_files(encoder: AudioEncoder, found: list[hearing.Sounding], workers: int | None) -> Sounds:
-    spec = hearing.as_spec(encoder.description.audio)
-    with contextlib.closing(hearing.log_mels(found, spec, workers=workers)) as heard:
+def _of_files(encoder: AudioEncoder, found: list[audio_features.Sounding], workers: int | None) -> Sounds:
+    spec = audio_features.as_spec(encoder.description.audio)
+    with contextlib.closing(audio_features.log_mels(found, spec, workers=workers)) as heard:
         for answer in heard:
             clip, failed = answer.sound.clip, answer.failure
             yield _Sound(
@@ -209,7 +211,7 @@ def _windows(
     encoder: AudioEncoder, logmel: np.ndarray, num_mel_frames: int, seconds: float, window_seconds: float
 ) -> tuple[list[tuple[float, float]], np.ndarray]:
     """(start and end in seconds, features [W, D]) of the windows of a clip of `num_mel_frames` before any padding."""
-    rate = hearing.mel_rate_hz(hearing.as_spec(encoder.description.audio), num_mel_frames, seconds)
+    rate = audio_features.mel_rate_hz(audio_features.as_spec(encoder.description.audio), num_mel_frames, seconds)
     length = max(round(window_seconds * rate), 1)
     if length >= num_mel_frames:
         return [(0.0, seconds)], encoder.encode(logmel[None])
@@ -218,7 +220,7 @@ def _windows(
         starts = np.append(starts, num_mel_frames - length)
     at_once = min(max(WHOLE_FRAMES // length, 1), WINDOWS_AT_ONCE)
     features = [
-        encoder.encode(np.stack([hearing.padded(logmel[start : start + length]) for start in some]))
+        encoder.encode(np.stack([audio_features.padded(logmel[start : start + length]) for start in some]))
         for some in np.array_split(starts, -(-len(starts) // at_once))
     ]
     return [(float(start / rate), float((start + length) / rate)) for start in starts], np.concatenate(features)

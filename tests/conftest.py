@@ -44,7 +44,7 @@ def sounds() -> Path:
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of 80 rendered clips: 8 classes of 6 for training and 4 for test."""
-    from avprep.demo import DemoConfig, render_demo
+    from avprep.synthetic.demo import DemoConfig, render_demo
 
     return render_demo(tmp_path_factory.mktemp("demo") / "clips", DemoConfig(clips_per_class=10), workers=2)
 
@@ -52,7 +52,7 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo_dataset(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The dataset folder of demo_clips: 48 px frames, four clips a shard."""
-    from avprep.build import build_shards
+    from avprep.build.run import build_shards
     from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 
     out = tmp_path_factory.mktemp("dataset") / "demo"

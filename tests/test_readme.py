@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from avprep.dataset import Dataset
-from avtrain.export import export
+from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
 from tests.prep.test_hearing import write_wav
 from tests.train.forge import Forged, forge_dataset, write_labels

@@ -63,10 +63,10 @@ def demo(
     workers: int | None,
 ) -> None:
     """Render a small labelled set of real mp4 files and their manifest."""
-    from avprep.build import default_workers
-    from avprep.demo import DemoConfig, render_demo
-    from avprep.digits import DigitsConfig, render_digits
-    from avprep.manifest import read_manifest
+    from avprep.build.run import default_workers
+    from avprep.manifest.read_write import read_manifest
+    from avprep.synthetic.av_digits import DigitsConfig, render_digits
+    from avprep.synthetic.demo import DemoConfig, render_demo
 
     of_shapes = {"instance_cue": instance_cue}
     of_digits = {"link": link, "fold": fold, "frame_size": size}
@@ -210,10 +210,10 @@ def build_shards(
 
     MANIFEST, --root, --out and the clips' own paths may be URLs: s3://, gs://, and to be read also http(s)://.
     """
-    from avprep.build import build_shards as build
-    from avprep.build import default_workers
+    from avprep.build.finalize import emptied_lines
+    from avprep.build.run import build_shards as build
+    from avprep.build.run import default_workers
     from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec, VideoSpec
-    from avprep.finalize import emptied_lines
 
     of_sound: dict[str, Any] = {
         "sample_rate_hz": sample_rate_hz,
@@ -254,7 +254,7 @@ def build_shards(
             "stopping": lambda: bool(request),
         }
         if dry_run:
-            from avprep.dryrun import forecast
+            from avprep.build.dry_run import forecast
 
             click.echo("\n".join(forecast(manifest_file, out, config, **work).lines()))
             return
@@ -286,8 +286,8 @@ def build_shards(
 @click.argument("dataset_dir", metavar="DIR", type=FOLDER_PLACE)
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
-    from avprep.finalize import emptied_lines
-    from avprep.finalize import finalize as join
+    from avprep.build.finalize import emptied_lines
+    from avprep.build.finalize import finalize as join
 
     totals = join(dataset_dir)
     click.echo(f"{dataset_dir}: {totals.clips} clips, {sum(totals.failures.values())} failed")

@@ -14,7 +14,7 @@ from avprep.shared.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from avprep.dataset import Dataset
-    from avprep.label_lists import AddedLists
+    from avprep.labels.multi_label import AddedLists
 
 REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of this name that was made otherwise.")
 
@@ -53,8 +53,8 @@ def pseudo_label(
 ) -> None:
     """Label each clip by what an image classifier sees in one of its frames."""
     from avprep.dataset import Dataset
-    from avprep.pseudo_label import PseudoLabelConfig
-    from avprep.pseudo_label import pseudo_label as make
+    from avprep.labels.pseudo_label import PseudoLabelConfig
+    from avprep.labels.pseudo_label import pseudo_label as make
 
     config = PseudoLabelConfig(
         model=model,
@@ -90,13 +90,13 @@ def add_labels(
 
     dataset = Dataset(dataset_dir)
     if multi:
-        from avprep.label_lists import add_label_lists
+        from avprep.labels.multi_label import add_label_lists
 
         added = add_label_lists(dataset, table, name, column=column, separator=separator, replace=replace)
         unused = added.unused
         _say_lists(dataset, name, added)
     else:
-        from avprep.labels import add_labels as add
+        from avprep.labels.columns import add_labels as add
 
         unused = add(dataset, table, name, column=column, replace=replace)
         _say(dataset, name)
@@ -115,7 +115,7 @@ def add_labels(
 def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: str, seed: int, replace: bool) -> None:
     """Add a column in which a share of the clips has another class, drawn uniformly."""
     from avprep.dataset import Dataset
-    from avprep.labels import add_noise as add
+    from avprep.labels.columns import add_noise as add
 
     dataset = Dataset(dataset_dir)
     add(dataset, name, share=share, labels=labels, split=split, seed=seed, replace=replace)
@@ -136,8 +136,8 @@ def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime |
 
     The shards are not rewritten and still hold the clips.
     """
-    from avprep.exclude import exclude as take_out
-    from avprep.exclude import ids_to_exclude
+    from avprep.build.exclude import exclude as take_out
+    from avprep.build.exclude import ids_to_exclude
 
     day = (date or datetime.datetime.now()).date().isoformat()
     done = take_out(dataset_dir, ids_to_exclude(dataset_dir, ids), reason, day)

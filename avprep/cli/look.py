@@ -36,10 +36,10 @@ def verify(
     ctx: click.Context, dataset_dir: Path, workers: int | None, decode: bool, root: Path, decode_per_shard: int
 ) -> None:
     """Check every byte of the dataset DIR; exit code 1 where something is wrong."""
-    from avprep.build import default_workers
+    from avprep.build.run import default_workers
     from avprep.schema import repair_command
-    from avprep.verify import verify as check
-    from avprep.verify_decode import Sources
+    from avprep.verify.dataset import verify as check
+    from avprep.verify.sources import Sources
 
     begin = time.monotonic()
     sources = Sources(root, decode_per_shard) if decode else None

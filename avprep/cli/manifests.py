@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from avprep.datasets.drawn import Shares
     from avprep.datasets.places import Folder, Remote
-    from avprep.findings import Report
-    from avprep.manifest import Clip
+    from avprep.manifest.checks import Report
+    from avprep.manifest.read_write import Clip
 
 
 def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
@@ -236,8 +236,8 @@ def table(
 
     Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
     """
+    from avprep.build.fetch import near, start_of
     from avprep.datasets.table import clips_of_table
-    from avprep.fetching import near, start_of
 
     wrong = [text for text in rename if "=" not in text]
     if wrong:
@@ -260,8 +260,8 @@ def table(
 
 def _place(root: Path | str, out: Path | str) -> Folder | Remote:
     """The folder of a dataset, for a manifest at `out`."""
+    from avprep.build.fetch import start_of
     from avprep.datasets.places import place_at
-    from avprep.fetching import start_of
     from avprep.shared.mirror import is_url
     from avprep.shared.remote import RemotePath
 
@@ -273,7 +273,7 @@ def _place(root: Path | str, out: Path | str) -> Folder | Remote:
 def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
     """Write a manifest, and beside it what was odd; say both."""
     from avprep.errors import ManifestError
-    from avprep.findings import lacking_splits
+    from avprep.manifest.checks import lacking_splits
     from avprep.shared import mirror, store
 
     if not clips:
@@ -304,7 +304,7 @@ def _replace(out: Path | str, clips: list[Clip]) -> str:
     import shutil
     import tempfile
 
-    from avprep.manifest import write_manifest
+    from avprep.manifest.read_write import write_manifest
     from avprep.shared import mirror
     from avprep.shared.remote import RemotePath
 
@@ -347,9 +347,9 @@ def _free_name(out: Path | str) -> Path | str:
 
 def _difference(old: Path, new: Path) -> str:
     """In how many rows two manifests differ, '' where in none."""
-    from avprep.clips import values_of
     from avprep.errors import ManifestError
-    from avprep.manifest import read_clips
+    from avprep.manifest.clips import values_of
+    from avprep.manifest.read_write import read_clips
 
     if old.read_bytes() == new.read_bytes():
         return ""

@@ -21,7 +21,7 @@ class ListFile(click.Path):
         super().__init__(path_type=Path, dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from avprep.fetching import near
+        from avprep.build.fetch import near
         from avprep.shared.mirror import is_url
 
         if is_url(value) and ctx is not None:
@@ -37,7 +37,7 @@ def _is_manifest(path: Path) -> bool:
     import csv
     import json
 
-    from avprep.clips import COLUMNS
+    from avprep.manifest.clips import COLUMNS
 
     names: set[str] = set()
     with contextlib.suppress(OSError, ValueError, csv.Error, AttributeError):
@@ -57,7 +57,7 @@ def _is_manifest(path: Path) -> bool:
 def _report_names() -> set[str]:
     import dataclasses
 
-    from avprep.findings import Report
+    from avprep.manifest.checks import Report
 
     return {field.name for field in dataclasses.fields(Report)}
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from avprep.clips import Clip
 from avprep.errors import ManifestError
-from avprep.findings import Report, settle
+from avprep.manifest.checks import Report, settle
+from avprep.manifest.clips import Clip
 from avprep.shared.configs import check
 from avprep.shared.draw import SPLITS, fractions_of
 

@@ -13,8 +13,8 @@ from avprep.datasets.drawn import Shares, settled
 from avprep.datasets.places import Folder, Remote, place_at
 from avprep.datasets.split_folders import split_folders
 from avprep.errors import ManifestError
-from avprep.findings import Report
-from avprep.manifest import Clip
+from avprep.manifest.checks import Report
+from avprep.manifest.read_write import Clip
 from avprep.shared.errors import some_of
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
+from avprep.datasets.metadata_csv import read_rows
 from avprep.datasets.places import Folder, Remote
-from avprep.datasets.tables import read_rows
 from avprep.datasets.unnamed import unnamed
-from avprep.findings import Report
-from avprep.manifest import Clip
+from avprep.manifest.checks import Report
+from avprep.manifest.read_write import Clip
 
 FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}
 

@@ -15,9 +15,9 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-from avprep import fetching
+from avprep.build import fetch
 from avprep.errors import ManifestError
-from avprep.manifest import written_path
+from avprep.manifest.read_write import written_path
 from avprep.shared.mirror import is_url
 from avprep.shared.names import leads_out
 from avprep.shared.remote import WRITABLE, RemotePath
@@ -101,11 +101,11 @@ class Remote:
     """
 
     def __init__(self, root: str, manifest_folder: Path | str) -> None:
-        if wrong := fetching.wrong_address(root):
+        if wrong := fetch.wrong_address(root):
             raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
         self.root = root.rstrip("/")
-        server, path = fetching.server_and_path(self.root)
-        other, begin = fetching.server_and_path(str(manifest_folder))
+        server, path = fetch.server_and_path(self.root)
+        other, begin = fetch.server_and_path(str(manifest_folder))
         self._path, self._begin = path, begin if other == server else None
         self.foreign: list[str] = []
         """as of Folder"""
@@ -154,7 +154,7 @@ class Remote:
     def written(self, name: str) -> str:
         """As Folder.written; relative where the manifest lies at the same server, else the file's URL."""
         if self._begin is None:
-            return fetching.address_of(self.root, name)
+            return fetch.address_of(self.root, name)
         return posixpath.relpath(posixpath.join(self._path, name), self._begin)
 
     def origin(self, name: str) -> str:
@@ -163,7 +163,7 @@ class Remote:
 
     def near(self, name: str) -> AbstractContextManager[Path]:
         """As Folder.near: a copy of the file."""
-        return fetching.near(f"{self.root}/{name}")
+        return fetch.near(f"{self.root}/{name}")
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

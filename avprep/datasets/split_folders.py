@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from avprep.datasets.places import Folder, Remote
 from avprep.errors import ManifestError
-from avprep.findings import SPLIT_SPELLINGS as SPELLINGS
+from avprep.manifest.checks import SPLIT_SPELLINGS as SPELLINGS
 from avprep.shared.errors import some_of
 
 SHOWN = 8

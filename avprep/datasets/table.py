@@ -7,12 +7,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from avprep.build.fetch import check_local
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
 from avprep.datasets.unnamed import unnamed
-from avprep.fetching import check_local
-from avprep.findings import Report, missing
-from avprep.manifest import Clip, read_clips, unusable
+from avprep.manifest.checks import Report, missing
+from avprep.manifest.read_write import Clip, read_clips, unusable
 from avprep.shared.mirror import is_url
 
 

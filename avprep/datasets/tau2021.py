@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
+from avprep.datasets.metadata_csv import read_rows
 from avprep.datasets.places import Folder, Remote
-from avprep.datasets.tables import read_rows
 from avprep.datasets.unnamed import unnamed
 from avprep.errors import ManifestError
-from avprep.findings import Report
-from avprep.id_lists import read_ids
-from avprep.manifest import Clip
+from avprep.manifest.checks import Report
+from avprep.manifest.id_lists import read_ids
+from avprep.manifest.read_write import Clip
 from avprep.shared.text import opened
 
 SCENES = (

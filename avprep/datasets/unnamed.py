@@ -5,9 +5,9 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
+from avprep.build.fetch import address_of
 from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder, Remote
-from avprep.fetching import address_of
 from avprep.shared.remote import WRITABLE
 
 

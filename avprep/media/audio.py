@@ -14,10 +14,9 @@ from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from avprep import timing
 from avprep.errors import ClipError
-from avprep.media import mixing, probe, restarts, seeking
-from avprep.timing import Span, Units, sample_count
+from avprep.media import mixing, probe, restarts, seeking, timing
+from avprep.media.timing import Span, Units, sample_count
 
 GAP_SECONDS = Fraction(1, 20)
 GROWTH_SAMPLES = 1 << 20

@@ -12,14 +12,13 @@ import av
 import av.error
 import numpy as np
 
-from avprep import timing
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
-from avprep.media import decoders
+from avprep.media import decoders, timing
 from avprep.media.audio import AudioTrack, Wanted, read_audio
 from avprep.media.logmel import log_mel
 from avprep.media.probe import Header, ends_elsewhere, first_words
-from avprep.timing import Span
+from avprep.media.timing import Span
 
 END_TOLERANCE_SECONDS = 0.5
 END_TOLERANCE_SHARE = 0.1

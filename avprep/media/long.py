@@ -11,9 +11,10 @@ from typing import BinaryIO
 
 import numpy as np
 
-from avprep import schema, timing
+from avprep import schema
 from avprep.config import AudioSpec, Limits
 from avprep.errors import ClipError, UserError
+from avprep.media import timing
 from avprep.media.audio import Wanted, keep_audio
 from avprep.media.clip import check_end, decoder_errors
 from avprep.media.logmel import decibel_blocks, raised

@@ -14,8 +14,8 @@ from avprep.config import Limits
 from avprep.errors import ClipError
 from avprep.media.audio import Wanted, read_audio
 from avprep.media.probe import first_words
+from avprep.media.timing import Span
 from avprep.media.with_pyav import open_sound
-from avprep.timing import Span
 
 RATE_HZ = 24_000
 BITS_PER_SECOND = 48_000

@@ -22,11 +22,10 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, orientation, probe, restarts, seeking
-from avprep.timing import Units
+from avprep.media import frames, orientation, probe, restarts, seeking, timing
+from avprep.media.timing import Units
 
 FALLBACK_RATE = Fraction(25)
 SKIPPABLE = {"h264", "hevc", "mpeg2video", "mpeg4"}

@@ -15,10 +15,9 @@ from typing import Any
 import decord
 import numpy as np
 
-from avprep import timing
 from avprep.config import Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.media import frames, orientation, probe, restarts
+from avprep.media import frames, orientation, probe, restarts, timing
 from avprep.media.with_pyav import open_sound
 from avprep.shared.errors import first_line
 

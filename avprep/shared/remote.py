@@ -18,8 +18,8 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from avprep.shared import names
-from avprep.shared.answers import ShortAnswerError, passing_reason
 from avprep.shared.errors import UserError, first_line
+from avprep.shared.http_errors import ShortAnswerError, passing_reason
 
 log = logging.getLogger(__name__)
 

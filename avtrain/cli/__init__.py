@@ -6,11 +6,11 @@ import click
 
 import avtrain
 from avprep.shared.commands import Group
-from avtrain.cli.look import bench, demo, doctor
-from avtrain.cli.measure import evaluate
+from avtrain.cli.evaluate import evaluate
+from avtrain.cli.export import embed, export
+from avtrain.cli.report import compare, report
 from avtrain.cli.reproduce import reproduce
-from avtrain.cli.share import embed, export
-from avtrain.cli.tell import compare, report
+from avtrain.cli.tools import bench, demo, doctor
 from avtrain.cli.train import import_released, plan, pretrain
 
 

@@ -36,10 +36,10 @@ def av_digits(
     out: Path, fsdd: Path, esc10: Path | None, quick: bool, names: tuple[str, ...], workers: int | None
 ) -> None:
     """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers never heard."""
-    from avtrain.reproduce.data import Sources
-    from avtrain.reproduce.digits import QUICKLY, DigitsSettings, reproduce_digits, rows_named
-    from avtrain.reproduce.page import write_page
-    from avtrain.reproduce.table import printed
+    from avtrain.reproduce.av_digits.data import Sources
+    from avtrain.reproduce.av_digits.page import write_page
+    from avtrain.reproduce.av_digits.run import QUICKLY, DigitsSettings, reproduce_digits, rows_named
+    from avtrain.reproduce.av_digits.table import printed
 
     settings = QUICKLY if quick else DigitsSettings()
     rows = rows_named(names, quick)

@@ -26,7 +26,7 @@ from avtrain.cli.options import (
 from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig, PretrainConfig
 
 if TYPE_CHECKING:
-    from avtrain.pretrain import PretrainResult
+    from avtrain.training.pretrain import PretrainResult
 
 PLAN = PlanConfig()
 
@@ -41,7 +41,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
     """Say what the batches of a pretraining run on dataset DIR will be; reads no media."""
     from avprep.dataset import Dataset
     from avprep.shared.store import json_text
-    from avtrain.plan import printed, survey
+    from avtrain.data.plan_survey import printed, survey
 
     found = survey(Dataset(dataset), PlanConfig(**settings))  # type: ignore[arg-type]
     click.echo(json_text(found, indent=2) if as_json else printed(found))
@@ -123,12 +123,12 @@ def pretrain(
 
     The same command resumes; with more --epochs or --max-steps it goes on longer.
     """
-    from avtrain import rundir
     from avtrain.distributed import read_ranks
-    from avtrain.outcome import refusal_told
-    from avtrain.pretrain import pretrain as train
-    from avtrain.remote_run import at_hand
-    from avtrain.seeds import check_runs, runs_of
+    from avtrain.runs import folder as run_folder
+    from avtrain.runs.exit_status import refusal_told
+    from avtrain.runs.remote import at_hand
+    from avtrain.training.multi_seed import check_runs, runs_of
+    from avtrain.training.pretrain import pretrain as train
 
     ranks = read_ranks(os.environ)
     with at_hand(run, ranks.rank) as hand, refusal_told(hand.folder, ranks, hand.status):
@@ -141,7 +141,7 @@ def pretrain(
         kept = cache_of(dataset, cache, cache_bytes)
         if seeds is not None:
             check_runs(dataset, runs, device, change)
-            rundir.clear_exit(hand.folder)
+            run_folder.clear_exit(hand.folder)
         with stop_on_signals(patient=True) as request:
             for place, config in runs.items():
                 result = train(
@@ -179,7 +179,7 @@ def _said_of(run: str, result: PretrainResult) -> str:
 @click.option("--run", type=OUT_FOLDER, required=True, help="Run folder to write.")
 def import_released(file: Path, run: Path) -> None:
     """Make a run of a checkpoint FILE of the authors' released code: both encoders, no projection heads."""
-    from avtrain.released import import_checkpoint
+    from avtrain.runs.import_released import import_checkpoint
 
     click.echo(
         f"{import_checkpoint(file, run)} holds both encoders; --run {run} and --init-from {run} take them. They were "

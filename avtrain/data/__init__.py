@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from avtrain.data.batches import Batch, Recipe
     from avtrain.data.cache import CacheConfig
     from avtrain.data.loader import Loader
-    from avtrain.data.planned import PlannedBatches
+    from avtrain.data.planned_batches import PlannedBatches
+    from avtrain.data.plans import strategy_of, training_table
     from avtrain.data.reader import Reader
     from avtrain.sampling import ClipTable
     from avtrain.sampling.windows import WindowSpec
-    from avtrain.strategies import strategy_of, training_table
 
 _HOMES = {
     "avprep.dataset": ["Dataset"],
@@ -27,11 +27,11 @@ _HOMES = {
     "avtrain.data.batches": ["Batch", "Recipe"],
     "avtrain.data.cache": ["CacheConfig"],
     "avtrain.data.loader": ["Loader"],
-    "avtrain.data.planned": ["PlannedBatches"],
+    "avtrain.data.planned_batches": ["PlannedBatches"],
     "avtrain.data.reader": ["Reader"],
     "avtrain.sampling": ["ClipTable"],
     "avtrain.sampling.windows": ["WindowSpec"],
-    "avtrain.strategies": ["strategy_of", "training_table"],
+    "avtrain.data.plans": ["strategy_of", "training_table"],
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
+from avtrain.data.byte_ranges import window_of
+from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
-from avtrain.data.routing import window_of
 from avtrain.sampling import ClipTable, Strategy
 from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
-from avtrain.strategies import steps_of
 
 
 class Buffers:

@@ -16,12 +16,12 @@ from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avprep.shared import jpeg, names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
+from avtrain.data.byte_ranges import Ranges, audio_ranges, video_ranges
 from avtrain.data.cache import CacheConfig
-from avtrain.data.heads import MemberKind, frames_kind, logmel_kind
-from avtrain.data.local import PARTS_PER_THREAD, LocalShards, finish
-from avtrain.data.remote import RemoteShards
-from avtrain.data.routing import Ranges, audio_ranges, video_ranges
-from avtrain.data.sizes import FrameSizes
+from avtrain.data.headers import MemberKind, frames_kind, logmel_kind
+from avtrain.data.jpeg_sizes import FrameSizes
+from avtrain.data.local_shards import PARTS_PER_THREAD, LocalShards, finish
+from avtrain.data.remote_shards import RemoteShards
 from avtrain.sampling.windows import Windows
 
 

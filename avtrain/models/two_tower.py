@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avtrain.losses import Temperature
 from avtrain.models import Encoder
 from avtrain.models.audio import AudioCNN, build_audio
 from avtrain.models.video import build_video
+from avtrain.training.losses import Temperature
 
 
 class TwoTower(nn.Module):

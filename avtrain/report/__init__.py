@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from avprep.shared import html, store
 from avprep.shared.errors import UserError
-from avtrain.compare import short_names
+from avtrain.evaluation.compare import short_names
 from avtrain.report import classes, curves, results, runs
 from avtrain.report.examples import examples
 from avtrain.report.gather import (

@@ -92,7 +92,7 @@ def choose_queries(dataset: Dataset, rows: np.ndarray, seed: int) -> np.ndarray:
 
 def nearest(dataset: Dataset, run: Run, rows: np.ndarray, queries: np.ndarray, device: str) -> np.ndarray:
     """Dataset rows int64 [queries, NEAREST] whose pictures are nearest to the sounds of rows[queries]."""
-    from avtrain.retrieval import embed_rows
+    from avtrain.evaluation.retrieval import embed_rows
 
     audio, video = embed_rows(dataset, run.folder, rows, device)
     similarity = audio[queries] @ video.T

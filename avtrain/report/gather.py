@@ -12,10 +12,11 @@ from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain import predictions, rundir
-from avtrain.changes import read_changes, sentence_of
 from avtrain.config import PROTOCOLS, EvaluateConfig
-from avtrain.predictions import Predictions
+from avtrain.evaluation import predictions
+from avtrain.evaluation.predictions import Predictions
+from avtrain.runs import folder as run_folder
+from avtrain.runs.changes import read_changes, sentence_of
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
 MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
@@ -117,9 +118,13 @@ class Measurement:
 
 def with_seeds(folder: Path) -> list[Path]:
     """The folder itself; the runs begun in it where it is that of several seeds; its evaluations where it is no run."""
-    if (folder / rundir.CONFIG).exists() or (folder / RESULT).exists():
+    if (folder / run_folder.CONFIG).exists() or (folder / RESULT).exists():
         return [folder]
-    runs = [path.parent for path in folder.glob(f"seed-*/{rundir.CONFIG}") if rundir.SEED.fullmatch(path.parent.name)]
+    runs = [
+        path.parent
+        for path in folder.glob(f"seed-*/{run_folder.CONFIG}")
+        if run_folder.SEED.fullmatch(path.parent.name)
+    ]
     if runs:
         return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-")))
     return sorted(path.parent for path in folder.glob(f"eval/*/{RESULT}")) or [folder]
@@ -127,7 +132,7 @@ def with_seeds(folder: Path) -> list[Path]:
 
 def read_run(folder: Path, name: str) -> Run:
     """All that the folder says. Errors: UserError where it is neither a run nor an evaluation."""
-    saved = _json_or_empty(folder / rundir.CONFIG)
+    saved = _json_or_empty(folder / run_folder.CONFIG)
     config = dict(saved.get("config", {}))
     trained = bool(config) and ("strategy" in config or IMPORTED in saved or any(folder.glob("step_*")))
     if IMPORTED in saved:
@@ -147,9 +152,9 @@ def read_run(folder: Path, name: str) -> Run:
         name=name,
         config=config if trained else {},
         dataset_digest=str(saved.get("dataset_digest", "")),
-        metrics=rundir.read_lines(folder) if trained else [],
+        metrics=run_folder.read_lines(folder) if trained else [],
         environment=_environment(folder),
-        ended=_json_or_empty(folder / rundir.EXIT),
+        ended=_json_or_empty(folder / run_folder.EXIT),
         evaluations=evaluations,
         unreadable=unreadable,
         changes=[sentence_of(change) for change in changes],
@@ -163,7 +168,7 @@ def _is_longer(change: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 def _environment(folder: Path) -> dict[str, Any]:
     """env.json, and what the newest checkpoint's meta.json says beyond configs (a commit, versions)."""
-    found = _json_or_empty(folder / rundir.ENVIRONMENT)
+    found = _json_or_empty(folder / run_folder.ENVIRONMENT)
     metas = sorted(folder.glob("step_*/meta.json"))
     meta = _json_or_empty(metas[-1]) if metas else {}
     for name, value in meta.items():

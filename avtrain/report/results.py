@@ -12,12 +12,12 @@ import numpy as np
 from markupsafe import Markup
 
 from avprep.shared import html
-from avtrain.compare import p_text, points
-from avtrain.metrics import mean_interval
+from avtrain.evaluation.compare import p_text, points
+from avtrain.evaluation.metrics import mean_interval
+from avtrain.evaluation.unfitted import sentence_of
 from avtrain.report.curves import swatch, ticks
 from avtrain.report.gather import Kind, Measurement
 from avtrain.report.scores import LEVEL, Comparison, Told
-from avtrain.unfitted import sentence_of
 
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (

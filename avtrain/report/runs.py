@@ -139,7 +139,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
 def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
     """What `avtrain plan` says of the run's settings. Errors: UserError."""
     from avtrain.config import PlanConfig
-    from avtrain.plan import survey
+    from avtrain.data.plan_survey import survey
 
     names = ("strategy", "labels", "batch_size", "accumulate", "epochs", "val_share", "seed")
     return survey(dataset, PlanConfig(**{name: run.config[name] for name in names if name in run.config}))

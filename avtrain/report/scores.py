@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from avprep.shared.errors import UserError
-from avtrain.compare import NO_SPREAD, compare_predictions
-from avtrain.metrics import mean_interval
+from avtrain.evaluation.compare import NO_SPREAD, compare_predictions
+from avtrain.evaluation.metrics import mean_interval
+from avtrain.evaluation.significance import holm, paired_t
 from avtrain.report.gather import Evaluation, Kind, Measurement, Run
-from avtrain.significance import holm, paired_t
 
 LEVEL = 0.05
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from tests.bench.build import CLASSES, rendered
 from tests.bench.contest import forged
 from tests.conftest import REPOSITORY

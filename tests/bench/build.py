@@ -21,10 +21,10 @@ from pathlib import Path
 
 import imageio_ffmpeg
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
+from avprep.build.workers import THREAD_VARIABLES
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
-from avprep.manifest import Clip, write_manifest
-from avprep.worker import THREAD_VARIABLES
+from avprep.manifest.read_write import Clip, write_manifest
 
 SOURCES = 8
 FILTER = VideoSpec().resize_filter.upper()

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset
-from avtrain.bench import BenchConfig, bare_ways, loader_seconds, plan_batches
 from avtrain.data import Recipe, training_table
+from avtrain.data.bench import BenchConfig, bare_ways, loader_seconds, plan_batches
 from avtrain.sampling import parse_strategy
 from tests.bench.rival import Rival
 from tests.bench.rivals import RIVALS

@@ -14,9 +14,9 @@ import resource
 import tempfile
 from pathlib import Path
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, VideoSpec
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from tests.bench.build import CLASSES, rendered
 
 SETS = {"balanced": 38_007, "whole": 200_000}

@@ -21,8 +21,8 @@ from avprep import schema
 from avprep.config import AudioSpec, VideoSpec
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
+from avtrain.data.plans import strategy_of, training_table
 from avtrain.sampling import STRATEGIES
-from avtrain.strategies import strategy_of, training_table
 
 CLASSES, SHARD_CLIPS, BATCH, CLIP_BYTES = 309, 64, 256, 6_300_000
 

@@ -21,15 +21,15 @@ from typing import Any
 import torch
 
 from avprep.dataset import Dataset
-from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import MODEL_SIZES, EvaluateConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.reader import Reader
-from avtrain.evaluate import evaluate
-from avtrain.features import Source, window_features
+from avtrain.data.splits import Split, split_rows
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.features import Source, window_features
+from avtrain.evaluation.finetune import Fitting, fit_encoder
 from avtrain.models import place
 from avtrain.models.two_tower import audio_encoder
-from avtrain.splits import Split, split_rows
 from tests.bench.contest import CLASSES, prepared
 from tests.train.forge import Forged, forge_dataset
 

@@ -3,9 +3,9 @@
     python -m tests.bench.loader FOLDER [--clips 400] [--rivals webdataset,litdata,...] [--http] [--jpeg] [--soak 20000]
 
 FOLDER keeps what is prepared (6 MB a clip and format) for the next time. Samples: 10 s of noise, 112 px, 128 bands,
-raw. Ours: soft-positive, batch 309, plan and copy into the ring included; limits as in avtrain/bench.py; rivals and
-their settings: rivals.py (pip install litdata mosaicml-streaming pylance spdl). Medians of 5. The page cache must hold
-the samples (15 GB): run twice, or look at the first round. About 12 minutes, and 4 to prepare.
+raw. Ours: soft-positive, batch 309, plan and copy into the ring included; limits as in avtrain/data/bench.py; rivals
+and their settings: rivals.py (pip install litdata mosaicml-streaming pylance spdl). Medians of 5. The page cache must
+hold the samples (15 GB): run twice, or look at the first round. About 12 minutes, and 4 to prepare.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Any
 import psutil
 
 from avprep.dataset import Dataset
-from avtrain.bench import BenchConfig, measure
 from avtrain.data import Loader, Recipe, training_table
+from avtrain.data.bench import BenchConfig, measure
 from avtrain.sampling import parse_strategy
 from tests.bench.contest import OURS, Contest, forged, turns
 from tests.bench.rivals import RIVALS

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.build import Prepared, prepare
+from avprep.build.run import Prepared, prepare
+from avprep.build.shards import write_plan
 from avprep.config import BuildConfig
-from avprep.manifest import Clip, write_manifest, write_parquet
-from avprep.shards import write_plan
+from avprep.manifest.read_write import Clip, write_manifest, write_parquet
 
 CLASSES, FRAMES, FRAME_BYTES, MEL_FRAMES, MEL_BANDS = 309, 160, 112 * 112 * 3, 1001, 128
 
@@ -34,9 +34,9 @@ def tell(begin=time.perf_counter()):
     line = next(x for x in pathlib.Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
     print(time.perf_counter() - begin, time.process_time(), line.split()[1])
 atexit.register(tell)
-import avprep.build, avprep.verify
-from avprep.build import *
-from avprep.build import _write_plan
+import avprep.build.run, avprep.verify.dataset
+from avprep.build.run import *
+from avprep.build.run import _write_plan
 manifest, out = map(pathlib.Path, sys.argv.pop().split(":"))
 """
 COMMAND = "from avprep.cli import main; main()"

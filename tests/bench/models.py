@@ -13,9 +13,9 @@ import time
 
 import torch
 
-from avtrain.losses import info_nce
 from avtrain.models import place
 from avtrain.models.two_tower import two_tower
+from avtrain.training.losses import info_nce
 
 
 def seconds(threads: int, rounds: int = 15) -> float:

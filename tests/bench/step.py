@@ -19,12 +19,12 @@ from unittest.mock import patch
 
 import torch
 
-import avtrain.ready
-from avtrain import rundir
+import avtrain.training.setup
 from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
 from avtrain.data.loader import Loader
-from avtrain.pretrain import pretrain
+from avtrain.runs import folder as run_folder
+from avtrain.training.pretrain import pretrain
 from tests.bench.contest import CLASSES, SECONDS, prepared
 from tests.train.forge import Forged, forge_dataset
 
@@ -45,9 +45,9 @@ class Resident(Loader):
 
 def seconds(loader: type[Loader], data: Path, config: PretrainConfig, warm: int) -> float:
     """Seconds an update of a run, the first `warm` left out."""
-    with tempfile.TemporaryDirectory() as run, patch.object(avtrain.ready, "Loader", loader):
+    with tempfile.TemporaryDirectory() as run, patch.object(avtrain.training.setup, "Loader", loader):
         pretrain(data, Path(run), config, quiet=True)
-        lines = rundir.read_metrics(Path(run))
+        lines = run_folder.read_metrics(Path(run))
     return (lines[-1]["seconds"] - lines[warm - 1]["seconds"]) / (len(lines) - warm)
 
 

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from avprep.verify import verify
-from avprep.verify_tar import BLOCK_BYTES
+from avprep.verify.dataset import verify
+from avprep.verify.tar import BLOCK_BYTES
 
 
 def hash_file(path: Path) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from avtrain import rundir
+from avtrain.runs import folder as run_folder
 from tests.conftest import REPOSITORY
 from tests.docker.recipes import tool
 from tests.train.forge import Forged, forge_dataset
@@ -32,7 +32,7 @@ def pretrain_command(dataset: Path, run: Path) -> list[str]:
 
 def losses(run: Path) -> list[tuple[int, float, float]]:
     """(step, loss, gradient norm) of each update: no other batches, weights or order would give the same."""
-    return [(line["step"], line["loss"], line["gradient_norm"]) for line in rundir.read_metrics(run)]
+    return [(line["step"], line["loss"], line["gradient_norm"]) for line in run_folder.read_metrics(run)]
 
 
 @pytest.fixture(scope="session")

@@ -17,12 +17,12 @@ from click.testing import CliRunner
 
 import avprep.cli
 import avtrain.cli
-from avprep import fetching
-from avprep.build import build_shards
+from avprep.build import fetch
+from avprep.build.finalize import finalize
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.errors import UserError
-from avprep.finalize import finalize
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared.remote import RemotePath, Retry
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.prep.test_build import COMMAND, CONFIG, start, tree
@@ -188,7 +188,7 @@ def test_clips_behind_http_fail_as_on_a_disk_and_a_server_that_is_down_ends_the_
         assert result.failures == {"missing": 2, "too-large": 2}
         assert list(server.sent.values()) == [min(sizes)]
         hasty = functools.partial(RemotePath, retry=Retry(attempts=2, first_wait_seconds=0.01))
-        monkeypatch.setattr(fetching, "RemotePath", hasty)
+        monkeypatch.setattr(fetch, "RemotePath", hasty)
         server.faults = 10_000 * ["503"]
         with pytest.raises(UserError, match=r"mp4 could not be read in 2 attempts \(HTTP 503\)"):
             build_shards(tmp_path / "m.csv", tmp_path / "down", CONFIG, Limits(), root=server.url)

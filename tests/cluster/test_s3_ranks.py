@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from avtrain import rundir
-from avtrain.remote_run import at_hand
+from avtrain.runs import folder as run_folder
+from avtrain.runs.remote import at_hand
 from tests.cluster.conftest import DEADLINE_SECONDS, environ_of_ranks, pretrain_command
 from tests.docker.recipes import DOCKER, PATH
 from tests.train.servers import bucket_serving
@@ -24,7 +24,7 @@ def bucket(trainable, tmp_path):
         for path in trainable.rglob("*"):
             if path.is_file():
                 bucket.put(path, f"data/{path.relative_to(trainable)}")
-        rundir.write_exit(tmp_path, "user-error", 2)
+        run_folder.write_exit(tmp_path, "user-error", 2)
         bucket.put(tmp_path / "exit.json", "runs/two/exit.json")
         yield bucket
 
@@ -61,10 +61,10 @@ def test_the_first_rank_that_tells_is_heard_and_an_old_word_is_nobodys(bucket):
     with at_hand(RUN, rank=1) as second:
         assert not (second.folder / "exit.json").exists()
         with at_hand(RUN) as first:
-            rundir.clear_exit(first.folder)
+            run_folder.clear_exit(first.folder)
             first.put()
             assert "exit.json" not in bucket.files("runs/two/")
-            rundir.write_exit(second.folder, "user-error", 2, "of this time")
+            run_folder.write_exit(second.folder, "user-error", 2, "of this time")
             second.put_exit()
-            rundir.write_exit(first.folder, "failed", 1, "the other rank is gone")
+            run_folder.write_exit(first.folder, "failed", 1, "the other rank is gone")
     assert json.loads(bucket.files("runs/two/")["exit.json"])["sentence"] == "of this time"

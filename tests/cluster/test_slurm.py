@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from avprep.build.shards import read_plan
 from avprep.schema import marker_path
-from avprep.shards import read_plan
 from tests.cluster import slurm as cluster
 from tests.cluster.conftest import DEADLINE_SECONDS, OPTIONS, SETTINGS, environ_of_ranks, losses
 from tests.docker.recipes import DOCKER

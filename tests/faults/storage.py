@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from avprep.manifest import read_manifest
+from avprep.manifest.read_write import read_manifest
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.endpoint import Unsteady, Weather
 from tests.faults.preparation import ending, marked

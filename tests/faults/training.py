@@ -9,7 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from avtrain import checkpoint, rundir
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
 from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, running, until
@@ -33,7 +34,7 @@ def kept(run: Path) -> str:
 
 def is_done(run: Path) -> bool:
     """Whether a run says that it is."""
-    return (run / rundir.EXIT).exists() and json.loads((run / rundir.EXIT).read_text())["status"] == "done"
+    return (run / run_folder.EXIT).exists() and json.loads((run / run_folder.EXIT).read_text())["status"] == "done"
 
 
 def _trainer_gets(number: signal.Signals, *codes: int) -> Trial:

@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.manifest import read_manifest
+from avprep.manifest.read_write import read_manifest
 from avprep.shared import store
-from avtrain import checkpoint, rundir
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
 from tests.cluster.conftest import losses
 from tests.docker.recipes import tool
 from tests.faults.running import ends, program, running, until
@@ -117,7 +118,7 @@ def begun(out: Path) -> Callable[[], bool]:
 
 def has_run(run: Path) -> Callable[[], bool]:
     """Whether a run has its config."""
-    return (run / rundir.CONFIG).exists
+    return (run / run_folder.CONFIG).exists
 
 
 def files_of(dataset: Path) -> Files:

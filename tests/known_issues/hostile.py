@@ -508,7 +508,7 @@ def export(run: Path, out: Path) -> None:
     from safetensors.torch import save_file
 
     from avprep.shared import configs, store
-    from avtrain.encoder import DESCRIPTION, FORMAT, WEIGHTS, load_encoder
+    from avtrain.inference.encoder import DESCRIPTION, FORMAT, WEIGHTS, load_encoder
 
     encoder = load_encoder(run)
     save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, out / WEIGHTS)

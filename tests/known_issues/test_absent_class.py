@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from avprep.dataset import Dataset
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig
-from avtrain.evaluate import evaluate
-from avtrain.features import Source
-from avtrain.metrics import reported_interval
-from avtrain.predictions import read_predictions
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.features import Source
+from avtrain.evaluation.metrics import reported_interval
+from avtrain.evaluation.predictions import read_predictions
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 QUICK = {"model_size": "tiny", "epochs": 2, "windows_per_clip": 1, "batch_size": 8}

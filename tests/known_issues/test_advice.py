@@ -15,8 +15,8 @@ import avprep.cli
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import BusyError, UserError
-from avtrain import checkpoint
 from avtrain.cli import main
+from avtrain.runs import checkpoint
 from tests.conftest import REPOSITORY
 from tests.known_issues.command_lines import commands
 from tests.train.forge import Forged, forge_dataset, write_labels
@@ -134,7 +134,7 @@ def data(tmp_path) -> Path:
 
 def add_multi(data: Path, name: str) -> None:
     (data.parent / "heard.csv").write_text("clip_id,label\n" + "".join(f"c{row},a;b\n" for row in range(16)))
-    from avprep.label_lists import add_label_lists
+    from avprep.labels.multi_label import add_label_lists
 
     add_label_lists(Dataset(data), data.parent / "heard.csv", name)
 

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from avprep import audio_features
 from avprep import config as configuration
-from avprep import hearing
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.errors import ClipError, UserError
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.media import decoders
 from avprep.media.audio import Wanted, read_audio
 from avprep.media.clip import decode_clip
 from avprep.shared import configs, store
-from avtrain.media_spec import check_sounds
+from avtrain.runs.data_spec import check_sounds
 from tests.prep.rendering import render, tone
 
 OLD = "swresample"
@@ -122,8 +122,8 @@ def test_an_older_dataset_is_known_by_its_lack_of_the_setting():
     assert configuration.config_of(configuration.stored_config(BuildConfig())) == BuildConfig()
     assert configuration.stored_config(BuildConfig())["audio"]["downmix"] == "mean"
     values = {name: value for name, value in configs.to_dict(AudioSpec()).items() if name != "downmix"}
-    assert hearing.as_spec(values).downmix == OLD
-    assert hearing.as_spec({**values, "downmix": "mean"}) == AudioSpec()
+    assert audio_features.as_spec(values).downmix == OLD
+    assert audio_features.as_spec({**values, "downmix": "mean"}) == AudioSpec()
 
 
 def test_a_build_of_the_old_mix_is_kept_apart_and_goes_on(rendered, tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from avtrain.reproduce.page import _lead
-from avtrain.reproduce.rows import ENVELOPE, UNLINKED
-from avtrain.reproduce.table import MARGIN, claims, markdown, summary
-from avtrain.significance import equivalence, holm, paired_t
+from avtrain.evaluation.significance import equivalence, holm, paired_t
+from avtrain.reproduce.av_digits.page import _lead
+from avtrain.reproduce.av_digits.rows import ENVELOPE, UNLINKED
+from avtrain.reproduce.av_digits.table import MARGIN, claims, markdown, summary
 
 
 def cells_of(differences, name="frozen partner", link=UNLINKED):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 

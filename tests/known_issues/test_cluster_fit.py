@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-import avprep.pseudo_label
+import avprep.labels.pseudo_label
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.pseudo_label import Classifier, PseudoLabelConfig, pseudo_label
+from avprep.labels.pseudo_label import Classifier, PseudoLabelConfig, pseudo_label
 from tests.train.forge import Forged, forge_dataset
 
 
@@ -30,7 +30,7 @@ def means(monkeypatch):
     def load(model, weights=None):
         return Classifier(Means(), lambda pictures: pictures, ["a", "b"], "w")
 
-    monkeypatch.setattr(avprep.pseudo_label, "load_classifier", load)
+    monkeypatch.setattr(avprep.labels.pseudo_label, "load_classifier", load)
 
 
 def clusters_of(folder, clips, count=3):

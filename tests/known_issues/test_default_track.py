@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avprep.audio_features import log_mel_of
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.hearing import log_mel_of
 from avprep.media.clip import decode_clip
 from avprep.media.logmel import band_centres_hz
 from tests.prep.rendering import decoded, render

@@ -173,7 +173,7 @@ def test_a_plan_in_every_locale(tmp_path, locales):
 LIBRARY = """
 import json, sys
 from pathlib import Path
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 if __name__ == "__main__":

@@ -10,18 +10,18 @@ import torch
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
-from avtrain.classifier import Fitting, fit_encoder
 from avtrain.config import EvaluateConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.reader import Reader
-from avtrain.evaluate import evaluate
-from avtrain.features import Source
-from avtrain.reproduce import cells
-from avtrain.reproduce.cells import Cell, run_cell
-from avtrain.reproduce.digits import DigitsSettings
-from avtrain.reproduce.rows import ROWS
-from avtrain.reproduce.statistics import log_mel_statistics_32
-from avtrain.splits import split_rows
+from avtrain.data.splits import split_rows
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.features import Source
+from avtrain.evaluation.finetune import Fitting, fit_encoder
+from avtrain.reproduce.av_digits import cells
+from avtrain.reproduce.av_digits.cells import Cell, run_cell
+from avtrain.reproduce.av_digits.rows import ROWS
+from avtrain.reproduce.av_digits.run import DigitsSettings
+from avtrain.reproduce.av_digits.statistics import log_mel_statistics_32
 from tests.train.forge import Forged, forge_dataset
 
 SETTINGS = DigitsSettings(clips_per_class=4, batch_size=8, epochs=4, finetune_epochs=3, longer_epochs=30)

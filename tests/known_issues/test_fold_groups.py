@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from avprep import schema
 from avprep.cli import main as avprep
 from avprep.dataset import Dataset
-from avprep.manifest import Clip, Clips, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, Clips, read_manifest, write_manifest
 from avtrain.cli import main as avtrain
-from avtrain.compare import compare, compare_runs, printed
-from avtrain.metrics import accuracy_interval, classification_scores, group_interval
-from avtrain.predictions import predictions_of, write_predictions
+from avtrain.evaluation.compare import compare, compare_runs, printed
+from avtrain.evaluation.metrics import accuracy_interval, classification_scores, group_interval
+from avtrain.evaluation.predictions import predictions_of, write_predictions
 from tests.train.forge import Forged, forge_dataset
 
 

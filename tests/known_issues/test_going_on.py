@@ -10,12 +10,13 @@ import pytest
 from click.testing import CliRunner
 
 from avprep.shared.errors import Interrupted, UserError
-from avtrain import changes, checkpoint, rundir
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
 from avtrain.data.augment import Augment
-from avtrain.optimiser import learning_rate_at
-from avtrain.pretrain import pretrain
+from avtrain.runs import changes, checkpoint
+from avtrain.runs import folder as run_folder
+from avtrain.training.optimizer import learning_rate_at
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
 CLIPS = 8
@@ -58,7 +59,7 @@ def weights(run):
 
 
 def rates(run):
-    return [line["learning_rate"] for line in rundir.read_metrics(run)]
+    return [line["learning_rate"] for line in run_folder.read_metrics(run)]
 
 
 def files(folder):
@@ -71,7 +72,7 @@ def test_more_epochs_are_the_run_that_always_had_them(data, run, tmp_path, longe
     pretrain(data, tmp_path / "whole", changed(**longer), quiet=True)
     assert result.steps == longer.get("max_steps", 8)
     assert weights(run) == weights(tmp_path / "whole")
-    losses = [[line["loss"] for line in rundir.read_metrics(one)] for one in (run, tmp_path / "whole")]
+    losses = [[line["loss"] for line in run_folder.read_metrics(one)] for one in (run, tmp_path / "whole")]
     assert losses[0] == losses[1]
 
 
@@ -140,7 +141,9 @@ def test_after_a_change_a_run_that_is_stopped_ends_with_the_same_bits(data, tmp_
     stopped(data, two, new, 1)
     pretrain(data, two, new, quiet=True, change=True)
     assert weights(one) == weights(two)
-    told = [[{**line, "seconds": 0, "waited_seconds": 0} for line in rundir.read_metrics(run)] for run in (one, two)]
+    told = [
+        [{**line, "seconds": 0, "waited_seconds": 0} for line in run_folder.read_metrics(run)] for run in (one, two)
+    ]
     assert told[0] == told[1]
     assert len(changes.read_changes(one)) == 1
     assert changes.read_changes(one) == changes.read_changes(two)
@@ -172,7 +175,7 @@ def test_validation_comes_at_the_ends_of_epochs_after_a_change_too(tmp_path):
     run, new = tmp_path / "run", changed(epochs=3, val_every=1)
     stopped(data, run, dataclasses.replace(new, batch_size=2), 2)
     pretrain(data, run, new, quiet=True, change=True)
-    assert [(line["step"], line["epoch"]) for line in rundir.read_validation(run)] == [(2, 0), (4, 1), (6, 2)]
+    assert [(line["step"], line["epoch"]) for line in run_folder.read_validation(run)] == [(2, 0), (4, 1), (6, 2)]
 
 
 @pytest.mark.parametrize(

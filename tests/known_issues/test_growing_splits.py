@@ -15,10 +15,10 @@ from avprep.cli import main
 from avprep.datasets.drawn import Shares, settled
 from avprep.datasets.vggsound import balanced
 from avprep.errors import ManifestError
-from avprep.findings import Report
-from avprep.manifest import Clip, read_manifest
+from avprep.manifest.checks import Report
+from avprep.manifest.read_write import Clip, read_manifest
 from avprep.shared.draw import fractions
-from avtrain.splits import held_out
+from avtrain.data.splits import held_out
 from tests.train.test_splits import table
 
 
@@ -208,7 +208,7 @@ def test_few_clips_still_have_some_to_choose_by():
 
 
 def test_the_labels_that_a_fraction_keeps_are_exact_and_stay():
-    from avtrain.splits import split_rows
+    from avtrain.data.splits import split_rows
 
     data = table(np.arange(400) % 4, np.arange(400) // 2)
     part = split_rows(data, label_fraction=0.05).fit

@@ -17,21 +17,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from avprep import schema
-from avprep.clips import Clip, Clips
+from avprep.build.fetch import check_local
+from avprep.build.finalize import finalize
 from avprep.dataset import Dataset
 from avprep.datasets.places import Folder
-from avprep.fetching import check_local
-from avprep.finalize import finalize
 from avprep.inspect import inspect
+from avprep.manifest.clips import Clip, Clips
 from avprep.shared import mirror, names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
-from avprep.verify import verify
+from avprep.verify.dataset import verify
 from avtrain.config import PlanConfig
+from avtrain.data.plan_survey import survey
 from avtrain.data.reader import Reader
-from avtrain.encoder import load_encoder
-from avtrain.evaluate import checkpoint_of, load_audio_encoder
-from avtrain.plan import survey
+from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder
+from avtrain.inference.encoder import load_encoder
 from avtrain.report.gather import read_run
 from tests.conftest import REPOSITORY
 from tests.known_issues.hostile import NAMES, VICTIM, Stage, tree

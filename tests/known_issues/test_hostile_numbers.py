@@ -15,7 +15,7 @@ from avprep import schema
 from avprep.dataset import Dataset
 from avprep.preview.content import _meta
 from avprep.shared.errors import UserError
-from avtrain.predictions import predictions_of, read_predictions, write_predictions
+from avtrain.evaluation.predictions import predictions_of, read_predictions, write_predictions
 from tests.known_issues.hostile import NUMBERS, Stage
 from tests.train.forge import Forged, forge_dataset
 

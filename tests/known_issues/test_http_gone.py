@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.errors import UserError
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared import remote
 from tests.conftest import FIXTURES
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from avprep.build.fetch import address_of, fetched, near, wrong_address
+from avprep.build.workers import ClipTask
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 from avprep.errors import ClipError, UserError
-from avprep.fetching import address_of, fetched, near, wrong_address
-from avprep.manifest import Clip, read_manifest
+from avprep.manifest.read_write import Clip, read_manifest
 from avprep.shared.remote import RemotePath
-from avprep.worker import ClipTask
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.servers import bucket_serving
 

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 
 from avprep.cli import main
 from avprep.errors import UserError
-from avprep.id_lists import read_ids
-from avprep.manifest import read_manifest
+from avprep.manifest.id_lists import read_ids
+from avprep.manifest.read_write import read_manifest
 from tests.train.forge import Forged, forge_dataset
 
 A, B = "aaaaaaaaaaa", "bbbbbbbbbbb"

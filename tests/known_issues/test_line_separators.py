@@ -7,13 +7,13 @@ import json
 
 import pytest
 
+from avprep.build.exclude import ids_to_exclude
 from avprep.dataset import Dataset
-from avprep.exclude import ids_to_exclude
-from avprep.labels import labels_of_table
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.labels.columns import labels_of_table
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.preview.content import write_preview
 from avprep.shared import store
-from avtrain.rundir import read_lines
+from avtrain.runs.folder import read_lines
 from tests.source import expressions
 from tests.train.forge import Forged, forge_dataset
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from avprep.cli import main
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 
 CLIPS = [
     Clip(f"{split}{k}", "ab"[k], split, audio_path=f"{split}/{k}.ogg") for split in ("train", "test") for k in (0, 1)
@@ -82,7 +82,7 @@ def test_clips_that_were_missing_are_looked_for_again(clips, caplog):
 
 def test_a_file_that_could_not_be_read_is_tried_again_once_it_can(tmp_path):
     """Other reasons, which are of the clip, wait for --retry-failed."""
-    from avprep.sources import retried
+    from avprep.build.sources import retried
 
     (tmp_path / "a.ogg").write_bytes(b"x")
     clips, failure = [Clip("a", "x", audio_path="a.ogg")], {"row": 0, "clip_id": "a"}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from avprep import worker
-from avprep.build import build_shards
+from avprep.build import workers
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.shared.caches import VARIABLES, prepare_caches
 from tests.conftest import REPOSITORY
@@ -29,22 +29,22 @@ def manifest(sounds, tmp_path) -> Path:
 
 def test_decoding_without_proc_goes_on_without_a_memory_limit(manifest, tmp_path, monkeypatch, caplog):
     """Here in the parent; the children find their own /proc below."""
-    monkeypatch.setattr(worker, "STATM", tmp_path / "proc" / "statm")
-    assert worker._mapped_bytes() is None
+    monkeypatch.setattr(workers, "STATM", tmp_path / "proc" / "statm")
+    assert workers._mapped_bytes() is None
     assert build_shards(manifest, tmp_path / "out", BuildConfig(), Limits()).clips == 1
     assert "there is no /proc here, so decoding processes have no memory limit" in caplog.text
 
 
 def test_a_child_without_proc_starts(tmp_path, monkeypatch):
     set_limits = []
-    monkeypatch.setattr(worker, "STATM", tmp_path / "statm")
-    monkeypatch.setattr(worker, "die_with_parent", lambda _pid: None)
-    monkeypatch.setattr(worker.resource, "setrlimit", lambda *limit: set_limits.append(limit))
-    worker._begin(os.getpid(), 10**9)
+    monkeypatch.setattr(workers, "STATM", tmp_path / "statm")
+    monkeypatch.setattr(workers, "die_with_parent", lambda _pid: None)
+    monkeypatch.setattr(workers.resource, "setrlimit", lambda *limit: set_limits.append(limit))
+    workers._begin(os.getpid(), 10**9)
     assert set_limits == []
     (tmp_path / "statm").write_text("1000 1 1\n")
-    worker._begin(os.getpid(), 10**9)
-    assert set_limits == [(worker.resource.RLIMIT_AS, (1000 * worker.resource.getpagesize() + 10**9,) * 2)]
+    workers._begin(os.getpid(), 10**9)
+    assert set_limits == [(workers.resource.RLIMIT_AS, (1000 * workers.resource.getpagesize() + 10**9,) * 2)]
 
 
 def test_a_build_where_proc_is_empty(manifest, tmp_path):

@@ -12,21 +12,21 @@ import pytest
 import torch
 
 from avprep import schema
-from avprep.build import build_shards
+from avprep.build.exclude import exclude
+from avprep.build.finalize import finalize
+from avprep.build.run import build_shards
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import ClipError, UserError
-from avprep.exclude import exclude
-from avprep.finalize import finalize
-from avprep.labels import LabelColumn, write_labels
+from avprep.labels.columns import LabelColumn, write_labels
 from avprep.media.long import write_log_mel
 from avprep.preview.content import write_preview
 from avprep.shared import store
-from avprep.verify import verify
+from avprep.verify.dataset import verify
 from avtrain.data.augment import Augment, Normalise
 from avtrain.data.reader import Reader
-from avtrain.features import Source, clip_features, window_features
-from avtrain.rundir import Metrics
+from avtrain.evaluation.features import Source, clip_features, window_features
+from avtrain.runs.folder import Metrics
 from avtrain.sampling.pairs import Pairs
 from tests.train.forge import Forged, forge_dataset
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from avprep.cli import main
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from tests.known_issues.test_missing_is_no_property import stored
 
 OPTIONS = ["--num-mel-bands", "64", "--clips-per-shard", "1", "--workers", "1"]

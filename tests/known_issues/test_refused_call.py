@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 
 from avprep.shared.store import folder_lock
-from avtrain import rundir
 from avtrain.cli import main
 from avtrain.distributed import Ranks
-from avtrain.outcome import outcome, refusal_told
-from avtrain.remote_run import at_hand
 from avtrain.report.gather import read_run
 from avtrain.reproduce.tables.matrix import Step
+from avtrain.runs import folder as run_folder
+from avtrain.runs.exit_status import outcome, refusal_told
+from avtrain.runs.remote import at_hand
 from tests.train.forge import Forged, forge_dataset
 
 WORDS = ["--model-size=tiny", "--batch-size=4", "--max-steps=2", "--device=cpu", "--threads=1"]
@@ -122,7 +122,7 @@ def test_the_first_rank_that_fails_is_heard_and_an_earlier_word_is_nobodys(run):
     ranks = Ranks(launched=True)
 
     def late():
-        rundir.write_exit(run, "user-error", 2, "of another rank")
+        run_folder.write_exit(run, "user-error", 2, "of another rank")
         raise ValueError("late")
 
     with pytest.raises(ValueError, match="late"), refusal_told(run, ranks, "done"):
@@ -131,7 +131,7 @@ def test_the_first_rank_that_fails_is_heard_and_an_earlier_word_is_nobodys(run):
     with pytest.raises(ValueError, match="first"), refusal_told(run, ranks, "done"):
         raise ValueError("first")
     assert json.loads((run / "exit.json").read_text()) == {"status": "done", "code": 1, "sentence": "first"}
-    rundir.clear_exit(run)
+    run_folder.clear_exit(run)
     with pytest.raises(ValueError, match="loss"), refusal_told(run, ranks, "done"), outcome(run, ranks):
         raise ValueError("loss")
     assert json.loads((run / "exit.json").read_text()) == {"status": "failed", "code": 1, "sentence": "loss"}

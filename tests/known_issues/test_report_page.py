@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from avprep.shared import store
-from avtrain.changes import FILE as CHANGES
-from avtrain.compare import compare_groups, compare_runs, printed
 from avtrain.config import EvaluateConfig
-from avtrain.evaluate import evaluate
+from avtrain.evaluation.compare import compare_groups, compare_runs, printed
+from avtrain.evaluation.evaluate import evaluate
 from avtrain.report import write_report
 from avtrain.report.style import style_of
+from avtrain.runs.changes import FILE as CHANGES
 from tests.pages import Page
 from tests.train.forge import Forged, forge_dataset
 from tests.train.reports import NAMES, called, evaluation, forest_rows, percent, rows_of, run_folder, shown

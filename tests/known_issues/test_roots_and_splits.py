@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import prepare
+from avprep.build.run import prepare
 from avprep.cli import main
 from avprep.config import BuildConfig, VideoSpec
-from avprep.findings import examine
-from avprep.manifest import read_manifest
+from avprep.manifest.checks import examine
+from avprep.manifest.read_write import read_manifest
 
 
 def call(*arguments, status=0):
@@ -76,7 +76,7 @@ def test_a_missing_split_is_said_by_the_manifest_and_before_the_build(tmp_path):
 
 
 def test_a_rate_that_training_cannot_use_is_said_before_the_build(tmp_path, caplog):
-    from avprep.build import untrainable
+    from avprep.build.run import untrainable
 
     touch(tmp_path, "1.mp4", "1.wav")
     for paths, rate, warned in (("1.mp4,", 25, True), ("1.mp4,", 24, False), (",1.wav", 25, False)):

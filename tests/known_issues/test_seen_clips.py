@@ -12,9 +12,9 @@ import pytest
 from avprep import schema
 from avprep.dataset import Dataset
 from avtrain.config import EvaluateConfig, PretrainConfig
-from avtrain.evaluate import evaluate
-from avtrain.pretrain import pretrain
-from avtrain.retrieval import retrieve
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.retrieval import retrieve
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
 CONFIG = PretrainConfig(model_size="tiny", batch_size=4, epochs=1, val_every=0)
@@ -103,7 +103,7 @@ def test_a_run_of_before_says_that_it_is_not_known(trained, tmp_path, caplog):
     ],
 )
 def test_one_clip_is_one_file_under_one_id(trained, tmp_path, change, count):
-    from avtrain.seen import seen_of
+    from avtrain.runs.trained_on import seen_of
 
     shutil.copytree(trained / "moved", tmp_path / "data")
     renamed(tmp_path / "data", change)
@@ -114,7 +114,7 @@ def test_one_clip_is_one_file_under_one_id(trained, tmp_path, change, count):
 
 def test_the_same_bytes_are_the_same_clip(trained):
     """Whatever id and source: here the whole dataset that was trained on."""
-    from avtrain.seen import _same, clips_of
+    from avtrain.runs.trained_on import _same, clips_of
 
     dataset = Dataset(trained / "data")
     table = clips_of(dataset, np.arange(len(dataset)))

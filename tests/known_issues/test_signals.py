@@ -20,13 +20,13 @@ WARNINGS = [signal.SIGHUP, signal.SIGUSR1]
 TRAINING = ("--model-size=tiny", "--batch-size=4", "--max-steps=4", "--epochs=2", "--device=cpu", "--threads=1")
 BUILD = """
 import os, sys
-from avprep import assembly
+from avprep.build import execute
 from avprep.cli import main
-build, number = assembly.build_shard, int(sys.argv.pop(1))
+build, number = execute.build_shard, int(sys.argv.pop(1))
 def asked(*arguments):
     number and os.kill(os.getpid(), number)
     return build(*arguments)
-assembly.build_shard = asked
+execute.build_shard = asked
 main()
 """
 TRAIN = """
@@ -42,7 +42,7 @@ main()
 """
 MEASURE = """
 import os, sys
-from avtrain import evaluate
+from avtrain.evaluation import evaluate
 from avtrain.cli import main
 number = int(sys.argv.pop(1))
 def asked(*_):

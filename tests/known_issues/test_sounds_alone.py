@@ -9,12 +9,12 @@ import pytest
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.data.loader import Loader
-from avtrain.pretrain import pretrain
+from avtrain.data.plans import training_table
+from avtrain.runs import folder as run_folder
 from avtrain.sampling import Random
-from avtrain.strategies import training_table
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, arrays, forge_dataset
 
 
@@ -48,9 +48,11 @@ def test_a_run_of_sounds_alone(tmp_path, clips):
     folder = forge_dataset(tmp_path / "data", clips, frame_size=32, mel_bands=32)
     config = PretrainConfig(loss="audio-supcon", model_size="tiny", batch_size=6, epochs=1)
     pretrain(folder, tmp_path / "run", config, quiet=True)
-    (*trained, _) = rundir.read_metrics(tmp_path / "run")
+    (*trained, _) = run_folder.read_metrics(tmp_path / "run")
     assert all(math.isfinite(line["loss"]) and line["loss"] > 0 for line in trained)
-    assert rundir.best_validation(tmp_path / "run") is None  # no sound finds pictures of an encoder that is untrained
+    assert (
+        run_folder.best_validation(tmp_path / "run") is None
+    )  # no sound finds pictures of an encoder that is untrained
     with pytest.raises(UserError, match="clips without picture"):
         pretrain(folder, tmp_path / "other", PretrainConfig(model_size="tiny", batch_size=6, epochs=1), quiet=True)
     with pytest.raises(UserError, match="leave --val-share out"):

@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from avprep.cli import main
-from avprep.manifest import read_manifest
+from avprep.manifest.read_write import read_manifest
 from tests.train.servers import bucket_serving
 
 CLASSES = {"cat", "dog"}

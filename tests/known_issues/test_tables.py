@@ -12,16 +12,16 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
-from avprep.datasets.tables import read_rows
+from avprep.datasets.metadata_csv import read_rows
 from avprep.errors import UserError
-from avprep.labels import labels_of_table
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.labels.columns import labels_of_table
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
+from avtrain.data.plans import pairs_of
 from avtrain.sampling import ClipTable
-from avtrain.strategies import pairs_of
 from tests.conftest import FIXTURES
 
 IDS = ("1", "2", "10000000000")

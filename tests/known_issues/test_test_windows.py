@@ -12,16 +12,16 @@ from torch import nn
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.classifier import Fitting
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import even_starts
 from avtrain.data.reader import Reader
-from avtrain.evaluate import evaluate
-from avtrain.features import Source, clip_and_window_features, clip_features
-from avtrain.linear import linear
-from avtrain.splits import split_rows
+from avtrain.data.splits import split_rows
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.features import Source, clip_and_window_features, clip_features
+from avtrain.evaluation.finetune import Fitting
+from avtrain.evaluation.linear import linear
 from tests.train.forge import Forged, arrays, forge_dataset
 
 LOST = """
@@ -136,11 +136,11 @@ class Poisoned(nn.Module):
 
 
 def test_a_first_score_that_is_nan_is_not_kept_for_good(folder, monkeypatch):
-    import avtrain.linear
+    import avtrain.evaluation.linear
 
     dataset = Dataset(folder)
     split = split_rows(dataset)
-    original, calls = avtrain.linear._losses, []
+    original, calls = avtrain.evaluation.linear._losses, []
 
     def first_is_nan(heads, features, labels):
         found = original(heads, features, labels)
@@ -149,7 +149,7 @@ def test_a_first_score_that_is_nan_is_not_kept_for_good(folder, monkeypatch):
         calls.append(1)
         return found * float("nan") if len(calls) == 1 else found
 
-    monkeypatch.setattr(avtrain.linear, "_losses", first_is_nan)
+    monkeypatch.setattr(avtrain.evaluation.linear, "_losses", first_is_nan)
     with Reader(dataset) as reader:
         chosen, probabilities = linear(Poisoned(1.0), source_of(dataset, reader), split, Fitting(epochs=5))
     assert chosen["epoch"] > 0

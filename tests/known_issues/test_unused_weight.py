@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 import torch
 
-from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.distributed import Ranks, by_first, one_value
-from avtrain.pretrain import pretrain
+from avtrain.runs import folder as run_folder
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_distributed import launch
 
@@ -73,7 +73,7 @@ def test_an_unused_weight_is_left_alone_on_several_ranks_as_on_one(several, monk
     monkeypatch.syspath_prepend(folder)
     train_and_wait(folder, data, folder / "alone", Ranks())
     runs = [folder / "several", folder / "alone" / "several"]
-    one, other = ([line["temperature"] for line in rundir.read_metrics(run)] for run in runs)
+    one, other = ([line["temperature"] for line in run_folder.read_metrics(run)] for run in runs)
     assert other == pytest.approx(one, rel=1e-5)
     assert one[0] != one[1]
     assert json.loads((runs[0] / "exit.json").read_text())["code"] == 0

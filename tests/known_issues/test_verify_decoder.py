@@ -8,10 +8,10 @@ import tarfile
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 
 
 def verified(folder, root) -> str:

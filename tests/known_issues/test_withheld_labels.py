@@ -7,12 +7,12 @@ import pytest
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain import rundir
 from avtrain.config import PlanConfig, PretrainConfig
-from avtrain.plan import survey
-from avtrain.pretrain import pretrain
-from avtrain.ready import make_ready
+from avtrain.data.plan_survey import survey
+from avtrain.runs import folder as run_folder
 from avtrain.sampling import ClipTable, SoftPositive
+from avtrain.training.pretrain import pretrain
+from avtrain.training.setup import make_ready
 from tests.train.forge import Forged, forge_dataset
 
 
@@ -26,7 +26,7 @@ def losses(data, run, **settings):
     """The losses of two updates."""
     config = PretrainConfig(model_size="tiny", batch_size=8, epochs=1, max_steps=2, val_every=0, **settings)
     pretrain(data, run, config, quiet=True)
-    return [line["loss"] for line in rundir.read_metrics(run)]
+    return [line["loss"] for line in run_folder.read_metrics(run)]
 
 
 @pytest.mark.parametrize("loss", ["mask", "supcon"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.manifest import read_manifest, write_manifest
+from avprep.manifest.read_write import read_manifest, write_manifest
 from avprep.shared import store
 
 LABELS = ("bell bars", "hiss triangle")

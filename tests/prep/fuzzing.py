@@ -11,10 +11,10 @@ from pathlib import Path
 
 import psutil
 
+from avprep.build.workers import ClipTask, Workers
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.errors import ClipError
-from avprep.manifest import Clip
-from avprep.worker import ClipTask, Workers
+from avprep.manifest.read_write import Clip
 
 HEAD_BYTES = 4096
 GOOD_EVERY = 10

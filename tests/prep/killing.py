@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from tests.prep.test_build import decoders, start
 
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.2, 3.0

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from avprep import schema
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from tests.prep.test_build import CONFIG, start, tree, wait_for_markers
 
 

@@ -19,15 +19,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from avprep import schema
-from avprep.build import build_shards
+from avprep.build.finalize import finalize
+from avprep.build.run import build_shards
+from avprep.build.shards import PlannedShard, ShardJob, build_shard
+from avprep.build.workers import Workers
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import ClipError, Interrupted, UserError
-from avprep.finalize import finalize
-from avprep.manifest import Clip, read_manifest, write_manifest
-from avprep.shards import PlannedShard, ShardJob, build_shard
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared.store import folder_lock
-from avprep.worker import Workers
 
 CONFIG = BuildConfig(video=VideoSpec(frame_size=48), shards=ShardSpec(clips_per_shard=4))
 COMMAND = ["--frame-size", "48", "--clips-per-shard", "4", "--workers", "2"]

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits
 from avprep.datasets.vggsound import balanced
 from avprep.errors import ManifestError
-from avprep.findings import Report, missing, settle
-from avprep.manifest import Clip, read_manifest
+from avprep.manifest.checks import Report, missing, settle
+from avprep.manifest.read_write import Clip, read_manifest
 
 
 def invoke(*arguments: object) -> str:

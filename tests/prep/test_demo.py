@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avprep.demo import CLASSES, DemoConfig, render_demo
-from avprep.drawing import SHAPES, coverage
 from avprep.errors import UserError
-from avprep.manifest import read_manifest
-from avprep.sounds import TIMBRES, melody, note
+from avprep.manifest.read_write import read_manifest
+from avprep.synthetic.demo import CLASSES, DemoConfig, render_demo
+from avprep.synthetic.pictures import SHAPES, coverage
+from avprep.synthetic.sounds import TIMBRES, melody, note
 from tests.prep.rendering import brightness_with_loudness
 
 

@@ -15,7 +15,9 @@ from scipy.signal import fftconvolve
 from sklearn.datasets import load_digits
 
 from avprep.cli import main
-from avprep.digits import (
+from avprep.errors import UserError
+from avprep.manifest.read_write import Clip, read_manifest
+from avprep.synthetic.av_digits import (
     FOLDS,
     LEAST_SECONDS,
     DigitsConfig,
@@ -25,8 +27,6 @@ from avprep.digits import (
     recordings_below,
     render_digits,
 )
-from avprep.errors import UserError
-from avprep.manifest import Clip, read_manifest
 from tests.prep.rendering import brightness_with_loudness
 
 SMALL = DigitsConfig(clips_per_class=2, fold=1, seed=5, frame_size=48)

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
+from avprep.build.dry_run import forecast
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
-from avprep.dryrun import forecast
 from avprep.errors import Interrupted, UserError
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 
 CONFIG = BuildConfig(video=VideoSpec(frame_size=48), shards=ShardSpec(clips_per_shard=4))
 

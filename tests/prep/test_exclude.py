@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from avprep.build import build_shards
+from avprep.build.exclude import exclude
+from avprep.build.finalize import finalize
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.exclude import exclude
-from avprep.finalize import finalize
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.store import sha256
 from tests.conftest import REPOSITORY
 
@@ -29,7 +29,7 @@ CONFIG = BuildConfig(video=VideoSpec(frame_size=16, frame_codec="jpeg"))
 TABLES = ("index.parquet", "dataset.json", "failures.jsonl", "excluded.jsonl")
 KILLED_AT = """
 import os, signal, sys
-from avprep.exclude import exclude
+from avprep.build.exclude import exclude
 left = int(sys.argv[2])
 def hook(event, arguments):
     global left

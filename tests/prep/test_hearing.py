@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from avprep.audio_features import log_mel_of, log_mels, soundings
 from avprep.config import LOGMEL_PRESETS, AudioSpec, BuildConfig, Limits
 from avprep.errors import UserError
-from avprep.hearing import log_mel_of, log_mels, soundings
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.media.clip import decode_clip
 from avprep.media.long import write_log_mel
 from tests.conftest import FIXTURES

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import Limits
 from tests.prep.killing import campaign, repeated
 from tests.prep.test_build import CONFIG, tree

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avprep import schema
+from avprep.build.exclude import exclude
 from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.exclude import exclude
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 NAMES = ("cat", "dog", "rain, heavy")

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avprep import schema
+from avprep.build.exclude import exclude
 from avprep.cli import main
 from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import UserError
-from avprep.exclude import exclude
-from avprep.labels import labels_of_table, noisy_labels
+from avprep.labels.columns import labels_of_table, noisy_labels
 from tests.train.forge import Forged, forge_dataset
 
 CLIPS = [Forged(label, split) for split in ("train", "test") for label in ("cat", "dog", "rain, heavy") for _ in "123"]

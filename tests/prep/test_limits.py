@@ -16,12 +16,12 @@ import numpy as np
 import psutil
 import pytest
 
+from avprep.build.workers import ClipTask, Workers
 from avprep.config import AudioSpec, BuildConfig, Limits
 from avprep.errors import ClipError
-from avprep.manifest import Clip
+from avprep.manifest.read_write import Clip
 from avprep.media.clip import decode_clip
 from avprep.media.logmel import BLOCK_FRAMES, log_mel
-from avprep.worker import ClipTask, Workers
 from tests.conftest import REPOSITORY
 from tests.prep.rendering import pattern, render, tone
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from avprep.cli import main
 from avprep.datasets.tau2021 import SCENES
 from avprep.datasets.vggsound import COLUMNS
-from avprep.manifest import read_manifest
+from avprep.manifest.read_write import read_manifest
 from tests.conftest import REPOSITORY
 from tests.prep.test_datasets import invoke, report_of, table, touch
 

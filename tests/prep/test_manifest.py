@@ -8,16 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from avprep.build import build_shards, prepare
-from avprep.clips import Clips
+from avprep.build.run import build_shards, prepare
+from avprep.build.shards import plan_shards
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
 from avprep.datasets.places import Folder
 from avprep.errors import ManifestError, UserError
-from avprep.findings import similar
-from avprep.manifest import Clip, read_manifest, write_manifest
-from avprep.shards import plan_shards
+from avprep.manifest.checks import similar
+from avprep.manifest.clips import Clips
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 
 CLIPS = [
     Clip("a", "people, whispering", "train", "x/1.mp4", "", 0.1, 10.0, "g1"),

@@ -7,9 +7,9 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from avprep.build.fetch import address_of
 from avprep.cli import main
-from avprep.fetching import address_of
-from avprep.manifest import read_manifest
+from avprep.manifest.read_write import read_manifest
 from tests.train.servers import bucket_serving
 
 SCENES = ("airport-lyon-1-1", "tram-lyon-1-2", "tram-paris-3-4")

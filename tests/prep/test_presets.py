@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.media.logmel import log_mel
 
 NAME = "tabla_ghe2.ogg"

@@ -14,11 +14,11 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import AudioSpec, BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.media.audio import Wanted, read_audio
 from avprep.media.logmel import band_centres_hz, log_mel
 from avprep.media.playback import RATE_HZ, encode_mp3

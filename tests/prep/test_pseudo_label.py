@@ -26,15 +26,15 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_sample_images
 from torchvision import models
 
-from avprep.build import build_shards
+from avprep.build.exclude import exclude
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import Interrupted, UserError
-from avprep.exclude import exclude
-from avprep.manifest import Clip, write_manifest
+from avprep.labels.pseudo_label import Classifier, PseudoLabelConfig, load_classifier, pseudo_label
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.media.render import render_mp4
-from avprep.pseudo_label import Classifier, PseudoLabelConfig, load_classifier, pseudo_label
 
 DAISY, MILITARY_UNIFORM = 985, 652
 LITE0 = "efficientnet-lite0"

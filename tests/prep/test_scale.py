@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from avprep import schema
-from avprep.build import Prepared, build_shards, prepare
+from avprep.build.finalize import finalize
+from avprep.build.run import Prepared, build_shards, prepare
+from avprep.build.shards import is_done
 from avprep.config import BuildConfig, Limits
 from avprep.errors import UserError
-from avprep.finalize import finalize
-from avprep.manifest import read_manifest
-from avprep.shards import is_done
+from avprep.manifest.read_write import read_manifest
 from tests.bench.manifest_scale import (
     FRAME_BYTES,
     FRAMES,
@@ -30,7 +30,7 @@ from tests.bench.manifest_scale import (
 ROWS = 20_000
 CONFIG = BuildConfig()
 PLANNING = """
-from avprep.findings import examine
+from avprep.manifest.checks import examine
 prepared = prepare(manifest, BuildConfig())
 assert examine(prepared.clips, prepared.rows_of(prepared.planned), manifest.parent).lines(), "no file is there"
 _write_plan(out, prepared)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from avprep.build import has_plan
+from avprep.build.run import has_plan
 from avprep.shared import configs
 from avprep.shared.errors import BusyError, UserError
 from avprep.shared.store import LOCK, folder_lock
-from avtrain import rundir
+from avtrain.runs import folder as run_folder
 
 HOLD = """
 import sys, time
@@ -85,4 +85,4 @@ def test_a_folder_that_was_emptied_but_for_the_lock_is_free(tmp_path):
     (tmp_path / LOCK).touch()
     assert not has_plan(tmp_path, {})
     assert not configs.claimed(tmp_path / "config.json", {"seed": 0}, "run")
-    assert rundir.may_hold_exit(tmp_path, new=True)
+    assert run_folder.may_hold_exit(tmp_path, new=True)

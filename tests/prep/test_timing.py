@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from avprep import timing
 from avprep.errors import ClipError
-from avprep.timing import Span
+from avprep.media import timing
+from avprep.media.timing import Span
 
 SECONDS = st.fractions(min_value=0, max_value=1000, max_denominator=90_000)
 

@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from avprep import schema
-from avprep.build import build_shards
+from avprep.build.finalize import finalize
+from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
-from avprep.finalize import finalize
-from avprep.manifest import Clip, read_manifest, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared import configs, store
-from avprep.verify import verify
+from avprep.verify.dataset import verify
 from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip, label_column, label_lists
 
 

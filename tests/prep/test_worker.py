@@ -11,11 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from avprep import worker
+from avprep.build import workers
+from avprep.build.workers import ClipTask, Workers
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
-from avprep.manifest import Clip
-from avprep.worker import ClipTask, Workers
+from avprep.manifest.read_write import Clip
 from tests.conftest import REPOSITORY
 
 
@@ -86,7 +86,7 @@ def test_what_the_calling_script_has_imported_is_not_the_decoders_memory(videos,
         "held = mmap.mmap(-1, 4_000_000_000, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ)\n"
         "from pathlib import Path\n"
         "from avprep.config import BuildConfig, Limits\n"
-        "from avprep.worker import Workers\n"
+        "from avprep.build.workers import Workers\n"
         "from tests.prep.test_worker import task\n"
         "if __name__ == '__main__':\n"
         "    with Workers(1, Limits()) as workers:\n"
@@ -108,7 +108,7 @@ def test_every_reason_that_is_retried_is_a_reason():
     from avprep.errors import REASONS, RETRIED_REASONS
 
     assert set(REASONS) >= RETRIED_REASONS
-    assert worker.CLIPS_PER_PROCESS > 0
+    assert workers.CLIPS_PER_PROCESS > 0
 
 
 def test_children_use_one_thread_each(videos, tar):
@@ -116,7 +116,7 @@ def test_children_use_one_thread_each(videos, tar):
     with Workers(1, Limits()) as workers:
         workers.run(task(videos, tar, BuildConfig()))
         [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
-        assert {child.environ().get(name) for name in worker.THREAD_VARIABLES} == {"1"}
+        assert {child.environ().get(name) for name in workers.THREAD_VARIABLES} == {"1"}
     assert not child.is_running()
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
-from avtrain import rundir
 from avtrain.config import LOSSES, PretrainConfig
-from avtrain.pretrain import pretrain
+from avtrain.runs import folder as run_folder
+from avtrain.training.pretrain import pretrain
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
 
@@ -51,4 +51,4 @@ def _losses(data: Path, folder: Path, strategy: str, loss: str) -> list[float]:
     name = f"pairs:{folder / 'pairs.parquet'}" if strategy == "pairs" else strategy
     with in_double():
         pretrain(data, run, PretrainConfig(**SETTINGS, strategy=name, loss=loss), quiet=True)
-    return [line["loss"] for line in rundir.read_metrics(run)]
+    return [line["loss"] for line in run_folder.read_metrics(run)]

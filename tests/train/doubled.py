@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import torch
 
-import avtrain.ready
+import avtrain.training.setup
 from avtrain.models.two_tower import TwoTower, tower_of
 
 
@@ -32,5 +32,5 @@ def in_double(frozen: bool = False) -> Iterator[None]:
             model.train = lambda mode=True: torch.nn.Module.train(model, False)  # type: ignore[method-assign]
         return model
 
-    with patch.object(avtrain.ready, "tower_of", doubled):
+    with patch.object(avtrain.training.setup, "tower_of", doubled):
         yield

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from avprep import schema
+from avprep.build.finalize import finalize
 from avprep.config import LOGMEL_PRESETS, AudioSpec, VideoSpec
-from avprep.finalize import finalize
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared import store
 
 FRAME_SIZE, MEL_BANDS = 8, 6

@@ -17,8 +17,9 @@ from pathlib import Path
 import psutil
 from click.testing import CliRunner
 
-from avtrain import checkpoint, rundir
 from avtrain.cli import main
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
 from tests.conftest import REPOSITORY
 from tests.train import test_torchrun
 
@@ -72,7 +73,7 @@ def interrupt(
     below: list[psutil.Process] = []
     try:
         begin = time.monotonic()
-        while process.poll() is None and not ((run / rundir.CONFIG).exists() and kept_steps(run) >= after_step):
+        while process.poll() is None and not ((run / run_folder.CONFIG).exists() and kept_steps(run) >= after_step):
             assert time.monotonic() < begin + HANG_SECONDS
             time.sleep(0.002)
         time.sleep(then_seconds)
@@ -96,7 +97,7 @@ def trained(dataset: Path, run: Path, options: list[str]) -> float:
     """Train `run` to its end in this process, from wherever it is; the seconds that its updates took."""
     done = CliRunner().invoke(main, ["pretrain", str(dataset), "--run", str(run), *options])
     assert done.exit_code == 0, done.output
-    return rundir.read_metrics(run)[-1]["seconds"]
+    return run_folder.read_metrics(run)[-1]["seconds"]
 
 
 def same_bits(run: Path, whole: Path) -> bool:
@@ -107,7 +108,7 @@ def same_bits(run: Path, whole: Path) -> bool:
 def _bits(run: Path) -> object:
     end = checkpoint.latest(run)
     assert end is not None
-    lines = [(line["step"], line["loss"], line["gradient_norm"]) for line in rundir.read_metrics(run)]
+    lines = [(line["step"], line["loss"], line["gradient_norm"]) for line in run_folder.read_metrics(run)]
     return lines, {path.name: path.read_bytes() for path in end.iterdir()}
 
 
@@ -129,7 +130,7 @@ def on_two_ranks(dataset: Path, folder: Path, kills: int, seed: int) -> Iterator
     draw = random.Random(seed)
     plans = test_torchrun.alone(dataset, folder / "whole2")
     curve = test_torchrun.curve(folder / "whole2")
-    seconds = rundir.read_metrics(folder / "whole2")[-1]["seconds"]
+    seconds = run_folder.read_metrics(folder / "whole2")[-1]["seconds"]
     (folder / "script.py").write_text(test_torchrun.SCRIPT)
     for number in range(kills):
         run, told = folder / f"ranks{number}", folder / f"told{number}"

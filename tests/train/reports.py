@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from avprep.shared import store
 from avtrain.cli import main
-from avtrain.metrics import classification_scores
-from avtrain.predictions import predictions_of, write_predictions
+from avtrain.evaluation.metrics import classification_scores
+from avtrain.evaluation.predictions import predictions_of, write_predictions
 
 EVIL = 'dog, "big" <script>alert(1)</script> & <b>loud</b>'
 NAMES = ["Größe 音", EVIL, "<i>rain", "a&amp;b"]

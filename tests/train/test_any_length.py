@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-import avtrain.retrieval
+import avtrain.evaluation.retrieval
 from avprep.dataset import Dataset
-from avtrain import checkpoint
 from avtrain.config import EvaluateConfig
-from avtrain.evaluate import evaluate
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.predictions import read_predictions
+from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import two_tower
-from avtrain.predictions import read_predictions
-from avtrain.retrieval import retrieve
+from avtrain.runs import checkpoint
 from tests.train.forge import Forged, forge_dataset
 
 ONE_WINDOW, THIRTY = 0.99, 30.0  # seconds; mel frames 0 to 99 are a window of 1 s
@@ -78,13 +78,13 @@ def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(sets, ru
 
 @pytest.mark.parametrize("sets", ["with pictures"], indirect=True)
 def test_a_clip_is_embedded_the_same_alone_and_among_clips_of_other_lengths(sets, run, monkeypatch):
-    embedded, scores = [], avtrain.retrieval.retrieval_scores
+    embedded, scores = [], avtrain.evaluation.retrieval.retrieval_scores
 
     def told(*arrays):
         embedded.append(arrays)
         return scores(*arrays)
 
-    monkeypatch.setattr(avtrain.retrieval, "retrieval_scores", told)
+    monkeypatch.setattr(avtrain.evaluation.retrieval, "retrieval_scores", told)
     for folder in sets.values():
         assert retrieve(folder, run)["clips"] == len(Dataset(folder).rows_of("test"))
     ids = [np.array(Dataset(folder).clip_ids)[Dataset(folder).rows_of("test")].tolist() for folder in sets.values()]

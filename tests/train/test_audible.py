@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from avprep import schema
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.audible import audible_classes, audible_scores
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig
-from avtrain.evaluate import evaluate
-from avtrain.metrics import accuracy_interval
-from avtrain.predictions import predictions_of, read_predictions
+from avtrain.evaluation.audible import audible_classes, audible_scores
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.metrics import accuracy_interval
+from avtrain.evaluation.predictions import predictions_of, read_predictions
 from tests.train.forge import Forged, forge_dataset
 
 QUICK = {"model_size": "tiny", "epochs": 2, "batch_size": 8, "windows_per_clip": 1, "learning_rate": 1e-3}

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from avprep.shared.errors import UserError
-from avtrain import checkpoint, rundir
 from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
 
 
 def trained(seed, steps):
@@ -114,7 +115,7 @@ def test_a_save_that_fails_at_any_point_leaves_the_checkpoint_before_it(tmp_path
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"avtrain.checkpoint.{failing}", fail)
+        patch.setattr(f"avtrain.runs.checkpoint.{failing}", fail)
         with pytest.raises(OSError, match="disk full"):
             checkpoint.save(tmp_path, 10, model, optimiser, {}, keep=1)
     assert names(tmp_path) == ["step_00000005"]
@@ -148,7 +149,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before_it(tmp_pat
 
 
 def test_a_full_disk_takes_no_line_of_metrics_and_says_so(tmp_path):
-    metrics = rundir.Metrics(tmp_path, 0)
+    metrics = run_folder.Metrics(tmp_path, 0)
     metrics.write(step=0, loss=1.0)
     metrics.flush()
     metrics.write(step=1, loss=1.0)
@@ -156,7 +157,7 @@ def test_a_full_disk_takes_no_line_of_metrics_and_says_so(tmp_path):
     with files_of_at_most((tmp_path / "metrics.jsonl").stat().st_size), full:
         metrics.flush()
     metrics.close()
-    assert [line["step"] for line in rundir.read_metrics(tmp_path)] == [0, 1]
+    assert [line["step"] for line in run_folder.read_metrics(tmp_path)] == [0, 1]
 
 
 def test_only_safetensors_and_json_are_written(tmp_path):

@@ -10,9 +10,9 @@ import torch
 from click.testing import CliRunner
 
 from avprep.shared import store
-from avtrain import checkpoint
 from avtrain.cli import main
 from avtrain.models.two_tower import two_tower
+from avtrain.runs import checkpoint
 from tests.train.forge import Forged, forge_dataset
 
 RESULT = "result.json"

@@ -12,9 +12,9 @@ from statsmodels.stats.multitest import multipletests
 
 from avprep.shared.errors import UserError
 from avtrain.cli import main
-from avtrain.compare import compare, p_text, points, predictions_path, short_names
-from avtrain.metrics import accuracy_interval, group_interval
-from avtrain.significance import group_flips, mcnemar_of, paired_bootstrap, paired_t
+from avtrain.evaluation.compare import compare, p_text, points, predictions_path, short_names
+from avtrain.evaluation.metrics import accuracy_interval, group_interval
+from avtrain.evaluation.significance import group_flips, mcnemar_of, paired_bootstrap, paired_t
 from tests.train.test_predictions import written
 
 ONE = np.repeat([True, True, False, False], [30, 4, 15, 11])

@@ -14,7 +14,6 @@ import torch.distributed as dist
 from safetensors.torch import load_file
 
 from avprep.shared.errors import UserError
-from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.distributed import (
     Ranks,
@@ -28,9 +27,10 @@ from avtrain.distributed import (
     read_ranks,
     unsynchronised,
 )
-from avtrain.losses import Temperature, contrastive
 from avtrain.models.two_tower import two_tower
-from avtrain.pretrain import pretrain
+from avtrain.runs import folder as run_folder
+from avtrain.training.losses import Temperature, contrastive
+from avtrain.training.pretrain import pretrain
 from tests.ports import free_port
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
@@ -156,7 +156,7 @@ def one_update(folder, runs, ports, ranks):
 
 def loss_and_gradients(run):
     """(loss, gradients by number) of a run's only update: Adam's first mean is a tenth of the gradient."""
-    (line,) = rundir.read_metrics(run)
+    (line,) = run_folder.read_metrics(run)
     state = load_file(run / "step_00000001" / "optim.safetensors")
     return line["loss"], {name: 10 * mean.numpy() for name, mean in state.items() if name.endswith("exp_avg")}
 

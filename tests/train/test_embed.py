@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from avprep.build import build_shards
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.errors import Interrupted, UserError
-from avtrain import checkpoint
 from avtrain.embed import embed, embed_file, load_encoder
+from avtrain.runs import checkpoint
 from tests.prep.test_hearing import write_wav
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import OWN, save_run
@@ -174,7 +174,7 @@ def test_log_mel_of_another_kind_is_refused_with_the_difference(encoder, tmp_pat
 def test_ones_own_encoder_embeds_long_sounds_by_windows(place, tmp_path, monkeypatch):
     (tmp_path / "my_sound_models.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr("avtrain.encoder.WHOLE_FRAMES", 260)
+    monkeypatch.setattr("avtrain.inference.encoder.WHOLE_FRAMES", 260)
     save_run(tmp_path / "run", Dataset(place / "data"), "my_sound_models:mean")
     own = load_encoder(tmp_path / "run")
     found = embed(own, [place / "data"], tmp_path / "whole.parquet")

@@ -10,25 +10,25 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 
-import avtrain.evaluate
-import avtrain.linear
-import avtrain.retrieval
-from avprep.build import build_shards
+import avtrain.evaluation.evaluate
+import avtrain.evaluation.linear
+import avtrain.evaluation.retrieval
+from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
-from avprep.manifest import Clip, write_manifest
+from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.errors import UserError
-from avtrain import checkpoint
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PretrainConfig
-from avtrain.evaluate import evaluate
-from avtrain.linear import LEARNING_RATES
-from avtrain.metrics import classification_scores
+from avtrain.data.splits import split_rows
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.linear import LEARNING_RATES
+from avtrain.evaluation.metrics import classification_scores
+from avtrain.evaluation.predictions import read_predictions
+from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import audio_encoder, two_tower
-from avtrain.predictions import read_predictions
-from avtrain.pretrain import pretrain
-from avtrain.retrieval import retrieve
-from avtrain.splits import split_rows
+from avtrain.runs import checkpoint
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
 TINY = EvaluateConfig(model_size="tiny", epochs=20, windows_per_clip=2)
@@ -66,7 +66,7 @@ def test_the_layers_of_several_learning_rates_learn_as_each_would_alone(loud_and
     together = evaluate(loud_and_quiet, config)
     alone = []
     for rate in LEARNING_RATES:
-        monkeypatch.setattr(avtrain.linear, "LEARNING_RATES", (rate,))
+        monkeypatch.setattr(avtrain.evaluation.linear, "LEARNING_RATES", (rate,))
         alone.append(evaluate(loud_and_quiet, config))
     best = min(alone, key=lambda result: result["validation_loss"])
     assert (together["learning_rate"], together["epoch"]) == (best["learning_rate"], best["epoch"])
@@ -115,7 +115,7 @@ def test_the_same_evaluation_gives_the_same_result(loud_and_quiet):
 def test_a_linear_layer_leaves_the_encoder_as_it_was(loud_and_quiet, untrained_run, monkeypatch):
     encoder = audio_encoder("tiny").train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    monkeypatch.setattr(avtrain.evaluate, "load_audio_encoder", lambda folder, meta: encoder)
+    monkeypatch.setattr(avtrain.evaluation.evaluate, "load_audio_encoder", lambda folder, meta: encoder)
     evaluate(loud_and_quiet, TINY, run=untrained_run)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
@@ -220,13 +220,13 @@ def axes(clips):
 
 def test_retrieval_sees_and_hears_four_places_of_each_clip(demo_dataset, untrained_run, monkeypatch):
     read = []
-    original = avtrain.retrieval.read_pairs
+    original = avtrain.evaluation.retrieval.read_pairs
 
     def read_pairs(dataset, reader, plan, windows, spec):
         read.extend(np.column_stack([plan, windows.frame]).tolist())
         return original(dataset, reader, plan, windows, spec)
 
-    monkeypatch.setattr(avtrain.retrieval, "read_pairs", read_pairs)
+    monkeypatch.setattr(avtrain.evaluation.retrieval, "read_pairs", read_pairs)
     retrieve(demo_dataset, untrained_run)
     audio, video, frame = np.array(read).T
     np.testing.assert_array_equal(audio, np.repeat(Dataset(demo_dataset).rows_of("test"), 4))
@@ -236,7 +236,7 @@ def test_retrieval_sees_and_hears_four_places_of_each_clip(demo_dataset, untrain
 
 @pytest.mark.parametrize(("swap", "found"), [(False, 1.0), (True, 30 / 32)])
 def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_run, monkeypatch, swap, found):
-    monkeypatch.setattr(avtrain.retrieval, "load_two_tower", lambda folder, meta, frame_size: Oracle(swap))
+    monkeypatch.setattr(avtrain.evaluation.retrieval, "load_two_tower", lambda folder, meta, frame_size: Oracle(swap))
     result = retrieve(demo_dataset, untrained_run)
     assert result["recall_at_1"] == found
     assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
-from avtrain.encoder import load_encoder
-from avtrain.export import check, export
+from avtrain.inference.encoder import load_encoder
+from avtrain.inference.export import check, export
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import save_run

@@ -14,13 +14,13 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.data import local as local_module
+from avtrain.data import local_shards as local_module
 from avtrain.data.clips import even_starts, read_pairs, read_windows, whole_clips
 from avtrain.data.loader import Loader
+from avtrain.data.plans import training_table
 from avtrain.data.reader import Reader
 from avtrain.sampling import Random, SoftPositive
 from avtrain.sampling.windows import WindowSpec, aligned_windows, draw_windows
-from avtrain.strategies import training_table
 from tests.train.forge import Forged, arrays, forge_dataset
 
 SPEC = WindowSpec()

@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 import sklearn.metrics
 
-from avtrain.metrics import (
+from avtrain.evaluation.metrics import (
     accuracy_interval,
     average_precision,
     bootstrap_interval,

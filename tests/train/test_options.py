@@ -16,9 +16,9 @@ from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
 from avtrain.data import Recipe
-from avtrain.pretrain import pretrain
+from avtrain.data.plans import strategy_of, training_table
 from avtrain.sampling import Random, SoftPositive
-from avtrain.strategies import strategy_of, training_table
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 

@@ -17,12 +17,12 @@ from avprep import schema
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
-from avtrain import plan as plan_module
 from avtrain.cli import main
 from avtrain.config import PlanConfig
-from avtrain.plan import printed, survey
+from avtrain.data import plan_survey as plan_module
+from avtrain.data.plan_survey import printed, survey
+from avtrain.data.plans import strategy_of, training_table
 from avtrain.sampling.windows import WindowSpec, draw_windows
-from avtrain.strategies import strategy_of, training_table
 from tests.train.forge import FRAME_SIZE, MEL_BANDS, Forged, forge_dataset, forge_index, write_labels
 
 FRAME_BYTES, MEL_BYTES = FRAME_SIZE**2 * 3, MEL_BANDS * 2

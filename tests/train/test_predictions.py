@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from avprep.shared.errors import UserError
-from avtrain.predictions import predictions_of, read_predictions, write_predictions
+from avtrain.evaluation.predictions import predictions_of, read_predictions, write_predictions
 
 NAMES = ["cat", "dog, big", "\u00e9ne"]
 

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.pretrain
+import avtrain.training.pretrain
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain import rundir
 from avtrain.cli import main
 from avtrain.data.reader import Reader
+from avtrain.runs import folder as run_folder
 
 STEPS = 24  # four epochs of six
 OPTIONS = [
@@ -33,17 +33,17 @@ STOP_STEP, CHECKPOINT_BEFORE = 13, 10
 # The process says when it has come to a point, and waits there for a line.
 POINTS = {
     "between checkpoints": f"""
-from avtrain import rundir
-original = rundir.Metrics.write
+from avtrain.runs import folder as run_folder
+original = run_folder.Metrics.write
 def write(self, **values):
     original(self, **values)
     if values["step"] == {STOP_STEP}:
         self.flush()
         wait()
-rundir.Metrics.write = write
+run_folder.Metrics.write = write
 """,
     "before a checkpoint gets its name": """
-from avtrain import checkpoint
+from avtrain.runs import checkpoint
 original = checkpoint.os.replace
 def replace(source, target):
     if target.name == "step_00000015":
@@ -98,7 +98,7 @@ def checkpoints(run):
 
 
 def losses(run):
-    return [(line["step"], line["epoch"], line["loss"]) for line in rundir.read_metrics(run)]
+    return [(line["step"], line["epoch"], line["loss"]) for line in run_folder.read_metrics(run)]
 
 
 def ending(run):
@@ -260,13 +260,13 @@ def test_max_steps_ends_a_run_inside_an_epoch(demo_dataset, tmp_path):
 @pytest.fixture
 def loss_fails_at_step_7(monkeypatch):
     calls = []
-    original = avtrain.pretrain.contrastive
+    original = avtrain.training.pretrain.contrastive
 
     def contrastive(*arguments):
         calls.append(1)
         return original(*arguments) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(avtrain.pretrain, "contrastive", contrastive)
+    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", contrastive)
 
 
 @pytest.mark.usefixtures("loss_fails_at_step_7")
@@ -302,7 +302,7 @@ def test_exit_json_speaks_of_the_last_process_only(demo_dataset, tmp_path, monke
 def test_two_processes_do_not_train_one_run(demo_dataset, tmp_path):
     from avprep.shared.store import folder_lock
     from avtrain.config import PretrainConfig
-    from avtrain.pretrain import pretrain
+    from avtrain.training.pretrain import pretrain
 
     config = PretrainConfig(model_size="tiny", batch_size=8, max_steps=1)
     pretrain(demo_dataset, tmp_path / "run", config, quiet=True)

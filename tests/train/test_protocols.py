@@ -13,23 +13,23 @@ from torch import nn
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain import checkpoint
-from avtrain.classifier import Fitting, fit_encoder
 from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import even_starts
 from avtrain.data.reader import Reader
-from avtrain.evaluate import evaluate
-from avtrain.features import Source, clip_features, window_features
-from avtrain.knn import NEIGHBOURS, knn
-from avtrain.linear import linear
-from avtrain.media_spec import normaliser
+from avtrain.data.splits import Split, split_rows
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.features import Source, clip_features, window_features
+from avtrain.evaluation.finetune import Fitting, fit_encoder
+from avtrain.evaluation.knn import NEIGHBOURS, knn
+from avtrain.evaluation.linear import linear
+from avtrain.evaluation.predictions import read_predictions
 from avtrain.models.audio import tiny_audio
 from avtrain.models.two_tower import two_tower
-from avtrain.predictions import read_predictions
-from avtrain.pretrain import pretrain
-from avtrain.splits import Split, split_rows
+from avtrain.runs import checkpoint
+from avtrain.runs.data_spec import normaliser
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
 QUICK = Fitting(epochs=2, batch_size=8, learning_rate=1e-3, windows_per_clip=2)

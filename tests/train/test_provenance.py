@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from avtrain.provenance import commit_of
+from avtrain.runs.environment import commit_of
 
 
 def git(folder, *words):

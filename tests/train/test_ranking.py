@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-import avtrain.ranking
-from avtrain.knn import knn_probabilities
-from avtrain.ranking import class_chance, rank_scores, ranks, retrieval_scores
+import avtrain.evaluation.ranking
+from avtrain.evaluation.knn import knn_probabilities
+from avtrain.evaluation.ranking import class_chance, rank_scores, ranks, retrieval_scores
 
 
 def slow_ranks(queries, items, labels):
@@ -40,7 +40,7 @@ def test_ranks_do_not_depend_on_how_many_queries_are_looked_up_at_once(monkeypat
     queries, items = np.random.default_rng(0).integers(-3, 4, (2, 50, 4)).astype(float)
     labels = np.arange(50) % 5
     whole = ranks(queries, items, labels)
-    monkeypatch.setattr(avtrain.ranking, "QUERIES_AT_ONCE", 7)
+    monkeypatch.setattr(avtrain.evaluation.ranking, "QUERIES_AT_ONCE", 7)
     for one, other in zip(whole, ranks(queries, items, labels), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -105,7 +105,7 @@ def slow_knn(bank, labels, queries, k, classes):
 
 @pytest.mark.parametrize(("count", "width", "classes"), [(1, 3, 2), (9, 4, 3), (60, 8, 5)])
 def test_neighbours_vote_as_in_a_loop(count, width, classes, monkeypatch):
-    monkeypatch.setattr("avtrain.knn.QUERIES_AT_ONCE", 4)
+    monkeypatch.setattr("avtrain.evaluation.knn.QUERIES_AT_ONCE", 4)
     draw = torch.Generator().manual_seed(count)
     bank, queries = (torch.randn(n, width, generator=draw, dtype=torch.float64) for n in (count, 11))
     labels = torch.randint(0, classes, (count,), generator=draw)

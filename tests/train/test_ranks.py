@@ -8,8 +8,8 @@ import pytest
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.data.loader import Loader
+from avtrain.data.plans import training_table
 from avtrain.sampling import ClassBalanced, EasyNegative, HardNegative, Random, SoftPositive
-from avtrain.strategies import training_table
 from tests.train.forge import Forged, forge_dataset
 from tests.train.tables import given_pairs
 

@@ -15,7 +15,7 @@ from avprep import schema
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.data import Loader, PlannedBatches, Reader, Recipe, training_table
-from avtrain.data import sizes as sizes_module
+from avtrain.data import jpeg_sizes as sizes_module
 from avtrain.sampling import Random, SoftPositive
 from avtrain.sampling.windows import WindowSpec, draw_windows
 from tests.train.forge import Forged, arrays, forge_dataset

@@ -16,15 +16,15 @@ from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, Retry
-from avtrain import rundir
 from avtrain.config import PretrainConfig
 from avtrain.data import CacheConfig, Loader, PlannedBatches, Recipe, training_table
 from avtrain.data import cache as cache_module
+from avtrain.data.byte_ranges import Ranges
 from avtrain.data.cache import FOLDER, ShardCache, kept_path
-from avtrain.data.remote import GAP_BYTES, coalesce
-from avtrain.data.routing import Ranges
-from avtrain.pretrain import pretrain
+from avtrain.data.remote_shards import GAP_BYTES, coalesce
+from avtrain.runs import folder as run_folder
 from avtrain.sampling import SoftPositive
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 from tests.train.servers import bucket_serving, serving
 from tests.train.test_loader import assert_equal, copies, within
@@ -384,5 +384,5 @@ def test_pretraining_over_http_learns_what_it_learns_locally(stored, served, tmp
         if name == "plain":
             config = PretrainConfig(**(settings | {"spec_augment": False}))
         pretrain(place, tmp_path / name, config, cache=kept, quiet=True)
-        losses.append([line["loss"] for line in rundir.read_metrics(tmp_path / name)])
+        losses.append([line["loss"] for line in run_folder.read_metrics(tmp_path / name)])
     assert losses[0] == losses[1] != losses[2]

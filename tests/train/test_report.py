@@ -8,12 +8,12 @@ import re
 import numpy as np
 import pytest
 
-from avtrain import rundir
-from avtrain.compare import compare, p_text, points
-from avtrain.metrics import mean_interval
+from avtrain.evaluation.compare import compare, p_text, points
+from avtrain.evaluation.metrics import mean_interval
+from avtrain.evaluation.significance import holm, paired_t
 from avtrain.report import write_report
 from avtrain.report.runs import seconds_of
-from avtrain.significance import holm, paired_t
+from avtrain.runs.folder import read_lines
 from tests.pages import Page
 from tests.train.reports import (
     CHANCE,
@@ -145,7 +145,7 @@ def test_curves_are_those_of_metrics_jsonl(page, runs):
         paths = {path.attributes["data-run"]: path.attributes["d"] for path in chart.all("path")}
         assert list(paths) == [run.name for run in runs[:12]]
         for run in (runs[0], runs[4]):
-            values = np.array([line[name] for line in rundir.read_lines(run) if name in line])
+            values = np.array([line[name] for line in read_lines(run) if name in line])
             points = np.array([pair.split() for pair in paths[run.name][1:].split("L")], float)
             found = np.polyval(scale, 100 - points[:, 1])
             assert found == pytest.approx(wanted(values), abs=0.01 * (values.max() - values.min()))

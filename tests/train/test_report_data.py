@@ -12,14 +12,14 @@ import pytest
 
 from avprep.dataset import Dataset
 from avprep.shared import store
-from avtrain import rundir
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
-from avtrain.evaluate import evaluate
-from avtrain.plan import survey
-from avtrain.pretrain import pretrain
-from avtrain.ranking import retrieval_scores
+from avtrain.data.plan_survey import survey
+from avtrain.evaluation.evaluate import evaluate
+from avtrain.evaluation.ranking import retrieval_scores
+from avtrain.evaluation.retrieval import embed_rows, retrieve
 from avtrain.report import write_report
-from avtrain.retrieval import embed_rows, retrieve
+from avtrain.runs import folder as run_folder
+from avtrain.training.pretrain import pretrain
 from tests.pages import Page, data_of
 from tests.train.forge import Forged, forge_dataset
 from tests.train.reports import called, rows_of
@@ -97,7 +97,7 @@ def test_pairs_and_speed_are_of_the_batches_that_were(trained, tmp_path):
     page = Page(tmp_path / "r.html")
     names = ("strategy", "batch_size", "accumulate", "epochs", "val_share")
     found = survey(Dataset(folder), PlanConfig(**{name: getattr(config, name) for name in names}))
-    lines = rundir.read_metrics(tmp_path / "run")
+    lines = run_folder.read_metrics(tmp_path / "run")
     assert (found["clips"], len(lines)) == (10, 2)
     header, row = rows_of(page.all("div", "plans")[0])
     told = dict(zip(header, row, strict=True))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from avprep.shared import store
-from avtrain.compare import p_text
-from avtrain.metrics import mean_interval
-from avtrain.released import MODELS
+from avtrain.evaluation.compare import p_text
+from avtrain.evaluation.metrics import mean_interval
+from avtrain.evaluation.significance import paired_t
 from avtrain.report import write_report
-from avtrain.significance import paired_t
+from avtrain.runs.import_released import MODELS
 from tests.pages import Page
 from tests.train.reports import called, evaluation, forest_rows, percent, rows_of, run_folder, shown
 

@@ -20,12 +20,12 @@ from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
-from avtrain.reproduce.data import NOISE_SHARE, Sources
-from avtrain.reproduce.digits import DigitsSettings, reproduce_digits, rows_named
-from avtrain.reproduce.page import write_page
-from avtrain.reproduce.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
-from avtrain.reproduce.statistics import log_mel_statistics
-from avtrain.reproduce.table import claims, markdown, printed, summary
+from avtrain.reproduce.av_digits.data import NOISE_SHARE, Sources
+from avtrain.reproduce.av_digits.page import write_page
+from avtrain.reproduce.av_digits.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
+from avtrain.reproduce.av_digits.run import DigitsSettings, reproduce_digits, rows_named
+from avtrain.reproduce.av_digits.statistics import log_mel_statistics
+from avtrain.reproduce.av_digits.table import claims, markdown, printed, summary
 
 MINIATURE = DigitsSettings(clips_per_class=4, runs=1, batch_size=8, epochs=1, finetune_epochs=1)
 NAMES = (

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as reference
 from statsmodels.stats.multitest import multipletests
 
-from avtrain.significance import group_flips, holm, mcnemar, mcnemar_of, paired_bootstrap, paired_t
+from avtrain.evaluation.significance import group_flips, holm, mcnemar, mcnemar_of, paired_bootstrap, paired_t
 
 
 def outcomes(both, first_only, second_only, neither, seed=0):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from avprep.dataset import Dataset
 from avprep.shared.draw import fewest
 from avprep.shared.errors import UserError
-from avtrain.splits import held_out, split_rows
+from avtrain.data.splits import held_out, split_rows
 from tests.train.forge import Forged, forge_dataset
 
 

@@ -17,10 +17,11 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
-from avtrain import checkpoint, rundir
 from avtrain.reproduce.tables import published
 from avtrain.reproduce.tables.matrix import Matrix, Places, Step, matrix_of
 from avtrain.reproduce.tables.settings import SUPERVISED, TABLES, read_settings
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
 from tests.conftest import REPOSITORY
 from tests.train.roots import Roots, miniature, render_roots
 from tests.train.tablemaking import refused, reproduce
@@ -119,7 +120,7 @@ def test_each_step_was_made_in_the_settings_that_key_it(whole, roots):
     assert [step.kind for step in steps].count("evaluate") == 45
     saved = {
         "build": lambda step: store.read_json(step.folder / "plan" / "build.json")["config"],
-        "pretrain": lambda step: store.read_json(step.folder / rundir.CONFIG)["config"],
+        "pretrain": lambda step: store.read_json(step.folder / run_folder.CONFIG)["config"],
         "evaluate": lambda step: store.read_json(step.ends_with)["config"],
     }
     for step in steps:

@@ -12,10 +12,10 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from avtrain import rundir
 from avtrain.cli import main
 from avtrain.data.augment import Augment
 from avtrain.models.two_tower import TwoTower
+from avtrain.runs import folder as run_folder
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 
@@ -129,9 +129,9 @@ def joined(ranks):
 
 
 def curve(run):
-    lines = rundir.read_metrics(run)
+    lines = run_folder.read_metrics(run)
     assert [line["step"] for line in lines] == list(range(STEPS))
-    validation = rundir.read_validation(run)
+    validation = run_folder.read_validation(run)
     assert [line["step"] for line in validation] == [STEPS - 1]
     scores = [line[f"val_{name}"] for line in validation for name in ("class_recall_at_1", "recall_at_5", "clips")]
     return [value for line in lines for value in (line["loss"], line["temperature"])] + scores

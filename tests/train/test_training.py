@@ -14,17 +14,17 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.pretrain
+import avtrain.training.pretrain
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted
-from avtrain import rundir
 from avtrain.cli import main
 from avtrain.config import LOSSES, PretrainConfig
-from avtrain.evaluate import checkpoint_of, load_two_tower
+from avtrain.evaluation.evaluate import checkpoint_of, load_two_tower
+from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import tower_of
-from avtrain.optimiser import learning_rate_at, optimiser_of
-from avtrain.pretrain import pretrain
-from avtrain.retrieval import retrieve
+from avtrain.runs import folder as run_folder
+from avtrain.training.optimizer import learning_rate_at, optimiser_of
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 SETTINGS = {"model_size": "tiny", "batch_size": 6, "epochs": 2, "learning_rate": 1e-3}
@@ -47,7 +47,7 @@ def folder(tmp_path_factory):
 def trained(folder, run, **settings):
     """Lines of metrics.jsonl of a run."""
     pretrain(folder, run, PretrainConfig(**(SETTINGS | settings)), quiet=True)
-    return rundir.read_metrics(run)
+    return run_folder.read_metrics(run)
 
 
 def values(lines, name):
@@ -62,12 +62,12 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
-    augment, contrastive = avtrain.pretrain.Augment.forward, avtrain.pretrain.contrastive
+    augment, contrastive = avtrain.training.pretrain.Augment.forward, avtrain.training.pretrain.contrastive
     monkeypatch.setattr(
-        avtrain.pretrain.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
+        avtrain.training.pretrain.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
     )
     monkeypatch.setattr(
-        avtrain.pretrain,
+        avtrain.training.pretrain,
         "contrastive",
         lambda name, *others: heard.append((name, others[2].tolist(), others[3])) or contrastive(name, *others),
     )
@@ -181,13 +181,13 @@ def test_a_clip_whose_sound_is_no_number_is_named_before_it_spoils_the_weights(t
 
 
 def test_a_gradient_that_is_no_number_is_not_applied(folder, tmp_path, monkeypatch):
-    contrastive = avtrain.pretrain.contrastive
+    contrastive = avtrain.training.pretrain.contrastive
     steep = torch.tensor(1.0, requires_grad=True)
 
     def infinite_slope(*arguments):
         return contrastive(*arguments) + 0 * steep + torch.sqrt(arguments[1].sum() * 0)
 
-    monkeypatch.setattr(avtrain.pretrain, "contrastive", infinite_slope)
+    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", infinite_slope)
     with pytest.raises(FloatingPointError, match=r"loss 1.* at step 0, epoch 0, gradient nan: all media are finite"):
         trained(folder, tmp_path / "run")
     assert not list((tmp_path / "run").glob("step_*"))

@@ -12,21 +12,21 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.pretrain
+import avtrain.training.pretrain
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
-from avtrain import rundir
 from avtrain.cli import main
-from avtrain.compiling import compile_in_place
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.data import Augment, Loader, strategy_of, training_table
-from avtrain.losses import contrastive
+from avtrain.data.plan_survey import printed, survey
 from avtrain.models import place
 from avtrain.models.two_tower import tower_of, two_tower
-from avtrain.optimiser import learning_rate_at
-from avtrain.plan import printed, survey
-from avtrain.pretrain import pretrain
-from avtrain.updates import place_of, updates_per_epoch
+from avtrain.runs import folder as run_folder
+from avtrain.sampling.accumulation import place_of, updates_per_epoch
+from avtrain.training.compiling import compile_in_place
+from avtrain.training.losses import contrastive
+from avtrain.training.optimizer import learning_rate_at
+from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
 SETTINGS = {"model_size": "tiny", "batch_size": 6, "epochs": 2, "learning_rate": 1e-3}
@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 def trained(folder, run, **settings):
     """Lines of updates in metrics.jsonl of a run."""
     pretrain(folder, run, PretrainConfig(**(SETTINGS | settings)), quiet=True)
-    return rundir.read_metrics(run)
+    return run_folder.read_metrics(run)
 
 
 def losses(lines):
@@ -90,9 +90,11 @@ def test_an_update_takes_the_mean_gradient_of_its_batches(folder, tmp_path):
 
 def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, tmp_path, monkeypatch):
     met = []
-    augment = avtrain.pretrain.Augment.forward
+    augment = avtrain.training.pretrain.Augment.forward
     monkeypatch.setattr(
-        avtrain.pretrain.Augment, "forward", lambda self, batch: met.append(batch.plan.tolist()) or augment(self, batch)
+        avtrain.training.pretrain.Augment,
+        "forward",
+        lambda self, batch: met.append(batch.plan.tolist()) or augment(self, batch),
     )
     options = {"accumulate": 3, "warmup_steps": 2, "schedule": "cosine", "strategy": "soft-positive"}
     lines = trained(folder, tmp_path / "whole", **options)
@@ -104,7 +106,7 @@ def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, 
     met.clear()
     trained(folder, tmp_path / "single", **options | {"accumulate": 1})
     assert met == batches
-    assert [line["step"] for line in rundir.read_validation(tmp_path / "whole")] == [1, 3]
+    assert [line["step"] for line in run_folder.read_validation(tmp_path / "whole")] == [1, 3]
     found = survey(Dataset(folder), PlanConfig(batch_size=6, epochs=2, accumulate=3))
     assert (found["updates"], found["batches"], found["steps_per_epoch"]) == (4, 8, 4)
     assert "updates     4, of 3 steps each" in printed(found)
@@ -121,7 +123,7 @@ def test_a_batch_that_is_no_number_ends_its_update_and_is_named(folder, tmp_path
         calls.append(1)
         return contrastive(*arguments) * (float("nan") if len(calls) == 2 else 1)
 
-    monkeypatch.setattr(avtrain.pretrain, "contrastive", second_fails)
+    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", second_fails)
     with pytest.raises(FloatingPointError, match="loss nan at step 0"):
         trained(folder, tmp_path / "run", accumulate=3)
     assert len(calls) == 2
@@ -131,7 +133,9 @@ def test_a_compiled_model_has_the_same_losses_and_names_of_weights(folder, tmp_p
     """Traced, and run by torch's own operators: to generate C++ for it takes a minute."""
     graphs = torch._dynamo.utils.counters["stats"]
     before = graphs["unique_graphs"]
-    monkeypatch.setattr(avtrain.pretrain, "compile_in_place", functools.partial(compile_in_place, backend="eager"))
+    monkeypatch.setattr(
+        avtrain.training.pretrain, "compile_in_place", functools.partial(compile_in_place, backend="eager")
+    )
     plain = trained(folder, tmp_path / "plain", max_steps=3)
     assert graphs["unique_graphs"] == before
     compiled = trained(folder, tmp_path / "compiled", max_steps=3, compile=True)
@@ -162,7 +166,7 @@ def scalars(run):
 
 def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, monkeypatch):
     run, config = tmp_path / "run", PretrainConfig(**SETTINGS)
-    save, write = avtrain.pretrain.checkpoint.save, rundir.Metrics.write
+    save, write = avtrain.training.pretrain.checkpoint.save, run_folder.Metrics.write
     asked = iter([False, True])
     with pytest.raises(Interrupted):
         pretrain(folder, run, config, stopping=lambda: next(asked), tensorboard=True, quiet=True)
@@ -173,16 +177,16 @@ def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, mo
             self.flush()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(avtrain.pretrain.checkpoint, "save", lambda *_: None)
-    monkeypatch.setattr(rundir.Metrics, "write", killed_at_step_6)
+    monkeypatch.setattr(avtrain.training.pretrain.checkpoint, "save", lambda *_: None)
+    monkeypatch.setattr(run_folder.Metrics, "write", killed_at_step_6)
     with pytest.raises(KeyboardInterrupt):
         pretrain(folder, run, config, tensorboard=True, quiet=True)
-    monkeypatch.setattr(avtrain.pretrain.checkpoint, "save", save)
-    monkeypatch.setattr(rundir.Metrics, "write", write)
+    monkeypatch.setattr(avtrain.training.pretrain.checkpoint, "save", save)
+    monkeypatch.setattr(run_folder.Metrics, "write", write)
     pretrain(folder, run, config, tensorboard=True, quiet=True)
-    lines, shown = rundir.read_metrics(run), scalars(run)
+    lines, shown = run_folder.read_metrics(run), scalars(run)
     assert [line["step"] for line in lines] == list(range(8))
-    assert set(lines[0]) | set(rundir.read_validation(run)[0]) == set(shown) | {"step", "epoch"}
+    assert set(lines[0]) | set(run_folder.read_validation(run)[0]) == set(shown) | {"step", "epoch"}
     for name in set(lines[0]) - {"step", "epoch"}:
         assert shown[name] == [(line["step"], pytest.approx(line[name], rel=1e-6)) for line in lines], name
     assert [step for step, _ in shown["val_class_recall_at_1"]] == [3, 7]

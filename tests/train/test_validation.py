@@ -11,21 +11,22 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.pretrain
-import avtrain.validation
+import avtrain.training.pretrain
+import avtrain.training.validation
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
-from avtrain import checkpoint, rundir
 from avtrain.cli import main
 from avtrain.config import PlanConfig, PretrainConfig
+from avtrain.data.plan_survey import survey
+from avtrain.data.plans import set_aside, training_table
 from avtrain.distributed import ALONE
-from avtrain.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
+from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
+from avtrain.evaluation.retrieval import retrieve, summary
 from avtrain.models.two_tower import two_tower
-from avtrain.plan import survey
-from avtrain.pretrain import pretrain
-from avtrain.retrieval import retrieve, summary
-from avtrain.strategies import set_aside, training_table
-from avtrain.validation import Validation, said_of
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
+from avtrain.training.pretrain import pretrain
+from avtrain.training.validation import Validation, said_of
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.test_distributed import launch
 
@@ -61,11 +62,11 @@ def trained(folder, run, **settings):
 
 def measured(run):
     """Lines of validation, without the time that they took."""
-    return [{k: v for k, v in line.items() if k != "val_seconds"} for line in rundir.read_validation(run)]
+    return [{k: v for k, v in line.items() if k != "val_seconds"} for line in run_folder.read_validation(run)]
 
 
 def losses(run):
-    return [line["loss"] for line in rundir.read_metrics(run)]
+    return [line["loss"] for line in run_folder.read_metrics(run)]
 
 
 def test_scores_of_the_val_split_are_those_of_retrieval(folder, tmp_path):
@@ -78,7 +79,7 @@ def test_scores_of_the_val_split_are_those_of_retrieval(folder, tmp_path):
         assert lines[-1][f"val_{name}"] == found[name]
     assert lines[-1]["val_class_chance_at_1"] == pytest.approx(0.25)
     best = max(lines, key=lambda line: line["val_class_recall_at_1"])
-    assert result.best == rundir.best_validation(tmp_path / "run")
+    assert result.best == run_folder.best_validation(tmp_path / "run")
     assert result.best["class_recall_at_1"] == best["val_class_recall_at_1"]
     again = retrieve(folder, tmp_path / "run", split="val", which="best")
     assert again["class_recall_at_1"] == best["val_class_recall_at_1"]
@@ -127,9 +128,11 @@ def test_clips_without_label_are_not_validated_on_and_leave_with_their_group(tmp
 
 def test_clips_set_aside_are_not_trained_on_and_the_plan_says_so(grouped, tmp_path, monkeypatch):
     met = []
-    augment = avtrain.pretrain.Augment.forward
+    augment = avtrain.training.pretrain.Augment.forward
     monkeypatch.setattr(
-        avtrain.pretrain.Augment, "forward", lambda self, batch: met.extend(batch.plan.ravel()) or augment(self, batch)
+        avtrain.training.pretrain.Augment,
+        "forward",
+        lambda self, batch: met.extend(batch.plan.ravel()) or augment(self, batch),
     )
     settings = {"strategy": "soft-positive", "val_share": 0.25, "seed": 3}
     trained(grouped, tmp_path / "run", **settings)
@@ -183,7 +186,7 @@ def scores_are(monkeypatch, *values):
     """Each measurement in turn finds such a score."""
     left = iter(values)
     monkeypatch.setattr(
-        avtrain.validation, "summary", lambda *found: {**summary(*found), "class_recall_at_1": next(left)}
+        avtrain.training.validation, "summary", lambda *found: {**summary(*found), "class_recall_at_1": next(left)}
     )
 
 
@@ -278,7 +281,7 @@ def test_a_stop_at_a_validation_changes_nothing(folder, whole, tmp_path, monkeyp
 def test_a_run_that_is_done_is_not_measured_again(folder, whole, monkeypatch):
     lines = (whole / "metrics.jsonl").read_text()
     monkeypatch.setattr(Validation, "measure", lambda *_: pytest.fail("measured"))
-    assert trained(folder, whole, epochs=2).best == json.loads(json.dumps(rundir.best_validation(whole)))
+    assert trained(folder, whole, epochs=2).best == json.loads(json.dumps(run_folder.best_validation(whole)))
     assert (whole / "metrics.jsonl").read_text() == lines
 
 

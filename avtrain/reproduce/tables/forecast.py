@@ -16,18 +16,18 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.build import default_workers
-from avprep.clips import Clips
+from avprep.build.run import default_workers
 from avprep.config import BuildConfig
-from avprep.manifest import read_manifest
+from avprep.manifest.clips import Clips
+from avprep.manifest.read_write import read_manifest
 from avprep.shared import store
 from avprep.shared.errors import UserError
+from avtrain.data.plans import steps_of
 from avtrain.reproduce.tables.matrix import Matrix, Step
 from avtrain.reproduce.tables.published import LOGGED_CLIPS, LOGS
 from avtrain.reproduce.tables.running import call
 from avtrain.sampling import ClipTable, parse_strategy
-from avtrain.strategies import steps_of
-from avtrain.updates import updates_per_epoch
+from avtrain.sampling.accumulation import updates_per_epoch
 
 CLIP_SECONDS = {"vggsound": 10.0, "tau2021": 10.0, "fsdnoisy18k": 8.3}
 CLIPS_A_SECOND, SOUNDS_A_SECOND = 4.0, 20.0  # of one core

@@ -18,9 +18,9 @@ from avprep.config import BuildConfig
 from avprep.schema import DATASET, labels_path
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
-from avtrain import rundir
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.reproduce.tables.settings import SUPERVISED, Row, TableSettings
+from avtrain.runs import folder as run_folder
 
 RESULT = "result.json"
 OWN_WEIGHTS = "efficientnet-lite0"  # comes with its weights
@@ -224,7 +224,7 @@ def _run(whole: Matrix, row: Row, column: Step | None, seed: int) -> Step:
     run = whole.places.out / "runs" / f"{name}-{digest_of('pretrain', settings, needs)[:DIGITS]}"
     command = ("avtrain", "pretrain", str(dataset.folder), "--run", str(run), *options_of(config, PretrainConfig()))
     means = ("--device", whole.places.device)
-    return Step("pretrain", dataset.dataset, f"pretrain-{name}", settings, needs, command, means, run / rundir.EXIT)
+    return Step("pretrain", dataset.dataset, f"pretrain-{name}", settings, needs, command, means, run / run_folder.EXIT)
 
 
 def _evaluation(whole: Matrix, name: str, config: EvaluateConfig, dataset: Step, run: Step | None) -> Step:

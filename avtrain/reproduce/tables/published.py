@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from avtrain.metrics import wilson
+from avtrain.evaluation.metrics import wilson
 
 COLUMNS: dict[str, tuple[tuple[str, str], ...]] = {
     "table1": (

@@ -10,11 +10,11 @@ from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
-from avtrain import rundir
-from avtrain.metrics import mean_interval
+from avtrain.evaluation.metrics import mean_interval
 from avtrain.reproduce.tables import published
 from avtrain.reproduce.tables.matrix import Matrix, Step
 from avtrain.reproduce.tables.settings import SUPERVISED
+from avtrain.runs import folder as run_folder
 
 KEPT = ("accuracy", "interval_95", "test_clips", "fit_clips", "validation_clips", "epoch")
 
@@ -89,7 +89,7 @@ def _losses(whole: Matrix, row: str, seed: int) -> dict[str, Any]:
     """The mean loss of each epoch of a run, as far as it has come, and what was logged of such a run."""
     step = whole.runs[row, seed]
     epochs: dict[int, list[float]] = {}
-    for line in rundir.read_metrics(step.folder):
+    for line in run_folder.read_metrics(step.folder):
         epochs.setdefault(line["epoch"], []).append(line["loss"])
     logged = published.LOGS.get(row) if whole.settings.table == published.LOGGED_TABLE else None
     return {

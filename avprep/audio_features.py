@@ -1,0 +1,164 @@
+"""The log-mel of plain media files, without a dataset: of one file in memory, of many in killable processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import tempfile
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avprep import schema
+from avprep.build.workers import SoundTask, Workers
+from avprep.config import AudioSpec, Limits
+from avprep.datasets.folder import is_media
+from avprep.datasets.places import Folder
+from avprep.errors import ClipError, UserError
+from avprep.manifest.read_write import Clip, read_manifest
+from avprep.manifest.tables import KINDS
+from avprep.shared.caches import prepare_caches
+from avprep.shared.errors import some_of
+from avprep.shared.values import speaking_of
+
+ANY_LENGTH = Limits(max_clip_seconds=1e9, deadline_seconds=600.0)
+SHORTEST_FRAMES = schema.MEL_FRAMES_PER_SECOND
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Sounding:
+    """One sound to hear: its row as a manifest would have it, '' where nothing is known, and where its path starts."""
+
+    clip: Clip
+    root: Path = Path()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What became of a sound: log-mel float16 [F, M], its frames but for padding, its seconds; or why none."""
+
+    sound: Sounding
+    logmel: np.ndarray | None = None
+    num_mel_frames: int = 0
+    seconds: float = 0.0
+    failure: ClipError | None = None
+
+
+def soundings(source: Path) -> list[Sounding]:
+    """The sounds of a media file, of a folder of such, or of a manifest; ids and paths as given.
+
+    A folder is walked in sorted order; files without a media suffix, and hidden ones, are left out. A file that is not
+    there is found out when it is heard. Errors: ManifestError; UserError where a folder has no media files, or a
+    name is not UTF-8.
+    """
+    if source.suffix.lower().lstrip(".") in KINDS:
+        return [Sounding(clip, source.parent) for clip in read_manifest(source)]
+    if not source.is_dir():
+        return [_of_file(str(source))]
+    folder = Folder(source, source)
+    paths = [source / name for name in folder.files() if is_media(name)]
+    if folder.foreign:
+        log.warning("%s: folders that were not looked into: %s", source, some_of(folder.foreign))
+    if not paths:
+        raise UserError(f"{source} is no dataset and has no media files; 'avprep build-shards' makes datasets.")
+    return [_of_file(str(path)) for path in paths]
+
+
+def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndarray:
+    """Log-mel float16 [F, M] in dB of a file's sound, 1 + 100 frames a second, decoded in this process.
+
+    Padded with its lowest level to 100 frames, the least that encoders were trained on. `spec`: an AudioSpec or its
+    values, as in dataset.json and in what `avtrain export` writes. Errors: UserError where the file cannot be heard.
+    """
+    prepare_caches(os.environ)
+    from avprep.media.long import write_log_mel
+
+    with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
+        out = Path(folder) / "logmel.npy"
+        try:
+            write_log_mel(Path(path), None, None, as_spec(spec), ANY_LENGTH, out)
+        except ClipError as error:
+            raise UserError(f"{path} cannot be heard: {error}.") from None
+        return padded(np.load(out, allow_pickle=False))
+
+
+def log_mels(
+    sounds: Iterable[Sounding], spec: AudioSpec, *, limits: Limits = ANY_LENGTH, workers: int | None = None
+) -> Generator[Heard, None, None]:
+    """Each sound's log-mel or why there is none, in order; decoded ahead in `workers` processes.
+
+    The log-mel is a file mapped into memory, gone with the next step; it is padded as in log_mel_of. `workers` default
+    to all cores. A decoder that crashes, hangs or eats memory costs its file alone. Errors: UserError where the disk
+    under TMPDIR is full.
+    """
+    count = workers or len(os.sched_getaffinity(0))
+    with (
+        tempfile.TemporaryDirectory(prefix="avprep-") as folder,
+        Workers(count, limits) as decoders,
+        ThreadPoolExecutor(count, thread_name_prefix="sound") as pool,
+    ):
+        ahead: deque[tuple[Sounding, Path, Future[Any]]] = deque()
+
+        def next_one() -> Iterator[Heard]:
+            sound, out, answer = ahead.popleft()
+            try:
+                seconds = answer.result().duration_seconds
+            except ClipError as error:
+                yield Heard(sound, failure=error)
+            else:
+                logmel = np.load(out, mmap_mode="r", allow_pickle=False)
+                yield Heard(sound, padded(logmel), len(logmel), seconds)
+            out.unlink(missing_ok=True)
+
+        try:
+            for number, sound in enumerate(sounds):
+                out = Path(folder) / f"{number}.npy"
+                task = SoundTask(sound.clip, str(sound.root), spec, limits, str(out))
+                ahead.append((sound, out, pool.submit(decoders.hear, task)))
+                if len(ahead) > 2 * count:
+                    yield from next_one()
+            while ahead:
+                yield from next_one()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def padded(logmel: np.ndarray) -> np.ndarray:
+    """Log-mel [F, M] of 100 frames or more: a shorter one goes on at its lowest level, as in training."""
+    missing = SHORTEST_FRAMES - len(logmel)
+    return np.pad(logmel, ((0, missing), (0, 0)), constant_values=logmel.min()) if missing > 0 else logmel
+
+
+def mel_rate_hz(spec: AudioSpec, num_mel_frames: int, seconds: float) -> float:
+    """Log-mel frames a second of a clip: 100, or as its frames and length tell where its sound was not resampled."""
+    return float(schema.MEL_FRAMES_PER_SECOND) if spec.resample else (num_mel_frames - 1) / seconds
+
+
+def as_spec(values: AudioSpec | Mapping[str, Any]) -> AudioSpec:
+    """An AudioSpec from its values, which older datasets and encoders give without `downmix`.
+
+    Errors: UserError where this version does not know all of them.
+    """
+    if isinstance(values, AudioSpec):
+        return values
+    unknown = sorted(set(values) - {field.name for field in dataclasses.fields(AudioSpec)})
+    if unknown:
+        raise UserError(f"The feature specification has {unknown[0]!r}, which this version does not know; update it.")
+    with speaking_of("The feature specification"):
+        return AudioSpec(**schema.named_downmix(values))
+
+
+def _of_file(path: str) -> Sounding:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"The name of {os.fsencode(path)!r} is not UTF-8; rename the file.") from None
+    return Sounding(Clip(clip_id=path, label="", split="", audio_path=path))

@@ -1,0 +1,1 @@
+"""Builds: plan, decoding workers, shards, done-markers, the index."""

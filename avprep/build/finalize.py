@@ -1,0 +1,313 @@
+"""Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json.
+
+Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest stands in exactly one of
+index.parquet, failures.jsonl and excluded.jsonl. The shards still hold them, and so do the sums of log-mel that the
+shards' markers carry and that become dataset.json's mean and deviation.
+
+Markers are read one after the other. What is kept of them takes about 110 bytes a clip and the text of its id and key,
+250 bytes a clip that failed, 1 kB a shard.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from array import array
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avprep import schema
+from avprep.build.destination import place_of
+from avprep.build.shards import PlannedShard, read_marker, read_plan
+from avprep.dataset import integrity
+from avprep.dataset.reading import categories
+from avprep.errors import UserError
+from avprep.shared import names, store
+from avprep.shared.arrow import column_of, table_of
+from avprep.shared.errors import some_of
+from avprep.shared.values import speaking_of
+
+STATISTICS_SPLIT = "train"
+SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
+FAILURE_FIELDS = ("clip_id", "path", "reason", "detail")
+SHOWN_FAILURES = 20
+SUMMED_TOGETHER = 1024
+
+
+class BandSums:
+    """Exact sums of log-mel bands over any number of shards, in the memory of a thousand."""
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self._terms: dict[str, list[np.ndarray]] = {"sum": [], "sum_of_squares": []}
+
+    def add(self, logmel: dict[str, Any]) -> None:
+        """Add the sums of a shard."""
+        if not logmel["frames"]:
+            return
+        self.frames += logmel["frames"]
+        for name, terms in self._terms.items():
+            terms.append(np.array(logmel[name], np.float64))
+            if len(terms) >= SUMMED_TOGETHER:
+                exact = itertools.zip_longest(*map(_exact_terms, np.array(terms).T.tolist()), fillvalue=0.0)
+                terms[:] = map(np.array, exact)
+
+    def total(self, name: str) -> np.ndarray:
+        """The sum of each band, rounded once, float64 [M]; `name` is sum or sum_of_squares."""
+        return np.array([math.fsum(band) for band in zip(*self._terms[name], strict=True)])
+
+
+def _exact_terms(values: list[float]) -> list[float]:
+    """A few numbers whose exact sum is that of `values`: the sum, what rounding took of it, and so on."""
+    terms = [math.fsum(values)]
+    while terms[-1] and math.isfinite(terms[-1]):
+        terms.append(math.fsum(itertools.chain(values, (-term for term in terms))))
+    return terms
+
+
+def band_sums(out: Path, shard: str, marker: dict[str, Any], excluded: set[str]) -> dict[str, Any]:
+    """The log-mel sums of a shard as its `marker` has them; where they are not finite, without the clips `excluded`.
+
+    Versions that did not look have stored such clips. Errors: UserError that names those that are not excluded.
+    """
+    sums = marker["logmel"]
+    if all(map(math.isfinite, sums["sum"] + sums["sum_of_squares"])):
+        return sums
+    if not (out / shard).is_file():
+        raise UserError(f"{shard} holds log-mel that is not finite; delete its .tar and .json and build again.")
+    total = np.zeros((2, len(sums["sum"])))
+    frames, wrong = 0, []
+    for clip in marker["clips"]:
+        shape = clip["num_mel_frames"], len(sums["sum"])
+        with open(out / shard, "rb") as tar:
+            tar.seek(clip["logmel_offset"])
+            data = tar.read(math.prod(shape) * schema.LOGMEL_DTYPE.itemsize)
+        values = np.frombuffer(data, schema.LOGMEL_DTYPE).reshape(shape).astype(np.float64)
+        if np.isfinite(values).all():
+            total += values.sum(0), np.square(values).sum(0)
+            frames += len(values)
+        elif clip["clip_id"] not in excluded:
+            wrong.append(clip["clip_id"])
+    if wrong:
+        raise UserError(
+            f"{shard} holds log-mel that is not finite, of {some_of(wrong, SHOWN_FAILURES)}; take them out with "
+            f"'avprep exclude', or delete the shard's .tar and .json and repeat the build, in which they then fail."
+        )
+    return {"frames": frames, "sum": total[0].tolist(), "sum_of_squares": total[1].tolist()}
+
+
+class Failures:
+    """The lines of failures.jsonl, given in any order; counts by reason."""
+
+    def __init__(self) -> None:
+        self.reasons: Counter[str] = Counter()
+        self._rows = array("q")
+        self._lines: list[bytes] = []
+
+    def add(self, failure: dict[str, Any]) -> None:
+        """Add a failure as a marker tells it."""
+        self._lines.append(store.json_line({name: failure[name] for name in FAILURE_FIELDS}))
+        self._rows.append(failure["row"])
+        self.reasons[failure["reason"]] += 1
+
+    def lines(self) -> Iterator[bytes]:
+        """The lines in manifest order."""
+        return (self._lines[place] for place in np.argsort(np.array(self._rows), kind="stable").tolist())
+
+
+class Gathered:
+    """What the markers of a plan's shards come to, without the clips `excluded`: index, failures, sums.
+
+    Add them in the plan's order. `out` is the dataset folder.
+    """
+
+    def __init__(self, out: Path, excluded: set[str]) -> None:
+        self.clips = 0
+        self.failures = Failures()
+        self.facts: dict[str, dict[str, Any]] = {}
+        self.per_class: Counter[tuple[str, int]] = Counter()
+        self.trained, self.others = BandSums(), BandSums()
+        self._out, self._excluded = out, excluded
+        self._columns = {one.name: column_of(one.type) for one in schema.INDEX_SCHEMA}
+
+    def add(self, shard: PlannedShard, marker: dict[str, Any]) -> None:
+        """Add a shard. Errors: ArithmeticError, LookupError, TypeError, ValueError where `marker` is none; UserError of
+        band_sums.
+        """
+        rows = [
+            {**clip, "sizes_position": position}
+            for clip, position in zip(marker["clips"], _sizes_positions(marker), strict=True)
+            if clip["clip_id"] not in self._excluded
+        ]
+        common = {"split": shard.split, "label": shard.class_id, "shard": shard.path}
+        for name, column in self._columns.items():
+            column.extend([common[name]] * len(rows) if name in common else [row[name] for row in rows])
+        for failure in marker["failures"]:
+            if failure["clip_id"] not in self._excluded:
+                self.failures.add(failure)
+        sums = band_sums(self._out, shard.path, marker, self._excluded)
+        (self.trained if shard.split == STATISTICS_SPLIT else self.others).add(sums)
+        self.facts[shard.path] = {name: marker[name] for name in SHARD_FACTS if name in marker}
+        self.per_class[shard.split, shard.class_id] += len(rows)
+        self.clips += len(rows)
+
+    def index(self) -> pa.Table:
+        """The table that index.parquet holds; no shard can be added after it."""
+        return table_of(self._columns, schema.INDEX_SCHEMA)
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Clips in the index; failures by reason; id and reason of the first of them in manifest order."""
+
+    clips: int
+    failures: dict[str, int]
+    first_failures: list[tuple[str, str]]
+    emptied: dict[str, int]
+    """splits of which no clip is left, and how many the manifest has of them"""
+
+
+def emptied_lines(emptied: dict[str, int]) -> list[str]:
+    """A sentence for each split of which a build has left no clip."""
+    return [
+        f"the {split} split is EMPTY: not one of its {count} clips is left; failures.jsonl says why"
+        for split, count in emptied.items()
+    ]
+
+
+def finalize(out: Path | str) -> Totals:
+    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good.
+
+    `out` is a path, or a URL as text. Where the index changes, dataset.json goes first and comes back last: a kill
+    leaves the old dataset, the new one, or none until the same command has run again.
+    """
+    with place_of(out) as place:
+        place.begin()
+        plan, shards = read_plan(place.folder / schema.PLAN_BUILD)
+        place.gather(shards)
+        with store.folder_lock(place.folder, "finalizing", wait=True):
+            totals = _finalize(place.folder, plan, shards)
+        place.finalized()
+    return totals
+
+
+def usable_clips(out: Path) -> Iterator[str]:
+    """Ids of the clips that the shards hold, excluded ones among them. Errors: as finalize."""
+    for _, marker in _markers(out, *read_plan(out / schema.PLAN_BUILD)):
+        yield from (clip["clip_id"] for clip in marker["clips"])
+
+
+def excluded_clips(out: Path) -> list[dict[str, str]]:
+    """The lines of excluded.jsonl: clip_id, reason, date of each clip taken out on request."""
+    path = out / schema.EXCLUDED
+    if not path.exists():
+        return []
+    try:
+        with open(path, encoding="utf-8") as lines:
+            return [json.loads(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+
+
+def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
+    found = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
+    for shard, marker in _markers(out, plan, shards):
+        with speaking_of(names.inside(out, schema.marker_path(shard.path))):
+            found.add(shard, marker)
+    store.write_lines(out / schema.FAILURES, found.failures.lines())
+    reasons = dict(found.failures.reasons)
+    if not found.clips:
+        raise UserError(
+            f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} says why for each."
+        )
+    table = found.index()
+    _check(table, plan, found.facts, out)
+    with store.atomic_path(out / schema.INDEX) as temporary:
+        pq.write_table(table, temporary)
+        index = out / schema.INDEX
+        if not index.exists() or store.sha256(index) != store.sha256(temporary):
+            (out / schema.DATASET).unlink(missing_ok=True)
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, found))
+    first = map(json.loads, itertools.islice(found.failures.lines(), SHOWN_FAILURES))
+    planned: Counter[str] = Counter()
+    for shard in shards:
+        planned[shard.split] += len(shard.rows)
+    left = {split for (split, _), count in found.per_class.items() if count}
+    return Totals(
+        found.clips,
+        reasons,
+        [(failure["clip_id"], failure["reason"]) for failure in first],
+        {split: count for split, count in sorted(planned.items()) if split not in left},
+    )
+
+
+def _sizes_positions(marker: dict[str, Any]) -> list[int]:
+    """Where each clip's first frame stands in the shard's frame sizes; -1 where there are none."""
+    counts = [clip["num_frames"] for clip in marker["clips"]]
+    if "sizes_bytes" not in marker:
+        return [-1] * len(counts)
+    return [0, *itertools.accumulate(counts)][: len(counts)]
+
+
+def _markers(
+    out: Path, plan: dict[str, Any], shards: list[PlannedShard]
+) -> Iterator[tuple[PlannedShard, dict[str, Any]]]:
+    """Each planned shard with its marker, one at a time. Errors: UserError, first where one lacks."""
+    paths = [names.inside(out, schema.marker_path(shard.path)) for shard in shards]
+    lacking = [path for path in paths if not path.exists()]
+    if lacking:
+        raise UserError(
+            f"{len(lacking)} of {len(paths)} planned shards of {out} are not built yet, the first is "
+            f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
+        )
+    for shard, path in zip(shards, paths, strict=True):
+        marker = read_marker(out, shard)
+        if marker["config_digest"] != plan["config_digest"]:
+            raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
+        yield shard, marker
+
+
+def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any]], out: Path) -> None:
+    """Raise UserError where a done-marker speaks of bytes that its shard does not have."""
+    columns = {name: table.column(name).to_numpy() for name in integrity.NUMBERS}
+    shards, shard = categories(table.column("shard"))
+    info = {**plan["config"], "class_names": plan["class_names"], "shards": facts}
+    integrity.check_index(columns, shards, shard, info, out / "shards")
+
+
+def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:
+    """What dataset.json holds; index.parquet of `out` must be written."""
+    class_names = plan["class_names"]
+    counts: dict[str, dict[str, int]] = {}
+    for (split, label), count in found.per_class.items():
+        if count:
+            counts.setdefault(split, dict.fromkeys(class_names, 0))[class_names[label]] = count
+    return {
+        "format": schema.FORMAT,
+        "video": plan["config"]["video"],
+        "audio": plan["config"]["audio"],
+        "class_names": class_names,
+        "counts": counts,
+        "logmel": _statistics(found),
+        "shards": found.facts,
+        "index_sha256": store.sha256(out / schema.INDEX),
+        "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
+        "config_digest": plan["config_digest"],
+        "versions": plan["versions"],
+    }
+
+
+def _statistics(found: Gathered) -> dict[str, Any]:
+    """Mean and deviation of each mel band over all stored frames of the train split (of all, if it has none)."""
+    sums, split = (found.trained, STATISTICS_SPLIT) if found.trained.frames else (found.others, "all")
+    mean = sums.total("sum") / sums.frames
+    deviation = np.sqrt(np.maximum(sums.total("sum_of_squares") / sums.frames - mean**2, 0.0))
+    return {"split": split, "frames": sums.frames, "mean": mean.tolist(), "std": deviation.tolist()}

@@ -1,0 +1,75 @@
+"""Whether the files of clips can be had now: a file that was missing is no property of its clip.
+
+A build asks before it decodes, and again for the clips that an earlier one did not find.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from avprep.build.fetch import address_of
+from avprep.errors import PASSING_REASONS, ManifestError
+from avprep.manifest.clips import Clip
+from avprep.shared.remote import RemotePath
+
+MOST_ASKED = 50  # files at URLs: as many as may fail in a row before a build stops
+
+
+def check_any(clips: Iterable[Clip], root: str, manifest: Path | str) -> None:
+    """Raise ManifestError where not one file of a manifest's clips is there; at URLs 50 are looked for, at most.
+
+    Errors: also UserError where a server does not say.
+    """
+    first, asked = "", 0
+    for path in (path for clip in clips for path in _paths(clip)):
+        address = address_of(root, path)
+        asked += bool(address)
+        if asked > MOST_ASKED or (_at_url(address) if address else os.path.exists(os.path.join(root, path))):
+            return
+        first = first or (str(RemotePath(address.partition("?")[0])) if address else os.path.join(root, path))
+    raise ManifestError(
+        f"Not one file that {manifest} names is there, such as {first}; --root names the folder where its relative "
+        "paths start."
+    )
+
+
+def retried(
+    clips: Sequence[Clip] | Mapping[int, Clip], root: str, retry_failed: bool, found: list[str]
+) -> Callable[[dict[str, Any]], bool]:
+    """Whether a failure of a done-marker is worth another try: all where `retry_failed`, else where files are back.
+
+    Ids of clips whose files were missing or unreadable, and are not so now, are appended to `found`.
+    """
+
+    def worth(failure: dict[str, Any]) -> bool:
+        if failure["reason"] not in PASSING_REASONS:
+            return retry_failed
+        back = all(_readable(root, path) for path in _paths(clips[failure["row"]]))
+        if back:
+            found.append(failure["clip_id"])
+        return back or retry_failed
+
+    return worth
+
+
+def _paths(clip: Clip) -> list[str]:
+    return [path for path in (clip.video_path, clip.audio_path) if path]
+
+
+def _readable(root: str, path: str) -> bool:
+    """Whether a file is there and gives its first byte; of one at a URL, whether it is there."""
+    if address := address_of(root, path):
+        return _at_url(address)
+    try:
+        with open(os.path.join(root, path), "rb") as file:
+            file.read(1)
+    except OSError:
+        return False
+    return True
+
+
+def _at_url(address: str) -> bool:
+    return "?" not in address and RemotePath(address).is_file()

@@ -1,0 +1,303 @@
+"""Decoding in child processes that can be killed: one bad clip costs that clip, never the build.
+
+The child decodes a clip and writes its tar members itself, at a given offset of the shard's temporary file: no array
+crosses a pipe and no byte is copied by the parent, which only learns where things lie. If the child dies, the
+parent cuts the file back to that offset and goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import multiprocessing
+import os
+import queue
+import resource
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Union
+
+from avprep.build.fetch import fetched
+from avprep.build.members import ClipRecord, write_clip
+from avprep.config import AudioSpec, BuildConfig, Limits
+from avprep.errors import RETRIED_REASONS, ClipError, UserError
+from avprep.manifest.read_write import Clip
+from avprep.shared.caches import prepare_caches
+from avprep.shared.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from avprep.media.clip import DecodedClip
+    from avprep.media.long import Heard
+
+START_SECONDS = 300
+STARTS = 3
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+STATM = Path("/proc/self/statm")
+CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
+
+log = logging.getLogger(__name__)
+_environment_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class ClipTask:
+    """What a child needs: the clip, where its paths start, what to make of it, where its bytes go."""
+
+    clip: Clip
+    root: str
+    config: BuildConfig
+    limits: Limits
+    tar_path: str
+    tar_offset: int
+    found: Mapping[str, str] = field(default_factory=dict)
+    """where a path of the clip lies that is not below `root`"""
+
+
+@dataclass(frozen=True)
+class SoundTask:
+    """The sound of a clip alone, of any length: what is to be made of it, and the file that gets its log-mel."""
+
+    clip: Clip
+    root: str
+    spec: AudioSpec
+    limits: Limits
+    out: str
+    found: Mapping[str, str] = field(default_factory=dict)
+    """as of ClipTask"""
+
+
+Outcome = Union[ClipRecord, "Heard", tuple[str, str], BaseException]
+
+
+class Workers:
+    """`count` decoding processes, shared by as many threads; use as a context manager.
+
+    Each is a child with a pipe of its own, so that whatever becomes of it, the one clip it held is known: a child
+    that dies or outlives its deadline is replaced, one that died between two clips costs nothing.
+    """
+
+    def __init__(self, count: int, limits: Limits) -> None:
+        prepare_caches(os.environ)
+        if _mapped_bytes() is None:
+            log.warning("there is no /proc here, so decoding processes have no memory limit (--memory-bytes)")
+        self._limits = limits
+        self._idle: queue.Queue[_Child | None] = queue.Queue()
+        for _ in range(count):
+            self._idle.put(None)
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        while not self._idle.empty():
+            child = self._idle.get()
+            if child is not None:
+                child.end()
+
+    def run(self, task: ClipTask) -> ClipRecord:
+        """The record of a clip now in the tar; ClipError after the one retry that its reason allows."""
+        return self._twice(task)
+
+    def hear(self, task: SoundTask) -> Heard:
+        """What is now in `task.out`. Errors: as run, and UserError where that cannot be written."""
+        return self._twice(task)
+
+    def _twice(self, task: ClipTask | SoundTask) -> Any:
+        with fetched(task) as near:
+            try:
+                return self._once(near)
+            except ClipError as error:
+                if error.reason not in RETRIED_REASONS:
+                    raise
+                return self._once(near)
+
+    def _once(self, task: ClipTask | SoundTask) -> Any:
+        child = self._idle.get()
+        try:
+            if child is None or not child.alive() or child.tasks >= CLIPS_PER_PROCESS:
+                if child is not None:
+                    child.end()
+                child = _started(self._limits.memory_bytes)
+            outcome = child.call(task, self._limits.deadline_seconds)
+        except BaseException:
+            if child is not None:
+                child.end()
+            child = None
+            raise
+        finally:
+            self._idle.put(child)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        if isinstance(outcome, tuple):
+            raise ClipError(*outcome, task.clip.clip_id)
+        return outcome
+
+
+def _started(memory_bytes: int) -> _Child:
+    """A child that is ready; one killed while it starts costs no clip, so it is tried again."""
+    for _ in range(STARTS - 1):
+        with contextlib.suppress(RuntimeError):
+            return _Child(memory_bytes)
+    return _Child(memory_bytes)
+
+
+class _Child:
+    """One decoding process and the pipe to it."""
+
+    def __init__(self, memory_bytes: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), memory_bytes), daemon=True)
+        with _one_thread_each():
+            self._process.start()
+        theirs.close()
+        self.tasks = 0
+        if not self._pipe.poll(START_SECONDS):
+            self.end()
+            raise RuntimeError(f"a decoding process was not ready within {START_SECONDS} s")
+        try:
+            self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"a decoding process could not start ({_how(self._process.exitcode)})") from None
+
+    def alive(self) -> bool:
+        """Whether the process can take a task."""
+        return self._process.is_alive()
+
+    def call(self, task: ClipTask | SoundTask, deadline_seconds: float) -> Outcome:
+        """What the child answers. Errors: ClipError deadline (the child is killed), crash."""
+        self.tasks += 1
+        try:
+            self._pipe.send(task)
+            if not self._pipe.poll(deadline_seconds):
+                self.end()
+                raise ClipError("deadline", f"more than {deadline_seconds:g} s", task.clip.clip_id)
+            return self._pipe.recv()
+        except (EOFError, ConnectionError):
+            self._process.join()
+            how = _how(self._process.exitcode)
+            raise ClipError("crash", f"the decoder ended with {how}", task.clip.clip_id) from None
+
+    def end(self) -> None:
+        """Kill the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """The environment of a process in which numpy, from its first import on, uses one thread."""
+    with _environment_lock:
+        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        return signal.Signals(-exit_code).name
+    return f"exit code {exit_code}"
+
+
+def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
+    """The child: answer tasks until the parent is gone."""
+    _begin(parent_pid, memory_bytes)
+    pipe.send("ready")
+    while True:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(_answer(task))
+        except Exception as error:
+            pipe.send(error)
+
+
+def _begin(parent_pid: int, memory_bytes: int) -> None:
+    """Prepare a child: die with the parent, leave signals to it, imports done, memory bounded."""
+    die_with_parent(parent_pid)
+    already = _mapped_bytes()  # a script that builds with torch at its top has it here as well
+    import numpy as np
+
+    from avprep.config import AudioSpec
+    from avprep.media import clip, probe
+    from avprep.media.logmel import log_mel
+
+    assert clip  # imported here so that its cost falls outside every deadline
+    probe.silence()
+    log_mel(np.zeros(4800, np.float32), AudioSpec())
+    if already is not None:
+        resource.setrlimit(resource.RLIMIT_AS, (already + memory_bytes, already + memory_bytes))
+
+
+def _mapped_bytes() -> int | None:
+    """Address space of this process; None where there is no /proc to say."""
+    try:
+        return int(STATM.read_bytes().split()[0]) * resource.getpagesize()
+    except OSError:
+        return None
+
+
+def _answer(task: ClipTask | SoundTask) -> Outcome:
+    """In the child: do the task; (reason, detail) where the clip is at fault."""
+    too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
+    decoded: Any
+    try:
+        decoded = _heard(task) if isinstance(task, SoundTask) else _decoded(task)
+    except ClipError as error:
+        return error.reason, error.detail
+    except UserError:
+        raise
+    except MemoryError:
+        return too_much
+    except OSError as error:
+        return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
+    except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
+        return "crash", f"the decoder raised {type(error).__name__}"
+    if isinstance(task, SoundTask):
+        return decoded
+    try:
+        return write_clip(task.clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+    except MemoryError:
+        return too_much
+
+
+def _decoded(task: ClipTask) -> DecodedClip:
+    from avprep.media.clip import decode_clip
+
+    clip = task.clip
+    return decode_clip(
+        _place(task, clip.video_path) if clip.video_path else None,
+        _place(task, clip.audio_path) if clip.audio_path else None,
+        clip.start_seconds,
+        clip.end_seconds,
+        task.config,
+        task.limits,
+    )
+
+
+def _heard(task: SoundTask) -> Heard:
+    from avprep.media.long import write_log_mel
+
+    clip = task.clip
+    sound = _place(task, clip.audio_path or clip.video_path)
+    return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))
+
+
+def _place(task: ClipTask | SoundTask, written: str) -> Path:
+    return Path(task.found.get(written) or os.path.join(task.root, written))

@@ -1,0 +1,358 @@
+"""Opens a dataset folder: index columns as arrays, labels, statistics, single clips."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from avprep import schema
+from avprep.dataset import integrity
+from avprep.dataset.reading import (
+    UNREADABLE,
+    categories,
+    index_columns,
+    label_kind,
+    label_table,
+    read_array,
+    repair,
+    source_of,
+)
+from avprep.shared import configs, jpeg, names, store
+from avprep.shared.errors import UserError, first_line
+from avprep.shared.remote import RemotePath, path_of
+from avprep.shared.values import ALTERED, speaking_of, texts
+
+__all__ = ["Dataset", "LabelColumn", "WholeClip", "repair"]
+
+
+@dataclass(frozen=True)
+class WholeClip:
+    """frames uint8 [T, H, W, 3] (None for sound only) and logmel float16 [F, M] of one clip."""
+
+    frames: np.ndarray | None
+    logmel: np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelColumn:
+    """One label a row: values int32 [rows], -1 where a clip has none; names by value."""
+
+    values: np.ndarray
+    class_names: list[str]
+
+
+class Dataset:
+    """A finished dataset folder, or the URL of one: http(s)://, s3://, gs://, memory://.
+
+    Columns are numpy arrays over rows (one row a clip); strings are read when asked for.
+    Errors: UserError where the folder is not a finished dataset of this format.
+    """
+
+    label: np.ndarray
+    frames_offset: np.ndarray
+    frames_bytes: np.ndarray
+    num_frames: np.ndarray
+    logmel_offset: np.ndarray
+    num_mel_frames: np.ndarray
+
+    def __init__(self, folder: str | Path | RemotePath) -> None:
+        self.folder: Path | RemotePath = path_of(folder)
+        if not (self.folder / schema.DATASET).is_file():
+            raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
+        self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
+        found = self.info.get("format") if isinstance(self.info, dict) else None
+        if found != schema.FORMAT:
+            raise UserError(f"{self.folder} has format {found!r}; this version reads {schema.FORMAT}.")
+        integrity.check_info(self.info, self.folder / schema.DATASET)
+        numbers = {name: column.to_numpy() for name, column in self._columns(*integrity.NUMBERS)}
+        (_, shard), (_, split) = self._columns("shard", "split")
+        self.shards, self.shard = categories(shard)
+        self.splits, self.split = categories(split)
+        integrity.check_index(numbers, self.shards, self.shard, self.info, self.folder / schema.INDEX)
+        for name, values in numbers.items():
+            setattr(self, name, values)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def local_folder(self) -> Path:
+        """The folder, for what writes into it. Errors: UserError where it lies behind a URL."""
+        if isinstance(self.folder, RemotePath):
+            raise UserError(f"{self.folder} is not on this machine, which this needs; copy the folder here.")
+        return self.folder
+
+    @cached_property
+    def sizes_position(self) -> np.ndarray:
+        """int64 [rows]: where a clip's first frame stands in its shard's frame sizes, -1 for raw frames."""
+        position = self._column("sizes_position").to_numpy()
+        if self.frame_codec == "jpeg":
+            facts = [self.info["shards"][shard]["sizes_bytes"] for shard in self.shards]
+            held = (np.array(facts, np.int64)[self.shard] - schema.SIZES_HEADER_BYTES) // schema.SIZES_DTYPE.itemsize
+            self._must(position >= 0, "sizes_position", position)
+            self._must(position <= held - self.num_frames, "sizes_position", position)
+        return position
+
+    @cached_property
+    def duration_seconds(self) -> np.ndarray:
+        """float64 [rows]: length of each clip."""
+        seconds = self._column("duration_seconds").to_numpy()
+        self._must(np.isfinite(seconds) & (seconds > 0), "duration_seconds", seconds)
+        return seconds
+
+    @cached_property
+    def av_offset_seconds(self) -> np.ndarray:
+        """float64 [rows]: how much later the sound started than the picture, before both were cut."""
+        seconds = self._column("av_offset_seconds").to_numpy()
+        self._must(np.isfinite(seconds), "av_offset_seconds", seconds)
+        return seconds
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names by class id."""
+        return list(self.info["class_names"])
+
+    @property
+    def digest(self) -> str:
+        """Hex sha256 over the digests of index and shards: the identity that runs and results refer to."""
+        return configs.digest([self.info["index_sha256"], self.info["shards"]])
+
+    @property
+    def frame_size(self) -> int:
+        """Height and width of a frame, in pixels."""
+        return int(self.info["video"]["frame_size"])
+
+    @property
+    def frame_rate_hz(self) -> int:
+        """Frames a second."""
+        return int(self.info["video"]["frame_rate_hz"])
+
+    @property
+    def frame_codec(self) -> str:
+        """`raw` or `jpeg`."""
+        return str(self.info["video"]["frame_codec"])
+
+    @property
+    def num_mel_bands(self) -> int:
+        """Bands M of a log-mel frame."""
+        return int(self.info["audio"]["num_mel_bands"])
+
+    @cached_property
+    def mel_rates_hz(self) -> np.ndarray:
+        """Log-mel frames a second of each clip, float64 [rows]: 100, else as frames and length tell."""
+        if self.info["audio"].get("resample", True):
+            return np.broadcast_to(float(schema.MEL_FRAMES_PER_SECOND), len(self))
+        return (self.num_mel_frames - 1) / self.duration_seconds
+
+    @property
+    def logmel_mean(self) -> np.ndarray:
+        """Mean of each mel band over the train split, float64 [M], dB. Errors: UserError where one is not finite."""
+        return self._statistic("mean")
+
+    @property
+    def logmel_std(self) -> np.ndarray:
+        """Deviation of each mel band over the train split, float64 [M], dB. Errors: as logmel_mean."""
+        return self._statistic("std")
+
+    def _statistic(self, name: str) -> np.ndarray:
+        with speaking_of(self.folder / schema.DATASET):
+            values = np.array(self.info["logmel"][name], np.float64)
+            if values.shape != (self.num_mel_bands,):
+                raise ValueError(f"logmel {name} is not of {self.num_mel_bands} bands")
+        if not np.isfinite(values).all():
+            raise UserError(
+                f"{self.folder / schema.DATASET} has log-mel statistics that are not finite; 'avprep verify' names the "
+                f"clips at fault and says what to do."
+            )
+        return values
+
+    @cached_property
+    def clip_ids(self) -> list[str]:
+        """Clip id of every row."""
+        return self._column("clip_id").to_pylist()
+
+    def ids_of(self, rows: np.ndarray) -> pa.Array:
+        """Clip ids of some rows, read without a Python object for each of the others."""
+        found = self._column("clip_id").take(pa.array(rows))
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+    @cached_property
+    def keys(self) -> pa.ChunkedArray:
+        """Tar key of every row."""
+        return self._column("key")
+
+    @cached_property
+    def group_names(self) -> np.ndarray:
+        """str [rows]: the group of each clip in the manifest, which must not stand in two splits (speaker ...)."""
+        return self._planned["group"]
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """int64 [rows]: equal numbers for clips of one group."""
+        return np.unique(self.group_names, return_inverse=True)[1]
+
+    @cached_property
+    def clusters(self) -> np.ndarray:
+        """int64 [rows]: equal numbers for clips that vary together: of one `cluster` of the manifest, else its group.
+
+        Intervals and tests go by them. A cluster and a group of one name are two.
+        """
+        groups, clusters = self._planned["group"], self._planned.get("cluster")
+        if clusters is None:
+            return self.groups
+        names = np.where(clusters != "", np.char.add("cluster ", clusters), np.char.add("group ", groups))
+        return np.unique(names, return_inverse=True)[1]
+
+    def plan_columns(self, *names: str) -> pa.Table:
+        """Columns of the manifest that the dataset was built from, in its own order. Errors: FileNotFoundError."""
+        return pq.read_table(source_of(self.folder / schema.PLAN_MANIFEST), columns=list(names))
+
+    @cached_property
+    def _planned(self) -> dict[str, np.ndarray]:
+        """The manifest's `group` and, where it has one, `cluster` of every row, as text."""
+        with pq.ParquetFile(source_of(self.folder / schema.PLAN_MANIFEST)) as file:
+            names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
+            table = file.read(["clip_id", *names])
+        place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
+        return {name: table.column(name).take(place).to_numpy().astype(str) for name in names}
+
+    def labels(self, name: str) -> LabelColumn:
+        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.
+
+        Errors: UserError where there is no such column, with the names of those there are.
+        """
+        if name == "label":
+            return LabelColumn(self.label.astype(np.int32), self.class_names)
+        path = self._label_file(name)
+        try:
+            table, metadata = label_table(path, schema.LABELS_SCHEMA)
+            class_names = texts(json.loads(metadata[schema.LABEL_NAMES_KEY]), "class_names")
+            ids = table.column("clip_id").combine_chunks()
+            place = pc.index_in(self._column("clip_id"), value_set=ids).combine_chunks()
+            given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
+            values = given[place.fill_null(len(ids)).to_numpy()]
+            if (
+                len(ids.unique()) != len(ids)
+                or values.min(initial=-1) < -1
+                or values.max(initial=-1) >= len(class_names)
+            ):
+                raise ValueError("a clip stands twice, or a label has no name")
+        except UNREADABLE as error:
+            if label_kind(path) == "lists":
+                raise UserError(
+                    f"{path} holds several labels a clip; name a column of one label a clip, as 'avprep add-labels' "
+                    "usually writes."
+                ) from None
+            raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
+        return LabelColumn(values, class_names)
+
+    def label_lists(self, name: str) -> list[list[str] | None]:
+        """The multi-label column `name`: the class names of each row, None where the column does not know the clip.
+
+        Errors: UserError as `labels`, also where the column has one label a clip.
+        """
+        path = self._label_file(name, "lists")
+        try:
+            table, _ = label_table(path, schema.LABEL_LISTS_SCHEMA)
+            ids, lists = (table.column(column).to_pylist() for column in table.column_names)
+            found = dict(zip(ids, lists, strict=True))
+            if len(found) != len(ids):
+                raise ValueError("a clip stands twice")
+        except UNREADABLE as error:
+            if label_kind(path) == "one":
+                raise UserError(
+                    f"{path} holds one label a clip; name a multi-label column, as 'avprep add-labels --multi' writes."
+                ) from None
+            raise UserError(
+                f"{path} is no multi-label column ({error}); 'avprep add-labels --multi' writes one."
+            ) from None
+        return [found.get(clip_id) for clip_id in self.clip_ids]
+
+    def _label_file(self, name: str, kind: str = "one") -> Path | RemotePath:
+        """The file of a column of this kind. Errors: UserError where there is none, with those of the kind."""
+        if not schema.LABEL_NAME_PATTERN.fullmatch(name):
+            raise UserError(f"{name!a} names no label column; take letters, digits, '_', '-' and '.'.")
+        path = names.inside(self.folder, schema.labels_path(name))
+        if path.is_file():
+            return path
+        files = sorted(path.parent.glob("*.parquet")) if isinstance(path, Path) else []
+        others = [found.stem for found in files if label_kind(found) in (kind, "")]
+        if kind == "one":
+            raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
+        there = f"it has {', '.join(others)}" if others else "'avprep add-labels --multi' writes one"
+        raise UserError(f"{self.folder} has no multi-label column {name!r}; {there}.")
+
+    def rows_of(self, split: str) -> np.ndarray:
+        """int64 rows of a split; UserError where the dataset has no such split."""
+        if split not in self.splits:
+            raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}.")
+        return np.flatnonzero(self.split == self.splits.index(split))
+
+    def shard_path(self, row: int) -> Path | RemotePath:
+        """Where the shard of a row lies."""
+        return names.inside(self.folder, self.shards[self.shard[row]], schema.SHARD_PATTERN)
+
+    def read_clip(self, row: int) -> WholeClip:
+        """The whole clip of an index row, read by its offsets. Errors: UserError where its shard is damaged."""
+        shard = self.shard_path(row)
+        mel_shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
+        logmel = read_array(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
+        frames = None if self.frames_offset[row] < 0 else self.read_frames(row, 0, int(self.num_frames[row]))
+        return WholeClip(frames, logmel)
+
+    def read_frames(self, row: int, begin: int, end: int) -> np.ndarray:
+        """Frames [begin, end) of a clip that has pictures, uint8 [end - begin, H, W, 3]; no other byte is read.
+
+        Errors: UserError where its shard is damaged.
+        """
+        shard = self.shard_path(row)
+        offset = int(self.frames_offset[row])
+        shape = (end - begin, self.frame_size, self.frame_size, 3)
+        if self.frame_codec == "raw":
+            return read_array(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
+        sizes = self.frame_sizes(row)
+        length = int(sizes[begin:end].sum())
+        data = read_array(shard, offset + int(sizes[:begin].sum()), (length,), schema.FRAMES_DTYPE)
+        frames = np.empty(shape, schema.FRAMES_DTYPE)
+        try:
+            jpeg.decode(data.data, sizes[begin:end], frames)
+        except ValueError as error:
+            raise UserError(f"{shard} holds a damaged picture ({error}); {repair(shard)}.") from None
+        return frames
+
+    def frame_sizes(self, row: int) -> np.ndarray:
+        """Bytes of each JPEG of a clip, uint32 [T]; for the jpeg codec alone."""
+        path = names.inside(self.folder, schema.sizes_path(self.shards[self.shard[row]]))
+        offset = schema.SIZES_HEADER_BYTES + int(self.sizes_position[row]) * schema.SIZES_DTYPE.itemsize
+        return read_array(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
+
+    def _column(self, name: str) -> pa.ChunkedArray:
+        ((_, column),) = self._columns(name)
+        return column
+
+    def _columns(self, *columns: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
+        try:
+            yield from index_columns(self.folder / schema.INDEX, columns)
+        except UNREADABLE as error:
+            raise self._unreadable(error) from None
+
+    def _must(self, good: np.ndarray, name: str, values: np.ndarray) -> None:
+        """Raise UserError naming the first row in which `values` of the index are not `good`."""
+        for row in np.flatnonzero(~good)[:1].tolist():
+            raise UserError(f"{self.folder / schema.INDEX} says {name} {values[row]} of row {row}, {ALTERED}")
+
+    def _unreadable(self, error: Exception) -> UserError:
+        return UserError(
+            f"{self.folder / schema.INDEX} cannot be read ({first_line(error)[:120]}); where an older "
+            "version wrote it, 'avprep finalize' writes it anew."
+        )

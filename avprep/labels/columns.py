@@ -1,0 +1,219 @@
+"""Label columns beside the index, no shard rewritten: labels/NAME.parquet with clip_id, label, class_name and more.
+
+Dataset.labels(NAME) reads one. Here they are written: from the user's own table, and with label noise;
+pseudo_label.py makes them with a network, label_lists.py writes those of several labels a clip. A column carries how
+it was made, so that the same command finds its work done and another one does not overwrite it unasked.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import avprep
+from avprep import schema
+from avprep.dataset import Dataset, LabelColumn
+from avprep.errors import UserError
+from avprep.manifest.tables import Wanted, read_table
+from avprep.shared import configs, store
+from avprep.shared.errors import listed
+from avprep.shared.text import as_text
+
+NONE = -1
+
+Value = TypeVar("Value")
+
+
+def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: bool) -> dict[str, Any] | None:
+    """The full origin of the column `name` about to be made, or None where the column of this origin is there.
+
+    The origin gains the index's digest and our version. Errors: UserError where `name` is no name for a column, or
+    stands for one of another origin, unless told to `replace` it.
+    """
+    if name == "label" or not schema.LABEL_NAME_PATTERN.fullmatch(name):
+        raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
+    whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": avprep.__version__}
+    path = dataset.local_folder / schema.labels_path(name)
+    if replace or not path.exists():
+        return whole
+    try:
+        old = json.loads((pq.read_schema(path).metadata or {}).get(schema.LABEL_ORIGIN_KEY, b"{}"))
+    except ValueError as error:
+        raise UserError(f"{path} is no label column ({error}); give --replace or another --name.") from None
+    changed = configs.differences(old, whole)
+    if changed:
+        lines = "\n  ".join(changed)
+        raise UserError(f"{path} was made otherwise; give --replace or another --name. Differences:\n  {lines}")
+    return None
+
+
+def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[str, Any], **extra: np.ndarray) -> Path:
+    """The path of the column, written atomically: one row a clip of the index, in its order.
+
+    `extra` are further columns over the same rows; nulls where a clip has no label. Errors: UserError where a number of
+    theirs is not finite.
+    """
+    none = column.values == NONE
+    for key, values in extra.items():
+        wrong = np.flatnonzero(~none & ~np.isfinite(values))
+        if len(wrong):
+            raise UserError(f"Column {name!r} is not written: {key} of {dataset.clip_ids[wrong[0]]!r} is not finite.")
+    names = np.array([*column.class_names, ""], dtype=object)[column.values]
+    columns = {
+        "clip_id": pa.array(dataset.clip_ids, pa.string()),
+        "label": pa.array(column.values, pa.int32()),
+        "class_name": pa.array(names, pa.string(), mask=none).dictionary_encode(),
+        **{key: pa.array(values, mask=none) for key, values in extra.items()},
+    }
+    metadata = {
+        schema.LABEL_NAMES_KEY: store.json_text(column.class_names),
+        schema.LABEL_ORIGIN_KEY: store.json_text(origin, sort_keys=True),
+    }
+    path = dataset.local_folder / schema.labels_path(name)
+    with store.atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
+    return path
+
+
+def add_labels(dataset: Dataset, path: Path, name: str, *, column: str = "label", replace: bool = False) -> int:
+    """Write the column `name` from a user's table; returns how many rows were of clips that failed or were excluded.
+
+    Errors: UserError as labels_of_table, and where another column of this name is there.
+    """
+    labels = labels_of_table(dataset, path, column)
+    origin = claim_column(
+        dataset, name, {"command": "add-labels", "file_sha256": store.sha256(path), "column": column}, replace
+    )
+    if origin is not None:
+        write_labels(dataset, name, labels.column, origin)
+    return labels.unused
+
+
+def add_noise(
+    dataset: Dataset,
+    name: str,
+    *,
+    share: float,
+    seed: int = 0,
+    labels: str = "label",
+    split: str = "train",
+    replace: bool = False,
+) -> Path:
+    """The path of the column `name`: the column `labels` with noise in the clips of `split`, see noisy_labels.
+
+    Errors: UserError where there is no such column or split, or another column of this name.
+    """
+    column = dataset.labels(labels)
+    noisy = noisy_labels(column, dataset.rows_of(split), share, seed)
+    settings = {"command": "add-noise", "share": share, "seed": seed, "labels": labels, "split": split}
+    digest = configs.digest([column.class_names, column.values.tolist()])
+    origin = claim_column(dataset, name, {**settings, "labels_sha256": digest}, replace)
+    if origin is None:
+        return dataset.local_folder / schema.labels_path(name)
+    return write_labels(dataset, name, noisy, origin)
+
+
+@dataclass(frozen=True)
+class UserLabels:
+    """A user's column, and how many rows named clips of the manifest that failed or were excluded."""
+
+    column: LabelColumn
+    unused: int
+
+
+def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> UserLabels:
+    """The labels of a CSV, JSONL or Parquet table with clip_id and `column`, for the rows of the index.
+
+    Labels are strings or whole numbers; the class names are the different ones, in order (by value where all are
+    whole numbers). A clip without a row, with an empty label or with -1 has none. Errors: UserError with all clip ids
+    that the manifest lacks, that stand twice, and labels of another kind, together.
+    """
+    found = values_of_table(dataset, path, column, class_name)
+    own = [found.get(clip_id) for clip_id in dataset.clip_ids]
+    names = sorted({name for name in own if name is not None})
+    if all(re.fullmatch(r"-?\d+", name) for name in names):
+        names.sort(key=int)
+    number_of = {name: number for number, name in enumerate(names)}
+    values = np.array([NONE if name is None else number_of[name] for name in own], np.int32)
+    return UserLabels(LabelColumn(values, names), len(found.keys() - set(dataset.clip_ids)))
+
+
+def values_of_table(
+    dataset: Dataset,
+    path: Path,
+    column: str,
+    read: Callable[[Any], Value],
+    joined: Callable[[Value, Value], Value] | None = None,
+) -> dict[str, Value]:
+    """What `read` makes of `column` of a CSV, JSONL or Parquet table, by clip_id.
+
+    Two rows of a clip are an error, unless `joined` makes one value of theirs. Errors: UserError with all clip ids that
+    the manifest lacks, that stand twice, and values of which `read` makes a ValueError, together.
+    """
+    known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    wanted = Wanted(("clip_id", column), (("clip_id",), (column,)), "rename one, or give --column")
+    found: dict[str, Value] = {}
+    problems = []
+    for where, row in read_table(path, wanted):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            lacking = [name for name in wanted.columns if name not in row]
+            if lacking:
+                raise ValueError(f"no {lacking[0]}")
+            clip_id, new = as_text(row["clip_id"], "clip_id"), read(row[column])
+            if clip_id not in known:
+                raise ValueError(f"the dataset has no clip {clip_id!r}")
+            if clip_id in found and joined is None:
+                raise ValueError(f"clip {clip_id!r} stands twice")
+        except ValueError as error:
+            problems.append(f"{where}: {error}")
+            continue
+        found[clip_id] = joined(found[clip_id], new) if joined and clip_id in found else new
+    if problems:
+        raise UserError(f"{path} cannot be used:{listed(problems)}")
+    if not found:
+        raise UserError(f"{path} has no rows.")
+    return found
+
+
+def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int) -> LabelColumn:
+    """`column` with wrong labels in exactly round(share * n) of the n labelled clips among `rows`; others as they are.
+
+    The clips are drawn without replacement over all classes together; each gets another class, drawn uniformly from
+    the others that occur among `rows`, so that no class is new to them. Pure: the same arguments, the same labels.
+    Errors: UserError where fewer than two classes occur.
+    """
+    labelled = rows[column.values[rows] != NONE]
+    classes = np.unique(column.values[labelled])
+    if len(classes) < 2:
+        raise UserError(
+            f"Label noise needs two classes or more among the clips of the split, which have {len(classes)}."
+        )
+    draw = np.random.default_rng([seed, 0x401E])
+    chosen = draw.permutation(labelled)[: round(share * len(labelled))]
+    steps = draw.integers(1, len(classes), len(chosen))
+    values = column.values.copy()
+    values[chosen] = classes[(np.searchsorted(classes, values[chosen]) + steps) % len(classes)]
+    return LabelColumn(values, column.class_names)
+
+
+def is_nothing(value: Any) -> bool:
+    """Whether a table's value is null, or the NaN that pandas puts in its place."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def class_name(value: Any) -> str | None:
+    """The class name of a table's value: None for none. Errors: ValueError."""
+    if is_nothing(value) or value in ("", -1, "-1"):
+        return None
+    return as_text(value, "label").strip() or None

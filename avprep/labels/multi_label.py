@@ -1,0 +1,85 @@
+"""Multi-label columns: labels/NAME.parquet with clip_id and labels, a list of class names a clip.
+
+Such a column says what can be heard in a clip, for `avtrain evaluate --audible NAME`. An empty list says that nothing
+can; a clip that the table does not have is null, which is no answer. Names need not be classes of the dataset: a table
+made for a larger one serves its parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from avprep import schema
+from avprep.dataset import Dataset
+from avprep.labels.columns import claim_column, class_name, is_nothing, values_of_table
+from avprep.shared import store
+
+
+@dataclass(frozen=True)
+class AddedLists:
+    """What a multi-label column came to: clips of the index, by what it says of them, and what it says beyond them."""
+
+    labelled: int
+    empty: int
+    missing: int
+    unused: int
+    """clips of the table that failed or were excluded"""
+    strangers: list[str]
+    """names that are no class of the dataset, in order"""
+
+
+def add_label_lists(
+    dataset: Dataset, path: Path, name: str, *, column: str = "label", separator: str = ";", replace: bool = False
+) -> AddedLists:
+    """Write the multi-label column `name` from a user's table.
+
+    Errors: UserError as lists_of_table, and where another column of this name is there.
+    """
+    given = lists_of_table(dataset, path, column, separator)
+    lists = [given.get(clip_id) for clip_id in dataset.clip_ids]
+    settings = {"command": "add-labels", "column": column, "multi": True, "separator": separator}
+    origin = claim_column(dataset, name, {**settings, "file_sha256": store.sha256(path)}, replace)
+    if origin is not None:
+        _write(dataset, name, lists, origin)
+    known = [names for names in lists if names is not None]
+    return AddedLists(
+        labelled=sum(bool(names) for names in known),
+        empty=sum(not names for names in known),
+        missing=len(lists) - len(known),
+        unused=len(given.keys() - set(dataset.clip_ids)),
+        strangers=sorted(frozenset().union(*known) - set(dataset.class_names)),
+    )
+
+
+def lists_of_table(dataset: Dataset, path: Path, column: str, separator: str) -> dict[str, frozenset[str] | None]:
+    """The names that a CSV, JSONL or Parquet table with clip_id and `column` gives each clip, None where null.
+
+    A value is a list, or names divided by `separator`; several rows of a clip are taken together. Errors: UserError
+    with all clip ids that the manifest lacks, and labels of another kind, together.
+    """
+    return values_of_table(dataset, path, column, lambda value: _names(value, separator), _both)
+
+
+def _names(value: Any, separator: str) -> frozenset[str] | None:
+    """Errors: ValueError."""
+    if is_nothing(value):
+        return None
+    parts = value.split(separator) if isinstance(value, str) else value if isinstance(value, list) else [value]
+    return frozenset(name for part in parts if (name := class_name(part)) is not None)
+
+
+def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset[str] | None:
+    return other if one is None else one if other is None else one | other
+
+
+def _write(dataset: Dataset, name: str, lists: list[frozenset[str] | None], origin: dict[str, Any]) -> None:
+    columns = {"clip_id": dataset.clip_ids, "labels": [None if names is None else sorted(names) for names in lists]}
+    metadata = {schema.LABEL_ORIGIN_KEY: store.json_text(origin, sort_keys=True)}
+    table = pa.table(columns, schema.LABEL_LISTS_SCHEMA.with_metadata(metadata))
+    with store.atomic_path(dataset.local_folder / schema.labels_path(name)) as temporary:
+        pq.write_table(table, temporary)

@@ -1,0 +1,122 @@
+"""Clips of a manifest, kept by column: about 60 bytes a clip and the text of its id, paths and group.
+
+As objects a clip takes ten times that, and a manifest may hold a million: what goes through all of them goes through
+one piece after the other, and what looks for repeats keeps a hash of 8 bytes a clip.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, overload
+
+import numpy as np
+import pyarrow as pa
+
+from avprep.shared.arrow import PIECE_ROWS, column_of, table_of
+
+COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group", "cluster")
+CLUSTER = "cluster"  # written only where a clip has one, so that other manifests keep their bytes
+NUMBERS = frozenset({"start_seconds", "end_seconds"})
+REPEATING = frozenset({"label", "split"})
+
+values_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*COLUMNS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Clip:
+    """One row of a manifest; paths as written there, '' where a clip lacks that track."""
+
+    clip_id: str
+    label: str
+    split: str = "train"
+    video_path: str = ""
+    audio_path: str = ""
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str = ""
+    """what must not stand in two splits: speaker, place, fold"""
+    cluster: str = ""
+    """what varies together, such as clips cut from one recording; '': the group is that"""
+
+    @property
+    def source(self) -> str:
+        """The path that stands for the clip in messages."""
+        return self.video_path or self.audio_path
+
+
+class Clips(Sequence[Clip]):
+    """The given clips, each made anew when asked for; a slice is a list of them."""
+
+    def __init__(self, clips: Iterable[Clip]) -> None:
+        fields = pa.schema([pa.field(name, _type_of(name)) for name in COLUMNS])
+        columns = {field.name: column_of(field.type) for field in fields}
+        rest = map(values_of, clips)
+        while rows := list(itertools.islice(rest, PIECE_ROWS)):
+            for column, values in zip(columns.values(), zip(*rows, strict=True), strict=True):
+                column.extend(values)
+        self._table = table_of(columns, fields)
+
+    def __len__(self) -> int:
+        return int(self._table.num_rows)
+
+    def __iter__(self) -> Iterator[Clip]:
+        for piece in self._table.to_batches(PIECE_ROWS):
+            for values in zip(*(column.to_pylist() for column in piece.columns), strict=True):
+                yield Clip(*values)
+
+    @overload
+    def __getitem__(self, row: int) -> Clip: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[Clip]: ...
+    def __getitem__(self, row: int | slice) -> Clip | list[Clip]:
+        if isinstance(row, slice):
+            return [self[one] for one in range(*row.indices(len(self)))]
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return Clip(*(column[row].as_py() for column in self._table.columns))
+
+    def column(self, name: str) -> pa.ChunkedArray:
+        """A column as it is kept: text, float64 seconds with nulls; label and split as dictionaries of text."""
+        return self._table.column(name)
+
+    def values(self, name: str) -> Iterator[Any]:
+        """The values of a column, one after the other."""
+        for piece in self._table.select([name]).to_batches(PIECE_ROWS):
+            yield from piece.column(0).to_pylist()
+
+    def coded(self, name: str) -> tuple[list[str], np.ndarray]:
+        """(distinct values of label or split, int32 position of each row's in them)."""
+        (column,) = self.column(name).chunks
+        codes = np.frombuffer(column.indices.buffers()[1], np.int32)  # to_numpy() would import pandas
+        return column.dictionary.to_pylist(), codes
+
+    def table(self) -> pa.Table:
+        """All columns, label and split as plain text; without `cluster` where no clip has one."""
+        names = columns_of(self.values(CLUSTER))
+        plain = (pa.field(name, pa.float64() if name in NUMBERS else pa.string()) for name in names)
+        return self._table.select(names).cast(pa.schema(plain))
+
+
+def columns_of(clusters: Iterable[str]) -> tuple[str, ...]:
+    """COLUMNS as a manifest of clips of these clusters has them: the last only where one is not empty."""
+    return COLUMNS if any(clusters) else COLUMNS[:-1]
+
+
+def repeated(hashes: np.ndarray) -> np.ndarray:
+    """Values int64, sorted, that stand in `hashes` more than once; `hashes` is left sorted."""
+    hashes.sort()
+    return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+
+
+def hashed(keys: Iterable[Hashable]) -> np.ndarray:
+    """int64: a hash of each key, of this process alone. Equal keys have equal ones, others almost never."""
+    return np.fromiter(map(hash, keys), np.int64)
+
+
+def _type_of(name: str) -> pa.DataType:
+    if name in NUMBERS:
+        return pa.float64()
+    return pa.dictionary(pa.int32(), pa.string()) if name in REPEATING else pa.string()

@@ -1,0 +1,30 @@
+"""What differs between the clips of two manifests, for a person."""
+
+from __future__ import annotations
+
+from avprep.manifest.clips import COLUMNS, Clip, Clips, values_of
+from avprep.shared.errors import some_of
+
+EXAMPLES = 3
+
+
+def differences(old: Clips, new: Clips) -> list[str]:
+    """A line each on the clips that came, went and changed, with their number and three examples, by clip id."""
+    before = {clip.clip_id: hash(values_of(clip)) for clip in old}
+    after = {clip.clip_id: hash(values_of(clip)) for clip in new}
+    changed = [name for name, values in after.items() if before.get(name, values) != values]
+    shown = changed[:EXAMPLES]
+    were, are = ({clip.clip_id: clip for clip in clips if clip.clip_id in shown} for clips in (old, new))
+    found = {
+        "came": [name for name in after if name not in before],
+        "went": [name for name in before if name not in after],
+        "changed": [_change(were[name], are[name]) for name in shown] + changed[EXAMPLES:],
+    }
+    lines = [f"{len(names)} clips {what}: {some_of(names, EXAMPLES)}" for what, names in found.items() if names]
+    return lines or ["the same clips in another order"]
+
+
+def _change(old: Clip, new: Clip) -> str:
+    """Such as `a/1.mp4 (split 'train' -> 'test')`."""
+    values = zip(COLUMNS, values_of(old), values_of(new), strict=True)
+    return f"{old.clip_id} (" + ", ".join(f"{name} {a!r} -> {b!r}" for name, a, b in values if a != b) + ")"

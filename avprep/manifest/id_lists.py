@@ -1,0 +1,79 @@
+"""Lists of ids as people have them: one a line, or a column of a table, held against the ids that there are."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from avprep.errors import UserError
+from avprep.manifest.tables import BLANK, Wanted, read_table
+from avprep.shared.text import as_text, is_comment, opened
+
+SHOWN = 5
+FIRST_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|[^,;\t]*)\s*([,;\t])')
+
+
+@dataclass(frozen=True)
+class IdList:
+    """The ids of a list, each once, in its order: those that are known and those that name nothing."""
+
+    known: list[str]
+    strangers: list[str]
+
+    def examples(self) -> str:
+        """How many ids name nothing, and the first: "2 ids, such as 'a', 'b'"."""
+        some = ", ".join(map(repr, self.strangers[:SHOWN]))
+        return f"{len(self.strangers)} {'id' if len(self.strangers) == 1 else 'ids'}, such as {some}"
+
+
+def read_ids(path: Path, known: Collection[str], columns: tuple[str, ...]) -> IdList:
+    """The ids of a list: text or CSV with one in each line, or a JSONL or Parquet table.
+
+    The ids stand in the column of the first of the names `columns` that the first line or the table has, else in the
+    first field of each line. A line that is a known id as it stands is that id, whatever commas, quotes or '#' it
+    holds. Byte order mark, quotes, ends of lines, empty lines and comments (#) play no part. Errors: UserError where
+    the file cannot be read as UTF-8, or has no ids.
+    """
+    is_table = path.suffix.lower() in (".jsonl", ".parquet")
+    found = dict.fromkeys(_of_table(path, columns) if is_table else _of_text(path, known, columns))
+    if not found:
+        raise UserError(f"{path} names no id; write one a line.")
+    return IdList([name for name in found if name in known], [name for name in found if name not in known])
+
+
+def _of_table(path: Path, columns: tuple[str, ...]) -> Iterator[str]:
+    for where, row in read_table(path, Wanted(columns, (columns,), "rename the column of the ids")):
+        try:
+            if isinstance(row, str):
+                raise ValueError(row)
+            name = next(name for name in columns if name in row)
+            yield as_text(row[name], name)
+        except (ValueError, StopIteration) as error:
+            raise UserError(f"{path}, {where}: {error or 'no id'}.") from None
+
+
+def _of_text(path: Path, known: Collection[str], columns: tuple[str, ...]) -> Iterator[str]:
+    header: list[str] = []
+    place, begun = 0, False
+    with opened(path) as text:
+        for line in (line.strip().strip(BLANK) for line in text):
+            cells = [] if is_comment(line) else _cells(line)
+            if line in known:
+                yield line
+            elif not begun and (named := [name for name in columns if name in cells]):
+                header, place = cells, cells.index(named[0])
+            elif any(cells) and cells != header:
+                yield cells[place] if place < len(cells) and cells[place] else line
+            begun = begun or any(cells)
+
+
+def _cells(line: str) -> list[str]:
+    """The fields of a line, divided by what follows its first one."""
+    found = FIRST_FIELD.match(line)
+    try:
+        return [cell.strip() for row in csv.reader([line], delimiter=found[1] if found else ",") for cell in row]
+    except csv.Error:
+        return [line]

@@ -1,0 +1,1 @@
+"""Rendered clips: the demo's shapes, and av-digits."""

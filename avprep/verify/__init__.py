@@ -1,0 +1,1 @@
+"""Checks of a dataset: its tables, shards, tars, and the sources of its clips."""

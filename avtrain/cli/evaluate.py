@@ -1,0 +1,189 @@
+"""avtrain evaluate: what an encoder is worth."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avprep.shared.commands import Command, config_option
+from avprep.shared.errors import UserError
+from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
+from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
+
+EVALUATE = EvaluateConfig()
+
+
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
+@click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
+@click.option("--run", type=DATASET, default=None, help="Run, or one of its checkpoints on this machine, to measure.")
+@click.option(
+    "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
+)
+@click.option(
+    "--out",
+    type=OUT_FOLDER_OR_URL,
+    default=None,
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-best]. Needed without --run.",
+)
+@click.option(
+    "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
+)
+@click.option(
+    "--audio-model", default=EVALUATE.audio_model, help="In its place, without a run: cnn9, tiny or package:function."
+)
+@click.option("--epochs", type=int, default=EVALUATE.epochs)
+@click.option(
+    "--patience",
+    type=int,
+    default=EVALUATE.patience,
+    help="Epochs without a lower validation loss that end finetune and supervised; 0: all.",
+)
+@click.option("--batch-size", type=int, default=EVALUATE.batch_size)
+@click.option("--learning-rate", type=float, default=EVALUATE.learning_rate, help="Of an encoder in training.")
+@click.option("--weight-decay", type=float, default=EVALUATE.weight_decay)
+@click.option("--probe", type=click.Choice(PROBES), default=EVALUATE.probe, help="How linear treats the encoder.")
+@click.option("--dropout", type=float, default=EVALUATE.dropout, help="Before the head of an encoder in training.")
+@click.option("--window-seconds", type=float, default=EVALUATE.window_seconds, help="Of the windows fitted on.")
+@click.option(
+    "--test-windows",
+    type=int,
+    default=EVALUATE.test_windows,
+    help="Windows of that length of a test clip, whose mean features are tested beside the whole clip; 0: none.",
+)
+@click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
+@click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
+@click.option("--labels", default=EVALUATE.labels, help="Label column to fit and measure by: a NAME of labels/.")
+@click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
+@click.option("--validation-share", type=float, default=EVALUATE.validation_share)
+@click.option(
+    "--audible", default=EVALUATE.audible, help="Multi-label column of what can be heard, to tell scores by it too."
+)
+@click.option("--norm", type=click.Choice(NORMS), default=EVALUATE.norm, help="Whose log-mel statistics to go by.")
+@click.option("--seed", type=int, default=EVALUATE.seed)
+@device_options
+@config_option()
+def evaluate(
+    dataset: Path | str,
+    protocol: str,
+    run: Path | str | None,
+    out: Path | str | None,
+    device: str,
+    threads: int | None,
+    **settings: object,
+) -> None:
+    """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
+    from avtrain.runs.checkpoint import OPTIMISER
+    from avtrain.runs.remote import at_hand
+
+    with contextlib.ExitStack() as held:
+        hands = [
+            None if given is None else held.enter_context(at_hand(given, without=OPTIMISER)) for given in (run, out)
+        ]
+        ours, results = (None if hand is None else hand.folder for hand in hands)
+        written = _evaluate(dataset, protocol, ours, results, device_of(device, threads), settings)
+        if written is not None:
+            hand = hands[0] if out is None else hands[1]
+            assert hand is not None
+            click.echo(f"written to {hand.told(written)}")
+
+
+def _evaluate(
+    dataset: Path | str, protocol: str, run: Path | None, out: Path | None, place: str, settings: dict[str, Any]
+) -> Path | None:
+    """Measure and say what was found; where the result is written to, if anywhere."""
+    from avtrain.evaluation.evaluate import evaluate as measure
+    from avtrain.evaluation.retrieval import retrieve
+    from avtrain.runs.checkpoint import META
+
+    if out is None and run is not None:
+        name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
+        best = "-best" if settings["checkpoint"] == "best" else ""
+        column = "" if settings["labels"] == EVALUATE.labels else f"-{settings['labels']}"
+        home, one = (run.resolve().parent, f"-{run.resolve().name}") if (run / META).exists() else (run, "")
+        out = home / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}{one}"
+    if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
+        raise UserError("--checkpoint is of a run; give --run.")
+    if protocol in ("retrieval", "finetune") and run is None:
+        raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
+    if protocol == "retrieval":
+        if settings["audible"] != EVALUATE.audible:
+            raise UserError("Retrieval tells no labels, so none that can be heard; leave --audible out.")
+        if settings["norm"] != EVALUATE.norm:
+            raise UserError("Retrieval goes by the dataset's statistics; leave --norm out.")
+        assert run is not None
+        which, labels = str(settings["checkpoint"]), str(settings["labels"])
+        found = retrieve(dataset, run, device=place, which=which, out=out, labels=labels)
+        click.echo(
+            f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
+            f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
+            f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
+            f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
+        )
+    else:
+        config = EvaluateConfig(protocol=protocol, **settings)
+        if protocol == "supervised" and run is not None:
+            raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
+        if protocol == "supervised" and out is None:
+            raise UserError("Supervised training starts from scratch, without a run folder; give --out OUT.")
+        if run is None and out is None:
+            raise UserError(
+                f"Without a run, {protocol} measures an untrained encoder; give --run RUN to measure a trained one, or "
+                "--out OUT to keep the result of an untrained one."
+            )
+        result = measure(dataset, config, run=run, out=out, device=place)
+        low, high = result["interval_95"]
+        chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
+        click.echo(
+            f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+            f"and mAP {100 * result['mean_average_precision']:.1f} % "
+            f"on {result['test_clips']} test clips; {chosen} was best in validation"
+        )
+        if result["windows"] is not None:
+            _say_windows(result["windows"])
+        if result["interval_note"]:
+            click.echo(f"interval by clips: {result['interval_note']}")
+        if run is None and protocol != "supervised":
+            click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
+        if result["unfitted"]["clips"]:
+            _say_fitted(result["unfitted"])
+        if "audible" in result:
+            _say_audible(result["audible"], result["test_clips"])
+    return None if out is None else out / "result.json"
+
+
+def _say_fitted(found: dict[str, Any]) -> None:
+    """A line on the test clips whose class could be predicted; of the others a warning speaks before the fit."""
+    said = f"without the {found['clips']:,} test clips of classes that were not fitted: "
+    if not found["fitted_clips"]:
+        click.echo(f"{said}no clip is left")
+        return
+    low, high = found["fitted_interval_95"]
+    click.echo(
+        f"{said}accuracy {100 * found['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) on "
+        f"{found['fitted_clips']:,}"
+    )
+
+
+def _say_windows(found: dict[str, Any]) -> None:
+    """A line on the accuracy by windows, that above being of whole clips."""
+    low, high = found["interval_95"]
+    click.echo(
+        f"by the mean features of {found['test_windows']} windows of {found['window_seconds']:g} s, as fitted on, "
+        f"not of whole clips: {100 * found['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
+def _say_audible(found: dict[str, Any], test_clips: int) -> None:
+    """Two lines on what the labels that can be heard make of the predictions."""
+    accuracy, hit = (
+        f"{100 * found[name]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        for name, (low, high) in (("accuracy", found["interval_95"]), ("hit", found["hit_interval_95"]))
+    )
+    click.echo(
+        f"audible by {found['column']!r}: accuracy {accuracy} on the {found['clips']} of {test_clips} test clips whose "
+        f"own label is;\n  predictions among a clip's audible labels {hit}, of {found['hit_clips']} clips with any"
+    )

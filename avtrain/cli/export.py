@@ -1,0 +1,78 @@
+"""avtrain embed and export: what an audio encoder makes of sounds, and the encoder itself for use elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DIRECTORY, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options
+
+SHOWN_FAILURES = 20
+
+
+@click.command(cls=Command)
+@click.argument("sources", metavar="DIR|FILE...", nargs=-1, required=True, type=click.Path())
+@click.option(
+    "--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint), checkpoint or exported encoder."
+)
+@click.option("--out", type=OUT_EMBEDDINGS, required=True, help="Parquet file to write.")
+@click.option("--split", "splits", multiple=True, help="Only clips of it, in datasets and manifests; may be repeated.")
+@click.option(
+    "--window-seconds",
+    type=click.FloatRange(0.1),
+    default=None,
+    help="A row for each window of this length; default: one for the whole clip.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="Processes that decode files; default: all cores."
+)
+@device_options
+def embed(
+    sources: tuple[str, ...],
+    run: Path,
+    out: Path,
+    splits: tuple[str, ...],
+    window_seconds: float | None,
+    workers: int | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Audio embeddings of a dataset DIR, or of media files, folders of such and manifests, as one Parquet file."""
+    from avtrain.embed import embed as write
+    from avtrain.embed import failures_path
+    from avtrain.inference.encoder import load_encoder
+
+    encoder = load_encoder(run, device_of(device, threads))
+    with stop_on_signals() as request:
+        found = write(
+            encoder,
+            sources,
+            out,
+            splits=splits,
+            window_seconds=window_seconds,
+            workers=workers,
+            stopping=lambda: bool(request),
+        )
+    failed = len(found.failures)
+    click.echo(f"{out}: {found.rows} embeddings of {found.clips} clips, {failed} failed")
+    for one in found.failures[:SHOWN_FAILURES]:
+        click.echo(f"  {one['reason']}: {one['clip_id']} ({one['detail']})")
+    if failed > SHOWN_FAILURES:
+        click.echo(f"  and {failed - SHOWN_FAILURES} more in {failures_path(out)}")
+
+
+@click.command(cls=Command)
+@click.option("--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint) or one of its checkpoints.")
+@click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write; it must not be there yet.")
+def export(run: Path, out: Path) -> None:
+    """Write the audio encoder as safetensors and ONNX with its feature spec and statistics inside, and a model card."""
+    from avtrain.inference.export import export as write
+
+    checked = write(run, out)
+    click.echo(
+        f"{out}: {checked['num_features']} features, ONNX opset {checked['opset']}; "
+        f"{max(checked['differences'].values()):.1e} of the largest feature is how far it is from torch"
+    )

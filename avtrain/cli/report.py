@@ -1,0 +1,97 @@
+"""avtrain compare and report: what runs say beside each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from avprep.shared.commands import Command
+from avprep.shared.errors import UserError
+from avtrain.cli.options import DATASET, OUT_PAGE, device_of, device_options
+
+ANY_PATH = click.Path(path_type=Path)
+BETWEEN = "\0"
+
+
+class Lists(Command):
+    """A command whose --a and --b take all words up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        joined: list[str] = []
+        for word in args:
+            if len(joined) > 1 and joined[-2] in ("--a", "--b") and not word.startswith("-"):
+                joined[-1] += BETWEEN + word
+            else:
+                joined.append(word)
+        return super().parse_args(ctx, joined)
+
+
+def paths_of(text: str) -> list[Path]:
+    """The paths that Lists joined."""
+    return [Path(word) for word in text.split(BETWEEN)]
+
+
+@click.command(cls=Lists)
+@click.argument("runs", metavar="RUN_A RUN_B ...", nargs=-1, type=ANY_PATH)
+@click.option("--a", "base", metavar="RUN...", default=None, help="Seeds or folds of one kind of run.")
+@click.option(
+    "--b", "others", metavar="RUN...", multiple=True, help="Those of another, in the same order; may be repeated."
+)
+@click.option("--evaluation", default=None, help="Folder below RUN/eval, where a run has several.")
+@click.option("--seed", type=int, default=0, help="Of the bootstrap.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(
+    runs: tuple[Path, ...],
+    base: str | None,
+    others: tuple[str, ...],
+    evaluation: str | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Runs against the first on the same test clips (bootstrap, McNemar); or groups of seeds or folds (paired t).
+
+    RUN is a run, a folder of 'avtrain evaluate' or a predictions.parquet. Many comparisons are corrected by Holm.
+    """
+    from avprep.shared.store import json_text
+    from avtrain.evaluation.compare import compare_groups, compare_runs, printed, without_nan
+
+    if base is not None or others:
+        if runs:
+            raise UserError("Give either runs or the groups --a and --b, not both.")
+        found = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
+    else:
+        found = compare_runs(runs, evaluation, seed)
+    click.echo(json_text(without_nan(found), indent=2) if as_json else printed(found))
+
+
+@click.command(cls=Command)
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=ANY_PATH)
+@click.option("--out", type=OUT_PAGE, required=True, help="The page, FILE.html.")
+@click.option(
+    "--data", "datasets", metavar="DIR", multiple=True, type=DATASET, help="Dataset of the runs; may be repeated."
+)
+@click.option("--folds", is_flag=True, help="Datasets of the same classes are folds of one measurement.")
+@click.option("--title", default="Pretraining runs", help="Of the page.")
+@device_options
+def report(
+    runs: tuple[Path, ...],
+    out: Path,
+    datasets: tuple[Path | str, ...],
+    folds: bool,
+    title: str,
+    device: str,
+    threads: int | None,
+) -> None:
+    """One self-contained page over many runs; the kind of the first is what others are held against.
+
+    RUN is a run, a folder of runs of several seeds, or one of 'avtrain evaluate --out'. With --data the page also shows
+    what the runs retrieve among test clips, and how their pairs were made. What is no run is skipped and named.
+    """
+    from avtrain.report import write_report
+
+    place = device_of(device, threads)
+    found = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=place)
+    for sentence in found.skipped:
+        click.echo(f"skipped: {sentence}", err=True)
+    click.echo(f"{found.runs} runs, {found.evaluations} evaluations, {out.stat().st_size / 1e6:.1f} MB: {out}")

@@ -1,0 +1,99 @@
+"""avtrain demo, bench, doctor: the whole path on synthetic clips, what this storage and this machine give."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from avprep.shared.commands import Command, doctor_command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_of, cache_options
+
+if TYPE_CHECKING:
+    from avprep.shared.machine import Finding
+
+
+@click.command(cls=Command)
+@click.argument("out", metavar="[OUT]", type=OUT_FOLDER, default=Path("demo-out"))
+@click.option(
+    "--instance-cue",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    help="How strongly picture and sound of one clip share their instance.",
+)
+@click.option("--clips-per-class", type=click.IntRange(10, 10_000), default=64)
+@click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Training seeds a row.")
+@click.option("--epochs", type=click.IntRange(1), default=60)
+@click.option("--batch-size", type=click.IntRange(2), default=64)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the rendering.")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
+def demo(
+    out: Path,
+    instance_cue: float,
+    clips_per_class: int,
+    seeds: int,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    workers: int | None,
+) -> None:
+    """Synthetic clips -> shards -> random and soft-positive pretraining -> linear probe -> table and report.html."""
+    from avtrain.reproduce.demo import DemoSettings, printed, run_demo
+    from avtrain.reproduce.demo_page import write_demo_page
+
+    settings = DemoSettings(
+        instance_cue=instance_cue,
+        clips_per_class=clips_per_class,
+        seeds=seeds,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+    )
+    with stop_on_signals() as request:
+        rows = run_demo(out, settings, workers, lambda: bool(request))
+    click.echo(printed(rows))
+    click.echo(
+        f"The clips are synthetic and built to show the effect; {write_demo_page(out, settings, rows)} says how."
+    )
+
+
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
+@click.option("--strategy", "strategies", multiple=True, help="One to measure; may be given more than once.")
+@click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
+@click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is told.")
+@click.option("--threads", type=click.IntRange(1), default=2, help="Reading and decoding threads.")
+@click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
+@click.option("--seed", type=int, default=PRETRAIN.seed)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@cache_options
+def bench(
+    dataset: Path | str,
+    strategies: tuple[str, ...],
+    as_json: bool,
+    cache: Path | None,
+    cache_bytes: int,
+    **settings: int,
+) -> None:
+    """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds."""
+    from avprep.dataset import Dataset
+    from avprep.shared.store import json_text
+    from avtrain.data.bench import BenchConfig, measure, printed
+
+    chosen = {"strategies": strategies} if strategies else {}
+    config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
+    found = measure(Dataset(dataset), config, cache_of(dataset, cache, cache_bytes))
+    click.echo(json_text(found, indent=2) if as_json else printed(found))
+
+
+def _examine(folders: Sequence[Path]) -> list[Finding]:
+    from avtrain.doctor import examine
+
+    return examine(folders)
+
+
+doctor = doctor_command(_examine)

@@ -1,0 +1,244 @@
+"""avtrain plan: what the batches of a run will be, from the index alone. No media is read and no torch is needed.
+
+The batches of a strategy are alike, so shares and means come from the first EXAMINED_BATCHES; coverage comes from whole
+epochs, up to EXAMINED_PAIRS. What was looked at is part of the answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from avprep.dataset import Dataset
+from avprep.schema import LOGMEL_DTYPE
+from avprep.shared import configs
+from avtrain.config import PlanConfig
+from avtrain.data.byte_ranges import window_of
+from avtrain.data.plans import set_aside, steps_of, strategy_of, training_table
+from avtrain.sampling import ClipTable, Strategy
+from avtrain.sampling.accumulation import updates_per_epoch
+from avtrain.sampling.windows import WindowSpec
+
+EXAMINED_BATCHES = 1_000
+EXAMINED_PAIRS = 10_000_000
+FEW_LABELS = 20
+
+
+def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
+    """What a run of these settings would draw, as plain JSON values; `printed` says it in lines.
+
+    Errors: UserError as pretraining would raise it: no such split or column, a strategy or batch that cannot be.
+    """
+    table = training_table(dataset, config.labels, config.split)
+    if config.split == "train":
+        table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)
+    strategy = strategy_of(config.strategy, dataset, table)
+    steps = steps_of(strategy, table, config.batch_size, config.world_size)
+    found = _examine(dataset, table, strategy, config)
+    pairs_per_epoch = found.planned_pairs // found.epochs
+    smallest = strategy.smallest_batch(table, config.batch_size)
+    soft = found.pairs - found.exact - found.fallback
+    return {
+        "dataset": str(dataset.folder),
+        "dataset_digest": dataset.digest,
+        "config": configs.to_dict(config),
+        "clips": len(table),
+        "labels": _labels(
+            ClipTable(table.rows, strategy.known_labels(table, config.seed)), dataset.labels(config.labels).class_names
+        ),
+        "steps_per_epoch": steps,
+        "batches": steps * config.epochs,
+        "updates": updates_per_epoch(steps, config.accumulate) * config.epochs,
+        "pairs_per_epoch": pairs_per_epoch,
+        "pairs_per_batch": {"smallest": smallest, "mean": pairs_per_epoch / steps, "largest": found.largest_batch},
+        "pairs_per_rank": {
+            "smallest": smallest // config.world_size,
+            "largest": -(-found.largest_batch // config.world_size),
+        },
+        "pair_shares": {
+            "exact": found.exact / found.pairs,
+            "soft": soft / found.pairs,
+            "fallback": found.fallback / found.pairs,
+        },
+        "same_class_negatives_per_anchor": found.same_class_negatives / found.pairs,
+        "soft_pairs_of_one_true_class": found.soft_of_one_class / soft if soft else None,
+        "shards": len(np.unique(dataset.shard[table.rows])),
+        "shards_per_batch": {"mean": float(np.mean(found.shards)), "largest": max(found.shards)},
+        "bytes_per_pair": found.bytes / found.pairs,
+        "bytes_per_epoch": round(found.bytes / found.pairs * pairs_per_epoch),
+        "heard": found.heard.as_dict(),
+        "seen": found.seen.as_dict(),
+        "examined": {"batches": len(found.shards), "coverage_epochs": found.epochs},
+    }
+
+
+@dataclass
+class _Coverage:
+    """Which dataset rows have come so far, of the `clips` that shall; `counts` after each whole epoch."""
+
+    clips: int
+    came: np.ndarray
+    counts: list[int] = field(default_factory=list)
+
+    def end_epoch(self) -> None:
+        self.counts.append(int(np.count_nonzero(self.came)))
+
+    @property
+    def whole(self) -> bool:
+        return self.counts[-1] == self.clips
+
+    def as_dict(self) -> dict[str, Any]:
+        """Clips that came in the first epoch, clips that never came, epochs until all had come (None: not in these)."""
+        return {
+            "in_first_epoch": self.counts[0],
+            "never": self.clips - self.counts[-1],
+            "epochs_until_all": self.counts.index(self.clips) + 1 if self.whole else None,
+        }
+
+
+@dataclass
+class _Found:
+    """Sums over the examined batches, then over all planned epochs."""
+
+    heard: _Coverage
+    seen: _Coverage
+    pairs: int = 0
+    exact: int = 0
+    fallback: int = 0
+    soft_of_one_class: int = 0
+    same_class_negatives: int = 0
+    bytes: float = 0.0
+    shards: list[int] = field(default_factory=list)
+    planned_pairs: int = 0
+    largest_batch: int = 0
+    epochs: int = 0
+
+
+def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig) -> _Found:
+    """Plan epoch after epoch until all is known, all epochs are planned, or EXAMINED_PAIRS are."""
+    heard, seen = (_Coverage(len(table), np.zeros(len(dataset), bool)) for _ in range(2))
+    found, window = _Found(heard, seen), window_of(dataset)
+    for epoch in range(config.epochs):
+        plans = strategy.plan(table, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
+        for step, plan in enumerate(plans):
+            if len(found.shards) < EXAMINED_BATCHES:
+                _add(found, dataset, plan, strategy.fallbacks(table, plan, seed=config.seed, epoch=epoch, step=step))
+                found.bytes += _bytes_of(dataset, plan, window)
+            heard.came[plan[:, 0]] = True
+            seen.came[plan[:, 1]] = True
+            found.planned_pairs += len(plan)
+            found.largest_batch = max(found.largest_batch, len(plan))
+        found.epochs += 1
+        heard.end_epoch()
+        seen.end_epoch()
+        known = heard.whole and seen.whole and len(found.shards) >= EXAMINED_BATCHES
+        if known or found.planned_pairs >= EXAMINED_PAIRS:
+            break
+    return found
+
+
+def _add(found: _Found, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarray) -> None:
+    """Count one batch: kinds of pairs, classes that meet, shards."""
+    audio, video = plan.T
+    own, other = dataset.label[audio], dataset.label[video]
+    alike, kept = own == other, audio == video
+    found.pairs += len(plan)
+    found.fallback += int(fallbacks.sum())
+    found.exact += int((kept & ~fallbacks).sum())
+    found.soft_of_one_class += int((alike & ~kept).sum())
+    pictures = np.bincount(other, minlength=int(own.max()) + 1)
+    found.same_class_negatives += int(pictures[own].sum() - alike.sum())
+    found.shards.append(len(np.unique(dataset.shard[plan])))
+
+
+def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
+    """Bytes that a batch reads: a window is whole wherever it begins, unless its clip is shorter than that.
+
+    The sizes of JPEGs lie beside the shards; here each counts as the mean of its clip.
+    """
+    audio, video = plan.T
+    pictures = np.minimum(window.num_frames, dataset.num_frames[video])
+    sound = np.minimum(window.num_mel_frames, dataset.num_mel_frames[audio])
+    of_pictures = (pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum()
+    return float(of_pictures + sound.sum() * dataset.num_mel_bands * LOGMEL_DTYPE.itemsize)
+
+
+def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:
+    """How the clips lie over the labels that the strategy goes by."""
+    groups = table.groups
+    labels = table.labels[groups.order[groups.begins]].tolist()
+    return {
+        "count": len(groups),
+        "smallest": int(groups.sizes.min(initial=len(table))) if len(groups) else 0,
+        "median": float(np.median(groups.sizes)) if len(groups) else 0.0,
+        "largest": int(groups.sizes.max(initial=0)),
+        "of_one_clip": int((groups.sizes == 1).sum()),
+        "clips_without": len(table) - len(groups.order),
+        "clips": [
+            {"label": label, "name": names[label], "clips": size}
+            for label, size in zip(labels, groups.sizes.tolist(), strict=True)
+        ],
+    }
+
+
+def printed(found: dict[str, Any]) -> str:
+    """The survey in lines for a terminal."""
+    config, labels, batch, rank = (found[name] for name in ("config", "labels", "pairs_per_batch", "pairs_per_rank"))
+    shares, shards, examined = (found[name] for name in ("pair_shares", "shards_per_batch", "examined"))
+    of_one_class = found["soft_pairs_of_one_true_class"]
+    lines = [
+        ("steps", f"{found['steps_per_epoch']:,} an epoch, {found['batches']:,} in {config['epochs']:,} epochs"),
+        (
+            "updates",
+            f"{found['updates']:,}, of {config['accumulate']:,} steps each" if config["accumulate"] > 1 else "",
+        ),
+        ("pairs", f"{found['pairs_per_epoch']:,} an epoch, {_span(batch)} a batch, {_span(rank)} a rank"),
+        (
+            "kinds",
+            f"{100 * shares['exact']:.1f} % exact, {100 * shares['soft']:.1f} % soft, "
+            f"{100 * shares['fallback']:.1f} % exact for want of another clip of the label",
+        ),
+        (
+            "labels",
+            f"{labels['count']:,} in column {config['labels']!r}: {labels['smallest']:,} clips in the smallest, "
+            f"{labels['median']:,.0f} in the median, {labels['largest']:,} in the largest",
+        ),
+        ("", f"{labels['of_one_clip']:,} of one clip only; {labels['clips_without']:,} clips without label"),
+        ("true class", f"{found['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
+        ("", f"{100 * of_one_class:.1f} % of soft pairs are of one class" if of_one_class is not None else ""),
+        ("shards", f"{shards['mean']:.1f} of {found['shards']:,} touched a batch, {shards['largest']:,} at most"),
+        ("to read", f"{_bytes(found['bytes_per_epoch'])} an epoch, {_bytes(found['bytes_per_pair'])} a pair"),
+        *((name, _coverage(found[name], found["clips"], examined["coverage_epochs"])) for name in ("heard", "seen")),
+        (
+            "examined",
+            f"{examined['batches']:,} of {found['batches']:,} batches; "
+            f"for heard and seen {examined['coverage_epochs']:,} of {config['epochs']:,} epochs; no media",
+        ),
+    ]
+    text = [f"{found['dataset']}: {found['clips']:,} {config['split']} clips, strategy {config['strategy']}"]
+    text += [f"  {name:<11} {said}" for name, said in lines if said]
+    if labels["count"] <= FEW_LABELS:
+        text += [f"    {row['clips']:>9,}  {row['name']}" for row in labels["clips"]]
+    return "\n".join(text)
+
+
+def _span(sizes: dict[str, Any]) -> str:
+    low, high = sizes["smallest"], sizes["largest"]
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _coverage(came: dict[str, Any], clips: int, epochs: int) -> str:
+    first = f"{came['in_first_epoch']:,} of {clips:,} clips in the first epoch"
+    if came["epochs_until_all"] is None:
+        return f"{first}, all but {came['never']:,} in {epochs:,}"
+    return first if came["epochs_until_all"] == 1 else f"{first}, all within {came['epochs_until_all']:,}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.3g} TB"

@@ -1,0 +1,137 @@
+"""From a user's options to a planner: label columns and files of pairs are read here, so that sampling stays pure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError, first_line
+from avtrain.data.splits import held_out, warn_of
+from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
+
+PAIRS_PREFIX = "pairs:"
+
+
+def training_table(
+    dataset: Dataset, labels: str = "label", split: str = "train", sounds_alone: bool = False
+) -> ClipTable:
+    """The rows of a split with their labels of the column `labels`, for planning.
+
+    Errors: UserError where there is no such split or column, or, unless `sounds_alone`, a clip without picture (it
+    cannot be the picture of a pair, and to leave it out in silence would change the data).
+    """
+    rows = dataset.rows_of(split)
+    blind = rows[dataset.num_frames[rows] == 0]
+    if len(blind) and not sounds_alone:
+        raise UserError(
+            f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
+            f"take them out with 'avprep exclude', or of the manifest's {split} split."
+        )
+    return ClipTable(rows, dataset.labels(labels).values[rows])
+
+
+def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, seed: int) -> tuple[ClipTable, ClipTable]:
+    """(clips to train on, clips to validate on) of a train split's table; none to validate on is an empty table.
+
+    The val split, if there is one, leaves `table` whole. Else about `share` of the clips of each label goes, by group
+    of the manifest (splits.held_out): no group is on both sides, clips without label of a group that goes are on
+    neither. Errors: UserError where groups are too few.
+    """
+    if "val" in dataset.splits:
+        rows = dataset.rows_of("val")
+        found = dataset.labels(labels).values[rows]
+        usable = (dataset.num_frames[rows] > 0) & (found >= 0)
+        return table, ClipTable(rows[usable], found[usable])
+    labelled, held = table.labels >= 0, np.zeros(len(table), bool)
+    if share == 0:
+        return table, _part(table, held)
+    groups = dataset.group_names[table.rows]
+    if labelled.any():
+        held[labelled] = held_out(table.labels[labelled], groups[labelled], share, seed)
+    if not held.any():
+        raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
+    warn_of(dataset.labels(labels).class_names, table.labels[labelled], held[labelled], share)
+    return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
+
+
+def with_known_labels(table: ClipTable, strategy: Strategy, seed: int) -> ClipTable:
+    """The clips of `table` whose label the strategy does not withhold: what a run may validate on."""
+    labels = strategy.known_labels(table, seed)
+    return _part(ClipTable(table.rows, labels), labels >= 0)
+
+
+def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:
+    return ClipTable(table.rows[chosen], table.labels[chosen])
+
+
+def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:
+    """The strategy that `text` names, as in `soft-positive:p=0.5` or `pairs:FILE`. Errors: UserError."""
+    try:
+        if text.startswith(PAIRS_PREFIX):
+            return pairs_of(Path(text.removeprefix(PAIRS_PREFIX)), dataset, table)
+        return parse_strategy(text)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def steps_of(strategy: Strategy, table: ClipTable, batch_size: int, world_size: int = 1) -> int:
+    """Batches in an epoch. Errors: UserError where the strategy cannot fill them, or a rank would go without a pair."""
+    try:
+        steps, smallest = strategy.steps(table, batch_size), strategy.smallest_batch(table, batch_size)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    if world_size > smallest:
+        raise UserError(
+            f"{world_size} ranks cannot share a batch of {smallest} pairs, the smallest of an epoch; "
+            f"use {smallest} ranks at most, or another batch size."
+        )
+    return steps
+
+
+def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
+    """The pairs of a Parquet file: clip ids in the columns `audio` and `video`, optional numbers in `weight`.
+
+    Errors: UserError naming the file and what is wrong: columns, ids that are not in the table, weights.
+    """
+    try:
+        found = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path} cannot be read as Parquet ({first_line(error)}).") from None
+    lacking = {"audio", "video"} - set(found.column_names)
+    if lacking:
+        raise UserError(f"{path} has no column {sorted(lacking)[0]!r}; pairs need clip ids in 'audio' and 'video'.")
+    clip_ids = dataset.clip_ids
+    known = pa.array([clip_ids[row] for row in table.rows], pa.string())
+    audio, video = (table.rows[_positions(path, name, found.column(name), known)] for name in ("audio", "video"))
+    weights = None
+    if "weight" in found.column_names:
+        try:
+            weights = found.column("weight").cast(pa.float64()).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text that is no number; a type that has none
+            raise UserError(f"{path} has weights that are no numbers.") from None
+    try:
+        return Pairs(audio, video, weights)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from None
+
+
+def _positions(path: Path, name: str, column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """int64 positions of a column's clip ids among those known; 7.0 is the clip '7'."""
+    if pa.types.is_floating(column.type):
+        try:
+            column = column.cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise UserError(f"{path} has clip ids in {name!r} that are no whole numbers; store ids as text.") from None
+    found = pc.index_in(column.cast(pa.string()), value_set=known).combine_chunks()
+    strangers = column.filter(found.is_null())
+    if len(strangers):
+        raise UserError(
+            f"{path} names {len(strangers)} clips in {name!r} that are not in the split to train on, "
+            f"such as {strangers[0].as_py()!r}."
+        )
+    return found.to_numpy().astype(np.int64)

@@ -1,0 +1,1 @@
+"""What an encoder has learnt: protocols, scores, intervals, comparisons."""

@@ -1,0 +1,236 @@
+"""avtrain compare: is one run better than another on the same test clips, or one group of runs than another?"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avprep.shared.errors import UserError
+from avtrain.evaluation.metrics import by_clusters, reported_interval
+from avtrain.evaluation.predictions import FILE, Predictions, read_predictions
+from avtrain.evaluation.significance import group_flips, holm, mcnemar, paired_bootstrap, paired_t
+from avtrain.runs.changes import FILE as CHANGES
+from avtrain.runs.changes import read_changes, sentence_of
+
+NO_SPREAD = "all differences are the same"
+
+
+def predictions_path(given: Path, evaluation: str | None = None) -> Path:
+    """The predictions of a file, a folder of `avtrain evaluate`, or a run, of its folder eval/`evaluation`.
+
+    Errors: UserError where there are none, or several and no word which.
+    """
+    if given.is_file() or (given / FILE).is_file():
+        return given if given.is_file() else given / FILE
+    if not given.is_dir():
+        raise UserError(f"{given} does not exist; give run folders or their predictions.parquet.")
+    found = sorted(path.parent.name for path in given.glob(f"eval/*/{FILE}"))
+    if not found:
+        raise UserError(f"{given} holds no predictions; 'avtrain evaluate DIR --run {given}' writes them.")
+    chosen = [name for name in found if evaluation in (None, name)]
+    if len(chosen) != 1:
+        raise UserError(f"{given} has evaluations {', '.join(found)}; say which by --evaluation NAME.")
+    return given / "eval" / chosen[0] / FILE
+
+
+def changes_of(path: Path, name: str) -> list[str]:
+    """Sentences on what was changed in the run while it was trained, of whose eval/ the predictions `path` are."""
+    run = path.resolve().parent.parent.parent
+    return [f"{name}: {sentence_of(change)}" for change in (read_changes(run) if (run / CHANGES).exists() else [])]
+
+
+def compare(first: Path, second: Path, seed: int = 0) -> dict[str, Any]:
+    """Accuracies of two prediction files, their difference (second minus first) and tests of it.
+
+    Clips are matched by id, in any order. Where clips share clusters, and there are 8 or more, intervals and `p` are by
+    cluster (`unit`), else by clips and `p` is McNemar's exact; `note` says why where clips share fewer. Errors:
+    UserError where the files tell of other clips, classes or labels.
+    """
+    return compare_predictions(read_predictions(first), read_predictions(second), str(first), str(second), seed)
+
+
+def compare_predictions(one: Predictions, two: Predictions, first: str, second: str, seed: int = 0) -> dict[str, Any]:
+    """`compare` of predictions that were read; `first` and `second` name them in errors."""
+    place = {clip_id: row for row, clip_id in enumerate(two.clip_ids)}
+    if len(place) != len(two.clip_ids) or len(one.clip_ids) != len(place) or set(one.clip_ids) != set(place):
+        raise UserError(f"{first} and {second} tell of different test clips; compare runs on one dataset.")
+    order = np.array([place[clip_id] for clip_id in one.clip_ids], np.int64)
+    if one.class_names != two.class_names or not np.array_equal(one.label, two.label[order]):
+        raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")
+    right = one.right, two.right[order]
+    by_cluster, note = by_clusters(one.clusters)
+    units = one.clusters if by_cluster else np.arange(len(order))
+    difference, low, high = paired_bootstrap(*right, units, seed)
+    return {
+        "clips": len(order),
+        "clusters": len(np.unique(one.clusters)),
+        "unit": "clusters" if by_cluster else "clips",
+        "note": note,
+        "first": list(reported_interval(right[0], one.clusters)),
+        "second": list(reported_interval(right[1], one.clusters)),
+        "difference": difference,
+        "difference_95": [low, high],
+        "p": group_flips(*right, units),
+        "mcnemar": dataclasses.asdict(mcnemar(*right)),
+    }
+
+
+def compare_runs(runs: Sequence[Path], evaluation: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """Each further run against the first: `comparisons` as of `compare`, with names and p corrected by Holm."""
+    if len(runs) < 2:
+        raise UserError("A comparison needs two runs or more; give RUN_A RUN_B, or groups by --a and --b.")
+    paths = [predictions_path(run, evaluation) for run in runs]
+    names = short_names(list(runs))
+    found = [
+        {
+            "first_run": names[0],
+            "second_run": name,
+            **compare(paths[0], path, seed),
+            "changes": changes_of(paths[0], names[0]) + changes_of(path, name),
+        }
+        for name, path in zip(names[1:], paths[1:], strict=True)
+    ]
+    for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
+        row["p_holm"] = float(corrected)
+    return {"kind": "clips", "comparisons": found}
+
+
+def compare_groups(
+    base: Sequence[Path], others: Sequence[Sequence[Path]], evaluation: str | None = None
+) -> dict[str, Any]:
+    """Each group of runs against `base`, run by run in the order given: paired t over seeds or folds, p by Holm.
+
+    Errors: UserError where groups are not of one size of 2 or more, or a pair is not of the same test clips.
+    """
+    if not base or not others or not all(others):
+        raise UserError("Groups are compared as --a RUN RUN ... --b RUN RUN ...; one of the two lists is missing.")
+    for group in others:
+        if len(group) != len(base) or len(base) < 2:
+            raise UserError(
+                f"--a has {len(base)} and --b {len(group)} runs; give as many, 2 or more, seed by seed in one order."
+            )
+    found = []
+    for group in others:
+        pairs = [
+            compare(predictions_path(one, evaluation), predictions_path(two, evaluation))
+            for one, two in zip(base, group, strict=True)
+        ]
+        members = [*base, *group]
+        changes = [
+            sentence
+            for run, name in zip(members, short_names(members), strict=True)
+            for sentence in changes_of(predictions_path(run, evaluation), name)
+        ]
+        scores = [[pair[side][0] for pair in pairs] for side in ("first", "second")]
+        gap = paired_t(np.array(scores[0]), np.array(scores[1]))
+        found.append(
+            {
+                "first_runs": short_names(list(base)),
+                "second_runs": short_names(list(group)),
+                "first": scores[0],
+                "second": scores[1],
+                "difference": gap.mean,
+                "difference_95": [gap.low, gap.high],
+                "p": gap.p,
+                "changes": changes,
+            }
+        )
+    for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
+        row["p_holm"] = float(corrected)
+    return {"kind": "groups", "comparisons": found}
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """Names as short as tells them apart: the last parts of each path, as many for all as are needed."""
+    parts = [path.resolve().parts[1:] for path in paths]
+    for count in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(own[-count:]) for own in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return names
+
+
+def p_text(p: float) -> str:
+    """A p-value with as many digits as mean something."""
+    if math.isnan(p):
+        return "-"
+    return "< 0.0001" if p < 1e-4 else f"{p:.4f}" if p < 0.1 else f"{p:.2f}"
+
+
+def points(share: float) -> str:
+    """A difference of shares in points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
+
+
+def without_nan(found: Any) -> Any:
+    """`found` for JSON, which has no nan: None in its place."""
+    if isinstance(found, dict):
+        return {name: without_nan(value) for name, value in found.items()}
+    if isinstance(found, list):
+        return [without_nan(value) for value in found]
+    return None if isinstance(found, float) and math.isnan(found) else found
+
+
+def printed(found: dict[str, Any]) -> str:
+    """The comparisons in lines for a terminal."""
+    several = len(found["comparisons"]) > 1
+    tell = _pair_lines if found["kind"] == "clips" else _group_lines
+    blocks = []
+    for row in found["comparisons"]:
+        lines = tell(row)
+        lines += [("changed", sentence) for sentence in row["changes"]]
+        if several:
+            lines.append(("Holm", f"p {p_text(row['p_holm'])} for {len(found['comparisons'])} comparisons"))
+        width = max(len(name) for name, _ in lines[1:])
+        blocks.append("\n".join([lines[0][1], *(f"  {name:<{width}}  {said}" for name, said in lines[1:])]))
+    return "\n\n".join(blocks)
+
+
+def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
+    by_cluster = row["unit"] == "clusters"
+    unit = f"{row['clusters']:,} clusters" if by_cluster else "clips"
+    low, high = row["difference_95"]
+    table, lines = row["mcnemar"], []
+    for side in ("first", "second"):
+        share, least, most = row[side]
+        lines.append((row[f"{side}_run"], f"{100 * share:.1f} %  ({100 * least:.1f} to {100 * most:.1f})"))
+    if by_cluster:
+        lines.append(("sign flips", f"p {p_text(row['p'])}, exact, by cluster"))
+    if row["note"]:
+        lines.append(("note", row["note"]))
+    return [
+        ("", f"{row['second_run']} against {row['first_run']}, {row['clips']:,} test clips"),
+        *lines[:2],
+        (
+            "difference",
+            f"{points(row['difference'])} points (95 % interval {points(low)} to {points(high)}; "
+            f"paired bootstrap over {unit})",
+        ),
+        (
+            "McNemar",
+            f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_cluster else ''}; right in one "
+            f"alone: {table['first_only']:,} {row['first_run']}, {table['second_only']:,} {row['second_run']}",
+        ),
+        *lines[2:],
+    ]
+
+
+def _group_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
+    low, high = row["difference_95"]
+    lines = [("", f"{', '.join(row['second_runs'])} against {', '.join(row['first_runs'])}")]
+    for name, side in (("--a", "first"), ("--b", "second")):
+        lines.append(
+            (name, f"{100 * float(np.mean(row[side])):.1f} %  " + " ".join(f"{100 * s:.1f}" for s in row[side]))
+        )
+    interval = f" (95 % interval {points(low)} to {points(high)})"
+    tested = f"p {p_text(row['p'])}, {len(row['first'])} pairs; runs on folds share clips: their p is too small"
+    return [
+        *lines,
+        ("difference", f"{points(row['difference'])} points" + ("" if math.isnan(low) else interval)),
+        ("paired t", f"no test possible, {NO_SPREAD}" if math.isnan(row["p"]) else tested),
+    ]

@@ -1,0 +1,215 @@
+"""avtrain evaluate: what an audio encoder has learnt, by a linear layer or neighbours on it, or by training it further.
+
+A fifth of the train split's groups (splits.py) chooses epoch, learning rate or k; the test split is seen once, each
+clip in full length and, beside that, as windows of the length that was fitted on.
+Log-mel is normalised with the dataset's own train statistics.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from avprep.dataset import Dataset
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain.config import EvaluateConfig
+from avtrain.data.clips import WINDOW_MEL_FRAMES
+from avtrain.data.reader import Reader
+from avtrain.data.splits import Split, split_rows
+from avtrain.evaluation import predictions
+from avtrain.evaluation.audible import audible_classes, audible_scores
+from avtrain.evaluation.features import Source
+from avtrain.evaluation.finetune import Fitting, fit_encoder
+from avtrain.evaluation.knn import knn
+from avtrain.evaluation.linear import linear
+from avtrain.evaluation.metrics import classification_scores
+from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of, unfitted_of
+from avtrain.models import Encoder, place
+from avtrain.models.audio import AudioCNN
+from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
+from avtrain.runs import checkpoint
+from avtrain.runs.data_spec import check_sounds, normaliser, num_mel_bands_of
+from avtrain.runs.trained_on import seen_of
+
+RELEASED_DROPOUT = 0.5
+RESULT = "result.json"
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(
+    dataset_dir: Path | str,
+    config: EvaluateConfig,
+    *,
+    run: Path | None = None,
+    out: Path | None = None,
+    device: str = "cpu",
+) -> dict[str, Any]:
+    """Measure the encoder of `run` (linear, knn without a run: an untrained one).
+
+    Returns scores (metrics.classification_scores), what was chosen, `encoder` (which one was measured) and `unfitted`
+    (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and each test clip's probabilities
+    out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of another checkpoint or of other
+    settings.
+    """
+    dataset = Dataset(dataset_dir)
+    column = dataset.labels(config.labels)
+    split = split_rows(
+        dataset,
+        how=config.split,
+        share=config.validation_share,
+        label_fraction=config.label_fraction,
+        seed=config.seed,
+        column=None if config.labels == EvaluateConfig.labels else column,
+    )
+    audible = audible_classes(dataset, config.audible, split.test, column) if config.audible else None
+    unfitted = unfitted_of(column.values[split.fit], column.values[split.test], column.class_names)
+    if unfitted["clips"]:
+        log.warning("%s", sentence_of(unfitted, len(split.test)))
+    measured: dict[str, Any] = {"run": None, "step": 0}
+    folder: Path | None = None
+    meta: dict[str, Any] = {}
+    if run is not None:
+        folder, meta = checkpoint_of(run, config.checkpoint)
+        check_sounds(folder, meta, dataset)
+        models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
+        config = dataclasses.replace(config, **models)
+        measured = identity_of(folder, meta)
+    settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
+    if audible is not None:
+        settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
+    if config.labels != EvaluateConfig.labels:
+        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
+    seen = seen_of(None if folder is None else folder.parent, dataset, split.test)
+    torch.manual_seed(config.seed)
+    if folder is not None:
+        encoder = load_audio_encoder(folder, meta)
+    else:
+        encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
+    encoder = place(encoder, device)
+    normalise = normaliser(dataset, config.norm, folder, meta).to(device)
+    with held_for(out, settings), Reader(dataset) as reader:
+        window_mel_frames = round(config.window_seconds * WINDOW_MEL_FRAMES)
+        source = Source(dataset, reader, normalise, device, window_mel_frames, column, config.test_windows)
+        chosen, probabilities = _measure(encoder, source, split, config)
+    shares = probabilities.cpu().numpy()
+    lost = split.test[np.unique(np.flatnonzero(~np.isfinite(shares).all(axis=1)) % len(split.test))]
+    if len(lost):
+        raise UserError(
+            f"The probabilities of {len(lost):,} test clips are not finite, such as of {dataset.clip_ids[lost[0]]}; "
+            "nor are the encoder's features, as after training that went too far; take an earlier checkpoint."
+        )
+    whole, of_windows = shares[: len(split.test)], shares[len(split.test) :]
+    found = predictions.predictions_of(
+        [dataset.clip_ids[row] for row in split.test],
+        column.values[split.test],
+        whole,
+        column.class_names,
+        dataset.clusters[split.test],
+    )
+    result = {
+        "protocol": config.protocol,
+        "encoder": encoder_named(config, measured),
+        **classification_scores(found.probabilities, found.label, config.seed, found.clusters),
+        "test_clips": len(split.test),
+        "fit_clips": len(split.fit),
+        "validation_clips": len(split.validation),
+        "seen_in_training": seen,
+        "unfitted": scores_of_fitted(unfitted, found),
+        "windows": windows_scores(of_windows, found, config) if len(of_windows) else None,
+        **chosen,
+        **settings,
+        "class_names": column.class_names,
+    }
+    result["per_class"] = [
+        {"class": name, **entry} for name, entry in zip(column.class_names, result["per_class"], strict=True)
+    ]
+    if audible is not None:
+        result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
+    if out is not None:
+        predictions.write_predictions(out / predictions.FILE, found)
+        store.write_json(out / RESULT, result)
+    return result
+
+
+def windows_scores(probabilities: np.ndarray, whole: predictions.Predictions, config: EvaluateConfig) -> dict[str, Any]:
+    """What result.json says under `windows`: scores of the same test clips by the mean features of their windows."""
+    scores = classification_scores(probabilities, whole.label, config.seed, whole.clusters)
+    kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
+    seconds = {"test_windows": config.test_windows, "window_seconds": config.window_seconds}
+    return {**seconds, **{name: scores[name] for name in kept}}
+
+
+def held_for(out: Path | None, settings: dict[str, Any]) -> AbstractContextManager[None]:
+    """Within it, the folder of an evaluation of these settings is this process's own; without a folder, nothing."""
+    return nullcontext() if out is None else configs.held(out / "config.json", settings, "evaluation", RESULT)
+
+
+def _measure(
+    encoder: nn.Module, source: Source, split: Split, config: EvaluateConfig
+) -> tuple[dict[str, Any], torch.Tensor]:
+    """(what was chosen, class probabilities [test, classes]) by the protocol."""
+    released = config.protocol == "linear" and config.probe == "released"
+    fitting = Fitting(
+        epochs=config.epochs,
+        patience=config.patience,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate,
+        weight_decay=config.weight_decay,
+        dropout=RELEASED_DROPOUT if released else config.dropout,
+        frozen=released,
+        windows_per_clip=config.windows_per_clip,
+        seed=config.seed,
+    )
+    if config.protocol == "knn":
+        return knn(encoder, source, split, config.windows_per_clip)
+    if config.protocol == "linear" and not released:
+        return linear(encoder, source, split, fitting)
+    return fit_encoder(encoder, source, split, fitting, config.protocol)
+
+
+def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder:
+    """The audio encoder of a checkpoint of `checkpoint_of`, in eval mode."""
+    config = meta["config"]
+    encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
+    checkpoint.load_model(folder, encoder, prefix="audio.")
+    return encoder.eval()
+
+
+def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int) -> TwoTower:
+    """Both encoders of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px."""
+    if checkpoint.IMPORTED in meta:
+        raise UserError(
+            f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
+            "'avtrain pretrain --init-from' trains some."
+        )
+    model = tower_of(meta["config"], frame_size, num_mel_bands_of(meta))
+    checkpoint.load_model(folder, model)
+    return model.eval()
+
+
+def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any]]:
+    """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
+    folder = checkpoint.chosen(run, which)
+    return folder, checkpoint.read_meta(folder, "config.model_size", "step")
+
+
+def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
+    """Which encoder was measured, in words: that of a run at a step, an untrained one, or one trained from scratch."""
+    if measured["run"] is not None:
+        return f"run {measured['run']}, step {measured['step']}"
+    return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}"
+
+
+def identity_of(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    """What an evaluation writes down of the checkpoint that it measured: run, step, digest of the weights."""
+    name = folder.resolve().parent.name
+    return {"run": name, "step": int(meta["step"]), "model_sha256": checkpoint.digest(folder)}

@@ -1,0 +1,135 @@
+"""Retrieval: does the sound of a clip find its own picture, or one of its class, among all others, and the reverse?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from avprep.dataset import Dataset
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain.data.augment import Normalise
+from avtrain.data.byte_ranges import window_of
+from avtrain.data.clips import read_pairs
+from avtrain.data.reader import Reader
+from avtrain.evaluation.evaluate import RESULT, checkpoint_of, held_for, identity_of, load_two_tower
+from avtrain.evaluation.finite import check_finite
+from avtrain.evaluation.ranking import retrieval_scores
+from avtrain.models import place
+from avtrain.models.two_tower import TwoTower
+from avtrain.runs.data_spec import check_pictures, check_sounds
+from avtrain.runs.trained_on import seen_of
+from avtrain.sampling.windows import aligned_windows
+
+WINDOWS_PER_CLIP = 4
+CLIPS_AT_ONCE = 16
+
+
+def retrieve(
+    dataset_dir: Path | str,
+    run: Path,
+    split: str = "test",
+    device: str = "cpu",
+    which: str = "newest",
+    out: Path | None = None,
+    labels: str = "label",
+) -> dict[str, Any]:
+    """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`.
+
+    Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also
+    out/result.json. Errors: UserError, also where `out` holds something else.
+    """
+    dataset = Dataset(dataset_dir)
+    column, rows = dataset.labels(labels), dataset.rows_of(split)
+    rows = rows[column.values[rows] >= 0]
+    if not len(rows):
+        raise UserError(f"No {split} clip of {dataset.folder} has a label in {labels!r}; choose another --labels.")
+    model, measured = _model_for(dataset, run, rows, which)
+    config = {"protocol": "retrieval", "checkpoint": which}
+    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
+    if labels != "label":
+        config["labels"] = labels
+        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
+    seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
+    with held_for(out, settings):
+        audio, video = _embedded(dataset, model, rows, device)
+    scores = summary(audio, video, column.values[rows])
+    result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
+    if out is not None:
+        store.write_json(out / RESULT, result)
+    return result
+
+
+def embed_rows(
+    dataset: Dataset, run: Path, rows: np.ndarray, device: str = "cpu", which: str = "newest"
+) -> tuple[np.ndarray, np.ndarray]:
+    """(sound, picture) embeddings float32 [rows, D] of a dataset's clips, as in `embed_clips`, in eval mode.
+
+    Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
+    """
+    return _embedded(dataset, _model_for(dataset, run, rows, which)[0], rows, device)
+
+
+def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, dict[str, Any]]:
+    """(the run's model, what identity_of says of it). Errors: as `embed_rows`."""
+    if not (dataset.num_frames[rows] > 0).all():
+        raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
+    folder, meta = checkpoint_of(run, which)
+    check_sounds(folder, meta, dataset)
+    check_pictures(folder, meta, dataset)
+    return load_two_tower(folder, meta, dataset.frame_size), identity_of(folder, meta)
+
+
+def _embedded(dataset: Dataset, model: TwoTower, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
+    model = place(model, device)
+    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
+    with Reader(dataset) as reader:
+        blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))
+        sides = [embed_clips(model, dataset, reader, normalise, block) for block in blocks]
+    audio, video = (torch.cat(side).numpy() for side in zip(*sides, strict=True))
+    return audio, video
+
+
+@torch.no_grad()
+def embed_clips(
+    model: TwoTower, dataset: Dataset, reader: Reader, normalise: Normalise, rows: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(sound, picture) embeddings float [clips, D] on the CPU, of length 1: means over 4 evenly spread window pairs.
+
+    The model runs in the mode that it is in. Errors: UserError where embeddings are not finite.
+    """
+    spec, device = window_of(dataset), normalise.video_mean.device
+    repeated = np.repeat(rows, WINDOWS_PER_CLIP)
+    through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
+    windows = aligned_windows(dataset.num_frames[repeated], through, spec, dataset.mel_rates_hz[repeated])
+    plan = np.stack([repeated, repeated], axis=1)
+    frames, logmel = read_pairs(dataset, reader, plan, windows, spec)
+    video = model.embed_video(normalise.video(torch.from_numpy(frames).to(device)))
+    audio = model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device)))
+    for embedded in (audio, video):
+        check_finite(embedded, dataset, repeated)
+    return _of_clips(audio), _of_clips(video)
+
+
+def summary(audio: np.ndarray, video: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """ranking.retrieval_scores of embeddings [N, D] and labels [N], and means of both directions.
+
+    Those are `recall_at_1`, `recall_at_5` (own partner) and `class_recall_at_1` (any clip of the same class).
+    """
+    found = retrieval_scores(audio, video, labels)
+    both = found["audio_to_video"], found["video_to_audio"]
+    return {
+        "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
+        "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
+        "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
+        "chance_at_1": 1 / len(labels),
+        **found,
+    }
+
+
+def _of_clips(windows: torch.Tensor) -> torch.Tensor:
+    return F.normalize(windows.view(-1, WINDOWS_PER_CLIP, windows.shape[1]).mean(dim=1), dim=1).cpu()

@@ -1,0 +1,1 @@
+"""An encoder on its own: load, export, model card."""

@@ -1,0 +1,110 @@
+"""The model card of an exported audio encoder, as Markdown."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from avprep.shared import store
+from avtrain.inference.encoder import AudioEncoder
+
+SHOWN_CLASSES = 20
+CARD = """\
+---
+license: unknown
+tags: [audio, audio-visual, self-supervised]
+---
+
+# Audio encoder of {run}
+
+Sound to a vector of {width} features: `{model}` ({parameters:.1f} M parameters) over log-mel of any length.
+It was trained by matching sounds to pictures.
+
+## What it learnt from
+
+- Data: `{dataset}`, {clips:,} training clips of {classes}; digest `{dataset_digest}`.
+- Plan: strategy `{strategy}` over label column `{labels}`, loss `{loss}`, batches of {batch_size} pairs, seed {seed}.
+- {step:,} updates; config digest `{config_digest}`. All settings are in `encoder.json`.
+
+## What it hears
+
+Log-mel in dB as its training data had it; normalisation is inside the model. Sounds shorter than 100 frames are padded
+with their lowest level. The log-mel is made by avprep with:
+
+```json
+{audio}
+```
+
+## What it is worth
+
+{measured}
+
+## Use
+
+```python
+from avtrain.embed import embed_file, load_encoder
+
+embedding = embed_file(load_encoder("this-folder"), "sound.wav")  # float32 [{width}]
+```
+
+Without torch: `audio_encoder.onnx` (opset {opset}) maps `logmel` float32 [batch, frames, {bands}] to `embedding`
+[batch, {width}]; batch and frames are free. Its metadata `avtrain` is what `encoder.json` says. onnxruntime and torch
+were held against each other on {inputs}: they differ by {difference:.1e} of the largest feature (limit {tolerance:g}).
+
+## Licence and limits
+
+Licence: unknown. Whoever shares this model states it, with regard to the recordings that it learnt from. What those
+recordings lack, the encoder has never heard.
+"""
+
+
+def model_card(encoder: AudioEncoder, checked: dict[str, Any], run: Path) -> str:
+    """README.md of an export: what the encoder is, what it learnt from and how, what it is worth, how to use it.
+
+    `checked` is what export.check returned; measurements are read from the eval folder of `run`, if it has one.
+    """
+    about, training = encoder.description, encoder.description.training
+    config, data = training["config"], training["dataset"]
+    unknown = dict.fromkeys(("strategy", "labels", "loss", "batch_size", "seed"), "unknown")
+    return CARD.format(
+        **unknown | {name: config[name] for name in unknown if name in config},
+        run=training["run"],
+        step=training["step"],
+        model=about.model,
+        width=encoder.num_features,
+        parameters=sum(weights.numel() for weights in encoder.network.parameters()) / 1e6,
+        dataset=data["name"],
+        clips=data["train_clips"],
+        classes=_classes(data["class_names"]),
+        dataset_digest=data["digest"][:16],
+        config_digest=training["config_digest"][:16],
+        audio=store.json_text(about.audio, indent=1),
+        measured=_measured(run.parent if (run / "meta.json").exists() else run),
+        opset=checked["opset"],
+        bands=len(about.logmel_mean),
+        inputs=", ".join(checked["differences"]),
+        difference=max(checked["differences"].values()),
+        tolerance=checked["tolerance"],
+    )
+
+
+def _classes(names: list[str]) -> str:
+    more = len(names) - SHOWN_CLASSES
+    return f"{len(names)} classes ({', '.join(names[:SHOWN_CLASSES])}{f' and {more} more' if more > 0 else ''})"
+
+
+def _measured(run: Path) -> str:
+    """A table of the classification results below run/eval; a sentence where there are none."""
+    rows = []
+    for path in sorted(run.glob("eval/*/result.json")):
+        result = json.loads(path.read_bytes())
+        if "interval_95" in result:
+            low, high = (100 * end for end in result["interval_95"])
+            figures = f"{100 * result['accuracy']:.1f} | {low:.1f} to {high:.1f} | {result['test_clips']}"
+            rows.append(f"| {path.parent.name} | {result['step']} | {figures} |")
+    if not rows:
+        return "Nothing was measured when this card was written; `avtrain evaluate` measures."
+    return "\n".join(
+        ["| evaluation | step | accuracy, % | 95 % interval | test clips |", "|---|---|---|---|---|", *rows]
+    )

@@ -1,0 +1,171 @@
+"""A run's folder: config.json, env.json, metrics.jsonl, step_N/ checkpoints, exit.json, eval/, tensorboard/.
+
+metrics.jsonl has a line for each update, and one with the `step` of the last update for each validation after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain.runs.environment import environment
+from avtrain.runs.tensorboard import Board
+
+CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
+SEED = re.compile(r"seed-\d+")
+BEGUN = ("init_checkpoint", "init_digest")
+VALIDATION_SCORE = "val_class_recall_at_1"
+
+
+def open_run(run: Path, identity: Mapping[str, Any]) -> None:
+    """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
+
+    `identity` is all that makes the run: its config, the dataset's digest, that of the labels and pairs that the plans
+    are made from (their files may change under one name), and what its weights began from.
+    """
+    with contextlib.suppress(OSError):  # as claim will say
+        if {entry.name for entry in run.iterdir()} <= {EXIT, store.LOCK}:
+            clear_exit(run)  # of calls that were refused before there was a run
+    configs.claim(run / CONFIG, identity, "run")
+    if not (run / ENVIRONMENT).exists():
+        store.write_json(run / ENVIRONMENT, environment())
+
+
+def check_folder(run: Path, identity: Mapping[str, Any]) -> None:
+    """Raise the UserError that `open_run` would of a folder that is no run, and write nothing."""
+    if not (run / CONFIG).exists():
+        configs.claimed(run / CONFIG, identity, "run")
+
+
+def begun_from(run: Path) -> dict[str, str]:
+    """What a run's config.json says of the checkpoint that it began from, empty if nothing."""
+    saved = store.read_json(run / CONFIG)
+    return {name: saved[name] for name in BEGUN if name in saved}
+
+
+def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:
+    """Write how the run's training ended (`done`, `interrupted`, `user-error`, `failed`), its last process's exit code.
+
+    They differ where the last process was refused before it trained: a run that is done stays so.
+    """
+    store.write_json(run / EXIT, {"status": status, "code": code, "sentence": sentence})
+
+
+def exit_stamp(run: Path) -> tuple[int, int] | None:
+    """What differs whenever exit.json has been written anew; None where there is none."""
+    try:
+        about = (run / EXIT).stat()
+    except OSError:
+        return None
+    return about.st_ino, about.st_mtime_ns
+
+
+def exit_status(run: Path) -> str | None:
+    """`status` in exit.json, None where it has none."""
+    try:
+        return str(json.loads((run / EXIT).read_bytes())["status"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def may_hold_exit(run: Path, new: bool) -> bool:
+    """Whether exit.json in this folder is ours.
+
+    It is in a run, and, where `new`, in a folder that is not there yet or holds no more than runs of several seeds.
+    """
+    if (run / CONFIG).exists():
+        return True
+    return new and (
+        not run.is_dir()
+        or all(entry.name in (EXIT, store.LOCK) or SEED.fullmatch(entry.name) for entry in run.iterdir())
+    )
+
+
+def clear_exit(run: Path) -> None:
+    """Remove what an earlier process wrote, once nothing keeps this one from training."""
+    try:
+        if may_hold_exit(run, new=True) and run.is_dir():
+            (run / EXIT).unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{run / EXIT} cannot be removed ({error.strerror}); choose another folder.") from None
+
+
+class Metrics:
+    """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away.
+
+    With `tensorboard`, the same numbers go there. Errors of all methods: UserError where the disk is full.
+    """
+
+    def __init__(self, run: Path, first_step: int, tensorboard: bool = False) -> None:
+        self._path = run / METRICS
+        kept = [line for line in read_lines(run) if line["step"] < first_step]
+        store.write_json_lines(self._path, kept)
+        self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+        self._board = Board(run, first_step) if tensorboard else None
+
+    def write(self, **values: Any) -> None:
+        """Append a line; it must hold `step`."""
+        with store.refusals_told(self._path):
+            self._file.write(store.json_text(values) + "\n")
+        if self._board is not None:
+            self._board.write(values)
+
+    def flush(self) -> None:
+        """Hand all lines to the system and the disk, before the checkpoint that they precede."""
+        with store.refusals_told(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        if self._board is not None:
+            self._board.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The whole lines of updates in metrics.jsonl; a line cut off by a kill is left out."""
+    return [line for line in read_lines(run) if "loss" in line]
+
+
+def read_validation(run: Path) -> list[dict[str, Any]]:
+    """The whole lines of validation in metrics.jsonl, whose `step` is that of the update before."""
+    return [line for line in read_lines(run) if VALIDATION_SCORE in line]
+
+
+def is_validated(run: Path, step: int) -> bool:
+    """Whether there is a line of validation after `step` updates."""
+    return any(line["step"] == step - 1 for line in read_validation(run))
+
+
+def best_validation(run: Path) -> dict[str, Any] | None:
+    """{"step": updates made, "epoch", "class_recall_at_1"} of the first best line of validation; None without any."""
+    lines = read_validation(run)
+    if not lines:
+        return None
+    best = max(lines, key=lambda line: line[VALIDATION_SCORE])
+    return {"step": best["step"] + 1, "epoch": best["epoch"], "class_recall_at_1": best[VALIDATION_SCORE]}
+
+
+def read_lines(run: Path) -> list[dict[str, Any]]:
+    """All whole lines of metrics.jsonl; one cut off by a kill, and what follows it, is left out."""
+    path = run / METRICS
+    if not path.exists():
+        return []
+    lines = []
+    for line in path.read_bytes().split(b"\n"):
+        try:
+            lines.append(json.loads(line))
+        except ValueError:
+            break
+    return lines

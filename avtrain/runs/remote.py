@@ -1,0 +1,111 @@
+"""A run at a URL: its files are fetched to a temporary folder when a command begins and put there as they are made.
+
+A checkpoint's meta.json is put after its tensors, and removed before them, so that a checkpoint there is whole. Each
+process under torchrun fetches the run for itself; the first writes. Training waits while a checkpoint is put.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avprep.shared.errors import UserError
+from avprep.shared.mirror import Mirror, mirrored
+from avtrain.runs import folder as run_folder
+from avtrain.runs.checkpoint import META
+
+CLAIMED = re.compile(rf"(seed-\d+/)?{re.escape(run_folder.CONFIG)}")
+LAST = (META, "result.json", run_folder.EXIT)  # each after all else
+
+
+@dataclass
+class AtHand:
+    """A folder of a command: a run, or what comes of an evaluation."""
+
+    folder: Path
+    mirror: Mirror | None = None
+    status: str | None = None
+    """what exit.json said of the run when the command began"""
+    known: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """bytes and time of change of each file that is the same there"""
+    stamp: str | None = None
+    """of exit.json there when the command began"""
+
+    def told(self, path: Path) -> str:
+        """A path in the folder as the user knows it."""
+        return str(path) if self.mirror is None else str(path).replace(str(self.folder), str(self.mirror.remote))
+
+    def put(self) -> None:
+        """Have there what is here: new and changed files, and no checkpoint that is gone. Errors: UserError."""
+        if self.mirror is None:
+            return
+        found = _files(self.folder)
+        for name in sorted(found, key=_place):
+            if self.known.get(name) == found[name]:
+                continue
+            if name == run_folder.EXIT:
+                self.put_exit()
+            else:
+                self.mirror.push(name)
+        for name in sorted(self.known.keys() - found.keys(), key=_place, reverse=True):
+            (self.mirror.remote / name).remove()
+        self.known = found
+
+    def put_exit(self) -> None:
+        """Have exit.json there, unless another process has put one since the command began."""
+        if self.mirror and (self.folder / run_folder.EXIT).exists() and _stamp(self.mirror) in (None, self.stamp):
+            self.mirror.push(run_folder.EXIT)
+
+
+@contextlib.contextmanager
+def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[AtHand]:
+    """The folder of a path, or of a URL while it is worked on; files whose names end in `without` are not fetched.
+
+    Errors: UserError where other things lie there.
+    """
+    if isinstance(place, Path):
+        yield AtHand(place, status=run_folder.exit_status(place))
+        return
+    with mirrored(place) as mirror:
+        there = mirror.remote.below()
+        if there.keys() - {run_folder.EXIT} and not any(CLAIMED.fullmatch(name) for name in there):
+            raise UserError(f"{mirror.remote} is not empty and holds no run or evaluation; choose another folder.")
+        mirror.pull(name for name in there if not name.endswith(without))
+        status, stamp = run_folder.exit_status(mirror.folder), _stamp(mirror)
+        if rank > 0:  # what an earlier process wrote is for the first to remove
+            (mirror.folder / run_folder.EXIT).unlink(missing_ok=True)
+        found = AtHand(mirror.folder, mirror, status, _files(mirror.folder), stamp)
+        try:
+            yield found
+        finally:
+            if rank == 0:
+                found.put()
+            else:
+                found.put_exit()
+
+
+def _stamp(mirror: Mirror) -> str | None:
+    """What differs whenever exit.json there has been written anew; None where there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return (mirror.remote / run_folder.EXIT).stamp()
+    return None
+
+
+def _files(folder: Path) -> dict[str, tuple[int, int]]:
+    """(bytes, time of change) of every file below a folder but temporary ones, by name."""
+    found = {}
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+            about = path.stat()
+            found[name.as_posix()] = about.st_size, about.st_mtime_ns
+    return found
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Where a file stands in the order in which files are put."""
+    last = name.rsplit("/", 1)[-1]
+    return LAST.index(last) + 1 if last in LAST else 0, name

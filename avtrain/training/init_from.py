@@ -1,0 +1,65 @@
+"""Beginning a run with the weights of another: `avtrain pretrain --init-from`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avtrain.models.two_tower import TwoTower
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
+from avtrain.runs.data_spec import check_sounds
+
+log = logging.getLogger(__name__)
+
+MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
+
+
+def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dict[str, str]:
+    """Load the weights at `source`, a run or one of its checkpoint folders, into `model`; what the run records of it.
+
+    Both encoders must be there, their names and shapes the model's; so must both projection heads, unless the
+    checkpoint was imported without. A learnt temperature is taken over where both have one. A run with a checkpoint of
+    its own goes on from that: nothing is loaded, and what it began from is read off its config. An empty `source` asks
+    for nothing. Errors: UserError naming the part, or that `dataset` has other log-mel than it was trained on.
+    """
+    if not source:
+        return {}
+    if checkpoint.latest(run) is not None:
+        return run_folder.begun_from(run)
+    folder = checkpoint_at(Path(source))
+    meta, weights = checkpoint.read_meta(folder), checkpoint.read_weights(folder)
+    check_sounds(folder, meta, dataset)
+    for part, module in model.named_children():
+        given = {name.split(".", 1)[1]: tensor for name, tensor in weights.items() if name.split(".", 1)[0] == part}
+        if not given and (part == "temperature" or (part.endswith("_head") and checkpoint.IMPORTED in meta)):
+            log.info("%s has no %s; it begins anew", folder, part)
+            continue
+        if not given:
+            raise UserError(f"{folder} has no part {part!r} to begin with; name another checkpoint.")
+        wrong = checkpoint.misfit(given, module.state_dict())
+        if wrong:
+            raise UserError(f"{folder} does not fit in part {part!r}: {wrong}; it was trained with {_models(meta)}.")
+        module.load_state_dict(given)
+    return {"init_checkpoint": folder.name, "init_digest": checkpoint.digest(folder)}
+
+
+def checkpoint_at(place: Path) -> Path:
+    """`place` itself where it is a checkpoint folder, else the newest of the run folder `place`. Errors: UserError."""
+    if (place / checkpoint.META).exists():
+        return place
+    found = checkpoint.latest(place)
+    if found is None:
+        raise UserError(f"{place} is neither a checkpoint nor a run that holds one; 'avtrain pretrain' writes them.")
+    return found
+
+
+def _models(meta: Mapping[str, Any]) -> str:
+    """The options that name a checkpoint's models."""
+    config = meta.get("config", {})
+    named = {name: config.get(name, "auto") for name in MODEL_SETTINGS}
+    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value not in ("", "auto"))

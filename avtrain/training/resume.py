@@ -1,0 +1,149 @@
+"""How a run goes on that is there already: as it was, longer, or under settings that were changed on purpose."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avprep.shared import configs, store
+from avprep.shared.errors import UserError
+from avtrain.config import PretrainConfig
+from avtrain.data.plans import steps_of, strategy_of
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
+from avtrain.runs.changes import FILE, read_changes, sentence_of
+from avtrain.sampling.accumulation import updates_per_epoch
+from avtrain.training.init_from import MODEL_SETTINGS
+from avtrain.training.optimizer import learning_rate_at
+from avtrain.training.setup import Ready
+
+log = logging.getLogger(__name__)
+
+LONGER = ("epochs", "max_steps")
+FIXED = {
+    "other models": (*MODEL_SETTINGS, "learn_temperature", "init_from"),
+    "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
+    "another seed": ("seed",),
+}
+
+
+@dataclass(frozen=True)
+class Course:
+    """Where a run goes on: its changes so far, the last of which may be `new`, that is, not on record yet."""
+
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    new: bool = False
+
+    @property
+    def offset(self) -> int:
+        """How many updates more were made than settings that had always held would have made up to the same clip."""
+        return int(self.changes[-1]["offset"]) if self.changes else 0
+
+    def loader_at(self, step: int, saved: dict[str, int]) -> dict[str, int]:
+        """The state of the loader after `step` updates, where the checkpoint there says `saved`."""
+        return dict(self.changes[-1]["loader"]) if self.changes and self.changes[-1]["step"] == step else saved
+
+
+def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) -> Course:
+    """How the run in the folder goes on under `config`. Nothing is written.
+
+    More epochs or a later last update need no leave, other changes need `allowed`; where the learning rate follows a
+    schedule, that is drawn over all updates anew. Errors: UserError with the differences where that leave lacks, or
+    where the change is of what cannot change.
+    """
+    found = Course(read_changes(run))
+    saved = store.read_json(run / run_folder.CONFIG) if (run / run_folder.CONFIG).exists() else {}
+    if not (isinstance(saved, dict) and saved.get("config")):
+        return found  # a new folder, or one that is no run, as open_run will say
+    before, after = configs.flat(saved), configs.flat(ready.identity)
+    changed = {
+        name: [before.get(name), after.get(name)]
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
+    if "strategy" in changed:
+        changed.pop("plan_digest", None)
+    if not changed:
+        return found
+    listed = "".join(f"\n  {line}" for line in configs.differences(before, after))
+    for what, names in FIXED.items():
+        if changed.keys() & set(names):
+            raise UserError(
+                f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
+                f"where --init-from {run} begins with its weights:{listed}"
+            )
+    if not (allowed or _longer(changed, ready, config, saved["config"], found.offset)):
+        raise UserError(
+            f"{run} holds a run of other settings; use them again or another folder, or --change to go on with the new "
+            f"ones:{listed}"
+        )
+    return Course([*found.changes, _change(run, ready, config, saved["config"], found, changed)], new=True)
+
+
+def log_new(run: Path, course: Course, config: PretrainConfig) -> None:
+    """Tell the user of a new change, and of what becomes of the learning rate's schedule."""
+    if not course.new:
+        return
+    change = course.changes[-1]
+    log.warning("%s goes on with %s; %s has it on record", run.name, sentence_of(change), FILE)
+    if config.schedule != "constant" and change["step"] < change["updates"]:
+        log.warning(
+            "the %s schedule is drawn over all %s updates anew; the next learning rate is %.3g",
+            config.schedule,
+            f"{change['updates']:,}",
+            change["learning_rate"],
+        )
+
+
+def _longer(
+    changed: Mapping[str, Any], ready: Ready, config: PretrainConfig, old: Mapping[str, Any], offset: int
+) -> bool:
+    """Whether a change is no more than a later end."""
+    if not changed.keys() <= set(LONGER):
+        return False
+    per_epoch = updates_per_epoch(ready.loader.steps_per_epoch, config.accumulate)
+    before = dataclasses.replace(config, epochs=old["epochs"], max_steps=old["max_steps"])
+    return updates_of(config, per_epoch, offset) >= updates_of(before, per_epoch, offset)
+
+
+def _change(
+    run: Path,
+    ready: Ready,
+    config: PretrainConfig,
+    old: Mapping[str, Any],
+    course: Course,
+    changed: Mapping[str, list[Any]],
+) -> dict[str, Any]:
+    """The entry of a change; UserError where the run is past its new end."""
+    newest = checkpoint.latest(run)
+    step, position = 0, {"epoch": 0, "step": 0}
+    if newest is not None:
+        meta = checkpoint.read_meta(newest, "loader.epoch", "loader.step", "step")
+        step = int(meta["step"])
+        position = course.loader_at(step, meta["loader"])
+    batches, table = ready.loader.steps_per_epoch, ready.loader.recipe.table
+    before = steps_of(strategy_of(old["strategy"], ready.dataset, table), table, old["batch_size"])
+    of_epoch = position["step"] * batches // before // config.accumulate * config.accumulate
+    per_epoch = updates_per_epoch(batches, config.accumulate)
+    offset = step - position["epoch"] * per_epoch - of_epoch // config.accumulate
+    total = updates_of(config, per_epoch, offset)
+    if total < step:
+        raise UserError(f"{run} has {step:,} updates, more than the {total:,} of these settings; ask for more of them.")
+    return {
+        "step": step,
+        "changed": dict(changed),
+        "updates": total,
+        "offset": offset,
+        "loader": {"epoch": position["epoch"], "step": of_epoch},
+        "learning_rate": learning_rate_at(step, total, config) if step < total else None,
+    }
+
+
+def updates_of(config: PretrainConfig, per_epoch: int, offset: int) -> int:
+    """How many updates a run of a config has in the end."""
+    total = offset + config.epochs * per_epoch
+    return min(total, config.max_steps) if config.max_steps else total

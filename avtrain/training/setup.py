@@ -1,0 +1,81 @@
+"""What a run needs before its first update, and may be refused for, with nothing written yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from avprep.dataset import Dataset
+from avprep.shared import configs
+from avprep.shared.errors import UserError
+from avtrain.config import SOUNDS_ALONE, PretrainConfig
+from avtrain.data.cache import CacheConfig
+from avtrain.data.loader import Loader
+from avtrain.data.plans import set_aside, strategy_of, training_table, with_known_labels
+from avtrain.distributed import ALONE, Ranks
+from avtrain.models import place
+from avtrain.models.two_tower import TwoTower, tower_of
+from avtrain.sampling import ClipTable, digest
+from avtrain.training.init_from import begin_from
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Dataset, batches, clips to validate on, model with its first weights, and what the run's config.json says."""
+
+    dataset: Dataset
+    loader: Loader
+    unseen: ClipTable
+    """clips that are not trained on and validate"""
+    model: TwoTower
+    identity: dict[str, Any]
+
+
+def make_ready(
+    dataset_dir: Path | str,
+    run: Path,
+    config: PretrainConfig,
+    *,
+    device: str = "cpu",
+    ranks: Ranks = ALONE,
+    cache: CacheConfig | None = None,
+) -> Ready:
+    """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
+    dataset = Dataset(dataset_dir)
+    sounds_alone = config.loss == SOUNDS_ALONE
+    table = training_table(dataset, config.labels, sounds_alone=sounds_alone)
+    table, unseen = set_aside(dataset, table, config.labels, config.val_share, config.seed)
+    strategy = strategy_of(config.strategy, dataset, table)
+    unseen = with_known_labels(unseen, strategy, config.seed)
+    if sounds_alone:  # no sound can find a picture of an encoder that is not trained
+        unseen = ClipTable(unseen.rows[:0], unseen.labels[:0])
+    if config.val_share and "val" not in dataset.splits and not len(unseen):
+        raise UserError(
+            f"Strategy {config.strategy} withholds the labels of all clips that --val-share holds back, so there is "
+            "nothing to validate on; leave --val-share out."
+        )
+    loader = Loader(
+        dataset,
+        table,
+        strategy,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        seed=config.seed,
+        rank=ranks.rank,
+        world_size=ranks.world_size,
+        pinned=device.startswith("cuda"),
+        cache=cache,
+    )
+    torch.manual_seed(config.seed)
+    model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)
+    begun = begin_from(config.init_from, model, run, dataset)
+    identity = {
+        "config": configs.to_dict(config),
+        "dataset_digest": dataset.digest,
+        "plan_digest": digest(strategy, table),
+        **begun,
+    }
+    return Ready(dataset, loader, unseen, place(model, device).train(), identity)

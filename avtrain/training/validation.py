@@ -1,0 +1,90 @@
+"""Validation while a run trains: does the sound of a clip that is not trained on find a picture of its label?
+
+Which clips those are, strategies.set_aside says. Scores are those of `retrieve`, by the run's label column.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from avprep.dataset import Dataset
+from avtrain.config import SOUNDS_ALONE, PretrainConfig
+from avtrain.data.augment import Normalise
+from avtrain.data.cache import CacheConfig
+from avtrain.data.reader import Reader
+from avtrain.distributed import Ranks, any_rank, first_rank_buffers, sum_ranks
+from avtrain.evaluation.retrieval import CLIPS_AT_ONCE, embed_clips, summary
+from avtrain.models.two_tower import TwoTower
+from avtrain.sampling import ClipTable
+
+SCORES = ("class_recall_at_1", "recall_at_1", "recall_at_5", "class_chance_at_1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """The measurement of one run: on which clips, after which updates."""
+
+    dataset: Dataset
+    clips: ClipTable
+    config: PretrainConfig
+    device: str
+    ranks: Ranks
+    cache: CacheConfig | None = None
+
+    def due(self, step: int, total: int, updates_per_epoch: int) -> bool:
+        """Whether to measure after `step` updates of `total`: every `val_every` epochs and at the end of the run."""
+        return step > 0 and (step == total or step % (self.config.val_every * updates_per_epoch) == 0)
+
+    def measure(self, model: TwoTower, stopping: Callable[[], bool]) -> dict[str, float] | None:
+        """`val_` scores of the model in eval mode, the same on all ranks; None once `stopping()` on any of them.
+
+        Ranks take turns at blocks of clips that do not depend on their number, and have rank 0's batch statistics.
+        """
+        begin = time.perf_counter()
+        first_rank_buffers(model, self.ranks)
+        model.eval()
+        found = self._embedded(model, stopping)
+        model.train()
+        if found is None:
+            return None
+        audio, video = found.unbind(1)
+        scores = summary(audio.numpy(), video.numpy(), self.clips.labels)
+        scores["class_chance_at_1"] = scores["chance"]["class"]["recall_at_1"]
+        values = {f"val_{name}": float(scores[name]) for name in SCORES}
+        return {**values, "val_clips": len(self.clips), "val_seconds": round(time.perf_counter() - begin, 3)}
+
+    def _embedded(self, model: TwoTower, stopping: Callable[[], bool]) -> torch.Tensor | None:
+        """(sound, picture) [clips, 2, D] of all clips on every rank; None once a rank is to stop."""
+        normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std).to(self.device)
+        blocks = np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // CLIPS_AT_ONCE))
+        found = torch.zeros(len(self.clips), 2, model.audio_head.out_features)
+        precision = torch.autocast(
+            torch.device(self.device).type, torch.bfloat16, enabled=self.config.precision == "bf16"
+        )
+        with Reader(self.dataset, cache=self.cache) as reader, precision:
+            for first in range(0, len(blocks), self.ranks.world_size):
+                for block in blocks[first + self.ranks.rank :][: first + self.ranks.rank < len(blocks)]:
+                    sides = embed_clips(model, self.dataset, reader, normalise, self.clips.rows[block])
+                    found[block] = torch.stack(sides, dim=1)
+                if any_rank(stopping(), self.ranks):
+                    return None
+        return sum_ranks(found, self.ranks)
+
+
+def said_of(validation: Validation | None, config: PretrainConfig) -> str:
+    """Which clips a run validates on, as a line for its user."""
+    if not config.val_every:
+        return "no validation"
+    if config.loss == SOUNDS_ALONE:
+        return f"no validation: {SOUNDS_ALONE} trains no picture encoder, so that no sound could find its picture"
+    if validation is None:
+        return "no validation: the dataset has no val split of use here, and no --val-share of the clips was set aside"
+    clips, dataset = validation.clips, validation.dataset
+    whence = "of the val split" if "val" in dataset.splits else "of the train split, not trained on"
+    when = "every epoch" if config.val_every == 1 else f"every {config.val_every} epochs"
+    return f"validation on {len(clips):,} clips {whence}, {when}"
