@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.build.workers import SoundTask, Workers
+from avprep.build.tasks import SoundTask
+from avprep.build.workers import Workers
 from avprep.config import AudioSpec, Limits
 from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder

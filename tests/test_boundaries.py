@@ -143,6 +143,7 @@ SMALL = {
     "avprep.shared.store",
     "avprep.shared.streams",
     "avprep.shared.text",
+    "avprep.shared.urls",
     "avtrain",
     "avtrain.cli",
     "avtrain.config",

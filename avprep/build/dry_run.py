@@ -17,16 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.build import fetch
 from avprep.build.destination import Place
 from avprep.build.run import default_workers, has_plan, prepare, untrainable
 from avprep.build.sources import check_any, retried
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import Workers
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError, Interrupted, UserError
+from avprep.manifest.addresses import check_local, start_of
 from avprep.manifest.checks import Report, examine
 from avprep.manifest.clips import Clip
 from avprep.shared import configs
+from avprep.shared.mirror import near
 
 SAMPLE_CLIPS = 20
 SAMPLE_SECONDS = 60.0
@@ -117,11 +119,11 @@ def forecast(
     configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
     if isinstance(out, str):
         raise UserError("--dry-run asks how much room --out has; give a folder of this machine, it writes nothing.")
-    with fetch.near(manifest) as near:
-        prepared = prepare(near, config)
-    base = fetch.start_of(manifest, root)
+    with near(manifest) as local:
+        prepared = prepare(local, config)
+    base = start_of(manifest, root)
     if not allow_local_paths:
-        fetch.check_local(prepared.clips, manifest, base)
+        check_local(prepared.clips, manifest, base)
     has_plan(out, prepared)
     clips, mine = prepared.clips, prepared.planned[index::parts]
     todo = Place(out).lacking(mine, prepared.digest, retried(clips, base, retry_failed, []))

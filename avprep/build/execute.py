@@ -15,8 +15,9 @@ from avprep.build.destination import publish_shard
 from avprep.build.executors import map_local, map_ray
 from avprep.build.members import ClipRecord
 from avprep.build.shards import PlannedShard, ShardJob, ShardReport, build_shard
+from avprep.build.tasks import ClipTask
 from avprep.build.versions import versions
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.workers import Workers
 from avprep.config import Limits
 from avprep.errors import Interrupted, UserError
 from avprep.manifest.read_write import Clip

@@ -10,7 +10,7 @@ import numpy as np
 
 from avprep import schema
 from avprep.config import VideoSpec
-from avprep.manifest.read_write import Clip
+from avprep.manifest.clips import Clip
 from avprep.shared import jpeg, store
 
 if TYPE_CHECKING:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.build import fetch
 from avprep.build.destination import Place, place_of
 from avprep.build.execute import Execution, run_shards
 from avprep.build.finalize import SHOWN_FAILURES, finalize
@@ -24,11 +23,13 @@ from avprep.build.sources import check_any, retried
 from avprep.build.versions import versions
 from avprep.config import BuildConfig, Limits, stored_config
 from avprep.errors import UserError
+from avprep.manifest.addresses import check_local, start_of
 from avprep.manifest.checks import examine
 from avprep.manifest.clips import Clips, values_of
 from avprep.manifest.differences import differences
 from avprep.manifest.read_write import read_manifest, write_parquet
 from avprep.shared import configs, store
+from avprep.shared.mirror import near
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +115,12 @@ def build_shards(
     how = Execution(
         workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
     )
-    start = fetch.start_of(manifest, root)
-    with fetch.near(manifest) as near, place_of(out) as place:
-        prepared = prepare(near, config)
+    start = start_of(manifest, root)
+    with near(manifest) as local, place_of(out) as place:
+        prepared = prepare(local, config)
         if not allow_local_paths:
-            fetch.check_local(prepared.clips, manifest, start)
-        reports, kept = _build_part(near, prepared, place, limits, start, partition, retry_failed, how, stopping)
+            check_local(prepared.clips, manifest, start)
+        reports, kept = _build_part(local, prepared, place, limits, start, partition, retry_failed, how, stopping)
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)

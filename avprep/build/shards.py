@@ -21,7 +21,7 @@ import numpy as np
 from avprep import schema
 from avprep.build.counters import ClipOutcome
 from avprep.build.members import ClipRecord
-from avprep.build.workers import ClipTask
+from avprep.build.tasks import ClipTask
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import integrity
 from avprep.errors import ClipError, Interrupted

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from avprep.build.fetch import address_of
 from avprep.errors import PASSING_REASONS, ManifestError
+from avprep.manifest.addresses import address_of
 from avprep.manifest.clips import Clip
 from avprep.shared.remote import RemotePath
 

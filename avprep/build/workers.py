@@ -16,17 +16,16 @@ import queue
 import resource
 import signal
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from avprep.build.fetch import fetched
 from avprep.build.members import ClipRecord, write_clip
-from avprep.config import AudioSpec, BuildConfig, Limits
+from avprep.build.tasks import ClipTask, SoundTask
+from avprep.config import Limits
 from avprep.errors import RETRIED_REASONS, ClipError, UserError
-from avprep.manifest.read_write import Clip
 from avprep.shared.caches import prepare_caches
 from avprep.shared.processes import die_with_parent
 
@@ -42,33 +41,6 @@ CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
 
 log = logging.getLogger(__name__)
 _environment_lock = threading.Lock()
-
-
-@dataclass(frozen=True)
-class ClipTask:
-    """What a child needs: the clip, where its paths start, what to make of it, where its bytes go."""
-
-    clip: Clip
-    root: str
-    config: BuildConfig
-    limits: Limits
-    tar_path: str
-    tar_offset: int
-    found: Mapping[str, str] = field(default_factory=dict)
-    """where a path of the clip lies that is not below `root`"""
-
-
-@dataclass(frozen=True)
-class SoundTask:
-    """The sound of a clip alone, of any length: what is to be made of it, and the file that gets its log-mel."""
-
-    clip: Clip
-    root: str
-    spec: AudioSpec
-    limits: Limits
-    out: str
-    found: Mapping[str, str] = field(default_factory=dict)
-    """as of ClipTask"""
 
 
 Outcome = Union[ClipRecord, "Heard", tuple[str, str], BaseException]
@@ -300,4 +272,4 @@ def _heard(task: SoundTask) -> Heard:
 
 
 def _place(task: ClipTask | SoundTask, written: str) -> Path:
-    return Path(task.found.get(written) or os.path.join(task.root, written))
+    return Path(task.fetched.get(written) or os.path.join(task.root, written))

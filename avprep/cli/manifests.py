@@ -236,8 +236,9 @@ def table(
 
     Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
     """
-    from avprep.build.fetch import near, start_of
     from avprep.datasets.table import clips_of_table
+    from avprep.manifest.addresses import start_of
+    from avprep.shared.mirror import near
 
     wrong = [text for text in rename if "=" not in text]
     if wrong:
@@ -260,10 +261,10 @@ def table(
 
 def _place(root: Path | str, out: Path | str) -> Folder | Remote:
     """The folder of a dataset, for a manifest at `out`."""
-    from avprep.build.fetch import start_of
     from avprep.datasets.places import place_at
-    from avprep.shared.mirror import is_url
+    from avprep.manifest.addresses import start_of
     from avprep.shared.remote import RemotePath
+    from avprep.shared.urls import is_url
 
     if is_url(out):
         RemotePath(str(out)).check_writable()

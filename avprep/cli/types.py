@@ -21,8 +21,8 @@ class ListFile(click.Path):
         super().__init__(path_type=Path, dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from avprep.build.fetch import near
-        from avprep.shared.mirror import is_url
+        from avprep.shared.mirror import near
+        from avprep.shared.urls import is_url
 
         if is_url(value) and ctx is not None:
             note_input(ctx, param, value)

@@ -15,12 +15,13 @@ from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
-from avprep.build import fetch
 from avprep.errors import ManifestError
+from avprep.manifest.addresses import address_of, server_and_path, wrong_address
 from avprep.manifest.read_write import written_path
-from avprep.shared.mirror import is_url
+from avprep.shared import mirror
 from avprep.shared.names import leads_out
-from avprep.shared.remote import WRITABLE, RemotePath
+from avprep.shared.remote import RemotePath
+from avprep.shared.urls import WRITABLE, is_url
 
 FOREIGN = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 """folders of systems and tools; hidden ones are such, too"""
@@ -101,11 +102,11 @@ class Remote:
     """
 
     def __init__(self, root: str, manifest_folder: Path | str) -> None:
-        if wrong := fetch.wrong_address(root):
+        if wrong := wrong_address(root):
             raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
         self.root = root.rstrip("/")
-        server, path = fetch.server_and_path(self.root)
-        other, begin = fetch.server_and_path(str(manifest_folder))
+        server, path = server_and_path(self.root)
+        other, begin = server_and_path(str(manifest_folder))
         self._path, self._begin = path, begin if other == server else None
         self.foreign: list[str] = []
         """as of Folder"""
@@ -154,7 +155,7 @@ class Remote:
     def written(self, name: str) -> str:
         """As Folder.written; relative where the manifest lies at the same server, else the file's URL."""
         if self._begin is None:
-            return fetch.address_of(self.root, name)
+            return address_of(self.root, name)
         return posixpath.relpath(posixpath.join(self._path, name), self._begin)
 
     def origin(self, name: str) -> str:
@@ -163,7 +164,7 @@ class Remote:
 
     def near(self, name: str) -> AbstractContextManager[Path]:
         """As Folder.near: a copy of the file."""
-        return fetch.near(f"{self.root}/{name}")
+        return mirror.near(f"{self.root}/{name}")
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:

@@ -7,13 +7,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from avprep.build.fetch import check_local
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.places import Folder, Remote
 from avprep.datasets.unnamed import unnamed
+from avprep.manifest.addresses import check_local
 from avprep.manifest.checks import Report, missing
 from avprep.manifest.read_write import Clip, read_clips, unusable
-from avprep.shared.mirror import is_url
+from avprep.shared.urls import is_url
 
 
 def clips_of_table(

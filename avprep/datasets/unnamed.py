@@ -5,10 +5,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable
 
-from avprep.build.fetch import address_of
 from avprep.datasets.folder import is_media
 from avprep.datasets.places import Folder, Remote
-from avprep.shared.remote import WRITABLE
+from avprep.manifest.addresses import address_of
+from avprep.shared.urls import WRITABLE
 
 
 def unnamed(place: Folder | Remote, named: Iterable[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from avprep.build.fetch import address_of
+from avprep.manifest.addresses import address_of
 from avprep.manifest.clips import Clip, hashed, repeated
 from avprep.shared.errors import some_of
 

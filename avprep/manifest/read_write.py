@@ -20,14 +20,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from avprep.build.fetch import wrong_address
 from avprep.errors import ManifestError
+from avprep.manifest.addresses import wrong_address
 from avprep.manifest.checks import SPLIT_SPELLINGS
 from avprep.manifest.clips import COLUMNS, NUMBERS, Clip, Clips, columns_of, hashed, repeated, values_of
 from avprep.manifest.tables import Wanted, kind_of, read_table
 from avprep.shared import store
-from avprep.shared.mirror import is_url
 from avprep.shared.text import as_text
+from avprep.shared.urls import is_url
 
 SPLIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
 SHOWN_PROBLEMS = 20

@@ -8,7 +8,7 @@ import math
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from avprep import schema
 from avprep.config import Limits
 from avprep.dataset import Dataset, WholeClip
 from avprep.errors import ClipError, UserError
+from avprep.preview.model import Picture, Preview, ShownClip
+from avprep.preview.page import render
 from avprep.shared import names, store
 from avprep.shared.commands import Progress
 
@@ -32,44 +34,6 @@ MAX_PAGE_SOUND_BYTES = 16_000_000
 NOT_FOUND = "source file not found"
 NO_ROOT = "source paths are relative, and no --root says which folder they start at"
 TOO_MUCH = "the page's sound budget is used up"
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A WebP picture that stands for clip time [start_seconds, end_seconds)."""
-
-    data: bytes
-    start_seconds: float
-    end_seconds: float
-    columns: int
-    """frames side by side, or columns of a spectrogram"""
-
-
-@dataclass(frozen=True)
-class ShownClip:
-    """One clip of the page; `strip` is None for sound only, `silence` says why there is no `sound` (MP3)."""
-
-    row: int
-    clip_id: str
-    class_id: int
-    split: str
-    seconds: float
-    strip: Picture | None
-    spectrogram: Picture
-    sound: bytes | None = None
-    silence: str = ""
-
-
-@dataclass(frozen=True)
-class Preview:
-    """All that the page shows; colours run over `scale_db` = (low, high) on every spectrogram."""
-
-    dataset: Dataset
-    clips: list[ShownClip]
-    scale_db: tuple[int, int]
-    failures: list[dict[str, Any]]
-    band_centres_hz: np.ndarray
-    split: str | None
 
 
 def write_preview(
@@ -89,7 +53,6 @@ def write_preview(
     come to no more than `max_sound_bytes`. Errors: UserError.
     """
     from avprep.media.logmel import band_centres_hz
-    from avprep.preview.page import render
 
     dataset = Dataset(folder)
     rows = choose_rows(dataset, per_class, split, seed)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 from markupsafe import Markup
@@ -12,10 +11,8 @@ from markupsafe import Markup
 from avprep.preview import summary
 from avprep.preview.assets import SCRIPT, STYLE
 from avprep.preview.axes import hertz_ticks, nice_ticks, percent
+from avprep.preview.model import Picture, Preview, ShownClip
 from avprep.shared import html
-
-if TYPE_CHECKING:
-    from avprep.preview.content import Picture, Preview, ShownClip
 
 COARSE_COLUMNS = 150
 

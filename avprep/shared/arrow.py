@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from avprep.errors import UserError
+from avprep.shared.errors import UserError
 
 PIECE_ROWS = 8192
 """rows of which there may be Python objects at a time"""

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from avprep.shared.errors import UserError
-
-if TYPE_CHECKING:
-    from avprep.shared.remote import RemotePath
 
 CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
 PASSING = (408, 425, 429)  # as is all from 500 on
@@ -41,10 +37,10 @@ def _status(error: BaseException | None) -> int | None:
     return None
 
 
-def passing_reason(path: RemotePath, error: BaseException, verb: str) -> str:
+def passing_reason(path: object, error: BaseException, verb: str) -> str:
     """Why another attempt may help, without the text of an error that may hold a URL; else raises what to tell.
 
-    `verb` is what was tried: `read` or `written`.
+    `path` as messages show it; `verb` is what was tried: `read` or `written`.
     """
     if isinstance(error, UserError):
         raise error
@@ -66,7 +62,7 @@ def passing_reason(path: RemotePath, error: BaseException, verb: str) -> str:
     raise error
 
 
-def _final(path: RemotePath, status: int, verb: str) -> Exception:
+def _final(path: object, status: int, verb: str) -> Exception:
     """What to tell of an HTTP status that will stay."""
     if status in GONE:
         return GoneError(str(path), GONE[status])

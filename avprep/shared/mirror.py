@@ -15,11 +15,6 @@ BLOCK_BYTES = 16 << 20
 TOGETHER = 64
 
 
-def is_url(place: object) -> bool:
-    """Whether a place that a user gave is a URL, not a path."""
-    return isinstance(place, str) and "://" in place
-
-
 @contextlib.contextmanager
 def mirrored(url: str) -> Iterator[Mirror]:
     """A mirror in a temporary folder, which has the last name of the URL and is removed afterwards.
@@ -47,6 +42,23 @@ def sent(place: Path | str) -> Iterator[Path]:
     with mirrored(folder) as mirror:
         yield names.inside(mirror.folder, name)
         mirror.push(name)
+
+
+@contextlib.contextmanager
+def near(place: Path | str) -> Iterator[Path]:
+    """A file at a path or URL as one of this machine. Errors: UserError where a URL leads nowhere."""
+    if isinstance(place, Path):
+        yield place
+        return
+    with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
+        remote = RemotePath(place)
+        path = Path(folder) / names.checked(remote.name, remote)
+        try:
+            fetch(remote, path)
+        except FileNotFoundError:
+            raise UserError(f"{remote} does not exist; give a path or URL where there is a file.") from None
+        with told_as(remote, path):
+            yield path
 
 
 @contextlib.contextmanager

@@ -8,13 +8,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from avprep.shared.errors import UserError
-
-if TYPE_CHECKING:
-    from avprep.shared.remote import RemotePath
 
 MOST_CHARACTERS = 1024
 MOST_PART_BYTES = 255
@@ -22,7 +18,14 @@ SHOWN_CHARACTERS = 80
 ANY = re.compile(r"[^\x00-\x1f\x7f\\\ud800-\udfff]+")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 
-Base = TypeVar("Base", bound="Path | RemotePath")
+
+class _Folder(Protocol):
+    """A Path or a RemotePath."""
+
+    def __truediv__(self, name: str, /) -> Any: ...
+
+
+Folder = TypeVar("Folder", bound=_Folder)
 
 
 def is_plain(name: object, pattern: re.Pattern[str] = ANY) -> bool:
@@ -51,6 +54,6 @@ def checked(name: object, source: object, pattern: re.Pattern[str] = ANY) -> str
     )
 
 
-def inside(folder: Base, name: object, pattern: re.Pattern[str] = ANY) -> Base:
+def inside(folder: Folder, name: object, pattern: re.Pattern[str] = ANY) -> Folder:
     """The path of `name` below `folder`. Errors: as `checked`."""
-    return folder / checked(name, folder, pattern)  # type: ignore[return-value]
+    return folder / checked(name, folder, pattern)

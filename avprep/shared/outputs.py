@@ -16,6 +16,7 @@ from typing import Any
 import click
 
 from avprep.shared.errors import UserError
+from avprep.shared.urls import is_url
 
 OVERWRITE, READ = "avprep.overwrite", "avprep.read"
 NO_FOLDER = frozenset(
@@ -28,7 +29,7 @@ class PathOrUrl(click.Path):
     """A path, or a URL as text."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return value if isinstance(value, str) and "://" in value else super().convert(value, param, ctx)
+        return value if is_url(value) else super().convert(value, param, ctx)
 
 
 class Output(PathOrUrl):
@@ -175,7 +176,7 @@ def _paths(ctx: click.Context) -> tuple[list[tuple[str, Path | str]], list[tuple
         if not isinstance(param.type, click.Path) or not value:
             continue
         for one in value if isinstance(value, tuple) else (value,):
-            path = one if isinstance(one, str) and "://" in one else Path(one)
+            path = one if is_url(one) else Path(one)
             if isinstance(param.type, Output):
                 outputs.append((param.type, _name_of(param), path))
             else:

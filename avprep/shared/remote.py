@@ -15,21 +15,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from avprep.shared import names
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.http_errors import ShortAnswerError, passing_reason
+from avprep.shared.urls import HTTP, PACKAGES, WRITABLE, in_url, is_url, without_credentials
 
 log = logging.getLogger(__name__)
 
 CONCURRENT_REQUESTS = 64
 SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
 LISTING_SECONDS = 600.0  # that an attempt to list a large folder may take longer
-HTTP = ("http", "https")
-WRITABLE = ("s3", "gs", "gcs", "memory")
 STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers say of a file besides its size
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +54,13 @@ class RemotePath:
     """A file or folder at a URL, with as much of pathlib's manners as reading needs. Text shows no credentials."""
 
     def __init__(self, url: str, retry: Retry | None = None, remote: _Remote | None = None) -> None:
-        parts = urlsplit(url)
+        parts, shown = urlsplit(url), without_credentials(url)
         if parts.query:
-            raise UserError(f"{_shown(url)} has a query; name a folder, and give credentials by the environment.")
+            raise UserError(f"{shown} has a query; name a folder, and give credentials by the environment.")
         if parts.scheme in HTTP and "#" in url:
-            raise UserError(f"{_shown(url)} is followed by a '#', where an address ends; write %23 for one in a name.")
+            raise UserError(f"{shown} is followed by a '#', where an address ends; write %23 for one in a name.")
         self._url = url.rstrip("/")
-        self._remote = remote or _Remote(parts.scheme, _shown(url), retry or Retry())
+        self._remote = remote or _Remote(parts.scheme, shown, retry or Retry())
 
     def __truediv__(self, inside: str) -> RemotePath:
         """A path below. Errors: UserError where `inside` is none."""
@@ -71,7 +69,7 @@ class RemotePath:
         )
 
     def __str__(self) -> str:
-        return _shown(self._url)
+        return without_credentials(self._url)
 
     @property
     def name(self) -> str:
@@ -151,16 +149,11 @@ class RemotePath:
         return found
 
 
-def in_url(scheme: str, name: str) -> str:
-    """A file's name as part of a URL: percent-encoded for HTTP, where '#', '?', '%' have a meaning, else as it is."""
-    return quote(name) if scheme in HTTP else name
-
-
 def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
     """A Path, or a RemotePath where `folder` is a URL."""
     if isinstance(folder, RemotePath):
         return folder
-    return RemotePath(folder) if isinstance(folder, str) and "://" in folder else Path(folder)
+    return RemotePath(str(folder)) if is_url(folder) else Path(folder)
 
 
 def read_all(paths: Sequence[Path | RemotePath]) -> list[bytes]:
@@ -263,12 +256,6 @@ class _Remote:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, self.retry.longest_wait_seconds)
         raise UserError(f"{path} could not be {verb} in {self.retry.attempts} attempts ({reason}); try again later.")
-
-
-def _shown(url: str) -> str:
-    """`url` without user, password and query."""
-    parts = urlsplit(url, allow_fragments=urlsplit(url).scheme in HTTP)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
 
 
 def _file_system(scheme: str, shown: str) -> Any:

@@ -14,7 +14,8 @@ from typing import IO, cast
 from avprep import schema
 from avprep.build.executors import map_local
 from avprep.build.run import versions
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import Workers
 from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
 from avprep.manifest.clips import Clip, Clips

@@ -55,7 +55,7 @@ def test_all_pages_are_in_the_navigation():
     class Loader(yaml.SafeLoader):
         pass
 
-    settings = yaml.load((REPOSITORY / "docs" / "mkdocs.yml").read_text(encoding="utf-8"), Loader)  # noqa: S506
+    settings = yaml.load((REPOSITORY / "docs" / "mkdocs.yml").read_text(encoding="utf-8"), Loader)
 
     def files(entry):
         if isinstance(entry, str):

@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from avprep import schema
-from avprep.build.fetch import check_local
 from avprep.build.finalize import finalize
 from avprep.dataset import Dataset
 from avprep.datasets.places import Folder
 from avprep.inspect import inspect
+from avprep.manifest.addresses import check_local
 from avprep.manifest.clips import Clip, Clips
 from avprep.shared import mirror, names
 from avprep.shared.errors import UserError

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from avprep.build.fetch import address_of, fetched, near, wrong_address
-from avprep.build.workers import ClipTask
+from avprep.build.fetch import fetched
+from avprep.build.tasks import ClipTask
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 from avprep.errors import ClipError, UserError
+from avprep.manifest.addresses import address_of, wrong_address
 from avprep.manifest.read_write import Clip, read_manifest
+from avprep.shared.mirror import near
 from avprep.shared.remote import RemotePath
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.servers import bucket_serving
@@ -58,8 +60,8 @@ def tree(tmp_path: Path) -> Path:
 def content(root: str, written: str) -> str:
     """What a build would decode of the clip `written` below `root`."""
     task = ClipTask(Clip("a", "x", audio_path=written), root, BuildConfig(), Limits(), "", 0)
-    with fetched(task) as found:
-        return Path(found.found[written]).read_text(encoding="utf-8")
+    with fetched(task) as task:
+        return Path(task.fetched[written]).read_text(encoding="utf-8")
 
 
 def test_names_below_an_http_root_are_names_of_files(tree):

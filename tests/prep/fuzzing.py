@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psutil
 
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import Workers
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.errors import ClipError
 from avprep.manifest.read_write import Clip

@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import Workers
 from avprep.config import AudioSpec, BuildConfig, Limits
 from avprep.errors import ClipError
 from avprep.manifest.read_write import Clip

@@ -7,8 +7,8 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from avprep.build.fetch import address_of
 from avprep.cli import main
+from avprep.manifest.addresses import address_of
 from avprep.manifest.read_write import read_manifest
 from tests.train.servers import bucket_serving
 

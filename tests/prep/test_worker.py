@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from avprep.build import workers
-from avprep.build.workers import ClipTask, Workers
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import Workers
 from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
 from avprep.manifest.read_write import Clip
