@@ -114,8 +114,8 @@ def test_every_reason_that_is_retried_is_a_reason():
 
 def test_children_use_one_thread_each(videos, tar):
     """numpy's threads are set before its first import there, or two decoders would fight for the cores."""
-    with Workers(1, Limits()) as workers:
-        workers.run(task(videos, tar, BuildConfig()))
+    with Workers(1, Limits()) as running:
+        running.run(task(videos, tar, BuildConfig()))
         [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
         assert {child.environ().get(name) for name in workers.THREAD_VARIABLES} == {"1"}
     assert not child.is_running()
