@@ -12,9 +12,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.boundaries import inside, read
 from tests.conftest import REPOSITORY
 from tests.docker.recipes import DOCKER, lint
-from tests.test_boundaries import modules, roots
 
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 EXTRAS = ("s3", "gcs", "cluster", "tensorboard", "pseudo")
@@ -82,11 +82,11 @@ def test_the_prep_image_has_all_that_avprep_imports_and_no_torch(setup, pins):
     assert not any(one.specifier for one in named.values())
     distributions = metadata.packages_distributions()
     imported = {
-        root
-        for path in modules("avprep")
-        if path.name != "pseudo_label.py"
-        for root in roots(path) - {"avprep", "ray", "__future__"} - set(sys.stdlib_module_names)
-    }
+        name.split(".")[0]
+        for module in read(REPOSITORY).values()
+        if inside(module.name, "avprep") and module.name != "avprep.labels.pseudo_label"
+        for name in module.imports
+    } - {"avprep", "ray", *sys.stdlib_module_names}
     assert {canonicalize_name(distributions.get(root, [root])[0]) for root in imported} <= set(named)
     assert not {"torch", "torchvision", "torchaudio", "webdataset"} & needed_by(set(named))
 
