@@ -38,7 +38,8 @@ def av_digits(
     """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers never heard."""
     from avtrain.reproduce.av_digits.data import Sources
     from avtrain.reproduce.av_digits.page import write_page
-    from avtrain.reproduce.av_digits.run import QUICKLY, DigitsSettings, reproduce_digits, rows_named
+    from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
+    from avtrain.reproduce.av_digits.settings import QUICKLY, DigitsSettings
     from avtrain.reproduce.av_digits.table import printed
 
     settings = QUICKLY if quick else DigitsSettings()

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from avprep.shared.commands import Command
+from avtrain.cli.evaluate import evaluate
 from avtrain.cli.options import DIRECTORY, FILE, OUT_FOLDER
+from avtrain.cli.train import pretrain
 
 
 def _whole(path: Path) -> Path:
     """The path from the root that a user's path means: steps are known by it."""
     return Path(os.path.abspath(path))
+
+
+def call(words: Sequence[str]) -> None:
+    """Run a command line of avprep or avtrain here; its errors are raised. (The groups turn them into exit codes.)"""
+    import avprep.cli
+
+    ours: dict[str, click.Command] = {"pretrain": pretrain, "evaluate": evaluate}
+    command = (ours if words[0] == "avtrain" else avprep.cli.main.commands)[words[1]]
+    with command.make_context(words[1], list(words[2:])) as context:
+        command.invoke(context)
 
 
 def _command(name: str, what: str) -> click.Command:
@@ -68,11 +81,11 @@ def _command(name: str, what: str) -> click.Command:
         )
         whole = matrix_of(TABLES[name] if config is None else read_settings(config, name), places)
         if dry_run:
-            click.echo("\n".join(forecast(whole)))
+            click.echo("\n".join(forecast(whole, call)))
         elif emit is not None:
             click.echo(write_jobs(whole, emit, Path(f"{name}-{emit}"), config and _whole(config)))
         else:
-            run(whole, after=lambda: write_table(whole))
+            run(whole, call, after=lambda: write_table(whole))
             click.echo(write_table(whole))
 
     return command

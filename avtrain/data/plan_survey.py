@@ -16,7 +16,8 @@ from avprep.schema import LOGMEL_DTYPE
 from avprep.shared import configs
 from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import window_of
-from avtrain.data.plans import set_aside, steps_of, strategy_of, training_table
+from avtrain.data.plans import steps_of, strategy_of, training_table
+from avtrain.data.splits import set_aside
 from avtrain.sampling import ClipTable, Strategy
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.sampling.windows import WindowSpec

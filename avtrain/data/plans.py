@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError, first_line
-from avtrain.data.splits import held_out, warn_of
 from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
 
 PAIRS_PREFIX = "pairs:"
@@ -33,40 +32,6 @@ def training_table(
             f"take them out with 'avprep exclude', or of the manifest's {split} split."
         )
     return ClipTable(rows, dataset.labels(labels).values[rows])
-
-
-def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, seed: int) -> tuple[ClipTable, ClipTable]:
-    """(clips to train on, clips to validate on) of a train split's table; none to validate on is an empty table.
-
-    The val split, if there is one, leaves `table` whole. Else about `share` of the clips of each label goes, by group
-    of the manifest (splits.held_out): no group is on both sides, clips without label of a group that goes are on
-    neither. Errors: UserError where groups are too few.
-    """
-    if "val" in dataset.splits:
-        rows = dataset.rows_of("val")
-        found = dataset.labels(labels).values[rows]
-        usable = (dataset.num_frames[rows] > 0) & (found >= 0)
-        return table, ClipTable(rows[usable], found[usable])
-    labelled, held = table.labels >= 0, np.zeros(len(table), bool)
-    if share == 0:
-        return table, _part(table, held)
-    groups = dataset.group_names[table.rows]
-    if labelled.any():
-        held[labelled] = held_out(table.labels[labelled], groups[labelled], share, seed)
-    if not held.any():
-        raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
-    warn_of(dataset.labels(labels).class_names, table.labels[labelled], held[labelled], share)
-    return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
-
-
-def with_known_labels(table: ClipTable, strategy: Strategy, seed: int) -> ClipTable:
-    """The clips of `table` whose label the strategy does not withhold: what a run may validate on."""
-    labels = strategy.known_labels(table, seed)
-    return _part(ClipTable(table.rows, labels), labels >= 0)
-
-
-def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:
-    return ClipTable(table.rows[chosen], table.labels[chosen])
 
 
 def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:

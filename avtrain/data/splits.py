@@ -14,6 +14,7 @@ import numpy as np
 from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.draw import VALIDATION, fewest, fractions
 from avprep.shared.errors import UserError, some_of
+from avtrain.sampling import ClipTable, Strategy
 
 RELEASED_SEED, RELEASED_SHARE = 1, 0.2
 FAR_OFF = 2.0  # times the share that was asked for, which a few groups may come to
@@ -75,6 +76,40 @@ def split_rows(
         ids = np.array(_ids(dataset, fit))
         fit = fit[fewest(label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
     return Split(fit, validation, test)
+
+
+def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, seed: int) -> tuple[ClipTable, ClipTable]:
+    """(clips to train on, clips to validate on) of a train split's table; none to validate on is an empty table.
+
+    The val split, if there is one, leaves `table` whole. Else about `share` of the clips of each label goes, by group
+    of the manifest (held_out): no group is on both sides, clips without label of a group that goes are on
+    neither. Errors: UserError where groups are too few.
+    """
+    if "val" in dataset.splits:
+        rows = dataset.rows_of("val")
+        found = dataset.labels(labels).values[rows]
+        usable = (dataset.num_frames[rows] > 0) & (found >= 0)
+        return table, ClipTable(rows[usable], found[usable])
+    labelled, held = table.labels >= 0, np.zeros(len(table), bool)
+    if share == 0:
+        return table, _part(table, held)
+    groups = dataset.group_names[table.rows]
+    if labelled.any():
+        held[labelled] = held_out(table.labels[labelled], groups[labelled], share, seed)
+    if not held.any():
+        raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
+    warn_of(dataset.labels(labels).class_names, table.labels[labelled], held[labelled], share)
+    return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
+
+
+def with_known_labels(table: ClipTable, strategy: Strategy, seed: int) -> ClipTable:
+    """The clips of `table` whose label the strategy does not withhold: what a run may validate on."""
+    labels = strategy.known_labels(table, seed)
+    return _part(ClipTable(table.rows, labels), labels >= 0)
+
+
+def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:
+    return ClipTable(table.rows[chosen], table.labels[chosen])
 
 
 def _ids(dataset: Dataset, rows: np.ndarray) -> list[str]:

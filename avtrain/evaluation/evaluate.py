@@ -32,11 +32,10 @@ from avtrain.evaluation.knn import knn
 from avtrain.evaluation.linear import linear
 from avtrain.evaluation.metrics import classification_scores
 from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of, unfitted_of
-from avtrain.models import Encoder, place
-from avtrain.models.audio import AudioCNN
-from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
-from avtrain.runs import checkpoint
-from avtrain.runs.data_spec import check_sounds, normaliser, num_mel_bands_of
+from avtrain.models import place
+from avtrain.models.two_tower import audio_encoder
+from avtrain.runs.data_spec import check_sounds, normaliser
+from avtrain.runs.load import checkpoint_of, identity_of, load_audio_encoder
 from avtrain.runs.trained_on import seen_of
 
 RELEASED_DROPOUT = 0.5
@@ -176,40 +175,8 @@ def _measure(
     return fit_encoder(encoder, source, split, fitting, config.protocol)
 
 
-def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder:
-    """The audio encoder of a checkpoint of `checkpoint_of`, in eval mode."""
-    config = meta["config"]
-    encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
-    checkpoint.load_model(folder, encoder, prefix="audio.")
-    return encoder.eval()
-
-
-def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int) -> TwoTower:
-    """Both encoders of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px."""
-    if checkpoint.IMPORTED in meta:
-        raise UserError(
-            f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
-            "'avtrain pretrain --init-from' trains some."
-        )
-    model = tower_of(meta["config"], frame_size, num_mel_bands_of(meta))
-    checkpoint.load_model(folder, model)
-    return model.eval()
-
-
-def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any]]:
-    """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
-    folder = checkpoint.chosen(run, which)
-    return folder, checkpoint.read_meta(folder, "config.model_size", "step")
-
-
 def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
     """Which encoder was measured, in words: that of a run at a step, an untrained one, or one trained from scratch."""
     if measured["run"] is not None:
         return f"run {measured['run']}, step {measured['step']}"
     return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}"
-
-
-def identity_of(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation writes down of the checkpoint that it measured: run, step, digest of the weights."""
-    name = folder.resolve().parent.name
-    return {"run": name, "step": int(meta["step"]), "model_sha256": checkpoint.digest(folder)}

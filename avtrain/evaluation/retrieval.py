@@ -16,12 +16,13 @@ from avtrain.data.augment import Normalise
 from avtrain.data.byte_ranges import window_of
 from avtrain.data.clips import read_pairs
 from avtrain.data.reader import Reader
-from avtrain.evaluation.evaluate import RESULT, checkpoint_of, held_for, identity_of, load_two_tower
+from avtrain.evaluation.evaluate import RESULT, held_for
 from avtrain.evaluation.finite import check_finite
 from avtrain.evaluation.ranking import retrieval_scores
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs.data_spec import check_pictures, check_sounds
+from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower
 from avtrain.runs.trained_on import seen_of
 from avtrain.sampling.windows import aligned_windows
 

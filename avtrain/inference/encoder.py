@@ -13,7 +13,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avprep.shared.values import finite, speaking_of, texts, whole_number
@@ -42,19 +41,6 @@ class Description:
     """deviation of each mel band there, dB; taken as at least 1"""
     training: dict[str, Any]
     """name of the run, step, config, and the dataset: name, digest, train_clips, class_names"""
-
-
-def data_described(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint says of the data: feature specs, log-mel statistics, name, number of clips, classes."""
-    return {
-        "audio": dataset.info["audio"],
-        "video": dataset.info["video"],
-        "logmel_mean": dataset.logmel_mean.tolist(),
-        "logmel_std": dataset.logmel_std.tolist(),
-        "name": Path(str(dataset.folder)).resolve().name,
-        "train_clips": int((dataset.split == dataset.splits.index("train")).sum()) if "train" in dataset.splits else 0,
-        "class_names": dataset.class_names,
-    }
 
 
 class AudioEncoder(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 
 from avtrain.models import Encoder
 from avtrain.models.audio import AudioCNN, build_audio
+from avtrain.models.temperature import Temperature
 from avtrain.models.video import build_video
-from avtrain.training.losses import Temperature
 
 
 class TwoTower(nn.Module):

@@ -14,8 +14,21 @@ from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 
-DATA = "data"  # in meta.json, by encoder.data_described
+DATA = "data"  # in meta.json, by data_described
 PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored is no matter
+
+
+def data_described(dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint says of the data: feature specs, log-mel statistics, name, number of clips, classes."""
+    return {
+        "audio": dataset.info["audio"],
+        "video": dataset.info["video"],
+        "logmel_mean": dataset.logmel_mean.tolist(),
+        "logmel_std": dataset.logmel_std.tolist(),
+        "name": Path(str(dataset.folder)).resolve().name,
+        "train_clips": int((dataset.split == dataset.splits.index("train")).sum()) if "train" in dataset.splits else 0,
+        "class_names": dataset.class_names,
+    }
 
 
 def num_mel_bands_of(meta: Mapping[str, Any]) -> int:

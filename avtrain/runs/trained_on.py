@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line, some_of
-from avtrain.training.init_from import checkpoint_at
+from avtrain.runs.load import checkpoint_at
 
 TRAINED_ON = "trained_on.parquet"
 WHOLE = b"whole"  # of the metadata: b"1" where the clips of all runs that it began from are known

@@ -13,6 +13,7 @@ from avtrain.models.two_tower import TwoTower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.data_spec import check_sounds
+from avtrain.runs.load import checkpoint_at
 
 log = logging.getLogger(__name__)
 
@@ -46,16 +47,6 @@ def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dic
             raise UserError(f"{folder} does not fit in part {part!r}: {wrong}; it was trained with {_models(meta)}.")
         module.load_state_dict(given)
     return {"init_checkpoint": folder.name, "init_digest": checkpoint.digest(folder)}
-
-
-def checkpoint_at(place: Path) -> Path:
-    """`place` itself where it is a checkpoint folder, else the newest of the run folder `place`. Errors: UserError."""
-    if (place / checkpoint.META).exists():
-        return place
-    found = checkpoint.latest(place)
-    if found is None:
-        raise UserError(f"{place} is neither a checkpoint nor a run that holds one; 'avtrain pretrain' writes them.")
-    return found
 
 
 def _models(meta: Mapping[str, Any]) -> str:

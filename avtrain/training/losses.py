@@ -11,9 +11,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE
 
 SUPPRESSED_SHARE = 0.1
@@ -110,25 +108,6 @@ def audio_supcon(audio: torch.Tensor, labels: torch.Tensor, temperature: float |
     counts = positives.sum(dim=1)
     terms = log_shares.sum(dim=1) / counts.clamp_min(1)
     return -terms.sum() / (counts > 0).sum().clamp_min(1)
-
-
-class Temperature(nn.Module):
-    """() -> the temperature, learnt as CLIP does (Radford et al. 2021): exp(-log_scale), never under 0.01 or over 1.
-
-    `log_scale` = ln(1 / t) is the parameter, put back into [0, ln 100] before each use; the gradient at a bound lives.
-    Errors: UserError where it would start outside.
-    """
-
-    def __init__(self, initial: float = 0.07) -> None:
-        super().__init__()
-        if not 0.01 <= initial <= 1:
-            raise UserError(f"A learnt temperature starts between 0.01 and 1, not at {initial}.")
-        self.log_scale = nn.Parameter(torch.tensor(-math.log(initial)))
-
-    def forward(self) -> torch.Tensor:
-        with torch.no_grad():
-            self.log_scale.clamp_(0.0, math.log(100.0))
-        return torch.exp(-self.log_scale)
 
 
 def _similarities(video: torch.Tensor, audio: torch.Tensor, temperature: float | torch.Tensor) -> torch.Tensor:

@@ -39,11 +39,11 @@ from avtrain.distributed import (
     process_group,
     unsynchronised,
 )
-from avtrain.inference.encoder import data_described
 from avtrain.models.two_tower import WithTemperature
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import record
+from avtrain.runs.data_spec import data_described
 from avtrain.runs.environment import environment
 from avtrain.runs.exit_status import outcome
 from avtrain.runs.tensorboard import check_tensorboard

@@ -14,7 +14,8 @@ from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
-from avtrain.data.plans import set_aside, strategy_of, training_table, with_known_labels
+from avtrain.data.plans import strategy_of, training_table
+from avtrain.data.splits import set_aside, with_known_labels
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, tower_of

@@ -1,6 +1,6 @@
 """Validation while a run trains: does the sound of a clip that is not trained on find a picture of its label?
 
-Which clips those are, strategies.set_aside says. Scores are those of `retrieve`, by the run's label column.
+Which clips those are, splits.set_aside chooses. Scores are those of `retrieve`, by the run's label column.
 """
 
 from __future__ import annotations

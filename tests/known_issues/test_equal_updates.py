@@ -20,7 +20,7 @@ from avtrain.evaluation.finetune import Fitting, fit_encoder
 from avtrain.reproduce.av_digits import cells
 from avtrain.reproduce.av_digits.cells import Cell, run_cell
 from avtrain.reproduce.av_digits.rows import ROWS
-from avtrain.reproduce.av_digits.run import DigitsSettings
+from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics_32
 from tests.train.forge import Forged, forge_dataset
 

@@ -30,9 +30,9 @@ from avprep.verify.dataset import verify
 from avtrain.config import PlanConfig
 from avtrain.data.plan_survey import survey
 from avtrain.data.reader import Reader
-from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder
 from avtrain.inference.encoder import load_encoder
 from avtrain.report.gather import read_run
+from avtrain.runs.load import checkpoint_of, load_audio_encoder
 from tests.conftest import REPOSITORY
 from tests.known_issues.hostile import NAMES, VICTIM, Stage, tree
 from tests.train.forge import write_labels

@@ -27,9 +27,10 @@ from avtrain.distributed import (
     read_ranks,
     unsynchronised,
 )
+from avtrain.models.temperature import Temperature
 from avtrain.models.two_tower import two_tower
 from avtrain.runs import folder as run_folder
-from avtrain.training.losses import Temperature, contrastive
+from avtrain.training.losses import contrastive
 from avtrain.training.pretrain import pretrain
 from tests.ports import free_port
 from tests.train.doubled import in_double

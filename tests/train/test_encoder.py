@@ -13,12 +13,13 @@ from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.inference import encoder
-from avtrain.inference.encoder import data_described, load_encoder
+from avtrain.inference.encoder import load_encoder
 from avtrain.inference.export import export
 from avtrain.models.audio import AudioCNN, build_audio, tiny_audio
 from avtrain.models.two_tower import TwoTower
 from avtrain.models.video import build_video
 from avtrain.runs import checkpoint
+from avtrain.runs.data_spec import data_described
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 

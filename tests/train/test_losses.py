@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from avprep.shared.errors import UserError
 from avtrain.config import LOSSES
-from avtrain.training.losses import Temperature, contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
+from avtrain.models.temperature import Temperature
+from avtrain.training.losses import contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
 
 LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from avprep.config import LOGMEL_PRESETS
 from avtrain.cli import main
-from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder
 from avtrain.models.released import ReleasedVideo, our_name
 from avtrain.runs.import_released import LOGMEL
+from avtrain.runs.load import checkpoint_of, load_audio_encoder
 from tests.train.forge import Forged, forge_dataset
 
 WIDTHS = (64, 128, 256, 512)

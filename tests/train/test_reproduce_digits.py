@@ -23,7 +23,8 @@ from avtrain.cli import main
 from avtrain.reproduce.av_digits.data import NOISE_SHARE, Sources
 from avtrain.reproduce.av_digits.page import write_page
 from avtrain.reproduce.av_digits.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
-from avtrain.reproduce.av_digits.run import DigitsSettings, reproduce_digits, rows_named
+from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
+from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics
 from avtrain.reproduce.av_digits.table import claims, markdown, printed, summary
 

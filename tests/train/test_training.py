@@ -19,10 +19,10 @@ from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted
 from avtrain.cli import main
 from avtrain.config import LOSSES, PretrainConfig
-from avtrain.evaluation.evaluate import checkpoint_of, load_two_tower
 from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import tower_of
 from avtrain.runs import folder as run_folder
+from avtrain.runs.load import checkpoint_of, load_two_tower
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset, write_labels

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from avprep.shared import store
 from avtrain.cli import main
-from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
+from avtrain.runs.load import checkpoint_of, load_audio_encoder, load_two_tower
 from tests.train.forge import Forged, forge_dataset
 
 OPTIONS = ("--model-size=tiny", "--batch-size=6", "--epochs=2", "--device=cpu", "--threads=1", "--learning-rate=1e-3")

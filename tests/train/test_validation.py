@@ -18,13 +18,14 @@ from avprep.shared.errors import Interrupted, UserError
 from avtrain.cli import main
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.data.plan_survey import survey
-from avtrain.data.plans import set_aside, training_table
+from avtrain.data.plans import training_table
+from avtrain.data.splits import set_aside
 from avtrain.distributed import ALONE
-from avtrain.evaluation.evaluate import checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.evaluation.retrieval import retrieve, summary
 from avtrain.models.two_tower import two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
+from avtrain.runs.load import checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.training.pretrain import pretrain
 from avtrain.training.validation import Validation, said_of
 from tests.train.forge import Forged, forge_dataset, write_labels

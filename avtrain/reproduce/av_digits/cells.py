@@ -15,7 +15,7 @@ from avtrain.reproduce.av_digits.data import FROZEN, Sounds
 from avtrain.reproduce.av_digits.rows import Row
 
 if TYPE_CHECKING:
-    from avtrain.reproduce.av_digits.run import DigitsSettings
+    from avtrain.reproduce.av_digits.settings import DigitsSettings
 
 STATISTICS = {
     128: "avtrain.reproduce.av_digits.statistics:log_mel_statistics",

@@ -25,7 +25,7 @@ from avprep.synthetic.av_digits import DigitsConfig, render_digits
 from avtrain.data.plans import training_table
 
 if TYPE_CHECKING:
-    from avtrain.reproduce.av_digits.run import DigitsSettings
+    from avtrain.reproduce.av_digits.settings import DigitsSettings
 
 NOISE_SHARE = 0.3
 CLUSTERS = 20

@@ -18,7 +18,7 @@ from avtrain.runs import folder as run_folder
 from avtrain.runs.environment import environment
 
 if TYPE_CHECKING:
-    from avtrain.reproduce.av_digits.run import DigitsSettings
+    from avtrain.reproduce.av_digits.settings import DigitsSettings
 
 GREEN, ORANGE, GREY = "#1b7f5c", "#c2571a", "#8a94a0"
 

@@ -8,7 +8,6 @@ goes on after any stop, to the same table. Choices were made on validation speak
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +18,9 @@ from avprep.shared.errors import UserError
 from avprep.shared.processes import map_processes
 from avtrain.reproduce.av_digits.cells import Cell, run_cell
 from avtrain.reproduce.av_digits.data import Sources, prepare_digits, prepare_sounds
-from avtrain.reproduce.av_digits.rows import CLASSES, FOLDS, QUICK, ROWS, Row
+from avtrain.reproduce.av_digits.rows import FOLDS, QUICK, ROWS, Row
+from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.table import write_table
-
-
-@dataclass(frozen=True, kw_only=True)
-class DigitsSettings:
-    """How much is run; what the rows are is in rows.py."""
-
-    clips_per_class: int = 40
-    """training clips of each digit"""
-    runs: int = 6
-    """of each row; three are the three folds once"""
-    batch_size: int = 64
-    epochs: int = 100
-    """passes over the training clips at that batch size; all rows make as many updates as these do"""
-    learning_rate: float = 1e-3
-    """of Adam, for pretraining, finetuning and supervised training"""
-    finetune_epochs: int = 60
-    """of finetuning; supervised training makes as many updates as pretraining and finetuning together"""
-    longer_epochs: int = 1000
-    """of supervised training that goes on until the validation loss no longer falls: at most"""
-    longer_patience: int = 100
-    """epochs after which it ends where the validation loss has not fallen"""
-    frame_size: int = 48
-
-    def __post_init__(self) -> None:
-        clips = CLASSES * self.clips_per_class
-        configs.check(self.runs >= 1 and self.epochs >= 1, "runs and epochs must be 1 or more.")
-        configs.check(
-            2 <= self.batch_size <= clips,
-            f"batch_size must be 2 to {clips}, the training clips, not {self.batch_size}.",
-        )
-
-    @property
-    def updates(self) -> int:
-        """Updates of every row."""
-        return self.epochs * (CLASSES * self.clips_per_class // self.batch_size)
-
-    def updates_of(self, row: Row) -> int:
-        """Updates that `row` makes in pretraining."""
-        return self.updates if row.equal == "updates" else self.updates * self.batch_size // self.batch_of(row)
-
-    def batch_of(self, row: Row) -> int:
-        """Pairs in a batch of `row`."""
-        return {"usual": self.batch_size, "classes": CLASSES, "class": self.clips_per_class}[row.batch]
-
-
-QUICKLY = DigitsSettings(clips_per_class=20, runs=3, batch_size=32, epochs=25, finetune_epochs=10, longer_epochs=100)
 
 
 def rows_named(names: Sequence[str], quick: bool = False) -> tuple[Row, ...]:

@@ -25,7 +25,7 @@ from avtrain.reproduce.av_digits.rows import ENVELOPE, FOLDS, ROWS, UNLINKED
 from avtrain.runs.environment import environment
 
 if TYPE_CHECKING:
-    from avtrain.reproduce.av_digits.run import DigitsSettings
+    from avtrain.reproduce.av_digits.settings import DigitsSettings
 
 MAIN = "linear"
 REFERENCE = "random"

@@ -25,7 +25,7 @@ from avprep.shared.errors import UserError
 from avtrain.data.plans import steps_of
 from avtrain.reproduce.tables.matrix import Matrix, Step
 from avtrain.reproduce.tables.published import LOGGED_CLIPS, LOGS
-from avtrain.reproduce.tables.running import call
+from avtrain.reproduce.tables.running import Call
 from avtrain.sampling import ClipTable, parse_strategy
 from avtrain.sampling.accumulation import updates_per_epoch
 
@@ -53,12 +53,12 @@ class Work:
     hours: float = 0.0
 
 
-def forecast(whole: Matrix) -> list[str]:
+def forecast(whole: Matrix, call: Call) -> list[str]:
     """Lines for a person: one a step, totals, what they rest on. Nothing is written below --out.
 
     Errors: UserError where a list or a folder is not there, or a batch cannot be filled.
     """
-    listed = {step.name: _clips(step) for step in whole.steps if step.kind == "manifest"}
+    listed = {step.name: _clips(step, call) for step in whole.steps if step.kind == "manifest"}
     lines, total = [], Work("")
     width = max(len(step.name) for step in whole.steps)
     for step in whole.steps:
@@ -78,7 +78,7 @@ def forecast(whole: Matrix) -> list[str]:
     return [*lines, *(f"Left out: {one}." for one in whole.left_out), BASIS]
 
 
-def _clips(manifest: Step) -> tuple[Clips, int]:
+def _clips(manifest: Step, call: Call) -> tuple[Clips, int]:
     """(clips of a manifest, as made or as it would be, how many have no file)."""
     with tempfile.TemporaryDirectory(prefix="avtrain-") as folder:
         path = manifest.ends_with

@@ -6,8 +6,6 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import click
-
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.reproduce.tables.matrix import Matrix
@@ -18,8 +16,12 @@ MADE = ("manifests", "datasets", "runs", "supervised", store.LOCK)
 log = logging.getLogger(__name__)
 
 
-def run(whole: Matrix, after: Callable[[], object] = lambda: None) -> None:
-    """Make what is not done, and call `after` when an evaluation has been made.
+Call = Callable[[Sequence[str]], object]
+"""runs a command line of avprep or avtrain in this process and raises its errors"""
+
+
+def run(whole: Matrix, call: Call, after: Callable[[], object] = lambda: None) -> None:
+    """Make each step that is not done with `call`, and call `after` whenever an evaluation has been made.
 
     Errors: UserError, Interrupted as the commands raise them.
     """
@@ -58,14 +60,3 @@ def _check_free(out: Path) -> None:
     except OSError as error:
         raise UserError(f"{out} cannot be read ({error.strerror}); choose another --out.") from None
     configs.check(ours, f"{out} is not empty and holds no table; choose another --out.")
-
-
-def call(words: Sequence[str]) -> None:
-    """Run a command line of avprep or avtrain here; its errors are raised. (The groups would turn them into codes.)"""
-    import avprep.cli
-    import avtrain.cli
-
-    group: click.Group = {"avprep": avprep.cli.main, "avtrain": avtrain.cli.main}[words[0]]
-    command = group.commands[words[1]]
-    with command.make_context(words[1], list(words[2:])) as context:
-        command.invoke(context)
