@@ -170,7 +170,7 @@ def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
 @click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
-@click.option("--dry-run", is_flag=True, help="Say what would be built: clips, shards, disk, hours; write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print what would be built: clips, shards, disk, hours; write nothing.")
 @config_option(_upgraded)
 def build_shards(
     manifest_file: Path | str,

@@ -127,7 +127,7 @@ def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: st
 @click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--ids", type=FILE, required=True, help="List of clip ids, one a line, or a table with clip_id.")
-@click.option("--reason", required=True, help="Stands in excluded.jsonl for each clip.")
+@click.option("--reason", required=True, help="Recorded in excluded.jsonl for each clip.")
 @click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
 )

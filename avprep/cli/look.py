@@ -69,7 +69,7 @@ def verify(
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(dataset_dir: Path, as_json: bool) -> None:
-    """Say what the dataset or unfinished build DIR holds; no shard is read."""
+    """Print what the dataset or unfinished build DIR holds; no shard is read."""
     from avprep.inspect import as_text
     from avprep.inspect import inspect as look
     from avprep.shared.store import json_text

@@ -142,7 +142,7 @@ def vggsound(
 ) -> None:
     """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4.
 
-    A list that comes with the package is found by its name, such as vggsound_balanced_38007.csv.
+    A list of the package is given by its name, such as vggsound_balanced_38007.csv.
     """
     from avprep.datasets.vggsound import balanced as choose
     from avprep.datasets.vggsound import clips_of_vggsound

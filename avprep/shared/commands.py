@@ -230,7 +230,7 @@ def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.
     @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
     @click.pass_context
     def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
-        """Say what is installed and what this machine gives; exit code 1 where something needed is missing.
+        """Print what is installed and what this machine gives; exit code 1 where something needed is missing.
 
         FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
         """

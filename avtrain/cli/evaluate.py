@@ -60,7 +60,7 @@ EVALUATE = EvaluateConfig()
 @click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
 @click.option(
-    "--audible", default=EVALUATE.audible, help="Multi-label column of what can be heard, to tell scores by it too."
+    "--audible", default=EVALUATE.audible, help="Multi-label column of audible labels, to report scores over them too."
 )
 @click.option("--norm", type=click.Choice(NORMS), default=EVALUATE.norm, help="Whose log-mel statistics to go by.")
 @click.option("--seed", type=int, default=EVALUATE.seed)

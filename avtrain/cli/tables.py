@@ -42,7 +42,7 @@ def _command(name: str, what: str) -> click.Command:
     @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
     @click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
     @click.option("--config", type=FILE, default=None, help="JSON with other settings, as in OUT/settings.json.")
-    @click.option("--dry-run", is_flag=True, help="Say every step, clips, disk, updates, hours; write nothing.")
+    @click.option("--dry-run", is_flag=True, help="Print every step, clips, disk, updates, hours; write nothing.")
     @click.option(
         "--emit",
         type=click.Choice(["slurm", "k8s"]),

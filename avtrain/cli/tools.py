@@ -65,7 +65,7 @@ def demo(
 @click.option("--strategy", "strategies", multiple=True, help="One to measure; may be given more than once.")
 @click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
 @click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
-@click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is told.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is reported.")
 @click.option("--threads", type=click.IntRange(1), default=2, help="Reading and decoding threads.")
 @click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
 @click.option("--seed", type=int, default=PRETRAIN.seed)

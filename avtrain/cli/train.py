@@ -38,7 +38,7 @@ PLAN = PlanConfig()
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
-    """Say what the batches of a pretraining run on dataset DIR will be; reads no media."""
+    """Print what the batches of a pretraining run on dataset DIR will be; reads no media."""
     from avprep.dataset import Dataset
     from avprep.shared.store import json_text
     from avtrain.data.plan_survey import printed, survey
