@@ -1,5 +1,72 @@
-"""avprep: labelled clips in, class-indexed audio-visual WebDataset shards out (the offline half)."""
+"""avprep: labelled clips in, class-indexed audio-visual WebDataset shards out (the offline half).
+
+The names below are imported when first used. None of them is the name of a submodule, such as `verify` or `inspect`:
+importing a submodule would replace a function of its name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from avprep.shared import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from avprep.api import (
+        add_labels,
+        add_noise,
+        build_shards,
+        exclude,
+        finalize,
+        inspect_dataset,
+        manifest_of_folder,
+        manifest_of_table,
+        pseudo_label,
+        verify_dataset,
+        write_preview,
+    )
+    from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
+    from avprep.dataset import Dataset
+    from avprep.errors import Interrupted, ManifestError, UserError
+
+_HOMES = {
+    "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
+    "avprep.dataset": ["Dataset"],
+    "avprep.errors": ["Interrupted", "ManifestError", "UserError"],
+}
+
+__all__ = [  # noqa: RUF022 - in the order of use
+    "manifest_of_folder",
+    "manifest_of_table",
+    "build_shards",
+    "finalize",
+    "verify_dataset",
+    "inspect_dataset",
+    "write_preview",
+    "add_labels",
+    "add_noise",
+    "pseudo_label",
+    "exclude",
+    "Dataset",
+    "BuildConfig",
+    "VideoSpec",
+    "AudioSpec",
+    "ShardSpec",
+    "Limits",
+    "UserError",
+    "ManifestError",
+    "Interrupted",
+    "__version__",
+]
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "avprep.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

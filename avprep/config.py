@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from avprep.schema import FIRST_DOWNMIX, named_downmix
@@ -127,6 +127,27 @@ class BuildConfig:
             self.decoder in ("pyav", "decord", "ffmpeg", "auto"),
             f"decoder must be pyav, decord, ffmpeg or auto, not {self.decoder!r}.",
         )
+
+
+def build_config(*, logmel_preset: str = "paper", **settings: Any) -> BuildConfig:
+    """The BuildConfig of settings by their own names, such as `frame_size=64, clips_per_shard=32`.
+
+    Settings of the log-mel that are None or not given are those of the preset. Errors: UserError for values out of
+    range; TypeError for a name that no config has.
+    """
+    check(logmel_preset in LOGMEL_PRESETS, f"logmel_preset must be one of {', '.join(LOGMEL_PRESETS)}.")
+
+    def taken(kind: Any) -> dict[str, Any]:
+        names = [one.name for one in fields(kind) if one.name in settings]
+        values = {name: settings.pop(name) for name in names}
+        return {name: value for name, value in values.items() if value is not None}
+
+    return BuildConfig(
+        video=VideoSpec(**taken(VideoSpec)),
+        audio=replace(LOGMEL_PRESETS[logmel_preset], **taken(AudioSpec)),
+        shards=ShardSpec(**taken(ShardSpec)),
+        **settings,
+    )
 
 
 def stored_config(config: BuildConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-import avtrain
+from avprep.shared import __version__
 from avprep.shared.errors import first_line
 from avprep.shared.machine import Finding, computer, disks, package, shared_memory
 
@@ -31,7 +31,7 @@ def examine(folders: Sequence[Path] = ()) -> list[Finding]:
     """All findings: versions, GPUs, NCCL, processor, memory, disks of `folders`. Takes a few seconds."""
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     return [
-        Finding(f"avtrain {avtrain.__version__}, Python {platform.python_version()}, {platform.platform()}"),
+        Finding(f"avtrain {__version__}, Python {platform.python_version()}, {platform.platform()}"),
         Finding(f"torch {torch.__version__}, {torch.get_num_threads()} threads"),
         *(package(name, needed=True) for name in NEEDED_PACKAGES),
         *(package(name, needed=False) for name in OTHER_PACKAGES),

@@ -19,11 +19,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # fmt: off
 ORDER = {
     "avprep": [
-        "__main__", "cli", "__init__", "synthetic", "verify", "inspect", "preview", "doctor", "audio_features",
+        "__main__", "cli", "__init__", "api", "synthetic", "verify", "inspect", "preview", "doctor", "audio_features",
         "build", "datasets", "labels", "media", "manifest", "dataset", "config", "errors", "schema", "shared",
     ],
     "avtrain": [
-        "__main__", "cli", "__init__", "reproduce", "report", "training", "embed", "evaluation", "inference",
+        "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "embed", "evaluation", "inference",
         "runs", "data", "models", "sampling", "config", "distributed", "devices", "doctor",
     ],
 }

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-import avprep
 from avprep.cli.build import build_shards, demo, finalize
 from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
+from avprep.shared import __version__
 from avprep.shared.commands import Group
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(avprep.__version__)
+@click.version_option(__version__)
 def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
 

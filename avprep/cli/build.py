@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -178,24 +177,6 @@ def build_shards(
     root: Path | str | None,
     workers: int | None,
     partition: str,
-    frame_size: int,
-    frame_rate_hz: int,
-    resize: str,
-    resize_filter: str,
-    frame_codec: str,
-    jpeg_quality: int,
-    logmel_preset: str,
-    sample_rate_hz: int | None,
-    window_samples: int | None,
-    hop_samples: int | None,
-    num_mel_bands: int | None,
-    amplitude_floor: float | None,
-    top_db: float | None,
-    decibels: str | None,
-    resample: bool | None,
-    downmix: str | None,
-    clips_per_shard: int,
-    decoder: str,
     deadline_seconds: float,
     max_clip_seconds: float,
     memory_bytes: int,
@@ -205,42 +186,18 @@ def build_shards(
     retry_failed: bool,
     allow_local_paths: bool,
     dry_run: bool,
+    **settings: Any,
 ) -> None:
     """Decode the clips of MANIFEST into class-indexed shards; the same command resumes.
 
     MANIFEST, --root, --out and the clips' own paths may be URLs: s3://, gs://, and to be read also http(s)://.
     """
+    from avprep.api import build_shards as build
     from avprep.build.finalize import emptied_lines
-    from avprep.build.run import build_shards as build
     from avprep.build.run import default_workers
-    from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec, VideoSpec
+    from avprep.config import Limits, build_config
 
-    of_sound: dict[str, Any] = {
-        "sample_rate_hz": sample_rate_hz,
-        "window_samples": window_samples,
-        "hop_samples": hop_samples,
-        "num_mel_bands": num_mel_bands,
-        "amplitude_floor": amplitude_floor,
-        "top_db": top_db,
-        "decibels": decibels,
-        "resample": resample,
-        "downmix": downmix,
-    }
-    config = BuildConfig(
-        video=VideoSpec(
-            frame_size=frame_size,
-            frame_rate_hz=frame_rate_hz,
-            resize=resize,
-            resize_filter=resize_filter,
-            frame_codec=frame_codec,
-            jpeg_quality=jpeg_quality,
-        ),
-        audio=dataclasses.replace(
-            LOGMEL_PRESETS[logmel_preset], **{name: value for name, value in of_sound.items() if value is not None}
-        ),
-        shards=ShardSpec(clips_per_shard=clips_per_shard),
-        decoder=decoder,
-    )
+    config = build_config(**settings)
     with stop_on_signals() as request:
         work: dict[str, Any] = {
             "limits": Limits(
@@ -261,7 +218,7 @@ def build_shards(
         result = build(
             manifest_file,
             out,
-            config,
+            config=config,
             **work,
             executor=executor,
             address=address,

@@ -66,7 +66,7 @@ def pseudo_label(
         seed=seed,
     )
     dataset = Dataset(dataset_dir)
-    name = name or (model if clusters is None else f"{model}-k{clusters}")
+    name = name or config.column_name
     with stop_on_signals() as request:
         make(dataset, config, name, replace=replace, stopping=lambda: bool(request))
     _say(dataset, name)

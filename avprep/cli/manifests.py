@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST, OUT_MANIFEST, REPORT_ENDING
+from avprep.cli.types import FILE_PLACE, FOLDER_PLACE, LIST, OUT_MANIFEST
 from avprep.shared.commands import Command, Group
-from avprep.shared.outputs import beside_of, may_overwrite
+from avprep.shared.outputs import may_overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avprep.datasets.drawn import Shares
+    from avprep.datasets.output import WrittenManifest
     from avprep.datasets.places import Folder, Remote
     from avprep.manifest.checks import Report
     from avprep.manifest.read_write import Clip
@@ -47,12 +46,6 @@ def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
         return command
 
     return decorate
-
-
-def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
-    from avprep.datasets.drawn import Shares
-
-    return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
 @click.group(cls=Group)
@@ -101,20 +94,30 @@ def folder(
     cluster_pattern: str | None,
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
-    from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
+    from avprep.api import manifest_of_folder
 
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
-    folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
     if split_folders and no_split_folders:
         raise click.UsageError("--split-folder and --no-split-folders exclude each other; give one of them.")
     given = dict(text.rpartition("=")[::2] for text in split_folders)
     wrong = [f"{name}={split}" for name, split in given.items() if not name or split not in ("train", "val", "test")]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not FOLDER=SPLIT, such as dev=val", param_hint="--split-folder")
-    splits = given if split_folders or no_split_folders else None
-    clips, report = clips_of_folder(_place(root, out), test_share, seed, folds, val_share, splits)
-    _write(out, clips if cluster_pattern is None else with_clusters(clips, cluster_pattern), report)
+    _print(
+        manifest_of_folder(
+            root,
+            out,
+            test_share=test_share,
+            val_share=val_share,
+            seed=seed,
+            fold_pattern=fold_pattern,
+            test_fold=test_fold,
+            split_folders=given if split_folders or no_split_folders else None,
+            cluster_pattern=cluster_pattern,
+            overwrite=may_overwrite(),
+        )
+    )
 
 
 @manifest.command(cls=Command)
@@ -236,133 +239,53 @@ def table(
 
     Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
     """
-    from avprep.datasets.table import clips_of_table
-    from avprep.manifest.addresses import start_of
-    from avprep.shared.mirror import near
+    from avprep.api import manifest_of_table
 
     wrong = [text for text in rename if "=" not in text]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not OLD=NEW, such as category=label", param_hint="--rename")
-    names = dict(text.rsplit("=", 1) for text in rename)
-    place = _place(start_of(table_file, root), out)
-    with near(table_file) as path:
-        clips, report = clips_of_table(
-            path,
-            place,
-            renamed=names,
+    _print(
+        manifest_of_table(
+            table_file,
+            out,
+            root=root,
+            rename=dict(text.rsplit("=", 1) for text in rename),
             drop_leaks=drop_leaks,
-            drop_missing=missing == "drop",
-            shares=_shares(test_share, val_share, seed),
-            whole_folder=root is not None,
-            came_from=path if allow_local_paths else table_file,
+            keep_missing=missing == "keep",
+            test_share=test_share,
+            val_share=val_share,
+            seed=seed,
+            allow_local_paths=allow_local_paths,
+            overwrite=may_overwrite(),
         )
-    _write(out, clips, report)
+    )
+
+
+def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
+    from avprep.datasets.drawn import Shares
+
+    return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
 def _place(root: Path | str, out: Path | str) -> Folder | Remote:
     """The folder of a dataset, for a manifest at `out`."""
-    from avprep.datasets.places import place_at
-    from avprep.manifest.addresses import start_of
-    from avprep.shared.remote import RemotePath
-    from avprep.shared.urls import is_url
+    from avprep.datasets.output import folder_for
 
-    if is_url(out):
-        RemotePath(str(out)).check_writable()
-    return place_at(root, start_of(out, None))
+    return folder_for(root, out)
 
 
 def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
-    """Write a manifest, and beside it what was odd; say both."""
-    from avprep.errors import ManifestError
-    from avprep.manifest.checks import lacking_splits
-    from avprep.shared import mirror, store
+    """Write a manifest and print what is in it."""
+    from avprep.datasets.output import write
 
-    if not clips:
-        found = "; ".join(report.lines()) or "none"
-        raise ManifestError(f"There is not one clip to write to {out}: {found}.")
-    note = _replace(out, clips)
-    report.no_split = lacking_splits(clips)
-    labels = len({clip.label for clip in clips})
-    splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
-    counts = ", ".join(f"{n} {s}" for s, n in splits.items())
-    click.echo(f"{out}: {len(clips)} clips, {labels} classes, {counts}{note}")
-    if report.lines():
-        beside = beside_of(out, REPORT_ENDING)
-        with mirror.sent(beside) as path:
-            store.write_json(path, report.as_dict())
-        for line in report.lines():
-            click.echo(f"  {line}")
-        click.echo(f"  all of them: {beside}")
+    _print(write(out, clips, report, overwrite=may_overwrite()))
 
 
-def _replace(out: Path | str, clips: list[Clip]) -> str:
-    """Write a manifest; returns what is to be printed of the one that was there.
-
-    Where that has the same rows it stays. Else a copy of it is kept beside `out`, since datasets may have been built
-    from it, unless --overwrite is given.
-    """
-    import os
-    import shutil
-    import tempfile
-
-    from avprep.manifest.read_write import write_manifest
-    from avprep.shared import mirror
-    from avprep.shared.remote import RemotePath
-
-    note = ""
-    with contextlib.ExitStack() as held:
-        if isinstance(out, Path):
-            out.parent.mkdir(parents=True, exist_ok=True)
-            old, new = out, out.with_name(f".new-{out.name}")
-            held.callback(new.unlink, missing_ok=True)
-        else:
-            scratch = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="avprep-")))
-            old, new = (scratch / f"{name}-{out.rpartition('/')[2]}" for name in ("old", "new"))
-            with contextlib.suppress(FileNotFoundError):
-                mirror.fetch(RemotePath(out), old)
-        write_manifest(new, clips)
-        if old.exists() and old.stat().st_size > 0:
-            difference = _difference(old, new)
-            if not difference:
-                return "; unchanged"
-            if not may_overwrite():
-                kept = _free_name(out)
-                with mirror.sent(kept) as path:
-                    shutil.copyfile(old, path)
-                note = f"; {difference}; the manifest before is kept as {kept}"
-        if isinstance(out, Path):
-            os.replace(new, out)
-        else:
-            RemotePath(out).put(new)
-    return note
-
-
-def _free_name(out: Path | str) -> Path | str:
-    """The first of NAME.1.csv, NAME.2.csv ... beside NAME.csv that is not there."""
-    from avprep.shared.remote import path_of
-
-    suffix = Path(out).suffix
-    names = (beside_of(out, f".{number}{suffix}") for number in itertools.count(1))
-    return next(name for name in names if not path_of(name).is_file())
-
-
-def _difference(old: Path, new: Path) -> str:
-    """In how many rows two manifests differ, '' where in none."""
-    from avprep.errors import ManifestError
-    from avprep.manifest.clips import values_of
-    from avprep.manifest.read_write import read_clips
-
-    if old.read_bytes() == new.read_bytes():
-        return ""
-    try:
-        before, after = ({clip.clip_id: values_of(clip) for clip in read_clips(path)[0]} for path in (old, new))
-    except ManifestError:
-        return "other contents"
-    changed = sum(before[clip_id] != after[clip_id] for clip_id in before.keys() & after.keys())
-    counts = {
-        "came": len(after.keys() - before.keys()),
-        "went": len(before.keys() - after.keys()),
-        "changed": changed,
-    }
-    same_order = list(before) == list(after)
-    return ", ".join(f"{n} {what}" for what, n in counts.items() if n) or ("" if same_order else "in another order")
+def _print(written: WrittenManifest) -> None:
+    """Print what a manifest holds, and what is odd about its clips."""
+    counts = ", ".join(f"{n} {s}" for s, n in written.splits.items())
+    click.echo(f"{written.path}: {written.clips} clips, {written.labels} classes, {counts}{written.note}")
+    for line in written.findings:
+        click.echo(f"  {line}")
+    if written.report_path is not None:
+        click.echo(f"  all of them: {written.report_path}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from avprep.shared.outputs import Output, PathOrUrl, is_json_object, is_page, note_input
+from avprep.shared.outputs import REPORT_ENDING, Output, PathOrUrl, is_json_object, is_page, note_input
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -68,7 +68,6 @@ LIST = ListFile()
 OUT_FOLDER = Output()
 OUT_FOLDER_OR_URL = Output(remote=True)
 OUT_PAGE = Output((".html", ".htm"), is_page("preview"))
-REPORT_ENDING = ".report.json"
 OUT_MANIFEST = Output(
     (".csv", ".jsonl", ".parquet"), _is_manifest, {REPORT_ENDING: is_json_object(_report_names)}, remote=True
 )

@@ -19,12 +19,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-import avprep
 from avprep import schema
 from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import UserError
 from avprep.manifest.tables import Wanted, read_table
-from avprep.shared import configs, store
+from avprep.shared import __version__, configs, store
 from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 
@@ -41,7 +40,7 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     """
     if name == "label" or not schema.LABEL_NAME_PATTERN.fullmatch(name):
         raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
-    whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": avprep.__version__}
+    whole = {**origin, "index_sha256": dataset.info["index_sha256"], "avprep": __version__}
     path = dataset.local_folder / schema.labels_path(name)
     if replace or not path.exists():
         return whole
@@ -82,6 +81,11 @@ def write_labels(dataset: Dataset, name: str, column: LabelColumn, origin: dict[
     with store.atomic_path(path) as temporary:
         pq.write_table(pa.table(columns).replace_schema_metadata(metadata), temporary)
     return path
+
+
+def path_of(dataset: Dataset, name: str) -> Path:
+    """Where the label column `name` is stored."""
+    return dataset.local_folder / schema.labels_path(name)
 
 
 def add_labels(dataset: Dataset, path: Path, name: str, *, column: str = "label", replace: bool = False) -> int:

@@ -66,6 +66,11 @@ class PseudoLabelConfig:
         check(self.clusters is None or self.clusters >= 2, f"clusters must be 2 or more, not {self.clusters}.")
         check(self.batch_size >= 1, f"batch_size must be 1 or more, not {self.batch_size}.")
 
+    @property
+    def column_name(self) -> str:
+        """Name of the label column where none is given."""
+        return self.model if self.clusters is None else f"{self.model}-k{self.clusters}"
+
 
 @dataclass(frozen=True)
 class Classifier:

@@ -23,6 +23,8 @@ NO_FOLDER = frozenset(
     (".csv", ".htm", ".html", ".json", ".jsonl", ".onnx", ".parquet", ".pt", ".pth", ".safetensors", ".tar", ".zip")
 )
 HEAD_BYTES = 4096
+REPORT_ENDING = ".report.json"
+"""of the file beside a manifest that lists what is odd about its clips"""
 
 
 class PathOrUrl(click.Path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 HTTP = ("http", "https")
@@ -23,3 +24,8 @@ def without_credentials(url: str) -> str:
     """`url` without user, password and query."""
     parts = urlsplit(url, allow_fragments=urlsplit(url).scheme in HTTP)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
+
+
+def path_or_url(given: Path | str) -> Path | str:
+    """A URL as text, all else as a Path."""
+    return given if isinstance(given, str) and is_url(given) else Path(given)

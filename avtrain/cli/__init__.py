@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-import avtrain
+from avprep.shared import __version__
 from avprep.shared.commands import Group
 from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
@@ -17,7 +17,7 @@ from avtrain.cli.train import import_released, plan, pretrain
 @click.group(
     cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 )
-@click.version_option(avtrain.__version__)
+@click.version_option(__version__)
 def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
 

@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from avprep.shared import __version__
+
 DISTRIBUTION = "avprep-avtrain"
 
 
@@ -21,11 +23,9 @@ def environment() -> dict[str, Any]:
     import torch
     import torchvision
 
-    import avtrain
-
     return {
-        "avtrain": avtrain.__version__,
-        "commit": commit_of(Path(avtrain.__file__).parents[1]),
+        "avtrain": __version__,
+        "commit": commit_of(Path(__file__).parents[2]),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "torch": torch.__version__,
