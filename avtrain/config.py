@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from avprep.shared.configs import check
 
-MODEL_SIZES = ("full", "tiny")
+MODEL_SIZES = {"full": ("r2plus1d_18", "cnn9"), "tiny": ("tiny", "tiny")}
+"""video and audio encoder of each size"""
+MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
+"""fields of PretrainConfig that choose the encoders"""
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")

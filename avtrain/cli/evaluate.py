@@ -97,13 +97,13 @@ def _evaluate(
     """Measure and say what was found; where the result is written to, if anywhere."""
     from avtrain.evaluation.evaluate import evaluate as measure
     from avtrain.evaluation.retrieval import retrieve
-    from avtrain.runs.checkpoint import META
+    from avtrain.runs.checkpoint import is_checkpoint
 
     if out is None and run is not None:
         name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
         best = "-best" if settings["checkpoint"] == "best" else ""
         column = "" if settings["labels"] == EVALUATE.labels else f"-{settings['labels']}"
-        home, one = (run.resolve().parent, f"-{run.resolve().name}") if (run / META).exists() else (run, "")
+        home, one = (run.resolve().parent, f"-{run.resolve().name}") if is_checkpoint(run) else (run, "")
         out = home / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}{one}"
     if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
         raise UserError("--checkpoint is of a run; give --run.")

@@ -52,7 +52,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
 @click.option("--run", type=OUT_FOLDER_OR_URL, required=True, help="Run folder or URL; a run that is there is resumed.")
 @sampling_options
 @click.option("--seeds", default=None, help="In place of --seed: 0-4 or 0,2,5, one after the other in RUN/seed-N.")
-@click.option("--model-size", type=click.Choice(MODEL_SIZES), default=PRETRAIN.model_size)
+@click.option("--model-size", type=click.Choice(list(MODEL_SIZES)), default=PRETRAIN.model_size)
 @click.option(
     "--video-model",
     default=PRETRAIN.video_model,
@@ -125,13 +125,13 @@ def pretrain(
     """
     from avtrain.distributed import read_ranks
     from avtrain.runs import folder as run_folder
-    from avtrain.runs.exit_status import refusal_told
+    from avtrain.runs.exit_status import refusal_recorded
     from avtrain.runs.remote import at_hand
     from avtrain.training.multi_seed import check_runs, runs_of
     from avtrain.training.pretrain import pretrain as train
 
     ranks = read_ranks(os.environ)
-    with at_hand(run, ranks.rank) as hand, refusal_told(hand.folder, ranks, hand.status):
+    with at_hand(run, ranks.rank) as hand, refusal_recorded(hand.folder, ranks, hand.status):
         if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
             raise UserError("--seed and --seeds exclude each other; give one of them.")
         if seeds is not None and ranks.world_size > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,16 @@ from avtrain.sampling.base import Stream
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_STD_DB = 1.0  # bands above a recording's own bandwidth are empty and would be blown up
+
+
+def logmel_statistics(mean: Sequence[float] | np.ndarray, std: Sequence[float] | np.ndarray) -> list[torch.Tensor]:
+    """[mean, deviation] float32 [M] to normalise log-mel by; a deviation below MIN_STD_DB counts as that."""
+    return [torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32).clamp_min(MIN_STD_DB)]
+
+
+def normalised_logmel(logmel: torch.Tensor, mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:
+    """Log-mel [B, F, M] in dB -> an encoder's input float32 [B, 1, F, M], by the tensors of `logmel_statistics`."""
+    return ((logmel.float() - mean) / std).unsqueeze(1)
 
 
 class Normalise(nn.Module):
@@ -31,8 +42,9 @@ class Normalise(nn.Module):
 
     def __init__(self, logmel_mean: np.ndarray, logmel_std: np.ndarray) -> None:
         super().__init__()
-        self.register_buffer("logmel_mean", torch.tensor(logmel_mean, dtype=torch.float32))
-        self.register_buffer("logmel_std", torch.tensor(logmel_std, dtype=torch.float32).clamp_min(MIN_STD_DB))
+        mean, std = logmel_statistics(logmel_mean, logmel_std)
+        self.register_buffer("logmel_mean", mean)
+        self.register_buffer("logmel_std", std)
         self.register_buffer("video_mean", 255 * torch.tensor(IMAGENET_MEAN))
         self.register_buffer("video_std", 255 * torch.tensor(IMAGENET_STD))
 
@@ -47,7 +59,7 @@ class Normalise(nn.Module):
 
     def audio(self, logmel: torch.Tensor) -> torch.Tensor:
         """Normalised log-mel."""
-        return ((logmel.float() - self.logmel_mean) / self.logmel_std).unsqueeze(1)
+        return normalised_logmel(logmel, self.logmel_mean, self.logmel_std)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import numpy as np
 from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.draw import VALIDATION, fewest, fractions
 from avprep.shared.errors import UserError, some_of
+from avtrain.config import SOUNDS_ALONE, PretrainConfig
 from avtrain.sampling import ClipTable, Strategy
 
 RELEASED_SEED, RELEASED_SHARE = 1, 0.2
@@ -67,11 +68,9 @@ def split_rows(
         kept = round((1 - RELEASED_SHARE) * len(rows))
         fit, validation = rows[np.sort(order[-kept:])], rows[np.sort(order[:-kept])]
     else:
-        held = held_out(label[rows], dataset.group_names[rows], share, seed)
-        if not held.any():
-            raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
+        class_names = dataset.class_names if column is None else column.class_names
+        held = _held_out(dataset, rows, label[rows], class_names, share, seed)
         fit, validation = rows[~held], rows[held]
-        warn_of(dataset.class_names if column is None else column.class_names, label[rows], held, share)
     if label_fraction < 1:
         ids = np.array(_ids(dataset, fit))
         fit = fit[fewest(label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
@@ -93,19 +92,36 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     labelled, held = table.labels >= 0, np.zeros(len(table), bool)
     if share == 0:
         return table, _part(table, held)
+    class_names = dataset.labels(labels).class_names
+    held[labelled] = _held_out(dataset, table.rows[labelled], table.labels[labelled], class_names, share, seed)
     groups = dataset.group_names[table.rows]
-    if labelled.any():
-        held[labelled] = held_out(table.labels[labelled], groups[labelled], share, seed)
-    if not held.any():
-        raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
-    warn_of(dataset.labels(labels).class_names, table.labels[labelled], held[labelled], share)
     return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
 
 
-def with_known_labels(table: ClipTable, strategy: Strategy, seed: int) -> ClipTable:
-    """The clips of `table` whose label the strategy does not withhold: what a run may validate on."""
-    labels = strategy.known_labels(table, seed)
-    return _part(ClipTable(table.rows, labels), labels >= 0)
+def clips_to_validate_on(dataset: Dataset, aside: ClipTable, strategy: Strategy, config: PretrainConfig) -> ClipTable:
+    """The clips of `aside` (set_aside) that a run is validated on: those whose label its strategy does not withhold.
+
+    None where the loss trains no picture encoder. Errors: UserError where --val-share holds clips back for nothing.
+    """
+    labels = strategy.known_labels(aside, config.seed)
+    known = np.full(len(aside), config.loss != SOUNDS_ALONE) & (labels >= 0)
+    if config.val_share and "val" not in dataset.splits and not known.any():
+        raise UserError(
+            f"Strategy {config.strategy} withholds the labels of all clips that --val-share holds back, so there is "
+            "nothing to validate on; leave --val-share out."
+        )
+    return _part(ClipTable(aside.rows, labels), known)
+
+
+def _held_out(
+    dataset: Dataset, rows: np.ndarray, labels: np.ndarray, class_names: list[str], share: float, seed: int
+) -> np.ndarray:
+    """`held_out` of a dataset's rows, with its warnings. Errors: UserError where groups are too few."""
+    held = held_out(labels, dataset.group_names[rows], share, seed) if len(rows) else np.zeros(0, bool)
+    if not held.any():
+        raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
+    warn_of(class_names, labels, held, share)
+    return held
 
 
 def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:

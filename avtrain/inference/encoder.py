@@ -16,10 +16,13 @@ from torch import nn
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avprep.shared.values import finite, speaking_of, texts, whole_number
-from avtrain.data.augment import MIN_STD_DB
+from avtrain.data.augment import logmel_statistics, normalised_logmel
 from avtrain.models import place
 from avtrain.models.audio import AudioCNN, build_audio
+from avtrain.models.two_tower import audio_model_of
 from avtrain.runs import checkpoint
+from avtrain.runs.data_spec import DATA
+from avtrain.runs.load import checkpoint_of, load_audio_encoder
 
 FORMAT = "avtrain-encoder/1"
 DESCRIPTION, WEIGHTS, GRAPH = "encoder.json", "audio_encoder.safetensors", "audio_encoder.onnx"
@@ -55,8 +58,9 @@ class AudioEncoder(nn.Module):
     def __init__(self, network: nn.Module, description: Description) -> None:
         super().__init__()
         self.network, self.description = network, description
-        self.register_buffer("mean", torch.tensor(description.logmel_mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(description.logmel_std, dtype=torch.float32).clamp_min(MIN_STD_DB))
+        mean, std = logmel_statistics(description.logmel_mean, description.logmel_std)
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
 
     @property
     def num_features(self) -> int:
@@ -65,7 +69,7 @@ class AudioEncoder(nn.Module):
 
     def normalised(self, logmel: torch.Tensor) -> torch.Tensor:
         """[B, F, M] -> the network's input float32 [B, 1, F, M]."""
-        return ((logmel.float() - self.mean) / self.std).unsqueeze(1)
+        return normalised_logmel(logmel, self.mean, self.std)
 
     def forward(self, logmel: torch.Tensor) -> torch.Tensor:
         return self.network(self.normalised(logmel))
@@ -142,11 +146,8 @@ def _exported(folder: Path) -> AudioEncoder:
 
 
 def _of_checkpoint(folder: Path) -> AudioEncoder:
-    found = folder if (folder / "meta.json").exists() else checkpoint.latest(folder)
-    if found is None:
-        raise UserError(f"{folder} holds no checkpoint and no exported encoder; 'avtrain pretrain' writes checkpoints.")
-    meta = checkpoint.read_meta(found, "config.model_size", "step")
-    data = meta.get("data", {})
+    found, meta = checkpoint_of(folder, besides=" and no exported encoder")
+    data = meta.get(DATA, {})
     if "logmel_mean" not in data:
         raise UserError(
             f"{found} does not say how its log-mel was made (it is an import, or of an earlier version); pretrain "
@@ -155,7 +156,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
     config = meta["config"]
     with speaking_of(found / checkpoint.META):
         description = Description(
-            model=config.get("audio_model") or {"full": "cnn9", "tiny": "tiny"}[config["model_size"]],
+            model=audio_model_of(config["model_size"], config.get("audio_model", "")),
             audio=data["audio"],
             logmel_mean=data["logmel_mean"],
             logmel_std=data["logmel_std"],
@@ -172,9 +173,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
                 },
             },
         )
-    network = build_audio(description.model, len(description.logmel_mean))
-    checkpoint.load_model(found, network, prefix="audio.")
-    return AudioEncoder(network, description)
+    return AudioEncoder(load_audio_encoder(found, meta), description)
 
 
 def _grid(network: AudioCNN) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from avprep.shared import store
 from avtrain.inference.encoder import AudioEncoder
+from avtrain.runs.checkpoint import is_checkpoint
 
 SHOWN_CLASSES = 20
 CARD = """\
@@ -80,7 +81,7 @@ def model_card(encoder: AudioEncoder, checked: dict[str, Any], run: Path) -> str
         dataset_digest=data["digest"][:16],
         config_digest=training["config_digest"][:16],
         audio=store.json_text(about.audio, indent=1),
-        measured=_measured(run.parent if (run / "meta.json").exists() else run),
+        measured=_measured(run.parent if is_checkpoint(run) else run),
         opset=checked["opset"],
         bands=len(about.logmel_mean),
         inputs=", ".join(checked["differences"]),

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from avtrain.config import MODEL_SIZES
 from avtrain.models import Encoder
 from avtrain.models.audio import AudioCNN, build_audio
 from avtrain.models.temperature import Temperature
@@ -58,9 +59,14 @@ class WithTemperature(nn.Module):
         return seen, heard, None if self.model.temperature is None else self.model.temperature()
 
 
+def audio_model_of(model_size: str, audio_model: str = "") -> str:
+    """The name of the audio encoder that these settings choose: `audio_model`, or without it that of the size."""
+    return audio_model or MODEL_SIZES[model_size][1]
+
+
 def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 128) -> AudioCNN | Encoder:
-    """A fresh audio encoder: the one of a size, `full` or `tiny`, or `audio_model` (see `build_audio`) in its place."""
-    return build_audio(audio_model or {"full": "cnn9", "tiny": "tiny"}[model_size], num_mel_bands)
+    """A fresh audio encoder, by the settings of `audio_model_of`; see `build_audio`."""
+    return build_audio(audio_model_of(model_size, audio_model), num_mel_bands)
 
 
 def two_tower(
@@ -77,7 +83,7 @@ def two_tower(
     `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny, and
     `audio_model` (see `build_audio`) of its audio encoder, cnn9 or tiny. Errors: UserError.
     """
-    name = video_model or {"full": "r2plus1d_18", "tiny": "tiny"}[model_size]
+    name = video_model or MODEL_SIZES[model_size][0]
     video = build_video(name, video_pool, frame_size=frame_size)
     return TwoTower(video, audio_encoder(model_size, audio_model, num_mel_bands))
 

@@ -21,13 +21,12 @@ from torch import nn
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.values import finite, speaking_of, texts, whole_number
-from avtrain.config import MODEL_SIZES
+from avtrain.config import MODEL_SETTINGS, MODEL_SIZES
 
 FORMAT = "avtrain-checkpoint/1"
 MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
 IMPORTED = "imported"
 LOADER = ("epoch", "step")
-MODELS = ("model_size", "video_model", "video_pool", "audio_model")
 MOST_UPDATES, MOST_MEL_BANDS = 2**40, 512
 STEP = re.compile(r"step_[0-9]{8,18}")
 
@@ -55,7 +54,7 @@ def save(
                 raise
     best = (meta.get("best") or {}).get("step")
     for old in checkpoints(run)[:-keep]:
-        if _step_of(old) != best and not old.is_symlink():
+        if step_of(old) != best and not old.is_symlink():
             shutil.rmtree(old)
     return final
 
@@ -91,7 +90,7 @@ def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 def checkpoints(run: Path) -> list[Path]:
     """The run's whole checkpoints, oldest first; folders that are named otherwise are none of ours."""
     found = (path for path in run.glob("step_*") if STEP.fullmatch(path.name))
-    return sorted((path for path in found if (path / META).exists()), key=_step_of)
+    return sorted((path for path in found if is_checkpoint(path)), key=step_of)
 
 
 def latest(run: Path) -> Path | None:
@@ -100,30 +99,13 @@ def latest(run: Path) -> Path | None:
     return found[-1] if found else None
 
 
-def chosen(run: Path, which: str = "newest") -> Path:
-    """The run's `newest` checkpoint, or the `best` in its validation; of a checkpoint's folder itself, that.
-
-    Errors: UserError where there is none.
-    """
-    if (run / META).exists():
-        if which != "newest":
-            raise UserError(f"{run} is one checkpoint; give its run to have the {which}, or leave --checkpoint out.")
-        return run
-    newest = latest(run)
-    if newest is None:
-        raise UserError(f"{run} holds no checkpoint; 'avtrain pretrain' writes one.")
-    if which == "newest":
-        return newest
-    best = read_meta(newest).get("best")
-    if best is None:
-        raise UserError(f"{run} was not validated, so none of its checkpoints is the best; take the newest.")
-    for folder in checkpoints(run):
-        if _step_of(folder) == best["step"]:
-            return folder
-    raise UserError(f"{run} lacks its best checkpoint, of step {best['step']}; take the newest.")
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder is a whole checkpoint itself."""
+    return (folder / META).exists()
 
 
-def _step_of(folder: Path) -> int:
+def step_of(folder: Path) -> int:
+    """Updates made when a checkpoint was written, by the name of its folder."""
     return int(folder.name.removeprefix("step_"))
 
 
@@ -153,7 +135,7 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
         counts = [(meta, "step"), (meta.get("best") or {}, "step"), *((meta.get("loader", {}), n) for n in LOADER)]
         for holder, name in counts:
             whole_number(holder.get(name, 0), name, MOST_UPDATES)
-        texts([config[name] for name in MODELS if name in config], "config")
+        texts([config[name] for name in MODEL_SETTINGS if name in config], "config")
         if config.get("model_size", "full") not in MODEL_SIZES:
             raise ValueError(f"model_size is {ascii(config['model_size'])[:80]}")
         bands = whole_number(data.get("audio", {}).get("num_mel_bands", 128), "num_mel_bands", MOST_MEL_BANDS)

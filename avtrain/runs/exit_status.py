@@ -13,7 +13,7 @@ from avtrain.runs import folder as run_folder
 
 
 @contextlib.contextmanager
-def refusal_told(run: Path, ranks: Ranks, status: str | None = None) -> Iterator[None]:
+def refusal_recorded(run: Path, ranks: Ranks, status: str | None = None) -> Iterator[None]:
     """Under torchrun, write why the block failed before it trained, unless it or another rank has written since.
 
     `status` is what exit.json says of the run, which a refused call does not change. Without torchrun the exit code
@@ -29,8 +29,8 @@ def refusal_told(run: Path, ranks: Ranks, status: str | None = None) -> Iterator
 
 
 @contextlib.contextmanager
-def outcome(run: Path, ranks: Ranks) -> Iterator[None]:
-    """Write how training ended, success too, unless another rank was first; `rundir.clear_exit` came before.
+def outcome_recorded(run: Path, ranks: Ranks) -> Iterator[None]:
+    """Write how training ended, success too, unless another rank was first; `folder.clear_exit` came before.
 
     To be left before the process group, whose end is a failure elsewhere.
     """

@@ -13,20 +13,33 @@ from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of
 
 
-def checkpoint_of(run: Path, which: str = "newest") -> tuple[Path, dict[str, Any]]:
-    """A run's newest or best checkpoint and its meta. Errors: UserError where there is none."""
-    folder = checkpoint.chosen(run, which)
+def checkpoint_at(path: Path, which: str = "newest", besides: str = "") -> Path:
+    """The checkpoint folder that `path` means: itself, or the `newest` or `best` (in validation) of the run `path`.
+
+    `besides` is what else could have been there, for the message. Errors: UserError where there is none.
+    """
+    if checkpoint.is_checkpoint(path):
+        if which != "newest":
+            raise UserError(f"{path} is one checkpoint; give its run to have the {which}, or leave --checkpoint out.")
+        return path
+    newest = checkpoint.latest(path)
+    if newest is None:
+        raise UserError(f"{path} holds no checkpoint{besides}; 'avtrain pretrain' writes one.")
+    if which == "newest":
+        return newest
+    best = checkpoint.read_meta(newest).get("best")
+    if best is None:
+        raise UserError(f"{path} was not validated, so none of its checkpoints is the best; take the newest.")
+    for folder in checkpoint.checkpoints(path):
+        if checkpoint.step_of(folder) == best["step"]:
+            return folder
+    raise UserError(f"The best checkpoint of {path}, of step {best['step']}, is missing; take the newest.")
+
+
+def checkpoint_of(path: Path, which: str = "newest", besides: str = "") -> tuple[Path, dict[str, Any]]:
+    """The folder that `checkpoint_at` returns, and its meta.json. Errors: UserError."""
+    folder = checkpoint_at(path, which, besides)
     return folder, checkpoint.read_meta(folder, "config.model_size", "step")
-
-
-def checkpoint_at(place: Path) -> Path:
-    """`place` itself where it is a checkpoint folder, else the newest of the run folder `place`. Errors: UserError."""
-    if (place / checkpoint.META).exists():
-        return place
-    found = checkpoint.latest(place)
-    if found is None:
-        raise UserError(f"{place} is neither a checkpoint nor a run that holds one; 'avtrain pretrain' writes them.")
-    return found
 
 
 def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder:

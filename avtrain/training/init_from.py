@@ -9,6 +9,7 @@ from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
+from avtrain.config import MODEL_SETTINGS
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
@@ -16,8 +17,6 @@ from avtrain.runs.data_spec import check_sounds
 from avtrain.runs.load import checkpoint_at
 
 log = logging.getLogger(__name__)
-
-MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
 
 
 def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dict[str, str]:

@@ -45,7 +45,7 @@ from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import record
 from avtrain.runs.data_spec import data_described
 from avtrain.runs.environment import environment
-from avtrain.runs.exit_status import outcome
+from avtrain.runs.exit_status import outcome_recorded
 from avtrain.runs.tensorboard import check_tensorboard
 from avtrain.runs.trained_on import write_record
 from avtrain.sampling.accumulation import place_of, updates_per_epoch
@@ -113,7 +113,7 @@ def pretrain(
             saved()
 
         by_first(open_run, ranks)
-        held.enter_context(outcome(run, ranks))
+        held.enter_context(outcome_recorded(run, ranks))
         validation = None
         if config.val_every and len(ready.unseen):
             validation = Validation(

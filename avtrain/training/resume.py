@@ -11,13 +11,12 @@ from typing import Any
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
-from avtrain.config import PretrainConfig
+from avtrain.config import MODEL_SETTINGS, PretrainConfig
 from avtrain.data.plans import steps_of, strategy_of
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import FILE, read_changes, sentence_of
 from avtrain.sampling.accumulation import updates_per_epoch
-from avtrain.training.init_from import MODEL_SETTINGS
 from avtrain.training.optimizer import learning_rate_at
 from avtrain.training.setup import Ready
 

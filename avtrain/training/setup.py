@@ -10,12 +10,11 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared import configs
-from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.data.plans import strategy_of, training_table
-from avtrain.data.splits import set_aside, with_known_labels
+from avtrain.data.splits import clips_to_validate_on, set_aside
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models import place
 from avtrain.models.two_tower import TwoTower, tower_of
@@ -46,18 +45,10 @@ def make_ready(
 ) -> Ready:
     """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
     dataset = Dataset(dataset_dir)
-    sounds_alone = config.loss == SOUNDS_ALONE
-    table = training_table(dataset, config.labels, sounds_alone=sounds_alone)
-    table, unseen = set_aside(dataset, table, config.labels, config.val_share, config.seed)
+    table = training_table(dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE)
+    table, aside = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
-    unseen = with_known_labels(unseen, strategy, config.seed)
-    if sounds_alone:  # no sound can find a picture of an encoder that is not trained
-        unseen = ClipTable(unseen.rows[:0], unseen.labels[:0])
-    if config.val_share and "val" not in dataset.splits and not len(unseen):
-        raise UserError(
-            f"Strategy {config.strategy} withholds the labels of all clips that --val-share holds back, so there is "
-            "nothing to validate on; leave --val-share out."
-        )
+    unseen = clips_to_validate_on(dataset, aside, strategy, config)
     loader = Loader(
         dataset,
         table,

@@ -14,7 +14,7 @@ from avtrain.distributed import Ranks
 from avtrain.report.gather import read_run
 from avtrain.reproduce.tables.matrix import Step
 from avtrain.runs import folder as run_folder
-from avtrain.runs.exit_status import outcome, refusal_told
+from avtrain.runs.exit_status import outcome_recorded, refusal_recorded
 from avtrain.runs.remote import at_hand
 from tests.train.forge import Forged, forge_dataset
 
@@ -125,13 +125,13 @@ def test_the_first_rank_that_fails_is_heard_and_an_earlier_word_is_nobodys(run):
         run_folder.write_exit(run, "user-error", 2, "of another rank")
         raise ValueError("late")
 
-    with pytest.raises(ValueError, match="late"), refusal_told(run, ranks, "done"):
+    with pytest.raises(ValueError, match="late"), refusal_recorded(run, ranks, "done"):
         late()
     assert json.loads((run / "exit.json").read_text())["sentence"] == "of another rank"
-    with pytest.raises(ValueError, match="first"), refusal_told(run, ranks, "done"):
+    with pytest.raises(ValueError, match="first"), refusal_recorded(run, ranks, "done"):
         raise ValueError("first")
     assert json.loads((run / "exit.json").read_text()) == {"status": "done", "code": 1, "sentence": "first"}
     run_folder.clear_exit(run)
-    with pytest.raises(ValueError, match="loss"), refusal_told(run, ranks, "done"), outcome(run, ranks):
+    with pytest.raises(ValueError, match="loss"), refusal_recorded(run, ranks, "done"), outcome_recorded(run, ranks):
         raise ValueError("loss")
     assert json.loads((run / "exit.json").read_text()) == {"status": "failed", "code": 1, "sentence": "loss"}

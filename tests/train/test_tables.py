@@ -22,6 +22,7 @@ from avtrain.reproduce.tables.matrix import Matrix, Places, Step, matrix_of
 from avtrain.reproduce.tables.settings import SUPERVISED, TABLES, read_settings
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
+from avtrain.runs.load import checkpoint_at
 from tests.conftest import REPOSITORY
 from tests.train.roots import Roots, miniature, render_roots
 from tests.train.tablemaking import refused, reproduce
@@ -236,7 +237,7 @@ def test_table_2_of_one_dataset_with_several_seeds(roots, tmp_path):
     ):
         assert words in printed
     assert "Student's 95 % interval over seeds" in printed
-    runs = [checkpoint.read_meta(checkpoint.chosen(path))["config"]["seed"] for path in (out / "runs").iterdir()]
+    runs = [checkpoint.read_meta(checkpoint_at(path))["config"]["seed"] for path in (out / "runs").iterdir()]
     assert sorted(runs) == [0, 2]
 
 

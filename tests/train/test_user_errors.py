@@ -125,7 +125,7 @@ def test_batches_that_cannot_be_made(root, command, options, sentence):
         ("--audio-model no_such_package:net", "no_such_package:net cannot be imported"),
         ("--audio-model torch.nn:Identity", "torch.nn:Identity gives [2, 1, 10, 32] for [2, 1, 10, 32]"),
         ("--video-pool median", "There is no pool 'median'"),
-        ("--init-from nowhere", "nowhere is neither a checkpoint nor a run that holds one"),
+        ("--init-from nowhere", "nowhere holds no checkpoint"),
         ("--run data", "data is what the command reads (DIR); choose another --run."),
         ("--run other-size", "other-size is not empty and holds no run; choose another folder."),
         ("--run /proc/run", "/proc/run/config.json cannot be written"),

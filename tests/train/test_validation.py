@@ -25,7 +25,7 @@ from avtrain.evaluation.retrieval import retrieve, summary
 from avtrain.models.two_tower import two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
-from avtrain.runs.load import checkpoint_of, load_audio_encoder, load_two_tower
+from avtrain.runs.load import checkpoint_at, checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.training.pretrain import pretrain
 from avtrain.training.validation import Validation, said_of
 from tests.train.forge import Forged, forge_dataset, write_labels
@@ -203,8 +203,8 @@ def test_the_first_best_checkpoint_stays_beside_the_last(folder, tmp_path, monke
     assert result.best == best
     assert steps_of(run) == [8, 16]
     assert [checkpoint.read_meta(each)["best"] for each in checkpoint.checkpoints(run)] == [best, best]
-    assert checkpoint.chosen(run, "best") == run / "step_00000008"
-    assert checkpoint.chosen(run) == run / "step_00000016"
+    assert checkpoint_at(run, "best") == run / "step_00000008"
+    assert checkpoint_at(run) == run / "step_00000016"
     scores_are(monkeypatch, 0.2, 0.6, 0.7, 0.4)
     trained(folder, tmp_path / "other", keep_checkpoints=1)
     assert steps_of(tmp_path / "other") == [12, 16]
@@ -225,7 +225,7 @@ def test_the_best_checkpoint_is_evaluated_where_asked(folder, tmp_path, monkeypa
             assert all(torch.equal(tensor, weights[f"audio.{name}"]) for name, tensor in model.state_dict().items())
     trained(folder, tmp_path / "off", epochs=1, val_every=0)
     with pytest.raises(UserError, match="was not validated, so none of its checkpoints is the best"):
-        checkpoint.chosen(tmp_path / "off", "best")
+        checkpoint_at(tmp_path / "off", "best")
     done = CliRunner().invoke(main, ["evaluate", str(folder), "--checkpoint=best"])
     assert (done.exit_code, "--checkpoint is of a run; give --run." in done.output) == (2, True)
 
