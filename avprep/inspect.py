@@ -19,6 +19,7 @@ from avprep.dataset import Dataset
 from avprep.dataset.reading import UNREADABLE
 from avprep.errors import UserError
 from avprep.shared import names
+from avprep.shared.text import readable_bytes
 
 
 def inspect(folder: Path) -> dict[str, Any]:
@@ -85,7 +86,7 @@ def as_text(facts: dict[str, Any]) -> list[str]:
             f"          over bands of {stats['split']}: mean {_range(stats['mean_db'])} dB, deviation "
             f"{_range(stats['std_db'])} dB"
         )
-    lines.append(f"shards    {shards['done']} of {shards['planned']} planned, {shards['bytes'] / 1e9:.2f} GB")
+    lines.append(f"shards    {shards['done']} of {shards['planned']} planned, {readable_bytes(shards['bytes'])}")
     lines.append(f"clips     {clips}, {hours:.2f} hours, {facts['num_classes']} classes")
     lines += [f"  {name:<8}{_split_text(split)}" for name, split in sorted(facts["splits"].items())]
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(facts["failures"].items()))

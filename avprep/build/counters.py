@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from avprep.errors import UserError
 from avprep.shared.commands import Progress
+from avprep.shared.text import readable_bytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Tally:
                 self.good += 1
                 self.bytes += outcome.bytes
                 self._in_a_row = 0
-            self._progress.advance(note=", ".join([_size(self.bytes), *self.lines()]))
+            self._progress.advance(note=", ".join([readable_bytes(self.bytes), *self.lines()]))
             if self._limit and self._in_a_row >= self._limit:
                 raise UserError(
                     f"{self._in_a_row} clips in a row failed, the last {outcome.path} ({outcome.reason}: "
@@ -52,12 +53,3 @@ class Tally:
     def lines(self) -> list[str]:
         """`reason count` for each reason that occurred."""
         return [f"{reason} {count}" for reason, count in sorted(self.reasons.items())]
-
-
-def _size(count: int) -> str:
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.4g} TB"

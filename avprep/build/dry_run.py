@@ -29,6 +29,7 @@ from avprep.manifest.checks import Report, examine
 from avprep.manifest.clips import Clip
 from avprep.shared import configs
 from avprep.shared.mirror import near
+from avprep.shared.text import readable_bytes
 
 SAMPLE_CLIPS = 20
 SAMPLE_SECONDS = 60.0
@@ -86,12 +87,13 @@ class Forecast:
         if self.estimate is None:
             unknown = "disk and hours are unknown: no clip could be decoded on trial"
             return [*lines, unknown if self.clips_to_build else "nothing is left to decode"]
-        need, free = self.estimate.stored_bytes / 1e9, self.free_bytes / 1e9
+        need, free = self.estimate.stored_bytes, self.free_bytes
         each = f"{self.estimate.seconds_per_clip:.2f} s a clip and worker"
         return [
             *lines,
             f"media   about {_long(self.estimate.media_seconds)}, {self.clips_with_span} clips by their spans",
-            f"disk    about {need:.2f} GB; {free:.2f} GB are free" + (", NOT ENOUGH" if need > free else ""),
+            f"disk    about {readable_bytes(need)}; {readable_bytes(free)} are free"
+            + (", NOT ENOUGH" if need > free else ""),
             f"time    about {_long(self.estimate.work_seconds)}: {each}",
         ]
 

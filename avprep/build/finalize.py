@@ -208,13 +208,7 @@ def usable_clips(out: Path) -> Iterator[str]:
 def excluded_clips(out: Path) -> list[dict[str, str]]:
     """The lines of excluded.jsonl: clip_id, reason, date of each clip taken out on request."""
     path = out / schema.EXCLUDED
-    if not path.exists():
-        return []
-    try:
-        with open(path, encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise UserError(f"{path} is not one JSON object a line ({error}); correct that line by hand.") from None
+    return store.read_json_lines(path) if path.exists() else []
 
 
 def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:

@@ -11,6 +11,7 @@ import click
 
 from avprep.cli.types import DIRECTORY, OUT_PAGE
 from avprep.shared.commands import Command, doctor_command
+from avprep.shared.text import readable_bytes
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -54,7 +55,7 @@ def verify(
     count = len(found.problems)
     verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "all is as it was built"
     click.echo(
-        f"{dataset_dir}: {verdict}; {found.shards} shards, {found.clips} clips, {found.bytes / 1e9:.2f} GB read in "
+        f"{dataset_dir}: {verdict}; {found.shards} shards, {found.clips} clips, {readable_bytes(found.bytes)} read in "
         f"{seconds:.1f} s"
     )
     if found.problems:
@@ -112,5 +113,4 @@ def preview(
 
     shown = write_preview(dataset_dir, out, per_class=per_class, split=split, root=root, seed=seed)
     heard = sum(clip.sound is not None for clip in shown.clips)
-    size = out.stat().st_size / 1e6
-    click.echo(f"{out}: {len(shown.clips)} clips, {heard} with sound, {size:.1f} MB")
+    click.echo(f"{out}: {len(shown.clips)} clips, {heard} with sound, {readable_bytes(out.stat().st_size)}")

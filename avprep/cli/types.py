@@ -34,23 +34,13 @@ class ListFile(click.Path):
 
 def _is_manifest(path: Path) -> bool:
     """Whether a CSV, JSONL or Parquet file has the columns of a manifest, and no others."""
-    import csv
-    import json
-
     from avprep.manifest.clips import COLUMNS
+    from avprep.manifest.tables import column_names
+    from avprep.shared.errors import UserError
 
     names: set[str] = set()
-    with contextlib.suppress(OSError, ValueError, csv.Error, AttributeError):
-        if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as pq
-
-            names = set(pq.read_schema(path).names)
-        else:
-            with open(path, encoding="utf-8-sig", newline="") as lines:
-                if path.suffix.lower() == ".csv":
-                    names = set(next(csv.reader(lines), []))
-                else:
-                    names = set(json.loads(next(lines, "{}")).keys())
+    with contextlib.suppress(OSError, ValueError, UserError):
+        names = set(column_names(path))
     return {"clip_id", "label", "split", "video_path", "audio_path"} <= names <= set(COLUMNS)
 
 

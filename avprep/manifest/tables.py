@@ -1,4 +1,4 @@
-"""Tables as people have them: CSV, JSONL or Parquet to rows of named columns, every flaw told with its line."""
+"""Reads the tables of users: CSV, JSONL or Parquet as rows of named columns, with the line of every flaw."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ KINDS = ("csv", "jsonl", "parquet")
 MOST_FIELD_CHARACTERS = 131_072
 READ_ROWS = 8192
 READ_BYTES = 1 << 17  # of a Parquet column at once; else a row group's are read whole
-BLANK = " \t\ufeff"  # a byte order mark stands inside where files were joined
+BLANK = " \t\ufeff"  # joined files have a byte order mark inside
 DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 Row = tuple[str, "dict[str, Any] | str"]
-"""where the row stands ("line 7"), and its values by column, or what is wrong with it"""
+"""where the row is ("line 7"), and its values by column, or what is wrong with it"""
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +48,8 @@ def read_table(path: Path, wanted: Wanted, renamed: Mapping[str, str] | None = N
     """Rows of a table, its `wanted` columns alone; `renamed` maps the table's own names to wanted ones.
 
     A header that comes again is left out with a warning. Errors: UserError where the file is not there, not UTF-8, not
-    of its format, names a column twice, lacks a needed one, or one that is to be renamed. A row with a flaw of its own
-    is given as a sentence in place of its values.
+    of its format, names a column twice, or has no column that is needed or to be renamed. A row with a flaw of its
+    own comes as a sentence in place of its values.
     """
     kind = kind_of(path)
     if not path.is_file():
@@ -68,14 +68,13 @@ class _Names:
             columns = ", ".join(wanted.columns)
             raise ManifestError(f"--rename: {unknown[0]!r} is no column of a manifest; those are {columns}.")
 
-    def places(self, header: list[str]) -> list[tuple[int, str]]:
-        """(place in the header, wanted name) of each column that is used."""
-        lacking = [old for old in self.renamed if old not in header]
-        if lacking:
-            raise ManifestError(f"{self.path} has no column {lacking[0]!r} to rename; it has {', '.join(header)}.")
-        found = [(place, self.renamed.get(name, name)) for place, name in enumerate(header)]
-        found = [(place, name) for place, name in found if name in self.wanted.columns]
-        used = [name for _, name in found]
+    def positions(self, header: list[str]) -> list[tuple[int, str]]:
+        """(position in the header, wanted name) of each column that is used."""
+        missing = [old for old in self.renamed if old not in header]
+        if missing:
+            raise ManifestError(f"{self.path} has no column {missing[0]!r} to rename; it has {', '.join(header)}.")
+        columns = self.wanted_positions(header)
+        used = [name for _, name in columns]
         twice = [name for name in self.wanted.columns if used.count(name) > 1]
         if twice:
             raise ManifestError(f"{self.path} has the column {twice[0]!r} twice; keep one of them.")
@@ -83,49 +82,83 @@ class _Names:
             if not set(group) & set(used):
                 has = f"{self.path} has no column {' or '.join(group)}; it has {', '.join(header)}"
                 raise ManifestError(f"{has}: {_separated(header) or self.wanted.advice}.")
-        return found
+        return columns
+
+    def wanted_positions(self, header: list[str]) -> list[tuple[int, str]]:
+        """As `positions`, without a check that all columns are there."""
+        renamed = [(position, self.renamed.get(name, name)) for position, name in enumerate(header)]
+        return [(position, name) for position, name in renamed if name in self.wanted.columns]
 
 
 def _separated(header: list[str]) -> str:
     """What to do where a header of one column is one of several, separated by something else than commas."""
-    found = [name for mark, name in DELIMITERS.items() if len(header) == 1 and mark in header[0]]
-    return f"separate its columns by commas, not {found[0]}" if found else ""
+    marks = [name for mark, name in DELIMITERS.items() if len(header) == 1 and mark in header[0]]
+    return f"separate its columns by commas, not {marks[0]}" if marks else ""
 
 
-def _csv(path: Path, names: _Names) -> Iterator[Row]:
+def csv_rows(path: Path, delimiter: str = ",", strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """(number of its first line, fields) of each row of a CSV file; a blank line has no fields.
+
+    Where not `strict`, misplaced quotes are part of a field. Errors: UserError where the file cannot be read, is not
+    UTF-8 or not CSV.
+    """
+    begin = 1
     with opened(path) as text:
-        rows = csv.reader(text, strict=True)
+        rows = csv.reader(text, delimiter=delimiter, strict=strict)
         try:
-            header = next((row for row in rows if row), [])
-            if not header:
-                return
-            written, header = header, [name.strip() for name in header]
-            places = names.places(header)
-            used = {header[place] for place, _ in places}
-            last = written[places[-1][0]]  # the first may have a byte order mark
-            begin = rows.line_num + 1
             for row in rows:
-                where, begin = f"line {begin}", rows.line_num + 1
-                if last in row and used.issubset(names_again := [cell.strip(BLANK) for cell in row]):
-                    if names_again != header:
-                        yield where, f"another header ({', '.join(row)}); give tables of other columns one by one"
-                    else:
-                        log.warning("%s: %s repeats the header and was left out", path.name, where)
-                elif len(row) == len(header):
-                    yield where, {name: row[place] for place, name in places}
-                elif row:
-                    yield where, f"{len(row)} fields, the header has {len(header)} (quote a field that holds a comma)"
+                yield begin, row
+                begin = rows.line_num + 1
         except csv.Error as error:
             long = "field larger" in str(error)
             why = f"a field of more than {MOST_FIELD_CHARACTERS} characters" if long else str(error)
             raise ManifestError(
-                f"{path} is not readable as csv from line {begin if header else 1} on: {why}; is a quote left open?"
+                f"{path} is not readable as csv from line {begin} on: {why}; is a quote left open?"
             ) from None
+
+
+def column_names(path: Path) -> list[str]:
+    """The header of a CSV file, the keys of the first JSONL object, or the columns of a Parquet file.
+
+    Errors: UserError, ValueError, OSError where the file is not of its format.
+    """
+    kind = kind_of(path)
+    if kind == "parquet":
+        import pyarrow.parquet as pq
+
+        return list(pq.read_schema(path).names)
+    if kind == "csv":
+        return next((row for _, row in csv_rows(path)), [])
+    with opened(path) as text:
+        first = json.loads(next(text, "{}"))
+    return list(first) if isinstance(first, dict) else []
+
+
+def _csv(path: Path, names: _Names) -> Iterator[Row]:
+    rows = csv_rows(path)
+    written = next((row for _, row in rows if row), [])
+    if not written:
+        return
+    header = [name.strip() for name in written]
+    columns = names.positions(header)
+    used = {header[position] for position, _ in columns}
+    last = written[columns[-1][0]]  # the first may have a byte order mark
+    for line, row in rows:
+        where = f"line {line}"
+        if last in row and used.issubset(names_again := [cell.strip(BLANK) for cell in row]):
+            if names_again != header:
+                yield where, f"another header ({', '.join(row)}); give tables of other columns one by one"
+            else:
+                log.warning("%s: %s repeats the header and was left out", path.name, where)
+        elif len(row) == len(header):
+            yield where, {name: row[position] for position, name in columns}
+        elif row:
+            yield where, f"{len(row)} fields, the header has {len(header)} (quote a field that holds a comma)"
 
 
 def _jsonl(path: Path, names: _Names) -> Iterator[Row]:
     known: dict[tuple[str, ...], list[tuple[int, str]]] = {}
-    seen: dict[str, None] = {}
+    all_keys: dict[str, None] = {}
     with opened(path) as text:
         for number, line in enumerate(text, start=1):
             if not line.strip():
@@ -141,11 +174,11 @@ def _jsonl(path: Path, names: _Names) -> Iterator[Row]:
                 continue
             keys = tuple(key for key, _ in pairs)
             if keys not in known:
-                seen.update(dict.fromkeys(keys))
+                all_keys.update(dict.fromkeys(keys))
                 known[keys] = _of_object(keys, names)
-            yield where, {name: _plain(pairs[place][1]) for place, name in known[keys]}
-    if seen:
-        names.places(list(seen))
+            yield where, {name: _plain(pairs[position][1]) for position, name in known[keys]}
+    if all_keys:
+        names.positions(list(all_keys))
 
 
 class _Pairs(tuple[Any, ...]):
@@ -157,12 +190,11 @@ def _plain(value: Any) -> Any:
 
 
 def _of_object(keys: tuple[str, ...], names: _Names) -> list[tuple[int, str]]:
-    """Places of the wanted names in one object, which may lack some."""
-    renamed = [names.renamed.get(key, key) for key in keys]
-    found = [(place, name) for place, name in enumerate(renamed) if name in names.wanted.columns]
-    if len({name for _, name in found}) < len(found):
-        names.places(list(keys))
-    return found
+    """(position, wanted name) of the used keys of one object; some columns may be missing."""
+    columns = names.wanted_positions(list(keys))
+    if len({name for _, name in columns}) < len(columns):
+        names.positions(list(keys))
+    return columns
 
 
 def _parquet(path: Path, names: _Names) -> Iterator[Row]:
@@ -172,14 +204,14 @@ def _parquet(path: Path, names: _Names) -> Iterator[Row]:
     try:
         with pq.ParquetFile(path, pre_buffer=False, buffer_size=READ_BYTES) as file:
             header = list(file.schema_arrow.names)
-            places = names.places(header)
-            wanted = [header[place] for place, _ in places]
+            used = names.positions(header)
+            wanted = [header[position] for position, _ in used]
             number = 0
             for batch in file.iter_batches(READ_ROWS, columns=wanted, use_threads=False):
-                columns = [_values(batch.column(header[place])) for place, _ in places]
+                columns = [_values(batch.column(name)) for name in wanted]
                 for values in zip(*columns, strict=True):
                     number += 1
-                    yield f"row {number}", {name: value for (_, name), value in zip(places, values, strict=True)}
+                    yield f"row {number}", {name: value for (_, name), value in zip(used, values, strict=True)}
     except (pa.ArrowException, OSError) as error:
         raise ManifestError(f"{path} is not readable as parquet: {first_line(error)}") from None
 

@@ -216,4 +216,4 @@ def _meta(dataset: Dataset, row: int) -> dict[str, Any]:
 
 def _failures(folder: Path) -> list[dict[str, Any]]:
     path = folder / schema.FAILURES
-    return [json.loads(line) for line in path.read_bytes().split(b"\n") if line] if path.is_file() else []
+    return store.read_json_lines(path) if path.is_file() else []

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from avprep.errors import REASONS
 from avprep.preview.axes import hertz_ticks, percent
 from avprep.shared import html
+from avprep.shared.text import readable_bytes
 
 if TYPE_CHECKING:
     from avprep.dataset import Dataset
@@ -78,7 +79,6 @@ def facts(dataset: Dataset, counts: dict[str, np.ndarray], failed: int) -> Marku
     """How much there is, and what it was built as."""
     info = dataset.info
     video, audio = info["video"], info["audio"]
-    megabytes = sum(shard["bytes"] for shard in info["shards"].values()) / 1e6
     seconds = float(dataset.duration_seconds.sum())
     unit, size = next(((name, size) for name, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
     figures = [
@@ -87,7 +87,7 @@ def facts(dataset: Dataset, counts: dict[str, np.ndarray], failed: int) -> Marku
         ("length", f"{seconds / size:,.1f} {unit}"),
         ("failed", f"{failed:,}"),
         ("shards", f"{len(info['shards']):,}"),
-        ("size", f"{megabytes / 1000:,.1f} GB" if megabytes >= 1000 else f"{megabytes:,.1f} MB"),
+        ("size", readable_bytes(sum(shard["bytes"] for shard in info["shards"].values()))),
     ]
     sizes = f"{video['frame_size']} x {video['frame_size']} px, {video['frame_rate_hz']} frames a second"
     picture = f"{sizes}, resize {video['resize']} ({video['resize_filter']}), stored {video['frame_codec']}"

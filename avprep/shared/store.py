@@ -232,6 +232,18 @@ def read_json(path: Path | RemotePath, object_hook: Callable[[dict[str, Any]], A
         raise UserError(f"{path} is not valid JSON ({error}).") from None
 
 
+def read_json_lines(path: Path) -> list[Any]:
+    """The JSON value of each line that is not blank. Errors: FileNotFoundError; UserError where a line is not JSON."""
+    values = []
+    for number, line in enumerate(path.read_bytes().split(b"\n"), start=1):
+        if line.strip():
+            try:
+                values.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path} line {number} is not JSON ({error}); correct it by hand.") from None
+    return values
+
+
 def sha256(path: Path) -> str:
     """Hex sha256 of a file's bytes."""
     with open(path, "rb") as handle:

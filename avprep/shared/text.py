@@ -98,6 +98,15 @@ def as_text(value: Any, name: str, whole: bool = True) -> str:
     return str(int(value))
 
 
+def readable_bytes(count: float) -> str:
+    """A number of bytes with three digits and a unit, such as `3.45 MB`; units are powers of 1000."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 999.5:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.4g} TB"
+
+
 def is_utf8(text: str) -> bool:
     """Whether it can be written as UTF-8: half a surrogate pair, or a file name in another encoding, cannot."""
     try:

@@ -8,6 +8,7 @@ import click
 
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
+from avprep.shared.text import readable_bytes
 from avtrain.cli.options import DATASET, OUT_PAGE, device_of, device_options
 
 ANY_PATH = click.Path(path_type=Path)
@@ -94,4 +95,4 @@ def report(
     found = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=place)
     for sentence in found.skipped:
         click.echo(f"skipped: {sentence}", err=True)
-    click.echo(f"{found.runs} runs, {found.evaluations} evaluations, {out.stat().st_size / 1e6:.1f} MB: {out}")
+    click.echo(f"{found.runs} runs, {found.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")

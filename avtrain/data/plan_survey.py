@@ -14,6 +14,7 @@ import numpy as np
 from avprep.dataset import Dataset
 from avprep.schema import LOGMEL_DTYPE
 from avprep.shared import configs
+from avprep.shared.text import readable_bytes
 from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import window_of
 from avtrain.data.plans import steps_of, strategy_of, training_table
@@ -210,7 +211,10 @@ def printed(found: dict[str, Any]) -> str:
         ("true class", f"{found['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
         ("", f"{100 * of_one_class:.1f} % of soft pairs are of one class" if of_one_class is not None else ""),
         ("shards", f"{shards['mean']:.1f} of {found['shards']:,} touched a batch, {shards['largest']:,} at most"),
-        ("to read", f"{_bytes(found['bytes_per_epoch'])} an epoch, {_bytes(found['bytes_per_pair'])} a pair"),
+        (
+            "to read",
+            f"{readable_bytes(found['bytes_per_epoch'])} an epoch, {readable_bytes(found['bytes_per_pair'])} a pair",
+        ),
         *((name, _coverage(found[name], found["clips"], examined["coverage_epochs"])) for name in ("heard", "seen")),
         (
             "examined",
@@ -235,11 +239,3 @@ def _coverage(came: dict[str, Any], clips: int, epochs: int) -> str:
     if came["epochs_until_all"] is None:
         return f"{first}, all but {came['never']:,} in {epochs:,}"
     return first if came["epochs_until_all"] == 1 else f"{first}, all within {came['epochs_until_all']:,}"
-
-
-def _bytes(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.3g} TB"
