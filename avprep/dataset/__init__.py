@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +16,11 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import integrity
+from avprep.dataset.label_columns import LabelColumn, read_label_lists, read_labels
 from avprep.dataset.reading import (
     UNREADABLE,
     categories,
     index_columns,
-    label_kind,
-    label_table,
     read_array,
     repair,
     source_of,
@@ -30,7 +28,7 @@ from avprep.dataset.reading import (
 from avprep.shared import configs, jpeg, names, store
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.remote import RemotePath, path_of
-from avprep.shared.values import ALTERED, speaking_of, texts
+from avprep.shared.values import ALTERED, speaking_of
 
 __all__ = ["Dataset", "LabelColumn", "WholeClip", "repair"]
 
@@ -41,14 +39,6 @@ class WholeClip:
 
     frames: np.ndarray | None
     logmel: np.ndarray
-
-
-@dataclass(frozen=True)
-class LabelColumn:
-    """One label a row: values int32 [rows], -1 where a clip has none; names by value."""
-
-    values: np.ndarray
-    class_names: list[str]
 
 
 class Dataset:
@@ -233,64 +223,14 @@ class Dataset:
         """
         if name == "label":
             return LabelColumn(self.label.astype(np.int32), self.class_names)
-        path = self._label_file(name)
-        try:
-            table, metadata = label_table(path, schema.LABELS_SCHEMA)
-            class_names = texts(json.loads(metadata[schema.LABEL_NAMES_KEY]), "class_names")
-            ids = table.column("clip_id").combine_chunks()
-            place = pc.index_in(self._column("clip_id"), value_set=ids).combine_chunks()
-            given = np.append(table.column("label").to_numpy(), np.int32(-1))  # the last is for clips not in the file
-            values = given[place.fill_null(len(ids)).to_numpy()]
-            if (
-                len(ids.unique()) != len(ids)
-                or values.min(initial=-1) < -1
-                or values.max(initial=-1) >= len(class_names)
-            ):
-                raise ValueError("a clip stands twice, or a label has no name")
-        except UNREADABLE as error:
-            if label_kind(path) == "lists":
-                raise UserError(
-                    f"{path} holds several labels a clip; name a column of one label a clip, as 'avprep add-labels' "
-                    "usually writes."
-                ) from None
-            raise UserError(f"{path} is no label column ({error}); 'avprep add-labels' writes one.") from None
-        return LabelColumn(values, class_names)
+        return read_labels(self.folder, name, self._column("clip_id"))
 
     def label_lists(self, name: str) -> list[list[str] | None]:
-        """The multi-label column `name`: the class names of each row, None where the column does not know the clip.
+        """The multi-label column `name`: the class names of each row, None for a clip that is not in the column.
 
         Errors: UserError as `labels`, also where the column has one label a clip.
         """
-        path = self._label_file(name, "lists")
-        try:
-            table, _ = label_table(path, schema.LABEL_LISTS_SCHEMA)
-            ids, lists = (table.column(column).to_pylist() for column in table.column_names)
-            found = dict(zip(ids, lists, strict=True))
-            if len(found) != len(ids):
-                raise ValueError("a clip stands twice")
-        except UNREADABLE as error:
-            if label_kind(path) == "one":
-                raise UserError(
-                    f"{path} holds one label a clip; name a multi-label column, as 'avprep add-labels --multi' writes."
-                ) from None
-            raise UserError(
-                f"{path} is no multi-label column ({error}); 'avprep add-labels --multi' writes one."
-            ) from None
-        return [found.get(clip_id) for clip_id in self.clip_ids]
-
-    def _label_file(self, name: str, kind: str = "one") -> Path | RemotePath:
-        """The file of a column of this kind. Errors: UserError where there is none, with those of the kind."""
-        if not schema.LABEL_NAME_PATTERN.fullmatch(name):
-            raise UserError(f"{name!a} names no label column; take letters, digits, '_', '-' and '.'.")
-        path = names.inside(self.folder, schema.labels_path(name))
-        if path.is_file():
-            return path
-        files = sorted(path.parent.glob("*.parquet")) if isinstance(path, Path) else []
-        others = [found.stem for found in files if label_kind(found) in (kind, "")]
-        if kind == "one":
-            raise UserError(f"{self.folder} has no label column {name!r}; it has {', '.join(['label', *others])}.")
-        there = f"it has {', '.join(others)}" if others else "'avprep add-labels --multi' writes one"
-        raise UserError(f"{self.folder} has no multi-label column {name!r}; {there}.")
+        return read_label_lists(self.folder, name, self.clip_ids)
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""

@@ -56,26 +56,6 @@ def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
 
 
-def label_table(path: Path | RemotePath, wanted: pa.Schema) -> tuple[pa.Table, dict[bytes, bytes]]:
-    """(the columns of `wanted` in a label column's file, the file's metadata). Errors: ValueError, KeyError."""
-    with pq.ParquetFile(source_of(path)) as file:
-        lacking = [name for name in wanted.names if name not in file.schema_arrow.names]
-        if lacking:
-            raise ValueError(f"it lacks the column {lacking[0]!r}")
-        stored = file.read(wanted.names)
-    return stored.cast(wanted), stored.schema.metadata or {}
-
-
-def label_kind(path: Path | RemotePath) -> str:
-    """Whether a column's file holds `one` label a clip or `lists` of them; '' where it is neither."""
-    try:
-        with pq.ParquetFile(source_of(path)) as file:
-            columns = file.schema_arrow.names
-    except UNREADABLE:
-        return ""
-    return "one" if "label" in columns else "lists" if "labels" in columns else ""
-
-
 def repair(path: Path | RemotePath) -> str:
     """What to do about a damaged or missing file of a dataset: the end of a sentence."""
     return "copy it there again" if isinstance(path, RemotePath) else "'avprep verify' says how to repair it"
