@@ -1,5 +1,63 @@
-"""avtrain: class-indexed shards in, audio-visual encoders and their scores out (the online half)."""
+"""avtrain: class-indexed shards in, audio-visual encoders and their scores out (the online half).
+
+The names below are imported when first used. None of them is the name of a submodule, such as `embed` or `report`:
+importing a submodule would replace a function of its name.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from avprep.shared import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from avprep.dataset import Dataset
+    from avprep.shared.errors import Interrupted, UserError
+    from avtrain.api import (
+        compare,
+        compare_groups,
+        evaluate,
+        export,
+        plan,
+        pretrain,
+        write_embeddings,
+        write_report,
+    )
+    from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
+
+_HOMES = {
+    "avprep.dataset": ["Dataset"],
+    "avprep.shared.errors": ["Interrupted", "UserError"],
+    "avtrain.config": ["EvaluateConfig", "PlanConfig", "PretrainConfig"],
+}
+
+__all__ = [  # noqa: RUF022 - in the order of use
+    "plan",
+    "pretrain",
+    "evaluate",
+    "compare",
+    "compare_groups",
+    "write_report",
+    "write_embeddings",
+    "export",
+    "PlanConfig",
+    "PretrainConfig",
+    "EvaluateConfig",
+    "Dataset",
+    "UserError",
+    "Interrupted",
+    "__version__",
+]
+
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME.get(name, "avtrain.api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

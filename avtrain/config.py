@@ -20,6 +20,7 @@ SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
 NORMS = ("dataset", "encoder")
+CACHE_BYTES = 100 << 30
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,3 +35,9 @@ def own_gpu(local_rank: int, count: int) -> str:
             f"use --nproc-per-node {count} at most, or --device cpu."
         )
     return f"cuda:{local_rank}"
+
+
+def set_threads(threads: int | None) -> None:
+    """Give torch so many CPU threads; None leaves its choice."""
+    if threads is not None:
+        torch.set_num_threads(threads)

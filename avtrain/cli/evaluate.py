@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
 import click
 
 from avprep.shared.commands import Command, config_option
-from avprep.shared.errors import UserError
 from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
 from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
 
@@ -76,83 +74,46 @@ def evaluate(
     **settings: object,
 ) -> None:
     """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
-    from avtrain.runs.checkpoint import OPTIMISER
-    from avtrain.runs.remote import at_hand
+    from avtrain.evaluation.measure import measure
 
-    with contextlib.ExitStack() as held:
-        hands = [
-            None if given is None else held.enter_context(at_hand(given, without=OPTIMISER)) for given in (run, out)
-        ]
-        ours, results = (None if hand is None else hand.folder for hand in hands)
-        written = _evaluate(dataset, protocol, ours, results, device_of(device, threads), settings)
-        if written is not None:
-            hand = hands[0] if out is None else hands[1]
-            assert hand is not None
-            click.echo(f"written to {hand.told(written)}")
-
-
-def _evaluate(
-    dataset: Path | str, protocol: str, run: Path | None, out: Path | None, place: str, settings: dict[str, Any]
-) -> Path | None:
-    """Measure and say what was found; where the result is written to, if anywhere."""
-    from avtrain.evaluation.evaluate import evaluate as measure
-    from avtrain.evaluation.retrieval import retrieve
-    from avtrain.runs.checkpoint import is_checkpoint
-
-    if out is None and run is not None:
-        name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
-        best = "-best" if settings["checkpoint"] == "best" else ""
-        column = "" if settings["labels"] == EVALUATE.labels else f"-{settings['labels']}"
-        home, one = (run.resolve().parent, f"-{run.resolve().name}") if is_checkpoint(run) else (run, "")
-        out = home / "eval" / f"{name}-{protocol}-s{settings['seed']}{column}{best}{one}"
-    if run is None and settings["checkpoint"] != EVALUATE.checkpoint:
-        raise UserError("--checkpoint is of a run; give --run.")
-    if protocol in ("retrieval", "finetune") and run is None:
-        raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
+    result, written = measure(dataset, run, out, {"protocol": protocol, **settings}, device=device_of(device, threads))
     if protocol == "retrieval":
-        if settings["audible"] != EVALUATE.audible:
-            raise UserError("Retrieval tells no labels, so none that can be heard; leave --audible out.")
-        if settings["norm"] != EVALUATE.norm:
-            raise UserError("Retrieval goes by the dataset's statistics; leave --norm out.")
-        assert run is not None
-        which, labels = str(settings["checkpoint"]), str(settings["labels"])
-        found = retrieve(dataset, run, device=place, which=which, out=out, labels=labels)
-        click.echo(
-            f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
-            f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
-            f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
-            f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
-        )
+        _say_retrieval(result)
     else:
-        config = EvaluateConfig(protocol=protocol, **settings)
-        if protocol == "supervised" and run is not None:
-            raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
-        if protocol == "supervised" and out is None:
-            raise UserError("Supervised training starts from scratch, without a run folder; give --out OUT.")
-        if run is None and out is None:
-            raise UserError(
-                f"Without a run, {protocol} measures an untrained encoder; give --run RUN to measure a trained one, or "
-                "--out OUT to keep the result of an untrained one."
-            )
-        result = measure(dataset, config, run=run, out=out, device=place)
-        low, high = result["interval_95"]
-        chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
-        click.echo(
-            f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
-            f"and mAP {100 * result['mean_average_precision']:.1f} % "
-            f"on {result['test_clips']} test clips; {chosen} was best in validation"
-        )
-        if result["windows"] is not None:
-            _say_windows(result["windows"])
-        if result["interval_note"]:
-            click.echo(f"interval by clips: {result['interval_note']}")
-        if run is None and protocol != "supervised":
-            click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
-        if result["unfitted"]["clips"]:
-            _say_fitted(result["unfitted"])
-        if "audible" in result:
-            _say_audible(result["audible"], result["test_clips"])
-    return None if out is None else out / "result.json"
+        _say_scores(result, run)
+    if written is not None:
+        click.echo(f"written to {written}")
+
+
+def _say_retrieval(found: dict[str, Any]) -> None:
+    """A line on pairs and classes that were retrieved."""
+    click.echo(
+        f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
+        f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
+        f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
+        f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
+    )
+
+
+def _say_scores(result: dict[str, Any], run: Path | str | None) -> None:
+    """Lines on the scores of a classification."""
+    protocol, (low, high) = result["protocol"], result["interval_95"]
+    chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
+    click.echo(
+        f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+        f"and mAP {100 * result['mean_average_precision']:.1f} % "
+        f"on {result['test_clips']} test clips; {chosen} was best in validation"
+    )
+    if result["windows"] is not None:
+        _say_windows(result["windows"])
+    if result["interval_note"]:
+        click.echo(f"interval by clips: {result['interval_note']}")
+    if run is None and protocol != "supervised":
+        click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
+    if result["unfitted"]["clips"]:
+        _say_fitted(result["unfitted"])
+    if "audible" in result:
+        _say_audible(result["audible"], result["test_clips"])
 
 
 def _say_fitted(found: dict[str, Any]) -> None:

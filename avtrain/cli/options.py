@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from avprep.shared.errors import UserError
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
-from avtrain.config import PretrainConfig
-
-if TYPE_CHECKING:
-    from avtrain.data.cache import CacheConfig
+from avtrain.config import CACHE_BYTES, PretrainConfig
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
-CACHE_BYTES = 100 << 30
 PRETRAIN = PretrainConfig()
 
 
@@ -87,28 +81,9 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-def cache_of(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheConfig | None:
-    """The cache that --cache asks for, if any. Errors: UserError where the dataset is a local folder."""
-    if folder is None:
-        return None
-    if isinstance(dataset, Path):
-        raise UserError(f"{dataset} is on this machine already; --cache is for datasets at a URL.")
-    from avtrain.data.cache import CacheConfig
-
-    return CacheConfig(folder=folder, max_bytes=max_bytes)
-
-
 def device_of(name: str, threads: int | None) -> str:
     """A device that is there; sets torch's thread count."""
-    from avtrain.devices import device_for
+    from avtrain.devices import device_for, set_threads
 
     set_threads(threads)
     return device_for(name)
-
-
-def set_threads(threads: int | None) -> None:
-    """Give torch so many CPU threads; None leaves its choice."""
-    import torch
-
-    if threads is not None:
-        torch.set_num_threads(threads)

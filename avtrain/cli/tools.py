@@ -10,7 +10,7 @@ import click
 
 from avprep.shared.commands import Command, doctor_command
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_of, cache_options
+from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -83,10 +83,11 @@ def bench(
     from avprep.dataset import Dataset
     from avprep.shared.store import json_text
     from avtrain.data.bench import BenchConfig, measure, printed
+    from avtrain.data.cache import cache_for
 
     chosen = {"strategies": strategies} if strategies else {}
     config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
-    found = measure(Dataset(dataset), config, cache_of(dataset, cache, cache_bytes))
+    found = measure(Dataset(dataset), config, cache_for(dataset, cache, cache_bytes))
     click.echo(json_text(found, indent=2) if as_json else printed(found))
 
 

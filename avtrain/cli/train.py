@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
-from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import (
     DATASET,
     FILE,
     OUT_FOLDER,
     OUT_FOLDER_OR_URL,
     PRETRAIN,
-    cache_of,
     cache_options,
     device_options,
     sampling_options,
-    set_threads,
 )
-from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig, PretrainConfig
+from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig
 
 if TYPE_CHECKING:
     from avtrain.training.pretrain import PretrainResult
@@ -37,13 +33,13 @@ PLAN = PlanConfig()
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(dataset: Path | str, as_json: bool, **settings: object) -> None:
+def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     """Print what the batches of a pretraining run on dataset DIR will be; reads no media."""
-    from avprep.dataset import Dataset
     from avprep.shared.store import json_text
-    from avtrain.data.plan_survey import printed, survey
+    from avtrain.api import plan as survey
+    from avtrain.data.plan_survey import printed
 
-    found = survey(Dataset(dataset), PlanConfig(**settings))  # type: ignore[arg-type]
+    found = survey(dataset, **settings)
     click.echo(json_text(found, indent=2) if as_json else printed(found))
 
 
@@ -117,47 +113,32 @@ def pretrain(
     threads: int | None,
     cache: Path | None,
     cache_bytes: int,
-    **settings: object,
+    **settings: Any,
 ) -> None:
     """Train both encoders on the train split of dataset DIR, also under torchrun.
 
     The same command resumes; with more --epochs or --max-steps it goes on longer.
     """
-    from avtrain.distributed import read_ranks
-    from avtrain.runs import folder as run_folder
-    from avtrain.runs.exit_status import refusal_recorded
-    from avtrain.runs.remote import at_hand
-    from avtrain.training.multi_seed import check_runs, runs_of
-    from avtrain.training.pretrain import pretrain as train
+    from avtrain.training.multi_seed import pretrain_runs
 
-    ranks = read_ranks(os.environ)
-    with at_hand(run, ranks.rank) as hand, refusal_recorded(hand.folder, ranks, hand.status):
+    def check() -> None:
         if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:
             raise UserError("--seed and --seeds exclude each other; give one of them.")
-        if seeds is not None and ranks.world_size > 1:
-            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
-        runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)  # type: ignore[arg-type]
-        set_threads(threads)
-        kept = cache_of(dataset, cache, cache_bytes)
-        if seeds is not None:
-            check_runs(dataset, runs, device, change)
-            run_folder.clear_exit(hand.folder)
-        with stop_on_signals(patient=True) as request:
-            for place, config in runs.items():
-                result = train(
-                    dataset,
-                    place,
-                    config,
-                    device=device,
-                    ranks=ranks,
-                    cache=kept,
-                    stopping=lambda: bool(request),
-                    saved=hand.put,
-                    tensorboard=tensorboard,
-                    change=change,
-                )
-                if ranks.rank == 0:
-                    click.echo(_said_of(hand.told(place), result))
+
+    pretrain_runs(
+        dataset,
+        run,
+        settings,
+        seeds=seeds,
+        device=device,
+        threads=threads,
+        cache=cache,
+        cache_bytes=cache_bytes,
+        tensorboard=tensorboard,
+        change=change,
+        check=check,
+        finished=lambda name, result: click.echo(_said_of(name, result)),
+    )
 
 
 def _said_of(run: str, result: PretrainResult) -> str:

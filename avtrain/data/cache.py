@@ -48,6 +48,15 @@ class CacheConfig:
     idle_seconds: float = IDLE_SECONDS
 
 
+def cache_for(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheConfig | None:
+    """The cache in `folder` of a dataset at a URL; None without a folder. Errors: UserError for a local dataset."""
+    if folder is None:
+        return None
+    if isinstance(dataset, Path):
+        raise UserError(f"{dataset} is on this machine already; --cache is for datasets at a URL.")
+    return CacheConfig(folder=folder, max_bytes=max_bytes)
+
+
 def kept_path(config: CacheConfig, facts: dict[str, Any]) -> Path:
     """Where a shard of these facts lies if it is cached."""
     return names.inside(config.folder, f"{FOLDER}/{names.checked(facts['sha256'], 'dataset.json', names.DIGEST)}.tar")

@@ -32,7 +32,7 @@ from avtrain.evaluation.knn import knn
 from avtrain.evaluation.linear import linear
 from avtrain.evaluation.metrics import classification_scores
 from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of, unfitted_of
-from avtrain.models import place
+from avtrain.models.encoder import place
 from avtrain.models.two_tower import audio_encoder
 from avtrain.runs.data_spec import check_sounds, normaliser
 from avtrain.runs.load import checkpoint_of, identity_of, load_audio_encoder

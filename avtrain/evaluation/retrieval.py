@@ -19,7 +19,7 @@ from avtrain.data.reader import Reader
 from avtrain.evaluation.evaluate import RESULT, held_for
 from avtrain.evaluation.finite import check_finite
 from avtrain.evaluation.ranking import retrieval_scores
-from avtrain.models import place
+from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs.data_spec import check_pictures, check_sounds
 from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower

@@ -17,8 +17,8 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avprep.shared.values import finite, speaking_of, texts, whole_number
 from avtrain.data.augment import logmel_statistics, normalised_logmel
-from avtrain.models import place
 from avtrain.models.audio import AudioCNN, build_audio
+from avtrain.models.encoder import place
 from avtrain.models.two_tower import audio_model_of
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import DATA

@@ -1,30 +1,40 @@
-"""Encoders and what stands on them."""
+"""Encoders of sound and pictures, the projection heads on them, and the learnt temperature.
+
+The names below are imported when first used.
+"""
 
 from __future__ import annotations
 
-from typing import TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+if TYPE_CHECKING:
+    from avtrain.models.audio import build_audio
+    from avtrain.models.encoder import Encoder
+    from avtrain.models.temperature import Temperature
+    from avtrain.models.two_tower import TwoTower, build_two_tower
+    from avtrain.models.video import build_video
 
-Module = TypeVar("Module", bound=nn.Module)
+_HOME = {
+    "build_two_tower": "avtrain.models.two_tower",
+    "TwoTower": "avtrain.models.two_tower",
+    "build_audio": "avtrain.models.audio",
+    "build_video": "avtrain.models.video",
+    "Encoder": "avtrain.models.encoder",
+    "Temperature": "avtrain.models.temperature",
+}
+
+__all__ = [  # noqa: RUF022 - in the order of use
+    "build_two_tower",
+    "TwoTower",
+    "build_audio",
+    "build_video",
+    "Encoder",
+    "Temperature",
+]
 
 
-class Encoder(nn.Module):
-    """Media -> features [B, num_features]: a network that is not ours, with the width that it gives."""
-
-    def __init__(self, network: nn.Module, num_features: int) -> None:
-        super().__init__()
-        self.network, self.num_features = network, num_features
-
-    def forward(self, media: torch.Tensor) -> torch.Tensor:
-        return self.network(media)
-
-
-def place(module: Module, device: str) -> Module:
-    """`module` on `device`, its 2D convolutions in channels-last order, which CPUs and tensor cores prefer."""
-    module.to(device)
-    for weights in module.parameters():
-        if weights.dim() == 4:
-            weights.data = weights.data.contiguous(memory_format=torch.channels_last)
-    return module
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from avprep.shared.errors import UserError
-from avtrain.models import Encoder
+from avtrain.models.encoder import Encoder
 from avtrain.models.own import own_encoder
 
 AUDIO_NAMES = ("cnn9", "tiny")

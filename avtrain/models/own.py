@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from avprep.shared.errors import UserError
-from avtrain.models import Encoder
+from avtrain.models.encoder import Encoder
 
 
 def own_encoder(name: str, input_shapes: Sequence[tuple[int, ...]]) -> Encoder:

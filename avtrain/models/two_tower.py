@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from avtrain.config import MODEL_SIZES
-from avtrain.models import Encoder
 from avtrain.models.audio import AudioCNN, build_audio
+from avtrain.models.encoder import Encoder
 from avtrain.models.temperature import Temperature
 from avtrain.models.video import build_video
 
@@ -69,7 +69,7 @@ def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 1
     return build_audio(audio_model_of(model_size, audio_model), num_mel_bands)
 
 
-def two_tower(
+def build_two_tower(
     model_size: str,
     *,
     video_model: str = "",
@@ -93,7 +93,7 @@ def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 
 
     Settings are those of PretrainConfig; runs of earlier versions lack some. Errors: UserError.
     """
-    model = two_tower(
+    model = build_two_tower(
         settings["model_size"],
         video_model=settings.get("video_model", ""),
         video_pool=settings.get("video_pool", "auto"),

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from avprep.shared.errors import UserError
-from avtrain.models import Encoder
 from avtrain.models.audio import initialise
+from avtrain.models.encoder import Encoder
 from avtrain.models.own import own_encoder
 from avtrain.models.released import ReleasedVideo
 

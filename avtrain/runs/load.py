@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from avprep.shared.errors import UserError
-from avtrain.models import Encoder
 from avtrain.models.audio import AudioCNN
+from avtrain.models.encoder import Encoder
 from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from avtrain.sampling.base import ClipTable, Strategy, digest
+from avtrain.sampling.base import ClipTable, Strategy, Stream, digest, exact_pairs, generator, whole_batches
 from avtrain.sampling.class_balanced import ClassBalanced
 from avtrain.sampling.easy_negative import EasyNegative
 from avtrain.sampling.hard_negative import HardNegative
 from avtrain.sampling.pairs import Pairs
-from avtrain.sampling.random import Random
+from avtrain.sampling.random import Random, permuted_batches
 from avtrain.sampling.soft_positive import SoftPositive
 
 __all__ = [
@@ -26,8 +26,13 @@ __all__ = [
     "Random",
     "SoftPositive",
     "Strategy",
+    "Stream",
     "digest",
+    "exact_pairs",
+    "generator",
     "parse_strategy",
+    "permuted_batches",
+    "whole_batches",
 ]
 
 STRATEGIES: dict[str, type[Strategy]] = {

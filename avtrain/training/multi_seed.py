@@ -1,20 +1,85 @@
-"""Runs that differ by their seed alone: `--seeds 0-4`."""
+"""A run at a path or URL, or several that differ by their seed alone: `--seeds 0-4`."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from avprep.shared.errors import UserError
-from avtrain.config import PretrainConfig
-from avtrain.devices import device_for
+from avprep.shared.signals import stop_on_signals
+from avtrain.config import CACHE_BYTES, PretrainConfig
+from avtrain.data.cache import cache_for
+from avtrain.devices import device_for, set_threads
+from avtrain.distributed import read_ranks
 from avtrain.runs import folder as run_folder
+from avtrain.runs.exit_status import refusal_recorded
+from avtrain.runs.remote import at_hand
+from avtrain.training.pretrain import PretrainResult, pretrain
 from avtrain.training.resume import course_of
 from avtrain.training.setup import make_ready
 
 MOST_SEEDS = 1000
+
+
+def pretrain_runs(
+    dataset: Path | str,
+    run: Path | str,
+    settings: Mapping[str, Any],
+    *,
+    seeds: str | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    cache: Path | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    tensorboard: bool = False,
+    quiet: bool = False,
+    change: bool = False,
+    stopping: Callable[[], bool] | None = None,
+    check: Callable[[], None] = lambda: None,
+    finished: Callable[[str, PretrainResult], None] = lambda name, result: None,
+) -> list[PretrainResult]:
+    """Train a run of the PretrainConfig of `settings`, or one for each of `seeds`, also under torchrun.
+
+    Once `stopping()`, or where that is None once a signal asks for it, the run stops after a checkpoint. `check`
+    is called first, and what it raises is recorded as a refusal; `finished` is called on the first rank with the name
+    and result of each run. Errors: as `pretrain`; TypeError for a setting that PretrainConfig does not have.
+    """
+    ranks = read_ranks(os.environ)
+    results = []
+    with at_hand(run, ranks.rank) as hand, refusal_recorded(hand.folder, ranks, hand.status):
+        check()
+        if seeds is not None and ranks.world_size > 1:
+            raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
+        runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)
+        set_threads(threads)
+        kept = cache_for(dataset, cache, cache_bytes)
+        if seeds is not None:
+            check_runs(dataset, runs, device, change)
+            run_folder.clear_exit(hand.folder)
+        with stop_on_signals(patient=True) if stopping is None else nullcontext() as request:
+            for folder, config in runs.items():
+                result = pretrain(
+                    dataset,
+                    folder,
+                    config,
+                    device=device,
+                    ranks=ranks,
+                    cache=kept,
+                    stopping=stopping or (lambda: bool(request)),
+                    saved=hand.put,
+                    tensorboard=tensorboard,
+                    quiet=quiet,
+                    change=change,
+                )
+                results.append(result)
+                if ranks.rank == 0:
+                    finished(hand.told(folder), result)
+    return results
 
 
 def seeds_of(text: str) -> list[int]:

@@ -16,7 +16,7 @@ from avtrain.data.loader import Loader
 from avtrain.data.plans import strategy_of, training_table
 from avtrain.data.splits import clips_to_validate_on, set_aside
 from avtrain.distributed import ALONE, Ranks
-from avtrain.models import place
+from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
 from avtrain.sampling import ClipTable, digest
 from avtrain.training.init_from import begin_from

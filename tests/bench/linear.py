@@ -28,7 +28,7 @@ from avtrain.data.splits import Split, split_rows
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.features import Source, window_features
 from avtrain.evaluation.finetune import Fitting, fit_encoder
-from avtrain.models import place
+from avtrain.models.encoder import place
 from avtrain.models.two_tower import audio_encoder
 from tests.bench.contest import CLASSES, prepared
 from tests.train.forge import Forged, forge_dataset

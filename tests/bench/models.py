@@ -13,14 +13,14 @@ import time
 
 import torch
 
-from avtrain.models import place
-from avtrain.models.two_tower import two_tower
+from avtrain.models.encoder import place
+from avtrain.models.two_tower import build_two_tower
 from avtrain.training.losses import info_nce
 
 
 def seconds(threads: int, rounds: int = 15) -> float:
     torch.set_num_threads(threads)
-    model = place(two_tower("tiny"), "cpu").train()
+    model = place(build_two_tower("tiny"), "cpu").train()
     video, audio = torch.randn(64, 3, 8, 48, 48), torch.randn(64, 1, 100, 128)
     taken = []
     for number in range(rounds + 3):

@@ -14,7 +14,7 @@ from avtrain.config import EvaluateConfig
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.predictions import read_predictions
 from avtrain.evaluation.retrieval import retrieve
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import checkpoint
 from tests.train.forge import Forged, forge_dataset
 
@@ -55,7 +55,7 @@ def run(tmp_path_factory):
     """A run folder whose checkpoint holds fresh weights of a tiny model."""
     run = tmp_path_factory.mktemp("runs") / "untrained"
     torch.manual_seed(0)
-    model = two_tower("tiny")
+    model = build_two_tower("tiny")
     checkpoint.save(run, 0, model, torch.optim.Adam(model.parameters()), {"config": {"model_size": "tiny"}})
     return run
 

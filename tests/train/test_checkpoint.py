@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from avprep.shared.errors import UserError
-from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.models.two_tower import audio_encoder, build_two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 
@@ -18,7 +18,7 @@ from avtrain.runs import folder as run_folder
 def trained(seed, steps):
     """A tiny pair and its Adam after some updates."""
     torch.manual_seed(seed)
-    model = two_tower("tiny").to(memory_format=torch.channels_last).train()
+    model = build_two_tower("tiny").to(memory_format=torch.channels_last).train()
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-2)
     for step in range(steps):
         update(model, optimiser, step)
@@ -75,7 +75,7 @@ def test_training_goes_on_from_a_checkpoint_as_if_nothing_had_happened(tmp_path)
 
 def test_the_learning_rate_is_the_configs_not_the_checkpoints(tmp_path):
     folder = checkpoint.save(tmp_path, 1, *trained(seed=1, steps=1), {})
-    optimiser = torch.optim.Adam(two_tower("tiny").parameters(), lr=7e-3)
+    optimiser = torch.optim.Adam(build_two_tower("tiny").parameters(), lr=7e-3)
     checkpoint.load_optimiser(folder, optimiser)
     assert optimiser.param_groups[0]["lr"] == 7e-3
 

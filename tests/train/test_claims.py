@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from avprep.shared import store
 from avtrain.cli import main
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import checkpoint
 from tests.train.forge import Forged, forge_dataset
 
@@ -27,7 +27,7 @@ def data(tmp_path_factory):
 def save(run, step, seed):
     """A checkpoint of fresh weights."""
     torch.manual_seed(seed)
-    return checkpoint.save(run, step, two_tower("tiny", frame_size=32), None, {"config": {"model_size": "tiny"}})
+    return checkpoint.save(run, step, build_two_tower("tiny", frame_size=32), None, {"config": {"model_size": "tiny"}})
 
 
 @pytest.fixture

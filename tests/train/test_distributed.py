@@ -28,7 +28,7 @@ from avtrain.distributed import (
     unsynchronised,
 )
 from avtrain.models.temperature import Temperature
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import folder as run_folder
 from avtrain.training.losses import contrastive
 from avtrain.training.pretrain import pretrain
@@ -50,7 +50,7 @@ def torchrun(rank, world_size, port):
 def step(ranks, kind):
     """(loss, gradients by name) of one step on the global batch, of which this rank encodes its slice."""
     torch.manual_seed(0)
-    model = two_tower("tiny").double().eval()
+    model = build_two_tower("tiny").double().eval()
     model.temperature = Temperature(0.2).double()
     draw = torch.Generator().manual_seed(1)
     own = ranks.slice_of(PAIRS)

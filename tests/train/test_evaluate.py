@@ -26,7 +26,7 @@ from avtrain.evaluation.linear import LEARNING_RATES
 from avtrain.evaluation.metrics import classification_scores
 from avtrain.evaluation.predictions import read_predictions
 from avtrain.evaluation.retrieval import retrieve
-from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.models.two_tower import audio_encoder, build_two_tower
 from avtrain.runs import checkpoint
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
@@ -52,7 +52,7 @@ def untrained_run(tmp_path_factory):
     """A run folder whose checkpoint holds fresh weights."""
     run = tmp_path_factory.mktemp("runs") / "untrained"
     torch.manual_seed(0)
-    model = two_tower("tiny")
+    model = build_two_tower("tiny")
     checkpoint.save(run, 0, model, torch.optim.Adam(model.parameters()), {"config": {"model_size": "tiny"}})
     return run
 

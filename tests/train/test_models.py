@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from avtrain.models.audio import AUDIO_NAMES, AudioCNN, build_audio, tiny_audio
-from avtrain.models.two_tower import audio_encoder, two_tower
+from avtrain.models.two_tower import audio_encoder, build_two_tower
 from avtrain.models.video import TORCHVISION_NAMES, VIDEO_NAMES, TinyVideo, build_video
 
 
@@ -147,7 +147,7 @@ def test_the_released_models_blocks_keep_their_width():
 
 def test_the_pair_of_full_size_is_the_papers_unless_another_video_model_is_named():
     with torch.device("meta"):
-        full, other = two_tower("full"), two_tower("full", video_model="s3d", video_pool="max")
+        full, other = build_two_tower("full"), build_two_tower("full", video_model="s3d", video_pool="max")
     assert round(parameters(full.video) / 1e6, 1) == 31.3
     assert isinstance(full.video.network.avgpool, torch.nn.AdaptiveAvgPool3d)
     assert isinstance(other.video.network.avgpool, torch.nn.AdaptiveMaxPool3d)
@@ -156,7 +156,7 @@ def test_the_pair_of_full_size_is_the_papers_unless_another_video_model_is_named
 
 
 def test_half_precision_is_made_of_length_one_in_float32():
-    model = two_tower("tiny").eval()
+    model = build_two_tower("tiny").eval()
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         rows = model.embed_audio(torch.randn(4, 1, 50, 128))
     assert rows.dtype == torch.float32
@@ -190,7 +190,7 @@ def test_the_tiny_video_encoder_mixes_pictures_of_a_clip_and_not_clips():
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_a_pair_embeds_both_sides_as_unit_vectors(size):
-    model = two_tower(size).eval()
+    model = build_two_tower(size).eval()
     pixels, length = (48, 8) if size == "tiny" else (32, 4)
     with torch.no_grad():
         video, audio = model(torch.randn(2, 3, length, pixels, pixels), torch.randn(2, 1, 100, 128))
@@ -201,8 +201,8 @@ def test_a_pair_embeds_both_sides_as_unit_vectors(size):
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_the_audio_encoder_of_a_size_is_that_of_the_pair(size):
-    assert parameters(audio_encoder(size)) == parameters(two_tower(size).audio)
-    assert audio_encoder(size).load_state_dict(two_tower(size).audio.state_dict())
+    assert parameters(audio_encoder(size)) == parameters(build_two_tower(size).audio)
+    assert audio_encoder(size).load_state_dict(build_two_tower(size).audio.state_dict())
 
 
 def test_the_audio_encoder_takes_the_maximum_over_time_and_bands():

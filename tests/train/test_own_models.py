@@ -7,7 +7,7 @@ import torch
 
 from avprep.shared.errors import UserError
 from avtrain.models.audio import build_audio
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.models.video import build_video
 
 OWN = """
@@ -54,7 +54,7 @@ def test_the_users_own_models_are_tried_and_left_as_they_were():
     assert video.network.training
     assert video.network.norm.num_batches_tracked == 0  # the trial has left no trace
     assert video(torch.randn(3, 3, 8, 32, 32)).shape == (3, 7)
-    assert two_tower("tiny", video_model="my_own_models:good").video_head.in_features == 7
+    assert build_two_tower("tiny", video_model="my_own_models:good").video_head.in_features == 7
     assert build_audio("my_own_models:sound").num_features == 128
 
 

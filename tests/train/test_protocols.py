@@ -26,7 +26,7 @@ from avtrain.evaluation.knn import NEIGHBOURS, knn
 from avtrain.evaluation.linear import linear
 from avtrain.evaluation.predictions import read_predictions
 from avtrain.models.audio import tiny_audio
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import normaliser
 from avtrain.training.pretrain import pretrain
@@ -251,7 +251,7 @@ def test_windows_as_long_as_a_clip_are_the_clip(source, lengths):
 @pytest.mark.parametrize("protocol", ["finetune", "knn"])
 def test_a_run_is_measured(lengths, tmp_path, protocol):
     torch.manual_seed(0)
-    model = two_tower("tiny")
+    model = build_two_tower("tiny")
     run = tmp_path / "run"
     checkpoint.save(run, 0, model, torch.optim.Adam(model.parameters()), {"config": {"model_size": "tiny"}})
     config = EvaluateConfig(protocol=protocol, epochs=1, batch_size=8, label_fraction=0.5, windows_per_clip=2)

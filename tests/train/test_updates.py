@@ -19,8 +19,8 @@ from avtrain.cli import main
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.data import Augment, Loader, strategy_of, training_table
 from avtrain.data.plan_survey import printed, survey
-from avtrain.models import place
-from avtrain.models.two_tower import tower_of, two_tower
+from avtrain.models.encoder import place
+from avtrain.models.two_tower import build_two_tower, tower_of
 from avtrain.runs import folder as run_folder
 from avtrain.sampling.accumulation import place_of, updates_per_epoch
 from avtrain.training.compiling import compile_in_place
@@ -204,7 +204,7 @@ def test_no_tensorboard_is_a_sentence(folder, tmp_path, monkeypatch):
 
 
 def test_convolutions_over_log_mel_run_in_channels_last_order():
-    audio = place(two_tower("tiny"), "cpu").audio
+    audio = place(build_two_tower("tiny"), "cpu").audio
     orders = []
     for layer in audio.modules():
         if isinstance(layer, torch.nn.Conv2d):

@@ -22,7 +22,7 @@ from avtrain.data.plans import training_table
 from avtrain.data.splits import set_aside
 from avtrain.distributed import ALONE
 from avtrain.evaluation.retrieval import retrieve, summary
-from avtrain.models.two_tower import two_tower
+from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_at, checkpoint_of, load_audio_encoder, load_two_tower
@@ -289,7 +289,7 @@ def test_a_run_that_is_done_is_not_measured_again(folder, whole, monkeypatch):
 def measured_by(folder, ranks):
     """Scores of one untrained model, whose batch statistics differ from rank to rank."""
     torch.manual_seed(0)
-    model = two_tower("tiny").train()
+    model = build_two_tower("tiny").train()
     if ranks.rank:
         for buffer in model.buffers():
             buffer += 3
