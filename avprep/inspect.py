@@ -19,6 +19,7 @@ from avprep.dataset import Dataset
 from avprep.dataset.reading import UNREADABLE
 from avprep.errors import UserError
 from avprep.shared import names
+from avprep.shared.errors import first_line
 from avprep.shared.text import readable_bytes
 
 
@@ -124,7 +125,7 @@ def _labels(folder: Path) -> dict[str, dict[str, Any]]:
             found[path.stem] = _label_facts(path)
         except UNREADABLE as error:
             raise UserError(
-                f"{path} is no label column ({str(error).splitlines()[0][:120]}); remove it, or make it again."
+                f"{path} is no label column ({first_line(error)[:120]}); remove it, or make it again."
             ) from None
     return found
 

@@ -6,8 +6,22 @@ from pathlib import Path
 
 PAGES = Path(__file__).parent / "pages"
 COLOURS = {
-    "light": {"ink": "#1f2430", "soft": "#5b6475", "line": "#8a93a6", "box": "#f4f6fa", "audio": "#c2571a", "video": "#2a5db0"},
-    "dark": {"ink": "#e8ebf2", "soft": "#a9b2c3", "line": "#7d8799", "box": "#252b38", "audio": "#f0955a", "video": "#82aef2"},
+    "light": {
+        "ink": "#1f2430",
+        "soft": "#5b6475",
+        "line": "#8a93a6",
+        "box": "#f4f6fa",
+        "audio": "#c2571a",
+        "video": "#2a5db0",
+    },
+    "dark": {
+        "ink": "#e8ebf2",
+        "soft": "#a9b2c3",
+        "line": "#7d8799",
+        "box": "#252b38",
+        "audio": "#f0955a",
+        "video": "#82aef2",
+    },
 }
 STAGES = (
     ("clips", ("dog/1.mp4", "dog/2.mp4", "rain/7.mp4")),
