@@ -50,7 +50,7 @@ def picture(colours: dict[str, str]) -> str:
             f'<rect x="{left + 1}" y="{TOP}" width="{BOX - 2}" height="136" rx="10" fill="{colours["box"]}" '
             f'stroke="{colours["line"]}"/>'
         )
-        parts.append(text(left + BOX / 2, TOP + 32, title, colours["ink"], 16, "600"))
+        parts.append(text(left + BOX / 2, TOP + 32, title, colours["ink"], 15, "600"))
         for row, line in enumerate(lines):
             colour = {"sound of dog/1": "audio", "picture of dog/2": "video"}.get(line, "soft")
             parts.append(text(left + BOX / 2, TOP + 66 + 26 * row, line, colours[colour], 16))
