@@ -25,7 +25,7 @@ EVALUATE = EvaluateConfig()
     "--out",
     type=OUT_FOLDER_OR_URL,
     default=None,
-    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED, with -LABELS and -best. Needed without --run.",
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -best). Needed without --run.",
 )
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
