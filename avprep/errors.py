@@ -18,7 +18,7 @@ REASONS = {
     "missing": "the file is not there",
     "empty": "the file has no bytes",
     "not-media": "no accepted media container",
-    "truncated": "the file ends before its container says it should",
+    "truncated": "the file ends before the end that its container records",
     "clock-restarts": "recordings joined byte for byte: a track's time starts over",
     "no-video": "no video track, or it holds no decodable picture",
     "no-audio": "no audio track, or it holds no decodable sound",

@@ -70,9 +70,7 @@ def read_ranks(environ: Mapping[str, str]) -> Ranks:
             raise ValueError
     except (KeyError, ValueError):
         said = ", ".join(f"{name}={environ[name]}" for name in given)
-        raise UserError(
-            f"The environment says {said}, which is no rank; start with torchrun, or unset these."
-        ) from None
+        raise UserError(f"The environment has {said}, which is no rank; start with torchrun, or unset these.") from None
     return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, launched=True)
 
 

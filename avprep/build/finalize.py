@@ -178,7 +178,7 @@ class Totals:
 def emptied_lines(emptied: dict[str, int]) -> list[str]:
     """A sentence for each split of which a build has left no clip."""
     return [
-        f"the {split} split is EMPTY: not one of its {count} clips is left; failures.jsonl says why"
+        f"the {split} split is EMPTY: not one of its {count} clips is left; failures.jsonl has the reasons"
         for split, count in emptied.items()
     ]
 
@@ -220,7 +220,7 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
     reasons = dict(found.failures.reasons)
     if not found.clips:
         raise UserError(
-            f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} says why for each."
+            f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} has the reason of each."
         )
     table = found.index()
     _check(table, plan, found.facts, out)

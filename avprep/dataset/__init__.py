@@ -162,7 +162,7 @@ class Dataset:
         if not np.isfinite(values).all():
             raise UserError(
                 f"{self.folder / schema.DATASET} has log-mel statistics that are not finite; 'avprep verify' names the "
-                f"clips at fault and says what to do."
+                f"clips at fault and the next step."
             )
         return values
 
@@ -289,7 +289,7 @@ class Dataset:
     def _must(self, good: np.ndarray, name: str, values: np.ndarray) -> None:
         """Raise UserError naming the first row in which `values` of the index are not `good`."""
         for row in np.flatnonzero(~good)[:1].tolist():
-            raise UserError(f"{self.folder / schema.INDEX} says {name} {values[row]} of row {row}, {ALTERED}")
+            raise UserError(f"{self.folder / schema.INDEX} gives {name} {values[row]} of row {row}, {ALTERED}")
 
     def _unreadable(self, error: Exception) -> UserError:
         return UserError(

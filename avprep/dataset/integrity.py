@@ -100,7 +100,7 @@ def check_index(
     for name, good in tests.items():
         for row in np.flatnonzero(~good)[:1].tolist():
             raise UserError(
-                f"{source} says {name} {columns[name][row]} of row {row}, which {shards[shard[row]]} of {held[row]} "
+                f"{source} gives {name} {columns[name][row]} of row {row}, which {shards[shard[row]]} of {held[row]} "
                 f"bytes cannot hold, {ALTERED}"
             )
 

@@ -58,7 +58,7 @@ def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
 
 def repair(path: Path | RemotePath) -> str:
     """What to do about a damaged or missing file of a dataset: the end of a sentence."""
-    return "copy it there again" if isinstance(path, RemotePath) else "'avprep verify' says how to repair it"
+    return "copy it there again" if isinstance(path, RemotePath) else "'avprep verify' prints how to repair it"
 
 
 def source_of(path: Path | RemotePath) -> Path | pa.BufferReader:
@@ -87,4 +87,4 @@ def read_array(path: Path | RemotePath, offset: int, shape: tuple[int, ...], dty
                         return array
         except OSError as error:
             raise UserError(f"{path} cannot be read ({error.strerror}); {repair(path)}.") from None
-    raise UserError(f"{path} is shorter than its index says; {repair(path)}.")
+    raise UserError(f"{path} is shorter than in its index; {repair(path)}.")

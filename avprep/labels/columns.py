@@ -178,7 +178,7 @@ def values_of_table(
             if clip_id not in known:
                 raise ValueError(f"the dataset has no clip {clip_id!r}")
             if clip_id in found and joined is None:
-                raise ValueError(f"clip {clip_id!r} stands twice")
+                raise ValueError(f"clip {clip_id!r} is there twice")
         except ValueError as error:
             problems.append(f"{where}: {error}")
             continue

@@ -79,7 +79,7 @@ class Report:
             "excluded": "clips were left out as the exclusion list asks",
             "foreign": "folders that a system or a tool made were not looked into",
             "strangers": "ids of the exclusion list name no clip of the metadata",
-            "leaks": "sources stand in two splits" + leaks,
+            "leaks": "sources are in two splits" + leaks,
             "dropped_leaks": "training clips were left out, since their source is also in test or val",
             "similar_labels": "sets of labels differ in case, spaces or Unicode form alone and stay apart",
             "nested": "classes have all clips in sub-folders; if those are classes, give the folder above as --root",

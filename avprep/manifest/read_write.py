@@ -92,7 +92,7 @@ def check(clips: Clips) -> list[str]:
     """What is wrong between rows: clip ids that stand twice."""
     suspects = set(repeated(hashed(clips.values("clip_id"))).tolist())
     counts = Counter(clip_id for clip_id in clips.values("clip_id") if hash(clip_id) in suspects) if suspects else {}
-    return [f"clip_id {clip_id!r} stands {count} times" for clip_id, count in counts.items() if count > 1]
+    return [f"clip_id {clip_id!r} is there {count} times" for clip_id, count in counts.items() if count > 1]
 
 
 def unusable(path: Path, problems: list[str]) -> ManifestError:

@@ -35,7 +35,7 @@ def without_index(path: Path, size: int) -> str:
     """Why FFmpeg opens no file of `size` bytes that begins as MP4 and ends before its moov; '' of any other file."""
     with open(path, "rb") as handle:
         kinds = {kind for kind, _, end in _boxes(handle, 0, size) if end <= size}
-    return "the moov box is lacking" if b"ftyp" in kinds and not kinds & {b"moov", b"moof"} else ""
+    return "the moov box is missing" if b"ftyp" in kinds and not kinds & {b"moov", b"moof"} else ""
 
 
 def encrypted_entry(path: Path, handler: str) -> str:

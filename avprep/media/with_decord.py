@@ -67,7 +67,7 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Decor
         header = probe.header(container, stream)
         first_packet = next(container.demux(stream), None)
         if stream.codec_context.name == "h264" and first_packet and orientation.turns(stream, first_packet):
-            raise ClipError("no-video", "decord does not turn pictures as H.264 itself says; use another decoder")
+            raise ClipError("no-video", "decord does not turn pictures as H.264 itself asks; use another decoder")
         aspect = stream.sample_aspect_ratio
         width, height = frames.scaled_size(stream.width, stream.height, aspect, spec)
         unit = Fraction(stream.time_base or 1)

@@ -128,7 +128,7 @@ open();
 const tools = document.querySelector(".tools");
 if (tools) {
   tools.hidden = false;
-  const says = tools.querySelector("[role=status]");
+  const status = tools.querySelector("[role=status]");
   tools.querySelector("input").addEventListener("input", event => {
     const wanted = event.target.value.trim().toLowerCase();
     let left = 0;
@@ -136,7 +136,7 @@ if (tools) {
       item.hidden = !item.dataset.name.toLowerCase().includes(wanted);
       if (!item.hidden && item.matches("li")) left++;
     }
-    says.textContent = wanted ? left + " found" : "";
+    status.textContent = wanted ? left + " shown" : "";
   });
   for (const button of all("button", tools)) button.addEventListener("click", () => {
     for (const part of all("details.class")) part.open = button.dataset.open === "yes";

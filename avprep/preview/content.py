@@ -31,8 +31,8 @@ SCALE_CLIPS = 48
 MAX_CLIP_SOUND_BYTES = 512_000
 MAX_META_BYTES = 1 << 20
 MAX_PAGE_SOUND_BYTES = 16_000_000
-NOT_FOUND = "source file not found"
-NO_ROOT = "source paths are relative, and no --root says which folder they start at"
+NOT_FOUND = "source file is missing"
+NO_ROOT = "source paths are relative, and no --root gives the folder that they start at"
 TOO_MUCH = "the page's sound budget is used up"
 
 
@@ -107,7 +107,7 @@ def _clip(dataset: Dataset, row: int) -> WholeClip:
     clip = dataset.read_clip(row)
     if not np.isfinite(clip.logmel).all():
         raise UserError(
-            f"The log-mel of {dataset.clip_ids[row]!r} is not finite; 'avprep verify' says what to do about it."
+            f"The log-mel of {dataset.clip_ids[row]!r} is not finite; 'avprep verify' prints what to do about it."
         )
     return clip
 

@@ -69,5 +69,5 @@ def _final(path: object, status: int, verb: str) -> Exception:
     if status in (401, 403):
         return UserError(f"{path} is refused; give this machine credentials by which it may be {verb}.")
     if status == 416:
-        return UserError(f"{path} is shorter than its index says; copy it there again.")
+        return UserError(f"{path} is shorter than in its index; copy it there again.")
     return UserError(f"{path} cannot be {verb} (HTTP {status}).")

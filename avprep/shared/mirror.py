@@ -124,5 +124,5 @@ def size_of(remote: RemotePath) -> int:
     """Bytes of a file. Errors: FileNotFoundError; UserError."""
     (size,) = remote.sizes([remote])
     if size is None:
-        raise UserError(f"The server of {remote} does not say how large it is; copy the file to this machine.")
+        raise UserError(f"The server of {remote} does not send its size; copy the file to this machine.")
     return size

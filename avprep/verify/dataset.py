@@ -177,14 +177,16 @@ def _check_tables(
     found.clips = made.clips
     with noting(found.problems, schema.FAILURES), open(folder / schema.FAILURES, "rb") as lines:
         if any(have != want for have, want in itertools.zip_longest(lines, made.failures.lines())):
-            raise DamageError("does not list the failures that the done-markers tell")
+            raise DamageError("does not list the failures that the done-markers record")
     with noting(found.problems, schema.INDEX), pq.ParquetFile(folder / schema.INDEX) as index:
         _check_index(index, made.index())
     with noting(found.problems, schema.DATASET):
         wanted = finalize.dataset_values(folder, plan, made)
         for path, name in HASHED.items():
             if info and wanted[name] != info[name]:
-                found.problems.append(f"{path}: has another sha256 than {schema.DATASET} says: one of them was altered")
+                found.problems.append(
+                    f"{path}: has another sha256 than {schema.DATASET} records: one of them was altered"
+                )
                 wanted[name] = info[name]
         leaves = _differing(info, wanted) if info else []
         if leaves:
@@ -219,7 +221,7 @@ def _check_index(index: pq.ParquetFile, wanted: pa.Table) -> None:
             ours, theirs = (part.slice(begin, PIECE_ROWS).to_pylist() for part in (wanted.column(name), column))
             for row, (one, other) in enumerate(zip(theirs, ours, strict=True), start=begin):
                 if one != other:
-                    raise DamageError(f"has {name} {one!r} in row {row}, the done-marker says {other!r}")
+                    raise DamageError(f"has {name} {one!r} in row {row}, the done-marker has {other!r}")
 
 
 def _differing(have: Any, want: Any, name: str = "") -> list[str]:

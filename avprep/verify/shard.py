@@ -151,7 +151,7 @@ def _check_marker(marker: Mapping[str, Any], planned: PlannedShard, context: Con
     wanted = {"format": schema.FORMAT, "shard": planned.path, "config_digest": context.plan["config_digest"]}
     for field_name, value in wanted.items():
         if marker[field_name] != value:
-            raise DamageError(f"says {field_name} {marker[field_name]!r}, the plan says {value!r}")
+            raise DamageError(f"has {field_name} {marker[field_name]!r}, the plan has {value!r}")
     good, failed = ([entry["row"] for entry in marker[kind]] for kind in ("clips", "failures"))
     if sorted(good + failed) != sorted(planned.rows) or good != sorted(good):
         raise DamageError("accounts for other manifest rows than were planned for this shard")

@@ -41,7 +41,9 @@ class Sources:
     def must_find(self, clips: Clips) -> None:
         """Errors: UserError where not one clip has its source."""
         if not any(self.has(clip) for clip in clips):
-            raise UserError(f"Not one source file is below {self.root}; say with --root where relative paths start.")
+            raise UserError(
+                f"Not one source file is below {self.root}; give the folder where relative paths start with --root."
+            )
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ def walk(
         squares += np.square(values).sum(0)
         _meta(stream, entry, context.clips[entry["row"]])
     if sizes is not None and position != len(sizes):
-        raise DamageError(f"has {position} pictures where {len(sizes)} frame sizes stand beside it")
+        raise DamageError(f"has {position} pictures where {len(sizes)} frame sizes are beside it")
     ending = schema.tar_ending(stream.offset)
     if stream.remaining != len(ending) or stream.take(len(ending), "the end") != ending:
         raise DamageError(f"does not end after the last clip of its marker, at byte {stream.offset}")
@@ -139,7 +139,7 @@ def walk(
     told = marker["logmel"]
     sums = ((told["sum"], total), (told["sum_of_squares"], squares))
     if told["frames"] != frames or not all(np.array_equal(said, values, equal_nan=True) for said, values in sums):
-        raise DamageError("holds other log-mel values than the sums in its marker tell")
+        raise DamageError("holds other log-mel values than the sums in its marker give")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def _frames(stream: Stream, entry: Mapping[str, Any], context: Context) -> None:
     shape = (entry["num_frames"], context.frame_size, context.frame_size, 3)
     member = _array(stream, entry["key"] + schema.FRAMES_SUFFIX, entry["frames_offset"], schema.FRAMES_DTYPE, shape)
     if member.bytes != entry["frames_bytes"]:
-        raise DamageError(f"holds {member.bytes} bytes of {member.name}, its marker says {entry['frames_bytes']}")
+        raise DamageError(f"holds {member.bytes} bytes of {member.name}, its marker has {entry['frames_bytes']}")
     stream.skip(member.bytes + member.padding, member.name)
 
 
@@ -165,7 +165,7 @@ def _pictures(stream: Stream, entry: Mapping[str, Any], context: Context, sizes:
     name = entry["key"] + schema.JPEG_SUFFIX
     size = _header(stream, name)
     if (stream.offset, size) != (entry["frames_offset"], entry["frames_bytes"]):
-        raise DamageError(f"has {size} bytes of {name} at byte {stream.offset}, its marker says otherwise")
+        raise DamageError(f"has {size} bytes of {name} at byte {stream.offset}, its marker differs")
     data = stream.take(size, name)
     stream.skip(len(schema.tar_padding(size)), name)
     if len(sizes) != entry["num_frames"] or int(sizes.sum(dtype=np.int64)) != size or sizes.min() < 4:
@@ -193,7 +193,7 @@ def _array(stream: Stream, name: str, offset: int, dtype: np.dtype[Any], shape: 
     if stream.take(len(header), name) != header:
         raise DamageError(f"has {name} with an npy header that is not of {dtype} {list(shape)}")
     if stream.offset != offset:
-        raise DamageError(f"has the data of {name} at byte {stream.offset}, its marker says {offset}")
+        raise DamageError(f"has the data of {name} at byte {stream.offset}, its marker has {offset}")
     return _Member(name, size - len(header), len(schema.tar_padding(size)))
 
 
@@ -208,7 +208,7 @@ def _meta(stream: Stream, entry: Mapping[str, Any], clip: Clip) -> None:
             raise DamageError(f"has {name} with {key} {meta[key]!r} where {value!r} was planned")
     start, end = meta["span_seconds"]
     if abs(end - start - entry["duration_seconds"]) > SPAN_TOLERANCE_SECONDS:
-        raise DamageError(f"has {name} with a span of {end - start} s, its marker says {entry['duration_seconds']} s")
+        raise DamageError(f"has {name} with a span of {end - start} s, its marker has {entry['duration_seconds']} s")
 
 
 def _header(stream: Stream, name: str) -> int:

@@ -56,7 +56,7 @@ def demo(
         rows = run_demo(out, settings, workers, lambda: bool(request))
     click.echo(printed(rows))
     click.echo(
-        f"The clips are synthetic and built to show the effect; {write_demo_page(out, settings, rows)} says how."
+        f"The clips are synthetic and built to show the effect; {write_demo_page(out, settings, rows)} explains how."
     )
 
 

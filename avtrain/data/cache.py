@@ -162,7 +162,7 @@ class ShardCache:
                     state.update(part)
                     file.write(part)
             if state.hexdigest() != self._shards[shard]["sha256"]:
-                raise UserError("its bytes are not those that dataset.json tells of; copy it there again.")
+                raise UserError("its bytes are not those that dataset.json records; copy it there again.")
 
     def _kept(self) -> Iterator[tuple[Path, os.stat_result]]:
         """The cache's own files."""

@@ -84,7 +84,7 @@ class MemberKind:
     def _damaged(self, row: int, what: str) -> UserError:
         shard = self.dataset.shard_path(row)
         member = f"{self.suffix.lstrip('.')} of clip {self.dataset.clip_ids[row]}"
-        return UserError(f"{shard} has another {what} before {member} than the index says; {repair(shard)}.")
+        return UserError(f"{shard} has another {what} before {member} than the index records; {repair(shard)}.")
 
 
 def frames_kind(dataset: Dataset) -> MemberKind:

@@ -74,7 +74,7 @@ class LocalShards:
                         raise UserError(f"{self._path_of(shard)} cannot be read ({error.strerror}).") from None
                     if got != len(views[item]):
                         step = repair(self._path_of(shard))
-                        raise UserError(f"{self._path_of(shard)} is shorter than its index says; {step}.")
+                        raise UserError(f"{self._path_of(shard)} is shorter than in its index; {step}.")
 
     @contextmanager
     def _held(self, shard: int) -> Iterator[int]:

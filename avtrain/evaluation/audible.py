@@ -27,7 +27,7 @@ def audible_classes(dataset: Dataset, name: str, rows: np.ndarray, own: LabelCol
     lacking = [dataset.clip_ids[row] for row in rows if lists[row] is None]
     if lacking:
         raise UserError(
-            f"The column {name!r} of {dataset.folder} lacks {len(lacking)} of {len(rows)} test clips, such as "
+            f"The column {name!r} of {dataset.folder} has no row for {len(lacking)} of {len(rows)} test clips, such as "
             f"{lacking[0]!r}; give those in which nothing is audible an empty list."
         )
     found = np.zeros((len(rows), len(place)), bool)

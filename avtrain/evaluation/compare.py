@@ -34,7 +34,7 @@ def predictions_path(given: Path, evaluation: str | None = None) -> Path:
         raise UserError(f"{given} holds no predictions; 'avtrain evaluate DIR --run {given}' writes them.")
     chosen = [name for name in found if evaluation in (None, name)]
     if len(chosen) != 1:
-        raise UserError(f"{given} has evaluations {', '.join(found)}; say which by --evaluation NAME.")
+        raise UserError(f"{given} has evaluations {', '.join(found)}; choose one by --evaluation NAME.")
     return given / "eval" / chosen[0] / FILE
 
 
@@ -58,7 +58,7 @@ def compare_predictions(one: Predictions, two: Predictions, first: str, second: 
     """`compare` of predictions that were read; `first` and `second` name them in errors."""
     place = {clip_id: row for row, clip_id in enumerate(two.clip_ids)}
     if len(place) != len(two.clip_ids) or len(one.clip_ids) != len(place) or set(one.clip_ids) != set(place):
-        raise UserError(f"{first} and {second} tell of different test clips; compare runs on one dataset.")
+        raise UserError(f"{first} and {second} have different test clips; compare runs on one dataset.")
     order = np.array([place[clip_id] for clip_id in one.clip_ids], np.int64)
     if one.class_names != two.class_names or not np.array_equal(one.label, two.label[order]):
         raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")

@@ -16,5 +16,5 @@ def check_finite(values: torch.Tensor, dataset: Dataset, rows: np.ndarray) -> No
         clips = list(dict.fromkeys(dataset.clip_ids[row] for row in rows[bad]))
         raise UserError(
             f"The encoder gives no finite features for {len(clips)} clips of {dataset.folder}, {some_of(clips)}; "
-            f"'avprep verify' says whether their log-mel is finite; if so, take an earlier checkpoint."
+            f"'avprep verify' reports whether their log-mel is finite; if so, take an earlier checkpoint."
         )

@@ -109,7 +109,7 @@ class AudioEncoder(nn.Module):
 def load_encoder(folder: Path | str, device: str = "cpu") -> AudioEncoder:
     """The audio encoder, in eval mode, of a run (its newest checkpoint), a checkpoint, or what avtrain export wrote.
 
-    Errors: UserError where the folder is none of these, or does not say how its log-mel was made.
+    Errors: UserError where the folder is none of these, or does not record how its log-mel was made.
     """
     folder = Path(folder)
     encoder = _exported(folder) if (folder / DESCRIPTION).exists() else _of_checkpoint(folder)
@@ -124,7 +124,7 @@ def description_of(values: Mapping[str, Any], source: Path) -> Description:
     try:
         found = Description(**{name: values[name] for name in Description.__dataclass_fields__})
     except KeyError as error:
-        raise UserError(f"{source} lacks {error}; export the encoder again.") from None
+        raise UserError(f"{source} has no {error}; export the encoder again.") from None
     with speaking_of(source):
         texts([found.model], "model")
         bands = whole_number(found.audio["num_mel_bands"], "num_mel_bands", checkpoint.MOST_MEL_BANDS)
@@ -150,8 +150,8 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
     data = meta.get(DATA, {})
     if "logmel_mean" not in data:
         raise UserError(
-            f"{found} does not say how its log-mel was made (it is an import, or of an earlier version); pretrain "
-            "further from it, and the new run says so."
+            f"{found} does not record how its log-mel was made (it is an import, or of an earlier version); pretrain "
+            "further from it, and the new run records it."
         )
     config = meta["config"]
     with speaking_of(found / checkpoint.META):

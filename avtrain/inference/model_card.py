@@ -50,13 +50,13 @@ embedding = embed_file(load_encoder("this-folder"), "sound.wav")  # float32 [{wi
 ```
 
 Without torch: `audio_encoder.onnx` (opset {opset}) maps `logmel` float32 [batch, frames, {bands}] to `embedding`
-[batch, {width}]; batch and frames are free. Its metadata `avtrain` is what `encoder.json` says. onnxruntime and torch
+[batch, {width}]; batch and frames are free. Its metadata `avtrain` is what `encoder.json` holds. onnxruntime and torch
 were held against each other on {inputs}: they differ by {difference:.1e} of the largest feature (limit {tolerance:g}).
 
 ## Licence and limits
 
-Licence: unknown. Whoever shares this model states it, with regard to the recordings that it learnt from. What those
-recordings lack, the encoder has never heard.
+Licence: unknown. Whoever shares this model states it, with regard to the recordings that it learnt from. The
+encoder knows nothing of sounds that are not among them.
 """
 
 

@@ -51,7 +51,7 @@ def classes(told: Sequence[Told]) -> Markup:
         if shares:
             body = _class_table(one, shares)
             parts.append(details(one.measurement.name, body, opened=one is told[0]))
-    return Markup("").join(parts) or html.paragraph("No evaluation tells of single classes.")
+    return Markup("").join(parts) or html.paragraph("No evaluation reports single classes.")
 
 
 def _class_table(told: Told, shares: dict[str, np.ndarray]) -> Markup:

@@ -71,7 +71,7 @@ def charts(kinds: Sequence[Kind]) -> Markup:
     trained = [(kind, run) for kind in kinds for run in kind.runs if run.metrics]
     drawn = [Line(kind, run, *means(run.losses, "loss")) for kind, run in trained if run.losses]
     if not drawn:
-        return html.paragraph("No run has told of an update yet.")
+        return html.paragraph("No run has logged an update yet.")
     batches = chance_batches([run for _, run in trained if run.losses])
     parts = [chart("training loss, nats", drawn, [math.log(batch) for batch in batches])]
     for name in validation_series([run for _, run in trained]):
@@ -83,7 +83,7 @@ def charts(kinds: Sequence[Kind]) -> Markup:
     note = f"A line a run. A point of the loss is the mean of 1/{POINTS} of the run's updates or of one update."
     if batches:
         values = ", ".join(f"ln {batch} = {math.log(batch):.2f}" for batch in batches)
-        note += f" Grey dashes in the loss: ln(batch), that of encoders which tell nothing apart ({values})."
+        note += f" Grey dashes in the loss: ln(batch), that of encoders that distinguish nothing ({values})."
     if any('class="chance"' in part for part in parts[1:]):
         note += " Grey dashes: chance."
     if len(parts) == 1:

@@ -80,7 +80,7 @@ def results(told: Sequence[Told]) -> Markup:
         parts.append(details("Every run", every_run(one)))
         heard = audible(one)
         if heard:
-            parts.append(details("What can be heard", heard, opened=True))
+            parts.append(details("What is audible", heard, opened=True))
         if one.pairs:
             parts.append(details("Run by run on the same test clips", run_by_run(one)))
     return Markup("").join(parts)
@@ -180,7 +180,7 @@ def audible(told: Told) -> Markup:
     if not rows:
         return Markup("")
     note = (
-        "Accuracy on the test clips whose own label can be heard, as the column says; hit: share of predictions among "
+        "Accuracy on the test clips whose own label is audible by the column; hit: share of predictions among "
         "a clip's audible labels, of clips that have any. Intervals over clips, by cluster where clips share 8 or more."
     )
     return html.table(header, rows, css="audible") + Markup('<p class="note">{}</p>').format(note)

@@ -21,7 +21,7 @@ _facts = html.template("""<dl class="facts">
 {% endfor %}</dl>
 """)
 
-_stack = html.template("""<span class="stack" role="img" aria-label="{{ said }}">{% for share, colour in parts %}
+_stack = html.template("""<span class="stack" role="img" aria-label="{{ caption }}">{% for share, colour in parts %}
 <i style="width: {{ share }}%; background: {{ colour }}"></i>{% endfor %}</span>""")
 
 STATUS = {
@@ -130,7 +130,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
     if not rows:
         return notes or html.paragraph("No pretraining run is among these.")
     note = (
-        "As 'avtrain plan' says. Exact: a sound with its own picture; soft: with another clip's of its label. Own "
+        "As 'avtrain plan' prints it. Exact: a sound with its own picture; soft: with another clip's of its label. Own "
         "class among negatives: pictures of the sound's own class that the loss pushes away, mean for a sound."
     )
     return html.table(header, rows, css="plans") + Markup('<p class="note">{}</p>').format(note) + notes
@@ -150,10 +150,12 @@ def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
     of_one_class = found["soft_pairs_of_one_true_class"]
     colours = ("var(--ink)", "var(--soft)", "var(--line)")  # kinds alone have hues
     bars = [(round(100 * share, 2), colour) for share, colour in zip(shares, colours, strict=True)]
-    said = ", ".join(f"{name} {100 * s:.1f} %" for name, s in zip(("exact", "soft", "for want"), shares, strict=True))
+    caption = ", ".join(
+        f"{name} {100 * s:.1f} %" for name, s in zip(("exact", "soft", "for want"), shares, strict=True)
+    )
     return [
         Markup("{}{}").format(swatch(kind), kind.name),
-        Markup(_stack.render(parts=bars, said=said)),
+        Markup(_stack.render(parts=bars, caption=caption)),
         *(f"{100 * share:.1f}" for share in shares),
         f"{found['same_class_negatives_per_anchor']:.2f}",
         "" if of_one_class is None else f"{100 * of_one_class:.1f}",

@@ -21,7 +21,7 @@ STRIP_FRAMES = 8
 HONEST = """The clips are synthetic and the demo is built to show the effect: a class is a shape and a timbre, and
 picture and sound of one clip also share their instance (rhythm, pitch and size, noise and scene). Random sampling can
 match exact pairs by that instance without knowing the class; soft-positive sampling, whose partners are other clips of
-the class, cannot. Cue 0 takes the shared instance away. None of it says how large the effect is on real recordings."""
+the class, cannot. Cue 0 takes the shared instance away. None of it shows how large the effect is on real recordings."""
 
 
 def write_demo_page(out: Path, settings: DemoSettings, rows: list[dict[str, Any]]) -> Path:

@@ -120,8 +120,8 @@ def read_meta(folder: Path, *needed: str) -> dict[str, Any]:
         for part in name.split("."):
             if not isinstance(values, Mapping) or part not in values:
                 raise UserError(
-                    f"{folder / META} lacks {name!r}, so it was altered; remove {folder}, and the checkpoint before it "
-                    "counts."
+                    f"{folder / META} has no {name!r}, so it was altered; remove {folder}, and the checkpoint before "
+                    "it counts."
                 )
             values = values[part]
     _check_meta(meta, folder / META)

@@ -91,7 +91,7 @@ def seen_of(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, A
         return {"known": "all", "clips": 0, "share": 0.0, "examples": []}
     record = read_record(run)
     if record is None:
-        log.warning("%s does not say what it was trained on, so whether it has seen test clips is not known", run)
+        log.warning("%s does not record what it was trained on, so whether it has seen test clips is not known", run)
         return {"known": "none", "clips": None, "share": None, "examples": []}
     mine = clips_of(dataset, rows)
     names = mine.column("clip_id").filter(pa.array(_same(mine, record.clips))).to_pylist()

@@ -218,7 +218,7 @@ def test_a_damaged_shard_at_a_url_is_not_for_verify_on_this_machine():
     from avprep.dataset import repair
     from avprep.shared.remote import RemotePath
 
-    assert repair(Path("data")) == "'avprep verify' says how to repair it"
+    assert repair(Path("data")) == "'avprep verify' prints how to repair it"
     assert repair(RemotePath("memory://bucket/data")) == "copy it there again"
 
 

@@ -65,7 +65,7 @@ def test_frame_sizes_take_no_memory_by_their_header(tmp_path, monkeypatch):
     stream = io.BytesIO()
     np.save(stream, np.zeros(3, np.uint32))
     path.write_bytes(stream.getvalue())
-    with pytest.raises(UserError, match="shorter than its index says"):
+    with pytest.raises(UserError, match="shorter than in its index"):
         dataset.frame_sizes(0)
     info = json.loads((folder / schema.DATASET).read_text())
     for facts in info["shards"].values():

@@ -65,7 +65,7 @@ def test_a_cut_is_found_behind_any_box(videos, tmp_path):
         with pytest.raises(ClipError, match="truncated: box mdat is 1000 bytes longer"):
             probe.open_media(path, Limits(), "vide")
         path.write_bytes(lead + before["ftyp"] + lead + before["mdat"])
-        with pytest.raises(ClipError, match="truncated: the moov box is lacking"):
+        with pytest.raises(ClipError, match="truncated: the moov box is missing"):
             probe.open_media(path, Limits(), "vide")
 
 

@@ -87,7 +87,7 @@ def test_a_run_of_before_says_that_it_is_not_known(trained, tmp_path, caplog):
     (tmp_path / "old" / "trained_on.parquet").unlink()
     found = evaluate(trained / "moved", MEASURED, run=tmp_path / "old")
     assert found["seen_in_training"] == {"known": "none", "clips": None, "share": None, "examples": []}
-    assert f"{tmp_path / 'old'} does not say what it was trained on" in caplog.text
+    assert f"{tmp_path / 'old'} does not record what it was trained on" in caplog.text
     config = PretrainConfig(**{**CONFIG.__dict__, "init_from": str(tmp_path / "old")})
     pretrain(trained / "data", tmp_path / "next", config, quiet=True)
     assert evaluate(trained / "moved", MEASURED, run=tmp_path / "next")["seen_in_training"]["known"] == "part"

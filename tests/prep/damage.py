@@ -214,7 +214,7 @@ DAMAGES: dict[str, tuple[Damage, str, str]] = {
         "was altered",
     ),
     "index bit": (lambda d: flip(d / schema.INDEX, 300), schema.INDEX, "another sha256"),
-    "index rows": (swap_index, schema.INDEX, "in row 0, the done-marker says"),
+    "index rows": (swap_index, schema.INDEX, "in row 0, the done-marker has"),
     "dataset statistics": (
         lambda d: edit(d / schema.DATASET, lambda i: i["logmel"]["mean"].__setitem__(3, 0.0)),
         schema.DATASET,

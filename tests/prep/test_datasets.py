@@ -93,7 +93,7 @@ def test_vggsound_both_namings_and_every_oddity_at_once(tmp_path):
         "similar_labels": [],
         **NOTHING_MORE,
     }
-    assert all(word in printed for word in ("1 clips have no file", "1 rows repeat", "1 sources stand in two splits"))
+    assert all(word in printed for word in ("1 clips have no file", "1 rows repeat", "1 sources are in two splits"))
     invoke(*base, "--drop-leaks")
     assert [clip.clip_id for clip in read_manifest(out)].count("bbbbb_bbbbb_000001") == 0
     assert report_of(out)["dropped_leaks"] == ["bbbbb_bbbbb_000001"]
@@ -212,7 +212,7 @@ def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
         "similar_labels": ["'Dog' / 'dog'"],
         **NOTHING_MORE,
     }
-    for words in ("1 clips have no file and were left out", "1 rows repeat", "1 sources stand in two", "1 sets of"):
+    for words in ("1 clips have no file and were left out", "1 rows repeat", "1 sources are in two", "1 sets of"):
         assert words in printed
     printed = invoke(*base, "--rename", "t0=start_seconds", "--drop-leaks", "--missing", "keep")
     assert {clip.clip_id for clip in read_manifest(out)} == {"a1", "b0", "b1", "e", "d", "g"}

@@ -129,7 +129,7 @@ def test_all_problems_of_a_table_are_named_together(folder, tmp_path):
     assert done.exit_code == 2
     for problem in (
         "line 2: the dataset has no clip 'nobody'",
-        "line 3: clip 'c0' stands twice",
+        "line 3: clip 'c0' is there twice",
         "line 4: label 1.5 is not a whole number",
         "line 5: the dataset has no clip 'else'",
         "line 6: label is neither text nor a number: True",

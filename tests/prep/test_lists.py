@@ -55,7 +55,7 @@ def test_the_papers_subset_of_vggsound(tmp_path):
     assert report["leaks"] == ["JixXL5s6fnE", "o4HqWhVTW2o", "rajXrf_Dzfw", "sKtU5y4czNc"]
     assert not any(found for name, found in report.items() if name not in ("missing", "leaks"))
     assert f"{len(listed) - len(there)} clips have no file and were left out" in printed
-    assert "4 sources stand in two splits" in printed
+    assert "4 sources are in two splits" in printed
 
     gone = [wanted[0], wanted[200]]
     for name in gone:

@@ -54,7 +54,7 @@ def test_all_problems_are_told_together(tmp_path):
     )
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
-    for word in ("'a' stands 2 times", "no label", "neither", "'Bad Split'", "not after", "soon", "'nan'"):
+    for word in ("'a' is there 2 times", "no label", "neither", "'Bad Split'", "not after", "soon", "'nan'"):
         assert word in str(caught.value)
 
 

@@ -170,7 +170,7 @@ def test_a_source_that_is_gone_costs_its_own_sound_alone(mixed, videos, tmp_path
     write_preview(mixed, tmp_path / "p.html", root=tmp_path)
     cards = PreviewPage(tmp_path / "p.html").cards()
     assert [len(cards[name].all("audio")) for name in ("whole", "part", EVIL_ID)] == [0, 1, 0]
-    assert "No sound: source file not found." in cards["whole"].text
+    assert "No sound: source file is missing." in cards["whole"].text
     assert "No sound: not-media" in cards[EVIL_ID].text
 
 

@@ -126,7 +126,7 @@ def test_they_are_printed(folder, tmp_path):
     [
         (
             {"c30": None},
-            "lacks 1 of 12 test clips, such as 'c30'; give those in which nothing is audible an empty list",
+            "has no row for 1 of 12 test clips, such as 'c30'; give those in which nothing is audible an empty list",
         ),
         ({key: ["A"] for key in TEST}, "has the own label of none of the test clips; its names must be those of the"),
         ({key: [] for key in TEST}, "such as 'a'."),
@@ -147,7 +147,7 @@ def test_clips_that_the_file_does_not_have_are_missing(folder):
     write_lists(
         folder, "heard", {clip_id: labels for clip_id, labels in heard().items() if clip_id not in ("c24", "c35")}
     )
-    with pytest.raises(UserError, match="lacks 2 of 12 test clips, such as 'c"):
+    with pytest.raises(UserError, match="has no row for 2 of 12 test clips, such as 'c"):
         evaluate(folder, EvaluateConfig(audible="heard", **QUICK))
 
 

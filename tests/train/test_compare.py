@@ -149,7 +149,7 @@ def test_a_run_with_several_evaluations_needs_a_word(tmp_path):
     other = run_of(tmp_path / "b", None, **{"data-linear-s0": ONE, "data-knn-s0": TWO})
     done = called(run, other)
     assert done.exit_code == 2
-    assert "has evaluations data-knn-s0, data-linear-s0; say which by --evaluation" in done.output
+    assert "has evaluations data-knn-s0, data-linear-s0; choose one by --evaluation" in done.output
     (row,) = json.loads(told(run, other, "--evaluation", "data-knn-s0", "--json"))["comparisons"]
     assert row["first"] == list(accuracy_interval(TWO))
     assert called(run, other, "--evaluation", "none").exit_code == 2
@@ -162,12 +162,12 @@ def test_what_cannot_be_compared_is_one_sentence(tmp_path):
         ((a,), "needs two runs or more"),
         ((a, tmp_path / "none"), "none does not exist"),
         ((a, tmp_path / "bare"), "holds no predictions; 'avtrain evaluate DIR --run"),
-        ((a, short), "tell of different test clips"),
+        ((a, short), "have different test clips"),
         (("--a", a, b, "--b", a), "--a has 2 and --b 1 runs"),
         (("--a", a, "--b", b), "2 or more"),
         (("--a", a, b), "one of the two lists is missing"),
         ((a, b, "--b", a, b), "not both"),
-        (("--a", a, b, "--b", b, short), "tell of different test clips"),
+        (("--a", a, b, "--b", b, short), "have different test clips"),
     ]:
         done = called(*arguments)
         assert done.exit_code == 2, (arguments, done.output)

@@ -147,11 +147,13 @@ def test_what_is_no_encoder_is_refused_in_a_sentence(heard, tmp_path):
     meta = json.loads(path.read_text())
     del meta["data"]
     path.write_text(json.dumps(meta))
-    with pytest.raises(UserError, match=r"does not say how its log-mel was made \(it is an import.*pretrain further"):
+    with pytest.raises(
+        UserError, match=r"does not record how its log-mel was made \(it is an import.*pretrain further"
+    ):
         load_encoder(tmp_path / "run")
     (tmp_path / "encoder.json").write_text('{"format": "avtrain-encoder/9"}')
     with pytest.raises(UserError, match="format 'avtrain-encoder/9'; this version reads avtrain-encoder/1"):
         load_encoder(tmp_path)
     (tmp_path / "encoder.json").write_text('{"format": "avtrain-encoder/1"}')
-    with pytest.raises(UserError, match=r"encoder\.json lacks 'model'; export the encoder again"):
+    with pytest.raises(UserError, match=r"encoder\.json has no 'model'; export the encoder again"):
         load_encoder(tmp_path)

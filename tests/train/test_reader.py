@@ -99,7 +99,7 @@ def test_a_flipped_byte_in_a_members_header_names_shard_and_clip(folder, threads
     for shard, clip_id, name, offset, head in list(members(folder))[5:9]:
         for place in (place for place in PLACES if place < head):
             flip(shard, offset + place)
-            told = f"{shard} has another (tar|npy) header before {name} of clip {clip_id} than the index says"
+            told = f"{shard} has another (tar|npy) header before {name} of clip {clip_id} than the index records"
             with pytest.raises(UserError, match=told):
                 read_all(folder, threads)
             flip(shard, offset + place)
@@ -140,7 +140,9 @@ def test_a_member_of_another_clip_is_noticed(folder):
     assert len({len(data) for data in contents.values()}) == 1
     for shard in shards:
         shard.write_bytes(contents[table[shard]])
-    with pytest.raises(UserError, match=r"another tar header before frames.(npy|mjpg) of clip c\d than the index says"):
+    with pytest.raises(
+        UserError, match=r"another tar header before frames.(npy|mjpg) of clip c\d than the index records"
+    ):
         read_all(folder)
     assert len(dataset) == len(CLIPS)
 

@@ -188,7 +188,7 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     assert claims(summary([*cells, *better]))[1][1] is False
     early = claims(summary([found | {"updates": 150} for found in cells]))
     assert [held for _, held, _ in early] == [None] * 3
-    assert early[0][2].endswith("after 150 updates, too few to tell")
+    assert early[0][2].endswith("after 150 updates, too few to judge")
     assert "| soft-positive | on |" in markdown(lines)
     assert "+18.3 [" in printed(lines)
 

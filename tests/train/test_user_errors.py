@@ -214,8 +214,8 @@ def _without(name):
 def test_a_checkpoint_that_does_not_say_all(root, name, words):
     _without(name)
     sentence = told(root, *words)
-    assert f"{STEP}/meta.json lacks '{name}." in sentence
-    assert f"remove {sentence.split(' lacks ')[0].removesuffix('/meta.json')}, and the checkpoint before" in sentence
+    assert f"{STEP}/meta.json has no '{name}." in sentence
+    assert f"remove {sentence.split(' has no ')[0].removesuffix('/meta.json')}, and the checkpoint before" in sentence
 
 
 @pytest.mark.parametrize("harm", ["format", "torn", "optimiser"])

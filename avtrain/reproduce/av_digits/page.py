@@ -24,9 +24,9 @@ GREEN, ORANGE, GREY = "#1b7f5c", "#c2571a", "#8a94a0"
 
 HONEST = """Real recordings of six speakers and real handwriting, but put together by us: a clip shows one digit moving
 over texture, and with the link on its brightness follows the loudness of the sound, so that an exact pair can be
-matched without knowing the class. The models are tiny and a few hundred clips are few. It says which sampling teaches
+matched without knowing the class. The models are tiny and a few hundred clips are few. It shows which sampling teaches
 more under these conditions, not how large the effect is on video from the street. The gap hangs on how many negatives
-of the anchor's own class a batch holds; the column tells. The paper's batches of 309 clips of 309 classes hold one."""
+of the anchor's own class a batch holds: see the column. The paper's batches of 309 clips of 309 classes hold one."""
 
 
 def write_page(out: Path, settings: DigitsSettings, lines: Sequence[dict[str, Any]]) -> Path:

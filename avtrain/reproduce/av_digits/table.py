@@ -123,7 +123,7 @@ def claims(lines: Sequence[dict[str, Any]]) -> list[tuple[str, bool | None, str]
         if over_runs is None or over_folds is None:
             told.append((claim, None, ""))
         elif updates < CLAIMED_UPDATES:
-            told.append((claim, None, f"{gap_text(over_runs)} after {updates} updates, too few to tell"))
+            told.append((claim, None, f"{gap_text(over_runs)} after {updates} updates, too few to judge"))
         else:
             p = over_folds.get(test)
             tested = "" if p is None else f", p {p_text(p)} by them"
@@ -192,10 +192,10 @@ HEADER = ["row", "link", "runs", "updates", "batch", "same-class negatives", *GA
 NOTES = (
     "Linear minus random: run by run with Student's 95 % interval; p corrected by Holm for all rows. Runs s and s + 3 "
     "are of one fold and share its two test speakers, so that over runs intervals are too narrow and p too small. Over "
-    "means of folds they are not, but three values say little. The claims go by means of folds.",
+    "means of folds they are not, but three values show little. The claims go by means of folds.",
     "Columns ... windows: the mean features of 8 windows of 1 s, the length that was fitted on, of each test clip; the "
     "others: whole test clips, which are longer.",
-    "Finetuned: the epoch of least validation loss of as many as the settings say. Supervised: the same updates as "
+    "Finetuned: the epoch of least validation loss of as many as the settings ask. Supervised: the same updates as "
     "pretraining and finetuning together; longer: until the validation loss has not fallen for 100 epochs.",
 )
 

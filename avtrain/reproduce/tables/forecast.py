@@ -36,7 +36,7 @@ FLOP_A_SECOND = 2.7e9  # of the 9-layer CNN, forward, for a second of log-mel; t
 FLOPS = 8e12
 JPEG_SHARE = 1 / 8
 BASIS = (
-    "Rests on: clips as listed and found; disk from the stored sizes of clips of 10 s (FSDnoisy18k: 8.3 s, its mean), "
+    "Rests on: clips listed and present; disk from the stored sizes of clips of 10 s (FSDnoisy18k: 8.3 s, its mean), "
     f"JPEG at an eighth; decoding at {CLIPS_A_SECOND:g} clips a second and core with picture (measured at 640x360), "
     f"{SOUNDS_A_SECOND:g} without (assumed); pretraining at {1000 * SECONDS_A_PAIR:.1f} ms a pair, which the authors "
     "logged on four A100, for the full-size model; fitting on sound by arithmetic, at "

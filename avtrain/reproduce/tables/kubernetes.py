@@ -142,7 +142,7 @@ images:
 SUBMIT = """\
 #!/usr/bin/env bash
 # {{ table }}: applies a wave of jobs when the one before it is complete. Edit cluster/kustomization.yaml first. Run
-# again, it goes on: a job that is complete stays so. It ends with 1 where a job has failed; its log says why.
+# again, it goes on: a job that is complete stays so. It ends with 1 where a job has failed; its log has the reason.
 set -euo pipefail
 cd "$(dirname "$0")"
 NAMESPACE=${NAMESPACE:-av}

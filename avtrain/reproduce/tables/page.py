@@ -90,7 +90,7 @@ def notes_of(found: dict[str, Any], whole: Matrix) -> list[str]:
         here = f"the clips of '{' '.join(fitted)}'" if fitted else "all of its clips"
         notes.append(
             f"VGGSound's columns are fitted on {here} (setting vggsound.fitted_on; [] takes all). Section 3.3 of the "
-            "paper says the balanced subset: its supervised 31.9 beside 31.7 of table 1 fits that, its 20 % from 5 % "
+            "paper names the balanced subset: its supervised 31.9 beside 31.7 of table 1 fits that, its 20 % from 5 % "
             "of the labels does not."
         )
     return [*notes, published.STRONGER]

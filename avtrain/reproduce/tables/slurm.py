@@ -12,7 +12,7 @@ from avtrain.reproduce.tables.matrix import Matrix, Step, options_of
 RECIPE_SETTINGS = ("strategy", "batch_size", "epochs")  # that docker/slurm/train.sh has variables for
 HEAD = """#!/usr/bin/env bash
 # {table}: one job a step, each after those that it needs; to be run on a login node. To repeat what has failed, let
-# `avtrain reproduce {table} ... --emit slurm` write it anew, without what is done. What stands below is all there is to
+# `avtrain reproduce {table} ... --emit slurm` write it anew, without what is done. What is below is all there is to
 # set; a variable of the environment wins.
 set -euo pipefail
 
@@ -43,7 +43,7 @@ job() {{ # job NAME NEEDS OPTIONS COMMAND : its id
         --wrap="exec $4" | cut -d';' -f1
 }}
 
-recipe() {{ # recipe SCRIPT JOB NEEDS : the id that docker/slurm/SCRIPT tells for JOB
+recipe() {{ # recipe SCRIPT JOB NEEDS : the id that docker/slurm/SCRIPT prints for JOB
     SUBMIT_OPTIONS="$SUBMIT_OPTIONS $3" "$RECIPES/slurm/$1" | tee /dev/stderr | sed -nE "s/.*$2 ([0-9]+).*/\\\\1/p"
 }}
 """
