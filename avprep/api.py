@@ -13,8 +13,10 @@ from typing import Any
 from avprep import inspect as inspect_module
 from avprep.build import exclude as exclude_module
 from avprep.build import run
+from avprep.build.exclude import Excluded
 from avprep.build.finalize import Totals
 from avprep.build.finalize import finalize as finalize_folder
+from avprep.build.run import BuildResult
 from avprep.config import BuildConfig, Limits, build_config
 from avprep.dataset import Dataset
 from avprep.datasets.drawn import Shares
@@ -29,6 +31,7 @@ from avprep.shared.configs import check
 from avprep.shared.mirror import near
 from avprep.shared.urls import path_or_url
 from avprep.verify import dataset as verify_module
+from avprep.verify.dataset import Findings
 from avprep.verify.sources import Sources
 
 AnyPath = Path | str
@@ -137,7 +140,7 @@ def build_shards(
     allow_local_paths: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
-) -> run.BuildResult:
+) -> BuildResult:
     """Build a dataset from a manifest; the same call resumes.
 
     Decoders run in spawned processes, so a script calls this below `if __name__ == "__main__":`.
@@ -198,7 +201,7 @@ def verify_dataset(
     decode: bool = False,
     root: AnyPath = ".",
     decode_per_shard: int = 1,
-) -> verify_module.Findings:
+) -> Findings:
     """Check every byte of a dataset folder; `problems` of the result is empty where all is as it was built.
 
     Args:
@@ -340,7 +343,7 @@ def pseudo_label(
 
 def exclude(
     dataset: AnyPath, clip_ids: Iterable[str] | Path, *, reason: str, date: datetime.date | None = None
-) -> exclude_module.Excluded:
+) -> Excluded:
     """Take clips out of a dataset's index; later builds and `finalize` keep them out. The shards still hold them.
 
     Args:

@@ -27,10 +27,11 @@ from avprep.dataset.reading import (
 )
 from avprep.shared import configs, jpeg, names, store
 from avprep.shared.errors import UserError, first_line
+from avprep.shared.jpeg import decode_all
 from avprep.shared.remote import RemotePath, path_of
 from avprep.shared.values import ALTERED, speaking_of
 
-__all__ = ["Dataset", "LabelColumn", "WholeClip", "repair"]
+__all__ = ["Dataset", "LabelColumn", "WholeClip", "decode_all", "repair"]
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,60 @@
-"""The README's Python examples run as they stand there."""
+"""Every Python example of README and the pages runs as a reader meets it: page by page, block after block."""
 
 from __future__ import annotations
 
-import re
+import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from avprep.dataset import Dataset
 from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
+from tests.docs.pages import DOCS, PAGES, blocks, name_of
 from tests.prep.test_hearing import write_wav
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.test_encoder import save_run
 
-EXAMPLES = re.findall(r"^```python\n(.*?)^```", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+README = REPOSITORY / "README.md"
+TESTED = {
+    "README.md": 2,
+    "docs/pages/concepts/plans-are-data.md": 1,
+    "docs/pages/extend/dataset-adapter.md": 1,
+    "docs/pages/extend/encoder.md": 1,
+    "docs/pages/extend/loss.md": 1,
+    "docs/pages/extend/strategy.md": 2,
+    "docs/pages/guides/embed-and-export.md": 2,
+    "docs/pages/guides/python.md": 7,
+    "docs/pages/reference/format-avshards-1.md": 2,
+}
+"""Pages with Python, and how many blocks of each run below."""
+
+
+def run(page, *markers):
+    """(names after those blocks of a page that have one of `markers` have run, arguments of each your_step)."""
+    steps = []
+    names = {"__name__": "example", "your_step": lambda *arguments: steps.append(arguments)}
+    examples = [text for text in blocks(page, "python") if not markers or any(marker in text for marker in markers)]
+    assert len(examples) >= len(markers), f"{name_of(page)} has lost an example"
+    for example in examples:
+        exec(compile(example, name_of(page), "exec"), names)
+    return names, steps
+
+
+def lines_of(example):
+    return [line for line in example.splitlines() if line.strip()]
+
+
+def test_every_python_block_is_tested_here():
+    assert {name_of(page): len(blocks(page, "python")) for page in PAGES if blocks(page, "python")} == TESTED
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "extend").glob("*.md")), ids=name_of)
+def test_extensions_take_less_than_thirty_lines(page):
+    examples = blocks(page, "python")
+    assert examples
+    assert all(len(lines_of(example)) < 30 for example in examples)
 
 
 @pytest.fixture(params=["raw", "jpeg"])
@@ -25,37 +65,20 @@ def in_a_folder_with_data(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def run(marker):
-    """(names after the example with `marker` has run, arguments of each your_step)."""
-    (example,) = [text for text in EXAMPLES if marker in text]
-    steps = []
-    names = {"your_step": lambda *arguments: steps.append(arguments)}
-    exec(compile(example, "README.md", "exec"), names)
-    return names, steps
-
-
 @pytest.mark.usefixtures("in_a_folder_with_data")
 def test_ten_lines_train_a_model_of_ones_own():
-    names, steps = run("Augment(")
+    names, steps = run(README, "Augment(")
     assert [(tuple(video.shape), tuple(audio.shape)) for video, audio in steps] == 4 * [
         ((64, 3, 8, 8, 8), (64, 1, 100, 6))
     ]
     assert names["position"] == {"epoch": 2, "step": 0}
-    (example,) = [text for text in EXAMPLES if "Augment(" in text]
-    assert len([line for line in example.splitlines() if line.strip()]) <= 10
-
-
-@pytest.mark.usefixtures("in_a_folder_with_data")
-def test_planned_batches_in_a_dataloader():
-    _, steps = run("PlannedBatches(")
-    assert [(tuple(video.shape), tuple(audio.shape)) for video, audio in steps] == 2 * [
-        ((64, 8, 8, 8, 3), (64, 100, 6))
-    ]
+    (example,) = [text for text in blocks(README, "python") if "Augment(" in text]
+    assert len(lines_of(example)) <= 10
 
 
 @pytest.mark.usefixtures("in_a_folder_with_data")
 def test_whole_clips_by_webdataset_are_those_of_the_index():
-    _, steps = run("webdataset.WebDataset(")
+    _, steps = run(DOCS / "reference" / "format-avshards-1.md", "webdataset.WebDataset(")
     dataset = Dataset("my-data")
     rows = np.lexsort((dataset.logmel_offset, dataset.shard))
     assert len(steps) == len(rows) == 130
@@ -68,14 +91,74 @@ def test_whole_clips_by_webdataset_are_those_of_the_index():
 
 @pytest.mark.usefixtures("in_a_folder_with_data")
 def test_whole_clips_by_the_index():
-    names, _ = run("read_clip(0)")
+    names, _ = run(DOCS / "reference" / "format-avshards-1.md", "read_clip(0)")
     assert names["clip"].frames.shape == (32, 8, 8, 3)
     assert len(names["rows"]) == 130
 
 
+@pytest.mark.usefixtures("in_a_folder_with_data")
+def test_plans_are_arrays_of_rows():
+    names, _ = run(DOCS / "concepts" / "plans-are-data.md")
+    dataset = Dataset("my-data")
+    assert names["plan"].shape == (64, 2)
+    assert (dataset.label[names["audio_rows"]] == dataset.label[names["video_rows"]]).all()
+    assert (names["audio_rows"] != names["video_rows"]).all()
+
+
+@pytest.mark.usefixtures("in_a_folder_with_data")
+def test_a_strategy_of_ones_own_pairs_the_next_clip_of_the_class():
+    names, _ = run(DOCS / "extend" / "strategy.md")
+    dataset, table, strategy = names["dataset"], names["table"], names["NextOfClass"]()
+    plans = list(strategy.plan(table, batch_size=64, seed=3, epoch=1))
+    assert len(plans) == strategy.steps(table, 64) == 2
+    audio, video = np.concatenate(plans).T
+    assert (dataset.label[audio] == dataset.label[video]).all()
+    assert (np.where(audio % 65 == 64, audio - 64, audio + 1) == video).all()  # 65 rows a class, one after the other
+    (tail,) = strategy.plan(table, batch_size=64, seed=3, epoch=1, first_step=1)
+    np.testing.assert_array_equal(tail, plans[1])
+    assert tuple(names["video"].shape) == (64, 3, 8, 8, 8)
+
+
+def test_a_loss_of_ones_own_trains_both_encoders(tmp_path, monkeypatch):
+    clips = [Forged(f"{row % 2}") for row in range(64)]
+    forge_dataset(tmp_path / "my-data", clips, 32, frame_size=32, mel_bands=32)
+    monkeypatch.chdir(tmp_path)
+    names, _ = run(DOCS / "extend" / "loss.md")
+    assert torch.isfinite(names["loss"])
+    assert all(weights.grad is not None for weights in names["model"].parameters())
+
+
+def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):
+    import avtrain
+
+    (example,) = blocks(DOCS / "extend" / "encoder.md", "python")
+    (tmp_path / "my_models.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    forge_dataset(tmp_path / "my-data", [Forged(f"{row % 2}") for row in range(16)], 8, frame_size=32, mel_bands=32)
+    settings = {"model_size": "tiny", "audio_model": "my_models:small_audio_encoder", "batch_size": 8, "epochs": 1}
+    assert avtrain.pretrain("my-data", "runs/mine", device="cpu", **settings).steps == 2
+
+
+def test_a_dataset_adapter_writes_a_manifest(tmp_path, monkeypatch):
+    from avprep.manifest.read_write import read_manifest
+
+    (tmp_path / "birds").mkdir()
+    rows = ["file,species,recordist,fold", "a.mp4,wren,ann,1", "b.mp4,wren,bob,5", "c.mp4,robin,ann,2"]
+    (tmp_path / "birds" / "annotations.csv").write_text("\n".join(rows), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    run(DOCS / "extend" / "dataset-adapter.md")
+    clips = list(read_manifest(tmp_path / "birds" / "manifest.csv"))
+    assert [(clip.clip_id, clip.label, clip.split, clip.video_path, clip.group) for clip in clips] == [
+        ("a", "wren", "train", "video/a.mp4", "ann"),
+        ("b", "wren", "test", "video/b.mp4", "bob"),
+        ("c", "robin", "train", "video/c.mp4", "ann"),
+    ]
+
+
 @pytest.fixture
 def in_a_folder_with_an_encoder(tmp_path, monkeypatch):
-    """The working directory has dog.wav, an encoder as exported, and the encoder itself to compare with."""
+    """The working directory has dog.wav and an encoder as exported."""
     dataset = Dataset(forge_dataset(tmp_path / "data", [Forged("dog")], mel_bands=128))
     save_run(tmp_path / "run", dataset)
     export(tmp_path / "run", tmp_path / "encoder")
@@ -85,11 +168,29 @@ def in_a_folder_with_an_encoder(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("in_a_folder_with_an_encoder")
 def test_ten_lines_embed_a_sound_with_torch_and_without():
-    names, _ = run("embed_file(")
+    page = DOCS / "guides" / "embed-and-export.md"
+    names, _ = run(page, "embed_file(")
     assert names["embedding"].shape == (64,)
     assert np.linalg.norm(names["embedding"]) > 0
-    others, _ = run("onnxruntime")
+    others, _ = run(page, "onnxruntime")
     np.testing.assert_allclose(others["embeddings"][0], names["embedding"], rtol=0, atol=1e-5)
-    for marker in ("embed_file(", "onnxruntime"):
-        (example,) = [text for text in EXAMPLES if marker in text]
-        assert len([line for line in example.splitlines() if line.strip()]) <= 10
+    assert all(len(lines_of(example)) <= 10 for example in blocks(page, "python"))
+    of_readme, _ = run(README, "embed_file(")
+    np.testing.assert_array_equal(of_readme["embedding"], names["embedding"])
+
+
+def test_the_python_guide_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatch, capsys):
+    shutil.copytree(demo_clips.parent, tmp_path / "my-clips")
+    monkeypatch.chdir(tmp_path)
+    names, _ = run(DOCS / "guides" / "python.md")
+    assert names["build"].clips == 80
+    assert names["build"].complete
+    assert names["result"].steps == 2 * (names["manifest"].splits["train"] // 16)
+    assert 0 <= names["scores"]["accuracy"] <= 1
+    assert names["difference"]["second_run"] == "soft-positive"
+    assert names["vector"].shape == (64,)
+    assert tuple(names["batch"].video.shape) == (16, 8, 48, 48, 3)
+    assert "holds a run of other settings" in capsys.readouterr().out
+    for page in ("my-data.html", "runs.html"):
+        assert "</html>" in (tmp_path / page).read_text(encoding="utf-8")
+    assert len(list(tmp_path.glob("runs/*/eval/my-data-linear-s0/result.json"))) == 2
