@@ -50,6 +50,7 @@ def pretrain(
     tensorboard: bool = False,
     quiet: bool = False,
     change: bool = False,
+    deterministic: bool | None = None,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> PretrainResult:
@@ -66,6 +67,8 @@ def pretrain(
         tensorboard: Write RUN/tensorboard too; needs the extra `tensorboard`.
         quiet: Report no progress.
         change: Continue a run under other settings; RUN/changes.json records them.
+        deterministic: On CUDA, the same weights bit for bit from the same call, at a cost in speed; None: not on CUDA.
+            On a CPU it is always so.
         stopping: Called after each update; once it returns True, the run stops after a checkpoint.
         **settings: Fields of `PretrainConfig`, such as `batch_size=64`; they override those of `config`.
 
@@ -87,6 +90,7 @@ def pretrain(
         tensorboard=tensorboard,
         quiet=quiet,
         change=change,
+        deterministic=deterministic,
         stopping=stopping,
     )
     return result

@@ -96,6 +96,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
 )
 @click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@click.option(
+    "--deterministic/--no-deterministic",
+    default=None,
+    help="The same weights, bit for bit, from the same command. Default: on for the CPU, where it costs nothing; off "
+    "for CUDA, where it costs speed and torch warns of operations that have no deterministic kernel.",
+)
 @click.option("--change", is_flag=True, help="Go on with a run under other settings; RUN/changes.json records them.")
 @click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard too (extra tensorboard).")
 @cache_options
@@ -109,6 +115,7 @@ def pretrain(
     seeds: str | None,
     change: bool,
     tensorboard: bool,
+    deterministic: bool | None,
     device: str,
     threads: int | None,
     cache: Path | None,
@@ -136,6 +143,7 @@ def pretrain(
         cache_bytes=cache_bytes,
         tensorboard=tensorboard,
         change=change,
+        deterministic=deterministic,
         check=check,
         finished=lambda name, result: click.echo(_said_of(name, result)),
     )

@@ -39,6 +39,7 @@ def pretrain_runs(
     tensorboard: bool = False,
     quiet: bool = False,
     change: bool = False,
+    deterministic: bool | None = None,
     stopping: Callable[[], bool] | None = None,
     check: Callable[[], None] = lambda: None,
     finished: Callable[[str, PretrainResult], None] = lambda name, result: None,
@@ -75,6 +76,7 @@ def pretrain_runs(
                     tensorboard=tensorboard,
                     quiet=quiet,
                     change=change,
+                    deterministic=deterministic,
                 )
                 results.append(result)
                 if ranks.rank == 0:

@@ -1,4 +1,4 @@
-"""Which clips made a loss or gradient that is no number."""
+"""Which clips made a loss or gradient NaN or infinite."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from avtrain.distributed import Ranks, gather_rows
 SHOWN_CLIPS = 5
 
 
-def culprits_of(dataset: Dataset, batch: Batch, pictures: torch.Tensor, sounds: torch.Tensor, ranks: Ranks) -> str:
-    """Whose pictures or sounds, in the whole batch, are not finite; where all are, some clips of the batch."""
-    device = pictures.device
-    bad = torch.stack([~media.flatten(1).isfinite().all(dim=1) for media in (sounds, pictures)], dim=1).int()
-    plan = gather_rows(torch.from_numpy(batch.plan).to(device), batch.global_size, ranks)
-    clips = [dataset.clip_ids[row] for row in plan[gather_rows(bad, batch.global_size, ranks).bool()].tolist()]
+def media_sums(pictures: torch.Tensor, sounds: torch.Tensor) -> torch.Tensor:
+    """Sums float [b, 2] of each item's sound and pictures: not finite where one of their values is not."""
+    return torch.stack([sounds.sum(dim=(1, 2, 3)), pictures.sum(dim=(1, 2, 3, 4))], dim=1)
+
+
+def culprits_of(dataset: Dataset, batch: Batch, sums: torch.Tensor, ranks: Ranks) -> str:
+    """The clips of the whole batch whose media are not finite, by their `media_sums`; if none, some clips of it."""
+    plan = gather_rows(torch.from_numpy(batch.plan).to(sums.device), batch.global_size, ranks)
+    bad = gather_rows((~sums.isfinite()).int(), batch.global_size, ranks).bool()
+    clips = [dataset.clip_ids[row] for row in plan[bad].tolist()]
     if clips:
         return f"the media of {', '.join(clips[:SHOWN_CLIPS])} are not finite ({len(clips)} in the batch)"
     clips = [dataset.clip_ids[row] for row in plan[:, 0].tolist()]

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.pretrain
+import avtrain.training.loop
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.cli import main
@@ -260,13 +260,13 @@ def test_max_steps_ends_a_run_inside_an_epoch(demo_dataset, tmp_path):
 @pytest.fixture
 def loss_fails_at_step_7(monkeypatch):
     calls = []
-    original = avtrain.training.pretrain.contrastive
+    original = avtrain.training.loop.contrastive
 
     def contrastive(*arguments):
         calls.append(1)
         return original(*arguments) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", contrastive)
+    monkeypatch.setattr(avtrain.training.loop, "contrastive", contrastive)
 
 
 @pytest.mark.usefixtures("loss_fails_at_step_7")

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.pretrain
+import avtrain.training.loop
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted
 from avtrain.cli import main
@@ -62,12 +62,12 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
-    augment, contrastive = avtrain.training.pretrain.Augment.forward, avtrain.training.pretrain.contrastive
+    augment, contrastive = avtrain.training.loop.Augment.forward, avtrain.training.loop.contrastive
     monkeypatch.setattr(
-        avtrain.training.pretrain.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
+        avtrain.training.loop.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
     )
     monkeypatch.setattr(
-        avtrain.training.pretrain,
+        avtrain.training.loop,
         "contrastive",
         lambda name, *others: heard.append((name, others[2].tolist(), others[3])) or contrastive(name, *others),
     )
@@ -181,13 +181,13 @@ def test_a_clip_whose_sound_is_no_number_is_named_before_it_spoils_the_weights(t
 
 
 def test_a_gradient_that_is_no_number_is_not_applied(folder, tmp_path, monkeypatch):
-    contrastive = avtrain.training.pretrain.contrastive
+    contrastive = avtrain.training.loop.contrastive
     steep = torch.tensor(1.0, requires_grad=True)
 
     def infinite_slope(*arguments):
         return contrastive(*arguments) + 0 * steep + torch.sqrt(arguments[1].sum() * 0)
 
-    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", infinite_slope)
+    monkeypatch.setattr(avtrain.training.loop, "contrastive", infinite_slope)
     with pytest.raises(FloatingPointError, match=r"loss 1.* at step 0, epoch 0, gradient nan: all media are finite"):
         trained(folder, tmp_path / "run")
     assert not list((tmp_path / "run").glob("step_*"))

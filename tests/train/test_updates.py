@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.pretrain
+import avtrain.training.loop
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.cli import main
@@ -24,6 +25,7 @@ from avtrain.models.two_tower import build_two_tower, tower_of
 from avtrain.runs import folder as run_folder
 from avtrain.sampling.accumulation import place_of, updates_per_epoch
 from avtrain.training.compiling import compile_in_place
+from avtrain.training.determinism import determinism
 from avtrain.training.losses import contrastive
 from avtrain.training.optimizer import learning_rate_at
 from avtrain.training.pretrain import pretrain
@@ -90,9 +92,9 @@ def test_an_update_takes_the_mean_gradient_of_its_batches(folder, tmp_path):
 
 def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, tmp_path, monkeypatch):
     met = []
-    augment = avtrain.training.pretrain.Augment.forward
+    augment = avtrain.training.loop.Augment.forward
     monkeypatch.setattr(
-        avtrain.training.pretrain.Augment,
+        avtrain.training.loop.Augment,
         "forward",
         lambda self, batch: met.append(batch.plan.tolist()) or augment(self, batch),
     )
@@ -116,26 +118,47 @@ def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, 
     assert losses(trained(folder, tmp_path / "run", **options)) == losses(lines)
 
 
-def test_a_batch_that_is_no_number_ends_its_update_and_is_named(folder, tmp_path, monkeypatch):
-    calls = []
+def test_a_loss_of_nan_stops_the_run_before_the_update_and_names_its_batch(folder, tmp_path, monkeypatch):
+    """Losses leave the device once an update, so the update's other batches are still computed."""
+    calls, batches = [], []
+    augment = avtrain.training.loop.Augment.forward
+    monkeypatch.setattr(
+        avtrain.training.loop.Augment, "forward", lambda self, batch: batches.append(batch.plan) or augment(self, batch)
+    )
 
     def second_fails(*arguments):
         calls.append(1)
         return contrastive(*arguments) * (float("nan") if len(calls) == 2 else 1)
 
-    monkeypatch.setattr(avtrain.training.pretrain, "contrastive", second_fails)
-    with pytest.raises(FloatingPointError, match="loss nan at step 0"):
+    monkeypatch.setattr(avtrain.training.loop, "contrastive", second_fails)
+    with pytest.raises(FloatingPointError, match="loss nan at step 0") as stopped:
         trained(folder, tmp_path / "run", accumulate=3)
-    assert len(calls) == 2
+    assert str(stopped.value).endswith(
+        f"sounds {', '.join(Dataset(folder).clip_ids[row] for row in batches[1][:5, 0])}"
+    )
+    assert len(calls) == 3
+    assert not list((tmp_path / "run").glob("step_*"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "set_within"), [(True, "cuda:0", True), (None, "cuda", False), (True, "cpu", False)]
+)
+def test_determinism_is_an_option_that_outlives_no_run(wanted, device, set_within):
+    def flags():
+        cudnn = torch.backends.cudnn
+        return cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled(), dict(os.environ)
+
+    before = flags()
+    with determinism(wanted, device):
+        assert flags()[:3] == ((True, False, True) if set_within else before[:3])
+    assert flags() == before
 
 
 def test_a_compiled_model_has_the_same_losses_and_names_of_weights(folder, tmp_path, monkeypatch):
     """Traced, and run by torch's own operators: to generate C++ for it takes a minute."""
     graphs = torch._dynamo.utils.counters["stats"]
     before = graphs["unique_graphs"]
-    monkeypatch.setattr(
-        avtrain.training.pretrain, "compile_in_place", functools.partial(compile_in_place, backend="eager")
-    )
+    monkeypatch.setattr(avtrain.training.loop, "compile_in_place", functools.partial(compile_in_place, backend="eager"))
     plain = trained(folder, tmp_path / "plain", max_steps=3)
     assert graphs["unique_graphs"] == before
     compiled = trained(folder, tmp_path / "compiled", max_steps=3, compile=True)
@@ -166,7 +189,7 @@ def scalars(run):
 
 def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, monkeypatch):
     run, config = tmp_path / "run", PretrainConfig(**SETTINGS)
-    save, write = avtrain.training.pretrain.checkpoint.save, run_folder.Metrics.write
+    save, write = avtrain.training.loop.checkpoint.save, run_folder.Metrics.write
     asked = iter([False, True])
     with pytest.raises(Interrupted):
         pretrain(folder, run, config, stopping=lambda: next(asked), tensorboard=True, quiet=True)
@@ -177,11 +200,11 @@ def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, mo
             self.flush()
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(avtrain.training.pretrain.checkpoint, "save", lambda *_: None)
+    monkeypatch.setattr(avtrain.training.loop.checkpoint, "save", lambda *_: None)
     monkeypatch.setattr(run_folder.Metrics, "write", killed_at_step_6)
     with pytest.raises(KeyboardInterrupt):
         pretrain(folder, run, config, tensorboard=True, quiet=True)
-    monkeypatch.setattr(avtrain.training.pretrain.checkpoint, "save", save)
+    monkeypatch.setattr(avtrain.training.loop.checkpoint, "save", save)
     monkeypatch.setattr(run_folder.Metrics, "write", write)
     pretrain(folder, run, config, tensorboard=True, quiet=True)
     lines, shown = run_folder.read_metrics(run), scalars(run)

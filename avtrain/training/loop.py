@@ -1,0 +1,311 @@
+"""The training loop: batches to losses, gradients, updates; metrics, validation and checkpoints between them."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+from torch import nn
+
+from avprep.shared import configs
+from avprep.shared.commands import Progress
+from avprep.shared.errors import Interrupted, UserError
+from avtrain.config import PretrainConfig
+from avtrain.data.augment import Augment, SpecAugment
+from avtrain.data.batches import Batch
+from avtrain.distributed import Ranks, any_rank, by_all, by_first, gather_rows, one_value, parallel, unsynchronised
+from avtrain.models.two_tower import WithTemperature
+from avtrain.runs import checkpoint
+from avtrain.runs import folder as run_folder
+from avtrain.runs.data_spec import data_described
+from avtrain.runs.environment import environment
+from avtrain.sampling.accumulation import Place, place_of, updates_per_epoch
+from avtrain.sampling.base import Stream
+from avtrain.training.compiling import compile_in_place
+from avtrain.training.losses import contrastive
+from avtrain.training.non_finite import culprits_of, media_sums
+from avtrain.training.optimizer import learning_rate_at, optimiser_of
+from avtrain.training.resume import Course, updates_of
+from avtrain.training.setup import Ready
+from avtrain.training.throughput import Pace
+from avtrain.training.validation import Validation
+
+
+@dataclass(frozen=True)
+class PretrainResult:
+    """How a run ended: updates made, mean loss of the last epoch's, speed, share of time, the best in validation."""
+
+    steps: int
+    last_loss: float
+    pairs_per_second: float
+    waited_share: float
+    best: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """What an update keeps of one of its batches; tensors stay on the device."""
+
+    batch: Batch
+    """for its numbers and plan: the memory of its media has a later batch by then"""
+    loss: torch.Tensor
+    sums: torch.Tensor
+    """media_sums"""
+
+
+@dataclass(kw_only=True)
+class Trainer:
+    """A run while it trains: what it was given, and how far it is."""
+
+    run: Path
+    config: PretrainConfig
+    ready: Ready
+    course: Course
+    validation: Validation | None
+    device: str
+    ranks: Ranks
+    stopping: Callable[[], bool]
+    saved: Callable[[], None]
+    tensorboard: bool = False
+    quiet: bool = False
+
+    step: int = field(init=False, default=0)
+    """updates made"""
+    saved_step: int = field(init=False, default=-1)
+    """updates made when the last checkpoint was saved by this process"""
+    parts: list[Part] = field(init=False, default_factory=list)
+    """the batches of the update that is being made"""
+    temperature: float | torch.Tensor = field(init=False)
+    """of the last batch"""
+    metrics: run_folder.Metrics | None = field(init=False, default=None)
+    """of the first rank"""
+
+    def __post_init__(self) -> None:
+        config, loader = self.config, self.ready.loader
+        masks = SpecAugment() if config.spec_augment else None
+        self.augment = Augment(self.ready.dataset, spec_augment=masks, seed=config.seed).to(self.device)
+        self.labels = _labels_by_row(self.ready, config.seed)
+        self.model: nn.Module = self.ready.model
+        self.optimiser = optimiser_of(self.ready.model, config)
+        self.per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
+        self.total = updates_of(config, self.per_epoch, self.course.offset)
+
+    def train(self) -> PretrainResult:
+        """Make all updates that are missing, from the newest checkpoint to the last.
+
+        Errors: Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError before an update whose
+        loss or gradient is not finite; UserError where the checkpoint or the disk is at fault.
+        """
+        first = self.step = self._resume()
+        self._prepare_model()
+        self.pace = Pace()
+        with self._progress() as progress, self._open_metrics():
+            self._validate()
+            for batch in self.ready.loader if self.step < self.total else ():
+                place = place_of(batch.step, self.ready.loader.steps_per_epoch, self.config.accumulate)
+                self._backward(batch, place)
+                if not place.ends:
+                    continue
+                loss = self._update()
+                progress.advance(note=f"loss {loss:.3f}, {self.pace}")
+                if self.step >= self.total:
+                    break
+                self._stop_if_asked()
+                self._validate()
+                if self.step % self.config.checkpoint_every_steps == 0:
+                    self._save()
+            if self.step > first:
+                self._validate()
+                self._save()
+        return self._result()
+
+    def _resume(self) -> int:
+        """Load the newest checkpoint, if any, and set the loader to the batch after it; the updates made so far."""
+        step = by_all(self._load, self.ranks)
+        if not one_value(step, self.ranks):
+            raise UserError(
+                f"Not all processes find the same checkpoint in {self.run}; it must be a folder that all share."
+            )
+        return step
+
+    def _load(self) -> int:
+        folder = checkpoint.latest(self.run)
+        if folder is None:
+            return 0
+        meta = checkpoint.read_meta(folder, "loader.epoch", "loader.step", "step")
+        checkpoint.load_model(folder, self.ready.model)
+        checkpoint.load_optimiser(folder, self.optimiser)
+        step = int(meta["step"])
+        self.ready.loader.load_state_dict(self.course.loader_at(step, meta["loader"]))
+        return step
+
+    def _prepare_model(self) -> None:
+        """Wrap the model so that ranks average gradients, for as long as this object lives; compile it if wanted."""
+        own = any(":" in name for name in (self.config.video_model, self.config.audio_model))
+        self.model = parallel(WithTemperature(self.ready.model), self.ranks, self.device, some_unused=own)
+        if self.config.compile:
+            compile_in_place(self.ready.model, self.device)
+
+    def _progress(self) -> Progress:
+        return Progress(self.total - self.step, "steps", self.run.name, self.quiet or self.ranks.rank > 0)
+
+    @contextlib.contextmanager
+    def _open_metrics(self) -> Iterator[None]:
+        """Within it, the first rank appends to metrics.jsonl."""
+        if self.ranks.rank > 0:
+            yield
+            return
+        with contextlib.closing(run_folder.Metrics(self.run, self.step, self.tensorboard)) as self.metrics:
+            yield
+
+    def _backward(self, batch: Batch, place: Place) -> None:
+        """Add the gradient of a batch to that of its update."""
+        config, total = self.config, batch.global_size
+        torch.manual_seed(_layer_seed(config.seed, batch, self.ranks))
+        pictures, sounds = self.augment(batch)
+        with unsynchronised(self.model, more=not place.ends):
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
+                own_video, own_audio, learnt = self.model(pictures, sounds)
+            video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
+            own_labels = self.labels[torch.from_numpy(batch.plan)].to(self.device)  # [b, 2]: of sounds and of pictures
+            labels = gather_rows(own_labels, total, self.ranks)
+            self.temperature = config.temperature if learnt is None else learnt
+            loss = contrastive(config.loss, video, audio, labels, self.temperature)
+            if place.begins:
+                self.optimiser.zero_grad(set_to_none=True)
+                self.parts.clear()
+            (loss / place.batches).backward()
+        self.parts.append(Part(batch, loss.detach(), media_sums(pictures, sounds)))
+        self.pace.add(batch)
+
+    def _update(self) -> float:
+        """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
+
+        Numbers leave the device here, once an update, and are checked before the weights change.
+        """
+        config = self.config
+        norm = torch.nn.utils.clip_grad_norm_(self.ready.model.parameters(), config.grad_clip_norm or math.inf)
+        *losses, gradient_norm, temperature = _numbers([*(part.loss for part in self.parts), norm, self.temperature])
+        self._check_finite(losses, gradient_norm)
+        learning_rate = learning_rate_at(self.step, self.total, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate
+        self.optimiser.step()
+        loss = sum(losses) / len(losses)
+        if self.metrics is not None:
+            self.metrics.write(
+                step=self.step,
+                epoch=self.parts[-1].batch.epoch,
+                loss=loss,
+                pairs=sum(part.batch.global_size for part in self.parts),
+                gradient_norm=gradient_norm,
+                learning_rate=learning_rate,
+                temperature=temperature,
+                waited_seconds=round(sum(part.batch.waited_seconds for part in self.parts), 6),
+                seconds=round(self.pace.seconds, 3),
+            )
+        self.step += 1
+        return loss
+
+    def _check_finite(self, losses: list[float], gradient_norm: float) -> None:
+        """Raise FloatingPointError with clips of the first batch whose loss is not finite, or of the last batch."""
+        wrong = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
+        if not wrong and math.isfinite(gradient_norm):
+            return
+        number = wrong[0] if wrong else -1
+        part = self.parts[number]
+        culprits = culprits_of(self.ready.dataset, part.batch, part.sums, self.ranks)
+        raise FloatingPointError(
+            f"loss {losses[number]} at step {self.step}, epoch {part.batch.epoch}, gradient {gradient_norm}: {culprits}"
+        )
+
+    def _stop_if_asked(self) -> None:
+        if any_rank(self.stopping(), self.ranks):
+            self._stop()
+
+    def _stop(self) -> NoReturn:
+        self._save()
+        raise Interrupted(f"checkpoint at step {self.step} of {self.total}; the same command goes on from there")
+
+    def _validate(self) -> None:
+        """Measure where it is due and not yet done, as after a stop; save at once where no other score was as good."""
+        offset = self.course.offset
+        if self.validation is None or not self.validation.due(self.step - offset, self.total - offset, self.per_epoch):
+            return
+        first = self.metrics is not None
+        if not any_rank(first and run_folder.is_validated(self.run, self.step), self.ranks):
+            with self.pace.apart():
+                scores = self.validation.measure(self.ready.model, self.stopping)
+            if scores is None:
+                self._stop()
+            if self.metrics is not None:
+                epoch = (self.step - 1 - offset) // self.per_epoch
+                self.metrics.write(step=self.step - 1, epoch=epoch, **scores)
+                self.metrics.flush()
+        best = run_folder.best_validation(self.run) if first else None
+        if any_rank(best is not None and best["step"] == self.step, self.ranks):
+            self._save()
+
+    def _save(self) -> None:
+        """Save a checkpoint of this step unless this process has; no rank goes on, or leaves, before it is written."""
+        if self.saved_step < self.step:
+            by_first(self._write_checkpoint, self.ranks)
+        self.saved_step = self.step
+
+    def _write_checkpoint(self) -> None:
+        if self.metrics is None:
+            return
+        self.metrics.flush()
+        meta = {
+            "loader": self.ready.loader.state_dict(),
+            "dataset_digest": self.ready.dataset.digest,
+            "config": configs.to_dict(self.config),
+            "data": data_described(self.ready.dataset),
+            **run_folder.begun_from(self.run),
+            **({"changes": self.course.changes} if self.course.changes else {}),
+            "best": run_folder.best_validation(self.run),
+            "environment": environment(),
+        }
+        checkpoint.save(self.run, self.step, self.ready.model, self.optimiser, meta, self.config.keep_checkpoints)
+        self.saved()
+
+    def _result(self) -> PretrainResult:
+        losses = [line["loss"] for line in run_folder.read_metrics(self.run)][-self.per_epoch :]
+        return PretrainResult(
+            self.step,
+            float(np.mean(losses)) if losses else math.nan,
+            self.pace.pairs_per_second,
+            self.pace.waited_share,
+            run_folder.best_validation(self.run),
+        )
+
+
+def _numbers(values: list[float | torch.Tensor]) -> list[float]:
+    """Scalars, on a device or not, as Python's floats; one transfer for all."""
+    device = next(value.device for value in values if isinstance(value, torch.Tensor))
+    with torch.no_grad():
+        return torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]).tolist()
+
+
+def _labels_by_row(ready: Ready, seed: int) -> torch.Tensor:
+    """The label of each row of the dataset in the run's column that the loss may use.
+
+    -1 for none, for one that the strategy withholds, and for rows that are not trained on.
+    """
+    recipe = ready.loader.recipe
+    labels = torch.full((len(ready.dataset.label),), -1)
+    known = recipe.strategy.known_labels(recipe.table, seed)
+    labels[torch.from_numpy(recipe.table.rows)] = torch.from_numpy(known).long()
+    return labels
+
+
+def _layer_seed(seed: int, batch: Batch, ranks: Ranks) -> int:
+    """Seed of what layers draw in a step, such as dropout: a run that resumes draws the same."""
+    state = np.random.SeedSequence([seed, batch.epoch, Stream.LAYERS, batch.step + 1, ranks.rank])
+    return int(state.generate_state(1, np.uint64)[0])
