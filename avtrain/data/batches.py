@@ -40,8 +40,8 @@ class Batch:
     """This rank's slice of a planned batch.
 
     video uint8 [b, T, H, W, 3]; audio float16 [b, F, M] dB; flip bool [b]; plan int64 [b, 2] of dataset rows (audio,
-    video); `first_item` is its place among the `global_size` pairs of all ranks; `waited_seconds` that the trainer
-    stood still for it.
+    video); `first_item` is its position among the `global_size` pairs of all ranks; `waited_seconds` that the trainer
+    waited for it.
     """
 
     epoch: int

@@ -33,7 +33,7 @@ from avtrain.data.plans import strategy_of, training_table
 
 @dataclass(frozen=True, kw_only=True)
 class BenchConfig:
-    """What is measured: each strategy `rounds` times over the same batches, in turns; medians are told."""
+    """What is measured: each strategy `rounds` times over the same batches, in turns; medians are reported."""
 
     strategies: tuple[str, ...] = ("random", "soft-positive")
     batch_size: int = 309
@@ -121,17 +121,17 @@ def plan_batches(recipe: Recipe, first: int, count: int) -> Planned:
     dataset, spec = recipe.dataset, recipe.spec
     steps = ((epoch, step, plan) for epoch in itertools.count() for step, plan in recipe.plans(epoch, 0))
     frame_sizes = FrameSizes(dataset) if dataset.frame_codec == "jpeg" else None
-    found = Planned([], [])
+    planned = Planned([], [])
     for epoch, step, plan in itertools.islice(steps, first, first + count):
         windows = recipe.windows(plan, epoch, step)
         audio_rows, rows = plan.T
         if frame_sizes is not None:
             frame_sizes.load(rows)
             counts = np.minimum(spec.num_frames, dataset.num_frames[rows] - windows.frame)
-            found.sizes.append([frame_sizes.of(*each) for each in zip(rows, windows.frame, counts, strict=True)])
+            planned.sizes.append([frame_sizes.of(*each) for each in zip(rows, windows.frame, counts, strict=True)])
         video = video_ranges(dataset, rows, windows.frame, spec.num_frames, frame_sizes)
-        found.ranges.append((video, audio_ranges(dataset, audio_rows, windows.mel_frame, spec.num_mel_frames)))
-    return found
+        planned.ranges.append((video, audio_ranges(dataset, audio_rows, windows.mel_frame, spec.num_mel_frames)))
+    return planned
 
 
 def loader_seconds(recipe: Recipe, config: BenchConfig, first: int, cache: CacheConfig | None = None) -> float:
@@ -187,8 +187,8 @@ def _preadv_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
         for pair in planned.ranges[number::threads]:
             for part, flat in zip(pair, flats, strict=True):
                 columns = (part.shard.tolist(), part.offset.tolist(), part.length.tolist())
-                for shard, offset, length, place in zip(*columns, flat, strict=False):
-                    os.preadv(files[shard], [place[:length].data], offset)
+                for shard, offset, length, buffer in zip(*columns, flat, strict=False):
+                    os.preadv(files[shard], [buffer[:length].data], offset)
 
     try:
         return _threads_seconds(read, threads)
@@ -230,39 +230,39 @@ def _decode_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
     try:
         for (video, _), sizes in zip(planned.ranges, planned.sizes, strict=True):
             for item, (shard, offset) in enumerate(zip(video.shard.tolist(), video.offset.tolist(), strict=True)):
-                for place, size in zip(out[item], sizes[item].tolist(), strict=False):
-                    pictures.append((os.pread(files[shard], size, offset), place))
+                for buffer, size in zip(out[item], sizes[item].tolist(), strict=False):
+                    pictures.append((os.pread(files[shard], size, offset), buffer))
                     offset += size
     finally:
         for handle in files.values():
             os.close(handle)
 
     def decode(number: int) -> None:
-        for data, place in pictures[number * len(pictures) // threads : (number + 1) * len(pictures) // threads]:
-            simplejpeg.decode_jpeg(data, "RGB", buffer=place)
+        for data, buffer in pictures[number * len(pictures) // threads : (number + 1) * len(pictures) // threads]:
+            simplejpeg.decode_jpeg(data, "RGB", buffer=buffer)
 
     return _threads_seconds(decode, threads)
 
 
-def printed(found: dict[str, Any]) -> str:
+def printed(result: dict[str, Any]) -> str:
     """The figures in lines for a terminal."""
-    lines = [f"{found['dataset']}: {found['codec']}, batches of {found['batch_size']}, {found['threads']} threads"]
+    lines = [f"{result['dataset']}: {result['codec']}, batches of {result['batch_size']}, {result['threads']} threads"]
     limits = {
         "bare_preadv": "bare preadv",
         "bare_preadv_one_thread": "bare preadv, one thread",
         "memcpy": "a copy in memory, one thread",
         "bare_decode": "bare decoding",
     }
-    for name, figures in found["strategies"].items():
+    for name, figures in result["strategies"].items():
         rate = figures["loader_pairs_per_second"]
         lines.append(
             f"  {name}: {rate:,.0f} pairs/s (first pass {figures['first_pairs_per_second']:,.0f}), "
             f"{figures['bytes_per_pair'] / 1000:,.0f} kB a pair"
         )
-        for way, said in limits.items():
+        for way, title in limits.items():
             if f"{way}_pairs_per_second" in figures:
                 limit = figures[f"{way}_pairs_per_second"]
-                lines.append(f"    {said}: {limit:,.0f} pairs/s; the loader gives {rate / limit:.2f} of it")
+                lines.append(f"    {title}: {limit:,.0f} pairs/s; the loader gives {rate / limit:.2f} of it")
         steps = figures["feeds_steps_per_second"]
         lines.append(f"    feeds {steps:,.1f} steps/s: a step of {1000 / steps:,.1f} ms or longer never waits")
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Whole shards of a remote dataset on a local disk: filled behind the reading, kept within a size, found again later.
+"""Whole shards of a remote dataset on a local disk: filled behind the reading, kept within a size, used again later.
 
 A file is named by its sha256, so that datasets and versions may share a folder; it gets its name when it is whole and
-its digest right. What stands there is all that the cache knows: processes may share it, and start again at any time.
+its digest right. The files there are all that the cache knows: processes may share it, and start again at any time.
 
 All of it lies in a sub-folder of the given one, and what has another name there, or is no plain file, is not the
 cache's: it is neither counted nor removed. Earlier versions put shards into the given folder itself; one that is wanted
@@ -67,7 +67,7 @@ class _ClosingError(Exception):
 
 
 class ShardCache:
-    """Finds whole shards on disk, and fetches those that were asked for by one thread in the background."""
+    """Opens whole shards on disk, and fetches missing ones in the background, by one thread."""
 
     def __init__(
         self,
@@ -113,9 +113,9 @@ class ShardCache:
     def _is_whole(self, path: Path, size: int) -> bool:
         try:
             os.utime(path, follow_symlinks=False)
-            found = path.lstat()
-            whole = stat.S_ISREG(found.st_mode) and found.st_size == size
-            if stat.S_ISREG(found.st_mode) and not whole:
+            about = path.lstat()
+            whole = stat.S_ISREG(about.st_mode) and about.st_size == size
+            if stat.S_ISREG(about.st_mode) and not whole:
                 path.unlink()
             return whole
         except FileNotFoundError:
@@ -184,9 +184,9 @@ class ShardCache:
 
     def _make_room(self, size: int) -> bool:
         """Delete shards unused for longest until `size` more bytes fit; False where too few are idle."""
-        found = sorted((about.st_mtime, entry, about.st_size) for entry, about in self._kept())
-        excess = sum(length for _, _, length in found) + size - self._config.max_bytes
-        idle = [(entry, length) for used, entry, length in found if time.time() - used >= self._config.idle_seconds]
+        kept = sorted((about.st_mtime, entry, about.st_size) for entry, about in self._kept())
+        excess = sum(length for _, _, length in kept) + size - self._config.max_bytes
+        idle = [(entry, length) for used, entry, length in kept if time.time() - used >= self._config.idle_seconds]
         leaving: list[Path] = []
         for entry, length in idle:
             if excess <= 0:

@@ -40,8 +40,8 @@ def even_starts(num_mel_frames: np.ndarray, count: int, length: int = WINDOW_MEL
     The middle for count 1.
     """
     room = np.maximum(num_mel_frames.astype(np.int64) - length, 0)
-    places = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
-    return np.rint(room[:, None] * places[None, :]).astype(np.int64)
+    through = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
+    return np.rint(room[:, None] * through[None, :]).astype(np.int64)
 
 
 def whole_clips(

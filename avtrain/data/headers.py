@@ -23,7 +23,7 @@ CHECKSUM_FIELD = slice(148, 156)
 
 @dataclass(frozen=True)
 class MemberKind:
-    """One kind of member: where its columns lie, what stands before its data."""
+    """One kind of member: the column of its offsets, and the headers before its data."""
 
     dataset: Dataset
     suffix: str
@@ -32,39 +32,39 @@ class MemberKind:
     """of the array behind an npy header; None for a member without one"""
 
     @property
-    def head_bytes(self) -> int:
+    def header_bytes(self) -> int:
         """Bytes before the data: tar header and npy header."""
         return schema.TAR_BLOCK_BYTES + (NPY_BYTES if self.dtype is not None else 0)
 
-    def head_ranges(self, rows: np.ndarray) -> Ranges:
-        """Ranges of the heads of `rows`."""
-        offset = self.offset[rows] - self.head_bytes
-        return Ranges(self.dataset.shard[rows], offset, np.full(len(rows), self.head_bytes))
+    def header_ranges(self, rows: np.ndarray) -> Ranges:
+        """Ranges of the headers of `rows`."""
+        offset = self.offset[rows] - self.header_bytes
+        return Ranges(self.dataset.shard[rows], offset, np.full(len(rows), self.header_bytes))
 
-    def check(self, rows: np.ndarray, heads: np.ndarray) -> None:
-        """Compare heads uint8 [B, head_bytes] with the index. Errors: UserError naming shard and clip."""
+    def check(self, rows: np.ndarray, headers: np.ndarray) -> None:
+        """Compare headers uint8 [B, header_bytes] with the index. Errors: UserError naming shard and clip."""
         keys = self.dataset.keys.take(pa.array(rows)).to_pylist()
         names = np.array([(key + self.suffix).encode() for key in keys], "S100")
         data_bytes = self._data_bytes(rows)
-        tar = heads[:, : schema.TAR_BLOCK_BYTES]
+        tar = headers[:, : schema.TAR_BLOCK_BYTES]
         summed = tar.sum(1, dtype=np.int64) - tar[:, CHECKSUM_FIELD].sum(1, dtype=np.int64) + 8 * ord(" ")
-        size = data_bytes + self.head_bytes - schema.TAR_BLOCK_BYTES
+        size = data_bytes + self.header_bytes - schema.TAR_BLOCK_BYTES
         sound = _octal(tar[:, CHECKSUM]) == summed
         sound &= np.ascontiguousarray(tar[:, NAME]).view("S100")[:, 0] == names
         sound &= _octal(tar[:, SIZE]) == size
         for item in np.flatnonzero(~sound):
             raise self._damaged(rows[item], "tar header")
         if self.dtype is not None:
-            self._check_npy(rows, heads[:, schema.TAR_BLOCK_BYTES :], self.dtype)
+            self._check_npy(rows, headers[:, schema.TAR_BLOCK_BYTES :], self.dtype)
 
-    def _check_npy(self, rows: np.ndarray, heads: np.ndarray, dtype: np.dtype) -> None:
+    def _check_npy(self, rows: np.ndarray, headers: np.ndarray, dtype: np.dtype) -> None:
         shapes = self._shapes(rows)
         for length in np.unique(shapes[:, 0]):
             same = np.flatnonzero(shapes[:, 0] == length)
             shape = tuple(shapes[same[0]].tolist())
             wrong = np.ones(len(same), bool)
             for header in _npy_headers(dtype, shape):
-                wrong &= (heads[same] != np.frombuffer(header, np.uint8)).any(1)
+                wrong &= (headers[same] != np.frombuffer(header, np.uint8)).any(1)
             for item in same[wrong]:
                 raise self._damaged(rows[item], "npy header")
 
@@ -100,7 +100,7 @@ def logmel_kind(dataset: Dataset) -> MemberKind:
 
 
 def _octal(digits: np.ndarray) -> np.ndarray:
-    """Numbers int64 [B] written as octal digits uint8 [B, D]; -1 where something else stands there."""
+    """Numbers int64 [B] written as octal digits uint8 [B, D]; -1 where they are not."""
     values = digits.astype(np.int64) - ord("0")
     powers = 8 ** np.arange(digits.shape[1], dtype=np.int64)[::-1]
     return np.where(((values >= 0) & (values < 8)).all(1), values @ powers, -1)

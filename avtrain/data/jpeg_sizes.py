@@ -27,7 +27,7 @@ class FrameSizes:
         self._kept_bytes = 0
 
     def load(self, rows: np.ndarray) -> None:
-        """Make the sizes of `rows` ready. Errors: UserError naming a file that lacks or disagrees with the index."""
+        """Make the sizes of `rows` ready. Errors: UserError naming a file that is missing or contradicts the index."""
         needed = np.unique(self._dataset.shard[rows]).tolist()
         for shard in needed:
             if shard in self._sums:
@@ -50,11 +50,11 @@ class FrameSizes:
     def before(self, rows: np.ndarray, frames: np.ndarray) -> np.ndarray:
         """Bytes int64 [B] of each clip's JPEGs before a frame; `load` first."""
         shards, firsts = self._dataset.shard[rows].tolist(), self._dataset.sizes_position[rows].tolist()
-        found = np.empty(len(rows), np.int64)
+        before = np.empty(len(rows), np.int64)
         for item, (shard, first, frame) in enumerate(zip(shards, firsts, frames.tolist(), strict=True)):
             sums = self._sums[shard]
-            found[item] = sums[first + frame] - sums[first]
-        return found
+            before[item] = sums[first + frame] - sums[first]
+        return before
 
     def of(self, row: int, start: int, count: int) -> np.ndarray:
         """Bytes int64 [count] of a clip's JPEGs from `start` on; `load` first."""
@@ -71,7 +71,7 @@ class FrameSizes:
         with contextlib.suppress(ValueError):
             if np.lib.format.read_magic(stream) == (1, 0):
                 shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
-                rest = data[stream.tell() :]  # numpy would take memory by the header's word
+                rest = data[stream.tell() :]  # numpy would allocate what the header asks for
                 if dtype == schema.SIZES_DTYPE and len(shape) == 1 and shape[0] * dtype.itemsize == len(rest):
                     sizes = np.frombuffer(rest, dtype)
         if len(data) != expected or sizes is None:

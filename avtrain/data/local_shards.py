@@ -1,4 +1,4 @@
-"""Byte ranges of local shards straight into buffers by a few threads: preadv leaves the interpreter free meanwhile."""
+"""Byte ranges of local shards straight into buffers by a few threads: preadv releases the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def _open(path: Path, size: int) -> int:
         handle = os.open(path, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {repair(path)}.") from None
-    found = os.fstat(handle).st_size
-    if found != size:
+    actual = os.fstat(handle).st_size
+    if actual != size:
         os.close(handle)
-        raise UserError(f"{path} has {found} bytes, not {size}; {repair(path)}.")
+        raise UserError(f"{path} has {actual} bytes, not {size}; {repair(path)}.")
     return handle

@@ -29,7 +29,7 @@ FEW_LABELS = 20
 
 
 def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
-    """What a run of these settings would draw, as plain JSON values; `printed` says it in lines.
+    """What a run of these settings would draw, as plain JSON values; `printed` makes lines of it.
 
     Errors: UserError as pretraining would raise it: no such split or column, a strategy or batch that cannot be.
     """
@@ -38,10 +38,10 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     steps = steps_of(strategy, table, config.batch_size, config.world_size)
-    found = _examine(dataset, table, strategy, config)
-    pairs_per_epoch = found.planned_pairs // found.epochs
+    sums = _examine(dataset, table, strategy, config)
+    pairs_per_epoch = sums.planned_pairs // sums.epochs
     smallest = strategy.smallest_batch(table, config.batch_size)
-    soft = found.pairs - found.exact - found.fallback
+    soft = sums.pairs - sums.exact - sums.fallback
     return {
         "dataset": str(dataset.folder),
         "dataset_digest": dataset.digest,
@@ -54,25 +54,25 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         "batches": steps * config.epochs,
         "updates": updates_per_epoch(steps, config.accumulate) * config.epochs,
         "pairs_per_epoch": pairs_per_epoch,
-        "pairs_per_batch": {"smallest": smallest, "mean": pairs_per_epoch / steps, "largest": found.largest_batch},
+        "pairs_per_batch": {"smallest": smallest, "mean": pairs_per_epoch / steps, "largest": sums.largest_batch},
         "pairs_per_rank": {
             "smallest": smallest // config.world_size,
-            "largest": -(-found.largest_batch // config.world_size),
+            "largest": -(-sums.largest_batch // config.world_size),
         },
         "pair_shares": {
-            "exact": found.exact / found.pairs,
-            "soft": soft / found.pairs,
-            "fallback": found.fallback / found.pairs,
+            "exact": sums.exact / sums.pairs,
+            "soft": soft / sums.pairs,
+            "fallback": sums.fallback / sums.pairs,
         },
-        "same_class_negatives_per_anchor": found.same_class_negatives / found.pairs,
-        "soft_pairs_of_one_true_class": found.soft_of_one_class / soft if soft else None,
+        "same_class_negatives_per_anchor": sums.same_class_negatives / sums.pairs,
+        "soft_pairs_of_one_true_class": sums.soft_of_one_class / soft if soft else None,
         "shards": len(np.unique(dataset.shard[table.rows])),
-        "shards_per_batch": {"mean": float(np.mean(found.shards)), "largest": max(found.shards)},
-        "bytes_per_pair": found.bytes / found.pairs,
-        "bytes_per_epoch": round(found.bytes / found.pairs * pairs_per_epoch),
-        "heard": found.heard.as_dict(),
-        "seen": found.seen.as_dict(),
-        "examined": {"batches": len(found.shards), "coverage_epochs": found.epochs},
+        "shards_per_batch": {"mean": float(np.mean(sums.shards)), "largest": max(sums.shards)},
+        "bytes_per_pair": sums.bytes / sums.pairs,
+        "bytes_per_epoch": round(sums.bytes / sums.pairs * pairs_per_epoch),
+        "heard": sums.audio.as_dict(),
+        "seen": sums.video.as_dict(),
+        "examined": {"batches": len(sums.shards), "coverage_epochs": sums.epochs},
     }
 
 
@@ -101,11 +101,11 @@ class _Coverage:
 
 
 @dataclass
-class _Found:
+class _Sums:
     """Sums over the examined batches, then over all planned epochs."""
 
-    heard: _Coverage
-    seen: _Coverage
+    audio: _Coverage
+    video: _Coverage
     pairs: int = 0
     exact: int = 0
     fallback: int = 0
@@ -118,41 +118,41 @@ class _Found:
     epochs: int = 0
 
 
-def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig) -> _Found:
+def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig) -> _Sums:
     """Plan epoch after epoch until all is known, all epochs are planned, or EXAMINED_PAIRS are."""
-    heard, seen = (_Coverage(len(table), np.zeros(len(dataset), bool)) for _ in range(2))
-    found, window = _Found(heard, seen), window_of(dataset)
+    audio, video = (_Coverage(len(table), np.zeros(len(dataset), bool)) for _ in range(2))
+    sums, window = _Sums(audio, video), window_of(dataset)
     for epoch in range(config.epochs):
         plans = strategy.plan(table, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
         for step, plan in enumerate(plans):
-            if len(found.shards) < EXAMINED_BATCHES:
-                _add(found, dataset, plan, strategy.fallbacks(table, plan, seed=config.seed, epoch=epoch, step=step))
-                found.bytes += _bytes_of(dataset, plan, window)
-            heard.came[plan[:, 0]] = True
-            seen.came[plan[:, 1]] = True
-            found.planned_pairs += len(plan)
-            found.largest_batch = max(found.largest_batch, len(plan))
-        found.epochs += 1
-        heard.end_epoch()
-        seen.end_epoch()
-        known = heard.whole and seen.whole and len(found.shards) >= EXAMINED_BATCHES
-        if known or found.planned_pairs >= EXAMINED_PAIRS:
+            if len(sums.shards) < EXAMINED_BATCHES:
+                _add(sums, dataset, plan, strategy.fallbacks(table, plan, seed=config.seed, epoch=epoch, step=step))
+                sums.bytes += _bytes_of(dataset, plan, window)
+            audio.came[plan[:, 0]] = True
+            video.came[plan[:, 1]] = True
+            sums.planned_pairs += len(plan)
+            sums.largest_batch = max(sums.largest_batch, len(plan))
+        sums.epochs += 1
+        audio.end_epoch()
+        video.end_epoch()
+        known = audio.whole and video.whole and len(sums.shards) >= EXAMINED_BATCHES
+        if known or sums.planned_pairs >= EXAMINED_PAIRS:
             break
-    return found
+    return sums
 
 
-def _add(found: _Found, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarray) -> None:
+def _add(sums: _Sums, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarray) -> None:
     """Count one batch: kinds of pairs, classes that meet, shards."""
     audio, video = plan.T
     own, other = dataset.label[audio], dataset.label[video]
     alike, kept = own == other, audio == video
-    found.pairs += len(plan)
-    found.fallback += int(fallbacks.sum())
-    found.exact += int((kept & ~fallbacks).sum())
-    found.soft_of_one_class += int((alike & ~kept).sum())
+    sums.pairs += len(plan)
+    sums.fallback += int(fallbacks.sum())
+    sums.exact += int((kept & ~fallbacks).sum())
+    sums.soft_of_one_class += int((alike & ~kept).sum())
     pictures = np.bincount(other, minlength=int(own.max()) + 1)
-    found.same_class_negatives += int(pictures[own].sum() - alike.sum())
-    found.shards.append(len(np.unique(dataset.shard[plan])))
+    sums.same_class_negatives += int(pictures[own].sum() - alike.sum())
+    sums.shards.append(len(np.unique(dataset.shard[plan])))
 
 
 def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
@@ -185,18 +185,18 @@ def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:
     }
 
 
-def printed(found: dict[str, Any]) -> str:
+def printed(result: dict[str, Any]) -> str:
     """The survey in lines for a terminal."""
-    config, labels, batch, rank = (found[name] for name in ("config", "labels", "pairs_per_batch", "pairs_per_rank"))
-    shares, shards, examined = (found[name] for name in ("pair_shares", "shards_per_batch", "examined"))
-    of_one_class = found["soft_pairs_of_one_true_class"]
+    config, labels, batch, rank = (result[name] for name in ("config", "labels", "pairs_per_batch", "pairs_per_rank"))
+    shares, shards, examined = (result[name] for name in ("pair_shares", "shards_per_batch", "examined"))
+    of_one_class = result["soft_pairs_of_one_true_class"]
     lines = [
-        ("steps", f"{found['steps_per_epoch']:,} an epoch, {found['batches']:,} in {config['epochs']:,} epochs"),
+        ("steps", f"{result['steps_per_epoch']:,} an epoch, {result['batches']:,} in {config['epochs']:,} epochs"),
         (
             "updates",
-            f"{found['updates']:,}, of {config['accumulate']:,} steps each" if config["accumulate"] > 1 else "",
+            f"{result['updates']:,}, of {config['accumulate']:,} steps each" if config["accumulate"] > 1 else "",
         ),
-        ("pairs", f"{found['pairs_per_epoch']:,} an epoch, {_span(batch)} a batch, {_span(rank)} a rank"),
+        ("pairs", f"{result['pairs_per_epoch']:,} an epoch, {_span(batch)} a batch, {_span(rank)} a rank"),
         (
             "kinds",
             f"{100 * shares['exact']:.1f} % exact, {100 * shares['soft']:.1f} % soft, "
@@ -208,22 +208,22 @@ def printed(found: dict[str, Any]) -> str:
             f"{labels['median']:,.0f} in the median, {labels['largest']:,} in the largest",
         ),
         ("", f"{labels['of_one_clip']:,} of one clip only; {labels['clips_without']:,} clips without label"),
-        ("true class", f"{found['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
+        ("true class", f"{result['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
         ("", f"{100 * of_one_class:.1f} % of soft pairs are of one class" if of_one_class is not None else ""),
-        ("shards", f"{shards['mean']:.1f} of {found['shards']:,} touched a batch, {shards['largest']:,} at most"),
+        ("shards", f"{shards['mean']:.1f} of {result['shards']:,} touched a batch, {shards['largest']:,} at most"),
         (
             "to read",
-            f"{readable_bytes(found['bytes_per_epoch'])} an epoch, {readable_bytes(found['bytes_per_pair'])} a pair",
+            f"{readable_bytes(result['bytes_per_epoch'])} an epoch, {readable_bytes(result['bytes_per_pair'])} a pair",
         ),
-        *((name, _coverage(found[name], found["clips"], examined["coverage_epochs"])) for name in ("heard", "seen")),
+        *((name, _coverage(result[name], result["clips"], examined["coverage_epochs"])) for name in ("heard", "seen")),
         (
             "examined",
-            f"{examined['batches']:,} of {found['batches']:,} batches; "
+            f"{examined['batches']:,} of {result['batches']:,} batches; "
             f"for heard and seen {examined['coverage_epochs']:,} of {config['epochs']:,} epochs; no media",
         ),
     ]
-    text = [f"{found['dataset']}: {found['clips']:,} {config['split']} clips, strategy {config['strategy']}"]
-    text += [f"  {name:<11} {said}" for name, said in lines if said]
+    text = [f"{result['dataset']}: {result['clips']:,} {config['split']} clips, strategy {config['strategy']}"]
+    text += [f"  {name:<11} {value}" for name, value in lines if value]
     if labels["count"] <= FEW_LABELS:
         text += [f"    {row['clips']:>9,}  {row['name']}" for row in labels["clips"]]
     return "\n".join(text)

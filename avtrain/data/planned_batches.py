@@ -55,8 +55,8 @@ class PlannedBatches(torch.utils.data.Dataset[Batch]):
         """The plan of a step; later steps are reached by drawing those between."""
         if self._plans is None or self._plans[0] != epoch or step < self._plans[1]:
             self._plans = epoch, step, self.recipe.plans(epoch, step)
-        for found, plan in self._plans[2]:
-            if found == step:
+        for number, plan in self._plans[2]:
+            if number == step:
                 self._plans = epoch, step + 1, self._plans[2]
                 return plan
         raise IndexError(f"the plan of epoch {epoch} ends before step {step}")

@@ -64,21 +64,21 @@ def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
     Errors: UserError naming the file and what is wrong: columns, ids that are not in the table, weights.
     """
     try:
-        found = pq.read_table(path)
+        pairs = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path} cannot be read as Parquet ({first_line(error)}).") from None
-    lacking = {"audio", "video"} - set(found.column_names)
-    if lacking:
-        raise UserError(f"{path} has no column {sorted(lacking)[0]!r}; pairs need clip ids in 'audio' and 'video'.")
+    missing = {"audio", "video"} - set(pairs.column_names)
+    if missing:
+        raise UserError(f"{path} has no column {sorted(missing)[0]!r}; pairs need clip ids in 'audio' and 'video'.")
     clip_ids = dataset.clip_ids
     known = pa.array([clip_ids[row] for row in table.rows], pa.string())
-    audio, video = (table.rows[_positions(path, name, found.column(name), known)] for name in ("audio", "video"))
+    audio, video = (table.rows[_positions(path, name, pairs.column(name), known)] for name in ("audio", "video"))
     weights = None
-    if "weight" in found.column_names:
+    if "weight" in pairs.column_names:
         try:
-            weights = found.column("weight").cast(pa.float64()).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text that is no number; a type that has none
-            raise UserError(f"{path} has weights that are no numbers.") from None
+            weights = pairs.column("weight").cast(pa.float64()).to_numpy()
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text, or a type that has no numbers
+            raise UserError(f"{path} has weights that are not numbers.") from None
     try:
         return Pairs(audio, video, weights)
     except ValueError as error:
@@ -91,12 +91,12 @@ def _positions(path: Path, name: str, column: pa.ChunkedArray, known: pa.Array) 
         try:
             column = column.cast(pa.int64())
         except pa.ArrowInvalid:
-            raise UserError(f"{path} has clip ids in {name!r} that are no whole numbers; store ids as text.") from None
-    found = pc.index_in(column.cast(pa.string()), value_set=known).combine_chunks()
-    strangers = column.filter(found.is_null())
+            raise UserError(f"{path} has clip ids in {name!r} that are not whole numbers; store ids as text.") from None
+    positions = pc.index_in(column.cast(pa.string()), value_set=known).combine_chunks()
+    strangers = column.filter(positions.is_null())
     if len(strangers):
         raise UserError(
             f"{path} names {len(strangers)} clips in {name!r} that are not in the split to train on, "
             f"such as {strangers[0].as_py()!r}."
         )
-    return found.to_numpy().astype(np.int64)
+    return positions.to_numpy().astype(np.int64)

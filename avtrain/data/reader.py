@@ -27,7 +27,7 @@ from avtrain.sampling.windows import Windows
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Ranges of one kind of member and the places for their bytes; `rows` they belong to."""
+    """Ranges of one kind of member and the buffers for their bytes; `rows` they belong to."""
 
     kind: MemberKind
     rows: np.ndarray
@@ -46,7 +46,7 @@ class Reader:
     def __init__(self, dataset: Dataset, threads: int = 2, cache: CacheConfig | None = None) -> None:
         self._dataset, self._threads = dataset, threads
         self._kinds = {"frames": frames_kind(dataset), "logmel": logmel_kind(dataset)}
-        self._seen = {name: np.zeros(len(dataset), bool) for name in self._kinds}
+        self._checked_headers = {name: np.zeros(len(dataset), bool) for name in self._kinds}
         self._sizes = FrameSizes(dataset) if dataset.frame_codec == "jpeg" else None
         self._checked = np.zeros(len(dataset.shards), bool)
         self._scratch = np.empty(0, np.uint8)
@@ -114,28 +114,28 @@ class Reader:
         return _Wanted(self._kinds["logmel"], rows, ranges, _views(out, ranges.length))
 
     def _read(self, wanted: list[_Wanted]) -> None:
-        """Read all ranges at once, and the heads of members that are used for the first time."""
+        """Read all ranges at once, and the headers of members that are used for the first time."""
         ranges = [want.ranges for want in wanted]
         views = [view for want in wanted for view in want.views]
-        heads: list[tuple[str, np.ndarray, np.ndarray]] = []
-        for name, seen in self._seen.items():
+        headers: list[tuple[str, np.ndarray, np.ndarray]] = []
+        for name, checked in self._checked_headers.items():
             used = [want.rows[want.ranges.length > 0] for want in wanted if want.kind is self._kinds[name]]
             new = np.unique(np.concatenate(used)) if used else np.zeros(0, np.int64)
-            new = new[~seen[new]]
+            new = new[~checked[new]]
             if len(new):
                 kind = self._kinds[name]
-                head = np.empty((len(new), kind.head_bytes), np.uint8)
-                heads.append((name, new, head))
-                ranges.append(kind.head_ranges(new))
-                views += _views(head, np.full(len(new), kind.head_bytes))
+                header = np.empty((len(new), kind.header_bytes), np.uint8)
+                headers.append((name, new, header))
+                ranges.append(kind.header_ranges(new))
+                views += _views(header, np.full(len(new), kind.header_bytes))
         joined = Ranges.joined(ranges)
         filled = np.flatnonzero(joined.length > 0)
         if len(filled) < len(views):
             joined, views = joined.take(filled), [views[item] for item in filled]
         self._source.read(joined, views)
-        for name, rows, head in heads:
-            self._kinds[name].check(rows, head)
-            self._seen[name][rows] = True
+        for name, rows, header in headers:
+            self._kinds[name].check(rows, header)
+            self._checked_headers[name][rows] = True
 
     def _finish_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
         """Decode what has been read into the scratch buffer, and pad."""

@@ -78,13 +78,13 @@ class RemoteShards:
             raise _gone(error) from None
 
     def check(self, shards: np.ndarray) -> None:
-        """Raise UserError where one of some shards is gone or, as far as its server says, of another size."""
+        """Raise UserError where one of some shards is gone or, as far as its server reports sizes, of another size."""
         new = shards[~self._known[shards]]
         try:
-            found = self._folder.sizes([self._paths[shard] for shard in new])
+            sizes = self._folder.sizes([self._paths[shard] for shard in new])
         except FileNotFoundError as error:
             raise _gone(error) from None
-        for shard, size in zip(new.tolist(), found, strict=True):
+        for shard, size in zip(new.tolist(), sizes, strict=True):
             if size is not None and size != self._sizes[shard]:
                 raise UserError(
                     f"{self._paths[shard]} has {size} bytes, not {self._sizes[shard]}; copy the dataset there again."

@@ -46,7 +46,7 @@ def split_rows(
     `auto`: the dataset's own val split chooses where it has one, else as `group`; `group`: about `share` of the train
     split chooses, by group (held_out); `released`: a fifth of the train split's clips, whatever their groups and
     classes, by the hash of their ids with seed 1, exactly a fifth as in the paper. `label_fraction` of the clips to fit
-    on keep their labels; those that choose stay as they are. `column` takes the place of the manifest's labels; a clip
+    on keep their labels; those that choose stay as they are. `column` replaces the manifest's labels; a clip
     with -1 there is in no part. Errors: UserError where groups are too few, or a part is empty.
     """
     label = dataset.label if column is None else column.values
@@ -86,9 +86,9 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     """
     if "val" in dataset.splits:
         rows = dataset.rows_of("val")
-        found = dataset.labels(labels).values[rows]
-        usable = (dataset.num_frames[rows] > 0) & (found >= 0)
-        return table, ClipTable(rows[usable], found[usable])
+        values = dataset.labels(labels).values[rows]
+        usable = (dataset.num_frames[rows] > 0) & (values >= 0)
+        return table, ClipTable(rows[usable], values[usable])
     labelled, held = table.labels >= 0, np.zeros(len(table), bool)
     if share == 0:
         return table, _part(table, held)
@@ -175,13 +175,13 @@ def _by_group(cells: np.ndarray, groups: int) -> tuple[np.ndarray, np.ndarray]:
 def warn_of(class_names: list[str], labels: np.ndarray, held: np.ndarray, share: float) -> None:
     """Warn of classes of which no clip is held out, and where `held` bool [N] is far from `share`."""
     known = np.unique(labels[labels >= 0])
-    lacking = [class_names[one] for one in np.setdiff1d(known, labels[held])]
-    if lacking:
+    missing = [class_names[one] for one in np.setdiff1d(known, labels[held])]
+    if missing:
         log.warning(
             "%d of %d classes have no clip to choose by, since their clips are of too few groups: %s",
-            len(lacking),
+            len(missing),
             len(known),
-            some_of(lacking),
+            some_of(missing),
         )
     if not share / FAR_OFF <= held.mean() <= share * FAR_OFF:
         log.warning(

@@ -43,7 +43,7 @@ def measure(
         else:
             scores = evaluate(dataset, config, run=of_run, out=results, device=device)
         hand = hands[0] if out is None else hands[1]
-        return scores, None if results is None or hand is None else hand.told(results / RESULT)
+        return scores, None if results is None or hand is None else hand.shown(results / RESULT)
 
 
 def default_folder(dataset: Path | str, run: Path, protocol: str, config: EvaluateConfig) -> Path:

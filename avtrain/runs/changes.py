@@ -1,8 +1,8 @@
 """RUN/changes.json: what was changed in a run since it began, one entry a change.
 
 An entry has `step` (updates made before it), `changed` ({setting: [before, after]}), `updates` (how many the run is to
-have now), `learning_rate` (of the next one), `loader` (the next batch) and `offset`: update u stands in the epochs
-where update u - offset of a run that always had these settings would. RUN/config.json has the settings that hold now.
+have now), `learning_rate` (of the next one), `loader` (the next batch) and `offset`: update u uses the clips that
+update u - offset of a run that always had these settings would. RUN/config.json has the settings that hold now.
 """
 
 from __future__ import annotations
@@ -37,5 +37,5 @@ def record(run: Path, changes: Sequence[Mapping[str, Any]], identity: Mapping[st
 
 def sentence_of(change: Mapping[str, Any]) -> str:
     """What a change was, such as `learning rate 0.001 -> 0.0001 from update 40 on`."""
-    said = ", ".join(f"{name.replace('_', ' ')} {old} -> {new}" for name, (old, new) in change["changed"].items())
-    return f"{said} from update {change['step']:,} on"
+    changed = ", ".join(f"{name.replace('_', ' ')} {old} -> {new}" for name, (old, new) in change["changed"].items())
+    return f"{changed} from update {change['step']:,} on"

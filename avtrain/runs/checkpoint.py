@@ -77,26 +77,26 @@ def _write(
 
 
 def _write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Write a safetensors file. Errors: OSError, which safetensors tells in words of its own."""
+    """Write a safetensors file. Errors: OSError, which safetensors raises as an error of its own."""
     try:
         save_file(tensors, path)
     except SafetensorError as error:
-        told = re.search(r"os error (\d+)", str(error))
-        if told is None:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
             raise
-        raise OSError(int(told[1]), os.strerror(int(told[1]))) from None
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
 
 
 def checkpoints(run: Path) -> list[Path]:
-    """The run's whole checkpoints, oldest first; folders that are named otherwise are none of ours."""
-    found = (path for path in run.glob("step_*") if STEP.fullmatch(path.name))
-    return sorted((path for path in found if is_checkpoint(path)), key=step_of)
+    """The run's whole checkpoints, oldest first; folders of other names are not ours."""
+    folders = (path for path in run.glob("step_*") if STEP.fullmatch(path.name))
+    return sorted((path for path in folders if is_checkpoint(path)), key=step_of)
 
 
 def latest(run: Path) -> Path | None:
     """The newest whole checkpoint, None where there is none."""
-    found = checkpoints(run)
-    return found[-1] if found else None
+    folders = checkpoints(run)
+    return folders[-1] if folders else None
 
 
 def is_checkpoint(folder: Path) -> bool:
@@ -110,11 +110,11 @@ def step_of(folder: Path) -> int:
 
 
 def read_meta(folder: Path, *needed: str) -> dict[str, Any]:
-    """meta.json of a checkpoint; UserError where it is of another format or lacks one of `needed` ("config.seed")."""
+    """meta.json of a checkpoint. Errors: UserError where it is of another format or has no `needed` ("config.seed")."""
     meta = store.read_json(folder / META)
-    found = meta.get("format") if isinstance(meta, dict) else None
-    if found != FORMAT:
-        raise UserError(f"{folder} is a checkpoint of format {found!r}; this version reads {FORMAT}.")
+    kind = meta.get("format") if isinstance(meta, dict) else None
+    if kind != FORMAT:
+        raise UserError(f"{folder} is a checkpoint of format {kind!r}; this version reads {FORMAT}.")
     for name in needed:
         values: Any = meta
         for part in name.split("."):
@@ -147,8 +147,8 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
 
 def read_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
     """The checkpoint's weights below `prefix`, by the rest of their names; UserError where the file is damaged."""
-    found = _read_tensors(folder / MODEL)
-    return {name.removeprefix(prefix): tensor for name, tensor in found.items() if name.startswith(prefix)}
+    tensors = _read_tensors(folder / MODEL)
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def digest(folder: Path) -> str:

@@ -1,4 +1,4 @@
-"""The pictures and sounds that encoders were trained on: what their checkpoint says of them, and who has others."""
+"""What a checkpoint records of the data that it was trained on, and whether a dataset has data of other settings."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 
 DATA = "data"  # in meta.json, by data_described
-PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored is no matter
+PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored does not matter
 
 
 def data_described(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint says of the data: feature specs, log-mel statistics, name, number of clips, classes."""
+    """What a checkpoint records of its data: feature specs, log-mel statistics, name, number of clips, classes."""
     return {
         "audio": dataset.info["audio"],
         "video": dataset.info["video"],
@@ -32,14 +32,14 @@ def data_described(dataset: Dataset) -> dict[str, Any]:
 
 
 def num_mel_bands_of(meta: Mapping[str, Any]) -> int:
-    """Bands of the log-mel that a checkpoint's encoder was trained on; 128 where it does not say."""
+    """Bands of the log-mel that a checkpoint's encoder was trained on; 128 where it has no record of them."""
     return int(meta.get(DATA, {}).get("audio", {}).get("num_mel_bands", 128))
 
 
 def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
     """UserError with the differences where the checkpoint in `folder` knows log-mel of other settings.
 
-    One that does not say what it was trained on passes.
+    A checkpoint without that record passes.
     """
     known = meta.get(DATA, {}).get("audio", {})
     if known:

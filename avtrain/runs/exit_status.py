@@ -16,8 +16,8 @@ from avtrain.runs import folder as run_folder
 def refusal_recorded(run: Path, ranks: Ranks, status: str | None = None) -> Iterator[None]:
     """Under torchrun, write why the block failed before it trained, unless it or another rank has written since.
 
-    `status` is what exit.json says of the run, which a refused call does not change. Without torchrun the exit code
-    says it, and the run stays as it is.
+    `status` is the run's status in exit.json, which a refused call does not change. Without torchrun the exit code is
+    enough, and the run stays as it is.
     """
     before = run_folder.exit_stamp(run)
     try:

@@ -30,7 +30,7 @@ def open_run(run: Path, identity: Mapping[str, Any]) -> None:
     `identity` is all that makes the run: its config, the dataset's digest, that of the labels and pairs that the plans
     are made from (their files may change under one name), and what its weights began from.
     """
-    with contextlib.suppress(OSError):  # as claim will say
+    with contextlib.suppress(OSError):  # claim raises the error
         if {entry.name for entry in run.iterdir()} <= {EXIT, store.LOCK}:
             clear_exit(run)  # of calls that were refused before there was a run
     configs.claim(run / CONFIG, identity, "run")
@@ -45,7 +45,7 @@ def check_folder(run: Path, identity: Mapping[str, Any]) -> None:
 
 
 def begun_from(run: Path) -> dict[str, str]:
-    """What a run's config.json says of the checkpoint that it began from, empty if nothing."""
+    """What config.json of a run records of the checkpoint that it began from; empty if nothing."""
     saved = store.read_json(run / CONFIG)
     return {name: saved[name] for name in BEGUN if name in saved}
 

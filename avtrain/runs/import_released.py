@@ -50,18 +50,18 @@ def import_checkpoint(file: Path, run: Path) -> Path:
 
 def encoders_of(file: Path, model: TwoTower) -> nn.ModuleDict:
     """The two encoders of `model`, as `video` and `audio`, with a released checkpoint's weights. Errors: UserError."""
-    found: dict[str, torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
     for theirs, tensor in _state_of(file).items():
         plain = str(theirs).removeprefix(PARALLEL)
         ours = our_name(plain)
         if ours is None or not isinstance(tensor, torch.Tensor):
             raise UserError(f"{file} holds {plain!r}, which is no weight of the released models.")
-        found[ours] = tensor
+        weights[ours] = tensor
     encoders = nn.ModuleDict({"video": model.video, "audio": model.audio})
-    wrong = checkpoint.misfit(found, encoders.state_dict())
+    wrong = checkpoint.misfit(weights, encoders.state_dict())
     if wrong:
         raise UserError(f"{file} does not fit the released models: {wrong}.")
-    encoders.load_state_dict(found, assign=True)
+    encoders.load_state_dict(weights, assign=True)
     return encoders
 
 

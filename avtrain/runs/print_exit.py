@@ -14,7 +14,7 @@ from avprep.shared.store import read_json
 from avtrain.runs import folder as run_folder
 
 
-def told(url: str) -> str:
+def line_of(url: str) -> str:
     """The line to print. Errors: UserError."""
     path = RemotePath(url) / run_folder.EXIT
     with contextlib.suppress(FileNotFoundError):
@@ -24,4 +24,4 @@ def told(url: str) -> str:
 
 
 if __name__ == "__main__":
-    print(told(sys.argv[1]))
+    print(line_of(sys.argv[1]))

@@ -28,13 +28,13 @@ class AtHand:
     folder: Path
     mirror: Mirror | None = None
     status: str | None = None
-    """what exit.json said of the run when the command began"""
+    """status in exit.json when the command began"""
     known: dict[str, tuple[int, int]] = field(default_factory=dict)
     """bytes and time of change of each file that is the same there"""
     stamp: str | None = None
     """of exit.json there when the command began"""
 
-    def told(self, path: Path) -> str:
+    def shown(self, path: Path) -> str:
         """A path in the folder as the user knows it."""
         return str(path) if self.mirror is None else str(path).replace(str(self.folder), str(self.mirror.remote))
 
@@ -42,17 +42,17 @@ class AtHand:
         """Have there what is here: new and changed files, and no checkpoint that is gone. Errors: UserError."""
         if self.mirror is None:
             return
-        found = _files(self.folder)
-        for name in sorted(found, key=_place):
-            if self.known.get(name) == found[name]:
+        files = _files(self.folder)
+        for name in sorted(files, key=_order):
+            if self.known.get(name) == files[name]:
                 continue
             if name == run_folder.EXIT:
                 self.put_exit()
             else:
                 self.mirror.push(name)
-        for name in sorted(self.known.keys() - found.keys(), key=_place, reverse=True):
+        for name in sorted(self.known.keys() - files.keys(), key=_order, reverse=True):
             (self.mirror.remote / name).remove()
-        self.known = found
+        self.known = files
 
     def put_exit(self) -> None:
         """Have exit.json there, unless another process has put one since the command began."""
@@ -61,15 +61,15 @@ class AtHand:
 
 
 @contextlib.contextmanager
-def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[AtHand]:
+def at_hand(path: Path | str, rank: int = 0, without: str = "//") -> Iterator[AtHand]:
     """The folder of a path, or of a URL while it is worked on; files whose names end in `without` are not fetched.
 
     Errors: UserError where other things lie there.
     """
-    if isinstance(place, Path):
-        yield AtHand(place, status=run_folder.exit_status(place))
+    if isinstance(path, Path):
+        yield AtHand(path, status=run_folder.exit_status(path))
         return
-    with mirrored(place) as mirror:
+    with mirrored(path) as mirror:
         there = mirror.remote.below()
         if there.keys() - {run_folder.EXIT} and not any(CLAIMED.fullmatch(name) for name in there):
             raise UserError(f"{mirror.remote} is not empty and holds no run or evaluation; choose another folder.")
@@ -77,14 +77,14 @@ def at_hand(place: Path | str, rank: int = 0, without: str = "//") -> Iterator[A
         status, stamp = run_folder.exit_status(mirror.folder), _stamp(mirror)
         if rank > 0:  # what an earlier process wrote is for the first to remove
             (mirror.folder / run_folder.EXIT).unlink(missing_ok=True)
-        found = AtHand(mirror.folder, mirror, status, _files(mirror.folder), stamp)
+        hand = AtHand(mirror.folder, mirror, status, _files(mirror.folder), stamp)
         try:
-            yield found
+            yield hand
         finally:
             if rank == 0:
-                found.put()
+                hand.put()
             else:
-                found.put_exit()
+                hand.put_exit()
 
 
 def _stamp(mirror: Mirror) -> str | None:
@@ -96,16 +96,16 @@ def _stamp(mirror: Mirror) -> str | None:
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
     """(bytes, time of change) of every file below a folder but temporary ones, by name."""
-    found = {}
+    files = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
         if path.is_file() and not any(part.startswith(".") for part in name.parts):
             about = path.stat()
-            found[name.as_posix()] = about.st_size, about.st_mtime_ns
-    return found
+            files[name.as_posix()] = about.st_size, about.st_mtime_ns
+    return files
 
 
-def _place(name: str) -> tuple[int, str]:
-    """Where a file stands in the order in which files are put."""
+def _order(name: str) -> tuple[int, str]:
+    """The sort key by which files are put."""
     last = name.rsplit("/", 1)[-1]
     return LAST.index(last) + 1 if last in LAST else 0, name

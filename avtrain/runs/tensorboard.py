@@ -10,7 +10,7 @@ from typing import Any
 from avprep.shared.errors import UserError
 
 FOLDER = "tensorboard"
-PLACES = ("step", "epoch")  # of a line, not scores
+POSITION = ("step", "epoch")  # of a line, not scores
 
 
 def check_tensorboard() -> None:
@@ -30,9 +30,9 @@ class Board:
         self._writer = SummaryWriter(str(run / FOLDER), purge_step=first_step)
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """One scalar for each number of a line but its places, at its step."""
+        """One scalar for each number of a line but its step and epoch, at that step."""
         for name, value in values.items():
-            if name not in PLACES:
+            if name not in POSITION:
                 self._writer.add_scalar(name, value, values["step"])
 
     def flush(self) -> None:

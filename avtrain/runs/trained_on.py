@@ -1,5 +1,4 @@
-"""Which clips an encoder has seen in training, its own run's and those of the runs that it began from; and test clips
-among them.
+"""The clips that an encoder was trained on, in its run and the runs that it began from, and test clips among them.
 
 A run's trained_on.parquet has a row a clip: id, source, length, and where its bytes lay (digest of the shard, offset).
 """
@@ -82,10 +81,10 @@ def clips_of(dataset: Dataset, rows: np.ndarray) -> pa.Table:
 
 
 def seen_of(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
-    """What a result says of its test clips `rows`: {"known", "clips", "share", "examples"}; warns where it is not well.
+    """What a result records of its test clips `rows`: {"known", "clips", "share", "examples"}; warns of overlaps.
 
-    `known`: `all`, `part` (the runs that it began from have no record) or `none`; `run` None: an encoder that has seen
-    nothing. `clips`: how many of the test clips were trained on, None where nothing is known. Errors: UserError.
+    `known`: `all`, `part` (the runs that it began from have no record) or `none`; `run` None: an untrained encoder.
+    `clips`: how many of the test clips were trained on, None where nothing is known. Errors: UserError.
     """
     if run is None:
         return {"known": "all", "clips": 0, "share": 0.0, "examples": []}
@@ -152,8 +151,8 @@ def _sources(dataset: Dataset, ids: pa.Array) -> pa.Array:
         plan = dataset.plan_columns("clip_id", "video_path", "audio_path")
     except FileNotFoundError:
         return pa.array([""] * len(ids), pa.string())
-    place = pc.index_in(ids, value_set=plan.column("clip_id").combine_chunks())
-    video, audio = (plan.column(name).combine_chunks().take(place) for name in ("video_path", "audio_path"))
+    rows = pc.index_in(ids, value_set=plan.column("clip_id").combine_chunks())
+    video, audio = (plan.column(name).combine_chunks().take(rows) for name in ("video_path", "audio_path"))
     return pc.fill_null(pc.if_else(pc.equal(video, ""), audio, video), "")
 
 

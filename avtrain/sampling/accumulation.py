@@ -11,16 +11,16 @@ def updates_per_epoch(batches_per_epoch: int, accumulate: int) -> int:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a batch stands in its update: whether it is the first, whether the last, of how many."""
+class Position:
+    """Where a batch is in its update: whether it is the first, whether the last, of how many."""
 
     begins: bool
     ends: bool
     batches: int
 
 
-def place_of(step: int, batches_per_epoch: int, accumulate: int) -> Place:
-    """The place of an epoch's batch `step`, from 0."""
+def position_of(step: int, batches_per_epoch: int, accumulate: int) -> Position:
+    """The position of an epoch's batch `step`, from 0."""
     first = step - step % accumulate
     batches = min(accumulate, batches_per_epoch - first)
-    return Place(step == first, step == first + batches - 1, batches)
+    return Position(step == first, step == first + batches - 1, batches)

@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 
 
 def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dict[str, str]:
-    """Load the weights at `source`, a run or one of its checkpoint folders, into `model`; what the run records of it.
+    """Load the weights at `source`, a run or a checkpoint folder, into `model`; returns what the run records of it.
 
-    Both encoders must be there, their names and shapes the model's; so must both projection heads, unless the
-    checkpoint was imported without. A learnt temperature is taken over where both have one. A run with a checkpoint of
-    its own goes on from that: nothing is loaded, and what it began from is read off its config. An empty `source` asks
-    for nothing. Errors: UserError naming the part, or that `dataset` has other log-mel than it was trained on.
+    The checkpoint must have both encoders, with the model's names and shapes, and both projection heads unless it was
+    imported without them. A learnt temperature is loaded where both have one. Nothing is loaded where `source` is empty
+    or the run has a checkpoint of its own. Errors: UserError naming the part that is missing or does not fit, or where
+    `dataset` has log-mel of other settings than the checkpoint was trained on.
     """
     if not source:
         return {}

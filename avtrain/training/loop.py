@@ -25,7 +25,7 @@ from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.data_spec import data_described
 from avtrain.runs.environment import environment
-from avtrain.sampling.accumulation import Place, place_of, updates_per_epoch
+from avtrain.sampling.accumulation import Position, position_of, updates_per_epoch
 from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.losses import contrastive
@@ -33,7 +33,7 @@ from avtrain.training.non_finite import culprits_of, media_sums
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.resume import Course, updates_of
 from avtrain.training.setup import Ready
-from avtrain.training.throughput import Pace
+from avtrain.training.throughput import Throughput
 from avtrain.training.validation import Validation
 
 
@@ -104,16 +104,16 @@ class Trainer:
         """
         first = self.step = self._resume()
         self._prepare_model()
-        self.pace = Pace()
+        self.throughput = Throughput()
         with self._progress() as progress, self._open_metrics():
             self._validate()
             for batch in self.ready.loader if self.step < self.total else ():
-                place = place_of(batch.step, self.ready.loader.steps_per_epoch, self.config.accumulate)
-                self._backward(batch, place)
-                if not place.ends:
+                position = position_of(batch.step, self.ready.loader.steps_per_epoch, self.config.accumulate)
+                self._backward(batch, position)
+                if not position.ends:
                     continue
                 loss = self._update()
-                progress.advance(note=f"loss {loss:.3f}, {self.pace}")
+                progress.advance(note=f"loss {loss:.3f}, {self.throughput}")
                 if self.step >= self.total:
                     break
                 self._stop_if_asked()
@@ -164,12 +164,12 @@ class Trainer:
         with contextlib.closing(run_folder.Metrics(self.run, self.step, self.tensorboard)) as self.metrics:
             yield
 
-    def _backward(self, batch: Batch, place: Place) -> None:
+    def _backward(self, batch: Batch, position: Position) -> None:
         """Add the gradient of a batch to that of its update."""
         config, total = self.config, batch.global_size
         torch.manual_seed(_layer_seed(config.seed, batch, self.ranks))
         pictures, sounds = self.augment(batch)
-        with unsynchronised(self.model, more=not place.ends):
+        with unsynchronised(self.model, more=not position.ends):
             with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
                 own_video, own_audio, learnt = self.model(pictures, sounds)
             video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
@@ -177,12 +177,12 @@ class Trainer:
             labels = gather_rows(own_labels, total, self.ranks)
             self.temperature = config.temperature if learnt is None else learnt
             loss = contrastive(config.loss, video, audio, labels, self.temperature)
-            if place.begins:
+            if position.begins:
                 self.optimiser.zero_grad(set_to_none=True)
                 self.parts.clear()
-            (loss / place.batches).backward()
+            (loss / position.batches).backward()
         self.parts.append(Part(batch, loss.detach(), media_sums(pictures, sounds)))
-        self.pace.add(batch)
+        self.throughput.add(batch)
 
     def _update(self) -> float:
         """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
@@ -208,7 +208,7 @@ class Trainer:
                 learning_rate=learning_rate,
                 temperature=temperature,
                 waited_seconds=round(sum(part.batch.waited_seconds for part in self.parts), 6),
-                seconds=round(self.pace.seconds, 3),
+                seconds=round(self.throughput.seconds, 3),
             )
         self.step += 1
         return loss
@@ -240,7 +240,7 @@ class Trainer:
             return
         first = self.metrics is not None
         if not any_rank(first and run_folder.is_validated(self.run, self.step), self.ranks):
-            with self.pace.apart():
+            with self.throughput.apart():
                 scores = self.validation.measure(self.ready.model, self.stopping)
             if scores is None:
                 self._stop()
@@ -280,8 +280,8 @@ class Trainer:
         return PretrainResult(
             self.step,
             float(np.mean(losses)) if losses else math.nan,
-            self.pace.pairs_per_second,
-            self.pace.waited_share,
+            self.throughput.pairs_per_second,
+            self.throughput.waited_share,
             run_folder.best_validation(self.run),
         )
 

@@ -35,7 +35,7 @@ def contrastive(
 def info_nce(video: torch.Tensor, audio: torch.Tensor, temperature: float | torch.Tensor = 0.07) -> torch.Tensor:
     """Symmetric InfoNCE of unit embeddings [B, D]: pair i against all others of the batch.
 
-    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_j exp(v_i a_j / t)]; ln B for embeddings that say nothing.
+    L(v, a) = -1/B sum_i log [exp(v_i a_i / t) / sum_j exp(v_i a_j / t)]; ln B for embeddings that are all alike.
     Source: van den Oord et al. 2018; the paper's mean of both directions.
     """
     return _both(_similarities(video, audio, temperature))
@@ -81,7 +81,7 @@ def suppressed_info_nce(
 ) -> torch.Tensor:
     """InfoNCE in which the pairs most like one's own are no negatives, whatever their class; no label is used.
 
-    L(v, a) as masked_info_nce, where N(i) lacks the round(SUPPRESSED_SHARE (B - 1)) other pairs j of the greatest
+    L(v, a) as masked_info_nce, where N(i) leaves out the round(SUPPRESSED_SHARE (B - 1)) other pairs j of the greatest
     a_i a_j + v_i v_j, which carries no gradient. Source: elimination of false negatives (Huynh et al. 2022), with the
     likeness within each side that Zolfaghari et al. 2021 go by.
     """

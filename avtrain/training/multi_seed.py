@@ -80,7 +80,7 @@ def pretrain_runs(
                 )
                 results.append(result)
                 if ranks.rank == 0:
-                    finished(hand.told(folder), result)
+                    finished(hand.shown(folder), result)
     return results
 
 
@@ -88,8 +88,8 @@ def seeds_of(text: str) -> list[int]:
     """Seeds in the order of `text`, such as 0-4 or 0,2,5. Errors: UserError where it names none, or one twice."""
     seeds: list[int] = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
-        first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+        match = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < first + MOST_SEEDS:
             raise UserError(f"--seeds {text} names no seeds in {part!r}; write 0-4 or 0,2,5.")
         seeds += range(first, last + 1)

@@ -25,7 +25,7 @@ from avtrain.training.determinism import determinism
 from avtrain.training.loop import PretrainResult, Trainer
 from avtrain.training.resume import course_of, log_new
 from avtrain.training.setup import make_ready
-from avtrain.training.validation import Validation, said_of
+from avtrain.training.validation import Validation, description_of
 
 __all__ = ["PretrainResult", "pretrain"]
 
@@ -81,7 +81,7 @@ def pretrain(
                 dataset=ready.dataset, clips=ready.unseen, config=config, device=device, ranks=ranks, cache=cache
             )
         if ranks.rank == 0 and not quiet:
-            log.info("%s", said_of(validation, config))
+            log.info("%s", description_of(validation, config))
             log_new(run, course, config)
         trainer = Trainer(
             run=run,

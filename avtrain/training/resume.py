@@ -43,21 +43,21 @@ class Course:
         return int(self.changes[-1]["offset"]) if self.changes else 0
 
     def loader_at(self, step: int, saved: dict[str, int]) -> dict[str, int]:
-        """The state of the loader after `step` updates, where the checkpoint there says `saved`."""
+        """The state of the loader after `step` updates, where the checkpoint there has `saved`."""
         return dict(self.changes[-1]["loader"]) if self.changes and self.changes[-1]["step"] == step else saved
 
 
 def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) -> Course:
     """How the run in the folder goes on under `config`. Nothing is written.
 
-    More epochs or a later last update need no leave, other changes need `allowed`; where the learning rate follows a
-    schedule, that is drawn over all updates anew. Errors: UserError with the differences where that leave lacks, or
-    where the change is of what cannot change.
+    More epochs or a later last update are always allowed, other changes only if `allowed`; a schedule of the learning
+    rate is then drawn over all updates anew. Errors: UserError with the differences where a change is not allowed, or
+    is one of a setting that cannot change.
     """
-    found = Course(read_changes(run))
+    course = Course(read_changes(run))
     saved = store.read_json(run / run_folder.CONFIG) if (run / run_folder.CONFIG).exists() else {}
     if not (isinstance(saved, dict) and saved.get("config")):
-        return found  # a new folder, or one that is no run, as open_run will say
+        return course  # a new folder, or one that is no run, which open_run refuses
     before, after = configs.flat(saved), configs.flat(ready.identity)
     changed = {
         name: [before.get(name), after.get(name)]
@@ -67,7 +67,7 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
     if "strategy" in changed:
         changed.pop("plan_digest", None)
     if not changed:
-        return found
+        return course
     listed = "".join(f"\n  {line}" for line in configs.differences(before, after))
     for what, names in FIXED.items():
         if changed.keys() & set(names):
@@ -75,16 +75,16 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
                 f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
                 f"where --init-from {run} begins with its weights:{listed}"
             )
-    if not (allowed or _longer(changed, ready, config, saved["config"], found.offset)):
+    if not (allowed or _longer(changed, ready, config, saved["config"], course.offset)):
         raise UserError(
             f"{run} holds a run of other settings; use them again or another folder, or --change to go on with the new "
             f"ones:{listed}"
         )
-    return Course([*found.changes, _change(run, ready, config, saved["config"], found, changed)], new=True)
+    return Course([*course.changes, _change(run, ready, config, saved["config"], course, changed)], new=True)
 
 
 def log_new(run: Path, course: Course, config: PretrainConfig) -> None:
-    """Tell the user of a new change, and of what becomes of the learning rate's schedule."""
+    """Log a new change, and what it does to the schedule of the learning rate."""
     if not course.new:
         return
     change = course.changes[-1]

@@ -1,4 +1,4 @@
-"""What a run needs before its first update, and may be refused for, with nothing written yet."""
+"""What a run needs before its first update; all that it can be refused for is checked here, and nothing is written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from avtrain.training.init_from import begin_from
 
 @dataclass(frozen=True)
 class Ready:
-    """Dataset, batches, clips to validate on, model with its first weights, and what the run's config.json says."""
+    """Dataset, batches, clips to validate on, model with its first weights, and what config.json of the run records."""
 
     dataset: Dataset
     loader: Loader

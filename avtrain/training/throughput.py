@@ -1,4 +1,4 @@
-"""How fast a run goes, for its progress line and its last word."""
+"""How fast a run goes, for its progress line and its last line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from avtrain.data.batches import Batch
 
 
-class Pace:
+class Throughput:
     """Pairs a second and the share of time waited for data, since this was made; time within `apart()` is left out."""
 
     def __init__(self) -> None:

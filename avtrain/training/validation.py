@@ -48,11 +48,11 @@ class Validation:
         begin = time.perf_counter()
         first_rank_buffers(model, self.ranks)
         model.eval()
-        found = self._embedded(model, stopping)
+        embedded = self._embedded(model, stopping)
         model.train()
-        if found is None:
+        if embedded is None:
             return None
-        audio, video = found.unbind(1)
+        audio, video = embedded.unbind(1)
         scores = summary(audio.numpy(), video.numpy(), self.clips.labels)
         scores["class_chance_at_1"] = scores["chance"]["class"]["recall_at_1"]
         values = {f"val_{name}": float(scores[name]) for name in SCORES}
@@ -62,7 +62,7 @@ class Validation:
         """(sound, picture) [clips, 2, D] of all clips on every rank; None once a rank is to stop."""
         normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std).to(self.device)
         blocks = np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // CLIPS_AT_ONCE))
-        found = torch.zeros(len(self.clips), 2, model.audio_head.out_features)
+        embedded = torch.zeros(len(self.clips), 2, model.audio_head.out_features)
         precision = torch.autocast(
             torch.device(self.device).type, torch.bfloat16, enabled=self.config.precision == "bf16"
         )
@@ -70,14 +70,14 @@ class Validation:
             for first in range(0, len(blocks), self.ranks.world_size):
                 for block in blocks[first + self.ranks.rank :][: first + self.ranks.rank < len(blocks)]:
                     sides = embed_clips(model, self.dataset, reader, normalise, self.clips.rows[block])
-                    found[block] = torch.stack(sides, dim=1)
+                    embedded[block] = torch.stack(sides, dim=1)
                 if any_rank(stopping(), self.ranks):
                     return None
-        return sum_ranks(found, self.ranks)
+        return sum_ranks(embedded, self.ranks)
 
 
-def said_of(validation: Validation | None, config: PretrainConfig) -> str:
-    """Which clips a run validates on, as a line for its user."""
+def description_of(validation: Validation | None, config: PretrainConfig) -> str:
+    """A line on which clips a run is validated on, and when."""
     if not config.val_every:
         return "no validation"
     if config.loss == SOUNDS_ALONE:
@@ -85,6 +85,6 @@ def said_of(validation: Validation | None, config: PretrainConfig) -> str:
     if validation is None:
         return "no validation: the dataset has no val split of use here, and no --val-share of the clips was set aside"
     clips, dataset = validation.clips, validation.dataset
-    whence = "of the val split" if "val" in dataset.splits else "of the train split, not trained on"
+    origin = "of the val split" if "val" in dataset.splits else "of the train split, not trained on"
     when = "every epoch" if config.val_every == 1 else f"every {config.val_every} epochs"
-    return f"validation on {len(clips):,} clips {whence}, {when}"
+    return f"validation on {len(clips):,} clips {origin}, {when}"

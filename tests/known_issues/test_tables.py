@@ -134,7 +134,7 @@ def test_pairs_take_the_same_numbers(tmp_path, numbered):
     ids = numbered.clip_ids
     assert [ids[row] for row in pairs.audio] == ["1", "10000000000"]
     assert [ids[row] for row in pairs.video] == ["2", "1"]
-    with pytest.raises(UserError, match="clip ids in 'audio' that are no whole numbers"):
+    with pytest.raises(UserError, match="clip ids in 'audio' that are not whole numbers"):
         pairs_of(written(tmp_path / "q.parquet", {"audio": [1.5], "video": ["1"]}), numbered, table)
 
 

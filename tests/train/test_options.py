@@ -90,7 +90,7 @@ def test_pairs_of_a_file_are_rows_of_the_dataset(folder, weight):
         ({"audio": ["c0", "c99", "c98"], "video": ["c1"] * 3}, "names 2 clips in 'audio' .* such as 'c99'"),
         ({"audio": ["c0"], "video": ["c12"]}, "names 1 clips in 'video' that are not in the split"),
         ({"audio": ["c0"], "video": [None]}, "such as None"),
-        ({"audio": ["c0"], "video": ["c1"], "weight": ["much"]}, "weights that are no numbers"),
+        ({"audio": ["c0"], "video": ["c1"], "weight": ["much"]}, "weights that are not numbers"),
         ({"audio": ["c0"], "video": ["c1"], "weight": [-1.0]}, "Weights of pairs must be finite"),
         ({"audio": ["c0"], "video": ["c1"], "weight": [None]}, "Weights of pairs must be finite"),
     ],

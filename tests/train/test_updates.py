@@ -23,7 +23,7 @@ from avtrain.data.plan_survey import printed, survey
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import build_two_tower, tower_of
 from avtrain.runs import folder as run_folder
-from avtrain.sampling.accumulation import place_of, updates_per_epoch
+from avtrain.sampling.accumulation import position_of, updates_per_epoch
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.determinism import determinism
 from avtrain.training.losses import contrastive
@@ -52,12 +52,12 @@ def losses(lines):
 
 
 def test_places_of_batches_in_updates_never_cross_an_epoch():
-    found = [place_of(step, 7, 3) for step in range(7)]
+    found = [position_of(step, 7, 3) for step in range(7)]
     assert [place.begins for place in found] == [True, False, False, True, False, False, True]
     assert [place.ends for place in found] == [False, False, True, False, False, True, True]
     assert [place.batches for place in found] == [3, 3, 3, 3, 3, 3, 1]
     assert [updates_per_epoch(7, several) for several in (1, 2, 3, 7, 9)] == [7, 4, 3, 1, 1]
-    assert all(place_of(step, 7, 1) == place_of(0, 1, 5) for step in range(7))
+    assert all(position_of(step, 7, 1) == position_of(0, 1, 5) for step in range(7))
 
 
 def of_batches(folder, count):

@@ -27,7 +27,7 @@ from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_at, checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.training.pretrain import pretrain
-from avtrain.training.validation import Validation, said_of
+from avtrain.training.validation import Validation, description_of
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.test_distributed import launch
 
@@ -151,7 +151,7 @@ def test_what_is_validated_on_is_said(folder, grouped):
         dataset = Dataset(data)
         _, clips = set_aside(dataset, training_table(dataset), "label", share, 0)
         made = Validation(dataset=dataset, clips=clips, config=config, device="cpu", ranks=ALONE)
-        return said_of(made if len(clips) else None, config)
+        return description_of(made if len(clips) else None, config)
 
     assert said(folder, 0.25) == "validation on 40 clips of the val split, every epoch"
     assert (
