@@ -33,8 +33,8 @@ ORDER = {
 TAKES = {
     "avtrain": {"avprep.schema", "avprep.dataset", "avprep.config", "avprep.shared"},
     "avtrain.embed": {"avprep", "avprep.audio_features"},
-    "avtrain.evaluation": {"avprep", "avprep.audio_features"},
-    "avtrain.report.examples": {"avprep", "avprep.audio_features"},
+    "avtrain.evaluation": {"avprep"},
+    "avtrain.report.examples": {"avprep"},
     "avtrain.reproduce": {
         "avprep",
         "avprep.build",

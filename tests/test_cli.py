@@ -70,10 +70,12 @@ def test_finalize_of_no_build(tmp_path):
     assert "does not exist" in error_of(run("avprep", "finalize", tmp_path))
 
 
+@pytest.mark.slow
 def test_pretrain_on_no_dataset(tmp_path):
     assert "no finished dataset" in error_of(run("avtrain", "pretrain", tmp_path, "--run", tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_pretrain_on_a_device_that_is_not_there(tmp_path):
     done = run("avtrain", "pretrain", tmp_path, "--run", tmp_path / "run", "--device", "cuda:99")
     assert "Device 'cuda:99' cannot be used here" in error_of(done)
@@ -86,6 +88,7 @@ def test_config_file_that_does_not_fit(tmp_path, content):
     error_of(run("avtrain", "pretrain", tmp_path, "--run", tmp_path / "run", "--config", config))
 
 
+@pytest.mark.slow
 def test_config_of_a_run_is_repeated_and_options_win(demo_dataset, tmp_path):
     first = run(
         "avtrain", "pretrain", demo_dataset, "--run", tmp_path / "a", "--model-size", "tiny", "--batch-size", 8,

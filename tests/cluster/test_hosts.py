@@ -11,6 +11,8 @@ from tests.cluster.hosts import lacking, two_hosts
 from tests.docker.recipes import DOCKER, PATH
 from tests.train.interruptions import kept_steps
 
+pytestmark = pytest.mark.slow
+
 RESUMED_SECONDS = 120
 
 

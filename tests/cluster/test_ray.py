@@ -5,10 +5,14 @@ from __future__ import annotations
 import secrets
 import time
 
+import pytest
+
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.cluster.ray_nodes import below, node
 from tests.ports import free_port
 from tests.prep.test_build import start, tree
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_path, monkeypatch):

@@ -28,6 +28,8 @@ from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.prep.test_build import COMMAND, CONFIG, start, tree
 from tests.train.servers import bucket_serving, serving
 
+pytestmark = pytest.mark.slow
+
 CLIPS, DATA, RUN = "s3://bucket/clips/manifest.csv", "s3://bucket/data", "s3://bucket/runs/one"
 TRAIN = ["--epochs=4", "--model-size=tiny", "--batch-size=4", "--device=cpu", "--threads=1"]
 TRAIN += ["--checkpoint-every-steps=2"]

@@ -14,6 +14,8 @@ from tests.cluster.conftest import DEADLINE_SECONDS, environ_of_ranks, pretrain_
 from tests.docker.recipes import DOCKER, PATH
 from tests.train.servers import bucket_serving
 
+pytestmark = pytest.mark.slow
+
 RUN = "s3://bucket/runs/two"
 
 

@@ -17,6 +17,8 @@ from tests.docker.recipes import DOCKER
 from tests.ports import free_port
 from tests.prep.test_build import tree
 
+pytestmark = pytest.mark.slow
+
 BUILD_OPTIONS = "--frame-size 48 --clips-per-shard 4"
 
 

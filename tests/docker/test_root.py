@@ -7,6 +7,8 @@ import pytest
 from tests.docker.dockerfile import binds, copied, stages, wanted
 from tests.docker.recipes import DOCKER
 
+pytestmark = pytest.mark.slow
+
 
 def test_prep_is_made_of_its_stages_and_ends_as_the_image_does():
     every = stages(DOCKER / "prep.Dockerfile")

@@ -6,8 +6,12 @@ import json
 import os
 import subprocess
 
+import pytest
+
 from tests.docker.recipes import PATH
 from tests.docs.pages import DOCS, blocks
+
+pytestmark = pytest.mark.slow
 
 
 def type_in(folder, page):

@@ -11,6 +11,8 @@ from tests.faults.campaign import Ending, Fault, MissedError, campaign
 from tests.faults.running import HungError
 from tests.faults.untouched import Untouched
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_trial_of_a_corrupted_shard_goes_its_whole_way(demo_clips, demo_dataset, tmp_path):
     told = []

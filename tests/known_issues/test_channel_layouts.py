@@ -126,6 +126,7 @@ def test_an_older_dataset_is_known_by_its_lack_of_the_setting():
     assert audio_features.as_spec({**values, "downmix": "mean"}) == AudioSpec()
 
 
+@pytest.mark.slow
 def test_a_build_of_the_old_mix_is_kept_apart_and_goes_on(rendered, tmp_path):
     manifest = tmp_path / "clips.jsonl"
     write_manifest(manifest, [Clip("a", "x", audio_path=str(rendered / "equal.wav"))])

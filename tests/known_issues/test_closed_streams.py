@@ -14,6 +14,8 @@ from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 
+pytestmark = pytest.mark.slow
+
 READER_GONE = 141
 
 

@@ -143,6 +143,7 @@ def under_utf8(locales, tmp_path_factory: pytest.TempPathFactory) -> dict[str, b
     return worked(tmp_path_factory.mktemp("locale") / "utf-8", locales["utf-8"])
 
 
+@pytest.mark.slow
 def test_the_commands_under_utf8(under_utf8):
     """What the others are held against."""
     for label in LABELS:
@@ -150,6 +151,7 @@ def test_the_commands_under_utf8(under_utf8):
     assert "für".encode() in under_utf8["data/excluded.jsonl"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["latin-1", "c"])
 def test_commands_give_the_same_bytes_in_every_locale(tmp_path, locales, under_utf8, name):
     if name not in locales:
@@ -161,6 +163,7 @@ def test_commands_give_the_same_bytes_in_every_locale(tmp_path, locales, under_u
     assert b"all is as it was built" in said
 
 
+@pytest.mark.slow
 def test_a_plan_in_every_locale(tmp_path, locales):
     forge_dataset(tmp_path / "größe", [Forged(label) for label in LABELS * 2])
     words = ("plan", "größe", "--strategy", "soft-positive", "--batch-size", "2")
@@ -182,6 +185,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_a_users_own_script_gives_the_same_bytes(tmp_path, locales):
     """The library reads and writes UTF-8 without the mode that the commands start in."""
     rows = [{"clip_id": label, "label": label, "audio_path": "a.ogg"} for label in LABELS]
@@ -195,6 +199,7 @@ def test_a_users_own_script_gives_the_same_bytes(tmp_path, locales):
     assert found[0] == found[1]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_printed_is_printed_as_its_escape(tmp_path, locales):
     forge_dataset(tmp_path / "音é", [Forged("x")])
     asked = {**locales["utf-8"], "PYTHONIOENCODING": "latin-1"}

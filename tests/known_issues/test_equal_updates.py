@@ -53,6 +53,7 @@ def test_supervised_makes_the_updates_of_pretraining_and_finetuning(data, tmp_pa
     assert set(found["scores"]) == {"finetune", "finetune windows"}
 
 
+@pytest.mark.slow
 def test_the_longer_row_goes_on_until_the_validation_loss_no_longer_falls(data, tmp_path):
     run_cell(cell_of(tmp_path, data, "supervised, longer"))
     config = json.loads((tmp_path / "envelope-supervised-longer/eval/supervised/config.json").read_text())["config"]

@@ -62,6 +62,7 @@ def built(folder: Path, url: str, *statuses: int) -> list[dict]:
     return [json.loads(line) for line in (folder / "data" / "failures.jsonl").read_bytes().split(b"\n") if line]
 
 
+@pytest.mark.slow
 def test_what_is_gone_costs_the_clip(tmp_path, url):
     failures = built(tmp_path, url, 200, *GONE)
     assert {(one["clip_id"], one["reason"], one["detail"]) for one in failures} == {

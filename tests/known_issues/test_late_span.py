@@ -100,6 +100,7 @@ def test_odd_files_keep_their_bytes(videos, monkeypatch, decoded_packets, name):
         assert cut(videos / name, start) == from_the_start(monkeypatch, videos / name, start)
 
 
+@pytest.mark.slow
 def test_real_files_keep_their_bytes(real_data, videos, monkeypatch, decoded_packets):
     """Those of several groups of pictures, and of edit lists that hide a first key frame."""
     names = [

@@ -121,6 +121,7 @@ def test_a_file_that_is_being_written_is_still_told_from_one_that_cannot_be_lock
         store.write_bytes(tmp_path / "file", b"x")
 
 
+@pytest.mark.slow
 def test_commands_of_both_packages_go_on(template, sounds, tmp_path, monkeypatch):
     lack(monkeypatch, errno.ENOSYS, "flock", "fcntl")
     monkeypatch.chdir(tmp_path)

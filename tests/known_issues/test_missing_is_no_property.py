@@ -57,6 +57,7 @@ def test_where_no_file_is_there_at_a_url_nothing_is_built_either(clips):
         assert not (clips / "out").exists()
 
 
+@pytest.mark.slow
 def test_clips_that_were_missing_are_looked_for_again(clips, caplog):
     """The split that a build empties is named, before and after; the second build is the one of a whole folder."""
     root = ["--root", str(clips / "clips")]

@@ -27,6 +27,7 @@ def manifest(sounds, tmp_path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_decoding_without_proc_goes_on_without_a_memory_limit(manifest, tmp_path, monkeypatch, caplog):
     """Here in the parent; the children find their own /proc below."""
     monkeypatch.setattr(workers, "STATM", tmp_path / "proc" / "statm")
@@ -47,6 +48,7 @@ def test_a_child_without_proc_starts(tmp_path, monkeypatch):
     assert set_limits == [(workers.resource.RLIMIT_AS, (1000 * workers.resource.getpagesize() + 10**9,) * 2)]
 
 
+@pytest.mark.slow
 def test_a_build_where_proc_is_empty(manifest, tmp_path):
     """For real, where this user may mount; else the two tests above stand for it."""
     script = 'mount -t tmpfs none /proc && exec "$@"'
@@ -107,6 +109,7 @@ def test_no_temporary_folder_either_is_one_sentence(manifest, tmp_path):
     assert done.stderr.endswith("; set TMPDIR.\n")
 
 
+@pytest.mark.slow
 def test_a_build_with_no_cache_but_the_temporary_folder(manifest, tmp_path):
     """numba looks beside librosa's files, then at home: here both refuse, as from a read-only image."""
     site = tmp_path / "site"

@@ -85,6 +85,7 @@ def overwrite(tar: Path, offset: int) -> None:
         file.write(np.array(np.nan, "<f2").tobytes())
 
 
+@pytest.mark.slow
 def test_such_a_clip_fails_and_spoils_nothing(built):
     failures = [json.loads(line) for line in (built / schema.FAILURES).read_text().splitlines()]
     assert {one["clip_id"]: one["reason"] for one in failures} == dict.fromkeys(WRONG, "not-finite")

@@ -33,6 +33,7 @@ def built(tmp_path_factory, sounds):
     return folder
 
 
+@pytest.mark.slow
 def test_clips_that_came_went_and_changed_are_named(built, tmp_path):
     clips = read_manifest(built / "m.csv")
     changed = [Clip(**{**{name: getattr(clips[1], name) for name in clips[1].__slots__}, "split": "test"}), *clips[2:]]
@@ -52,6 +53,7 @@ def test_clips_that_came_went_and_changed_are_named(built, tmp_path):
     assert "num_mel_bands: 64 -> 128" in said
 
 
+@pytest.mark.slow
 def test_a_damaged_dataset_is_repaired_from_its_own_plan(built, tmp_path):
     """By the command that verify and the refusal print, without the manifest that it was built from."""
     out = tmp_path / "out"

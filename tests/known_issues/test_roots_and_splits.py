@@ -64,6 +64,7 @@ def test_media_that_no_row_names_are_counted(tmp_path):
     assert "1 media files below --root are in no row, such as lost.wav" in said
 
 
+@pytest.mark.slow
 def test_a_missing_split_is_said_by_the_manifest_and_before_the_build(tmp_path):
     touch(tmp_path, "c/dog/1.wav", "c/dog/2.wav")
     manifest = tmp_path / "m.csv"
@@ -75,6 +76,7 @@ def test_a_missing_split_is_said_by_the_manifest_and_before_the_build(tmp_path):
     assert "no clip is in the train split" in "\n".join(examine(clips, np.ones(1, bool), tmp_path).lines())
 
 
+@pytest.mark.slow
 def test_a_rate_that_training_cannot_use_is_said_before_the_build(tmp_path, caplog):
     from avprep.build.run import untrainable
 

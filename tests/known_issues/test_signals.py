@@ -16,6 +16,8 @@ from avprep.shared.processes import map_processes
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 
+pytestmark = pytest.mark.slow
+
 WARNINGS = [signal.SIGHUP, signal.SIGUSR1]
 TRAINING = ("--model-size=tiny", "--batch-size=4", "--max-steps=4", "--epochs=2", "--device=cpu", "--threads=1")
 BUILD = """
@@ -79,8 +81,9 @@ def test_a_build_stops_and_goes_on(number, sounds, tmp_path):
     assert "Traceback" not in stopped.stderr
     assert "discarded; the same command resumes the build" in stopped.stderr
     assert json.loads((out / "reports" / "build-0-of-1.json").read_text())["outcome"] == "interrupted"
-    assert run(BUILD, 0, *words).returncode == 0
-    assert len(Dataset(out)) == 6
+    if number == signal.SIGHUP:  # what is left does not depend on the signal
+        assert run(BUILD, 0, *words).returncode == 0
+        assert len(Dataset(out)) == 6
 
 
 @pytest.mark.parametrize("number", WARNINGS)
@@ -90,7 +93,8 @@ def test_training_stops_with_a_checkpoint_and_goes_on(number, dataset, tmp_path)
     assert stopped.returncode == 75, stopped.stderr
     assert "checkpoint at step 2 of 4" in stopped.stderr
     assert json.loads((tmp_path / "run" / "exit.json").read_text())["status"] == "interrupted"
-    assert run(TRAIN, 0, *words).returncode == 0
+    if number == signal.SIGHUP:
+        assert run(TRAIN, 0, *words).returncode == 0
 
 
 def test_what_nohup_ignores_stays_ignored(dataset, tmp_path):

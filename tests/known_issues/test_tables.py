@@ -68,6 +68,7 @@ def test_a_header_of_another_order_is_an_error(tmp_path, second):
         read_manifest(tmp_path / "m.csv")
 
 
+@pytest.mark.slow
 def test_headers_in_the_middle_of_other_tables(tmp_path, numbered, caplog):
     (tmp_path / "t.csv").write_text("clip_id,label\n1,a\nclip_id,label\n2,b\n")
     assert labels_of_table(numbered, tmp_path / "t.csv").column.class_names == ["a", "b"]

@@ -18,6 +18,8 @@ from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_distributed import launch
 
+pytestmark = pytest.mark.slow
+
 OWN = """
 import torch
 from torch import nn
@@ -62,6 +64,7 @@ def _afterwards(folder, data, ranks):
     train_and_wait(folder, data, folder, ranks)
 
 
+@pytest.mark.slow
 def test_the_others_wait_for_an_upload_as_long_as_it_takes(several):
     _, _, (answers, _) = several
     assert all(seconds > 4.5 and same for seconds, same in answers.values())

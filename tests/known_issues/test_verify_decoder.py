@@ -22,6 +22,7 @@ def verified(folder, root) -> str:
     return done.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", ["ffmpeg", "decord", "auto"])
 def test_a_fresh_build_decodes_to_its_own_bytes(videos, tmp_path, decoder):
     if decoder == "decord":
@@ -37,6 +38,7 @@ def test_a_fresh_build_decodes_to_its_own_bytes(videos, tmp_path, decoder):
     assert "2 clips decoded again" in verified(tmp_path / "out", videos)
 
 
+@pytest.mark.slow
 def test_the_options_of_the_build_are_used(videos, tmp_path):
     write_manifest(tmp_path / "clips.jsonl", [Clip("a", "x", video_path="bbb_h264_aac.mp4")])
     audio = AudioSpec(downmix="swresample", num_mel_bands=64, top_db=60.0)

@@ -18,6 +18,7 @@ from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from tests.prep.test_build import CONFIG, start, tree, wait_for_markers
 
 
+@pytest.mark.slow
 def test_jpeg_shards_hold_the_same_pictures_in_a_quarter_of_the_bytes(demo_clips, demo_dataset, tmp_path):
     """Sizes beside each tar find every picture; a lost sizes file means the shard is built again."""
     out = tmp_path / "jpeg"
@@ -58,6 +59,7 @@ def test_a_damaged_picture_is_a_sentence(demo_clips, tmp_path):
         dataset.read_clip(0)
 
 
+@pytest.mark.slow
 def test_a_hopeless_build_stops_with_advice(demo_clips, tmp_path):
     """Fewer failures than the limit in a row pass; the limit ends the build. One shard, so that clips come in order."""
     first, second = read_manifest(demo_clips)[:2]
@@ -89,6 +91,7 @@ def test_the_report_counts_what_was_built(videos, tmp_path):
     assert report["bytes_built"] == sum(p.stat().st_size for p in tmp_path.glob("out/shards/*/*/*.tar"))
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_bytes(demo_clips, demo_dataset, tmp_path, monkeypatch):
     """On a Ray of its own, whatever cluster the environment knows of."""
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
@@ -98,6 +101,7 @@ def test_ray_writes_the_same_bytes(demo_clips, demo_dataset, tmp_path, monkeypat
     assert tree(out) == tree(demo_dataset)
 
 
+@pytest.mark.slow
 def test_sigterm_under_ray_discards_the_shards_in_work(demo_clips, demo_dataset, tmp_path):
     out = tmp_path / "demo"
     process = start(demo_clips, out, "--executor", "ray")

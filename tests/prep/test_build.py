@@ -105,6 +105,7 @@ def test_one_class_a_shard_and_whole_statistics(demo_dataset):
     assert all(counts["train"][name] == 6 and counts["test"][name] == 4 for name in dataset.class_names)
 
 
+@pytest.mark.slow
 def test_a_killed_build_resumes_to_the_same_bytes(demo_clips, demo_dataset, tmp_path):
     """kill -9 of the parent, then of a worker: the folder ends byte-identical, and no process stays behind."""
     out = tmp_path / "demo"
@@ -132,6 +133,7 @@ def marker_of(tar: Path) -> Path:
     return tar.with_suffix(".json")
 
 
+@pytest.mark.slow
 def test_sigterm_discards_the_shard_in_work_and_the_same_command_goes_on(demo_clips, demo_dataset, tmp_path):
     out = tmp_path / "demo"
     process = start(demo_clips, out)
@@ -148,6 +150,7 @@ def test_sigterm_discards_the_shard_in_work_and_the_same_command_goes_on(demo_cl
     assert tree(out) == tree(demo_dataset)
 
 
+@pytest.mark.slow
 def test_partitions_and_worker_counts_give_the_same_bytes(demo_clips, demo_dataset, tmp_path):
     out = tmp_path / "demo"
     for part in (2, 0):
@@ -260,6 +263,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(demo_clips, tmp_path):
         build_shards(demo_clips, out / "below", CONFIG, Limits())
 
 
+@pytest.mark.slow
 def test_partitions_that_start_together_agree_on_the_plan(demo_clips, demo_dataset, tmp_path):
     out = tmp_path / "demo"
     script = "from avprep.cli import main; main()"
@@ -327,6 +331,7 @@ def test_what_a_dying_decoder_had_written_is_cut_away(videos, tmp_path):
         assert [name.split(".")[0] for name in tar.getnames()] == ["a"] * 3 + ["b"] * 3
 
 
+@pytest.mark.slow
 def test_the_plan_is_written_by_one_process_at_a_time(demo_clips, demo_dataset, tmp_path):
     out = tmp_path / "demo"
     out.mkdir()

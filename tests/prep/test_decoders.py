@@ -126,6 +126,7 @@ def differing(files, left, right, differ) -> tuple[set[str], set[str]]:
     return one_alone, found
 
 
+@pytest.mark.slow
 def test_ffmpeg_and_pyav_give_the_same_pictures(files, by_pyav):
     with ThreadPoolExecutor(2) as pool:
         by_ffmpeg = list(pool.map(lambda path: pictures("ffmpeg", path), files))
@@ -140,6 +141,7 @@ def test_ffmpeg_and_pyav_give_the_same_pictures(files, by_pyav):
     assert sum(not isinstance(a, str) for a in by_pyav) == 90
 
 
+@pytest.mark.slow
 def test_ffmpeg_and_pyav_give_the_same_sound(files):
     with ThreadPoolExecutor(2) as pool:
         by_pyav = list(pool.map(lambda path: sound("pyav", path), files))
@@ -159,6 +161,7 @@ def test_ffmpeg_and_pyav_give_the_same_sound(files):
     assert found == set(SOUNDS_DIFFER)
 
 
+@pytest.mark.slow
 def test_what_decord_cannot_do(files, by_pyav):
     by_decord = [pictures("decord", path) for path in files]
     one_alone, found = differing(

@@ -13,6 +13,7 @@ from avprep.synthetic.sounds import TIMBRES, melody, note
 from tests.prep.rendering import brightness_with_loudness
 
 
+@pytest.mark.slow
 def test_the_same_seed_renders_the_same_bytes(tmp_path):
     config = DemoConfig(clips_per_class=5, seed=3)
     first = render_demo(tmp_path / "a", config, workers=2).parent
@@ -55,6 +56,7 @@ def loudness_match(folder, cue: float) -> float:
     return float(np.mean(brightness_with_loudness(sorted(folder.glob("clips/*/*.mp4"))[::2])))
 
 
+@pytest.mark.slow
 def test_the_instance_cue_is_there_at_one_and_gone_at_zero(tmp_path):
     assert loudness_match(tmp_path / "one", 1.0) > 0.35
     assert abs(loudness_match(tmp_path / "zero", 0.0)) < 0.15

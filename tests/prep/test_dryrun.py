@@ -27,6 +27,7 @@ def stored_bytes(out: Path) -> int:
     return sum(path.stat().st_size for path in out.rglob("*.tar"))
 
 
+@pytest.mark.slow
 def test_a_forecast_holds_against_the_build(demo_clips, tmp_path):
     """Whole 2 to 3 s clips, cuts of them, one file that lacks and one that is no media."""
     source = demo_clips.parent
@@ -55,6 +56,7 @@ def test_a_forecast_holds_against_the_build(demo_clips, tmp_path):
     assert "nothing is left to decode" in after.lines()
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_screen_and_writes_nothing(demo_clips, tmp_path):
     shutil.copytree(demo_clips.parent, tmp_path / "clips")
     rows = read_manifest(tmp_path / "clips" / "manifest.csv")[:6]
@@ -70,6 +72,7 @@ def test_the_command_prints_one_screen_and_writes_nothing(demo_clips, tmp_path):
         assert words in done.output
 
 
+@pytest.mark.slow
 def test_where_no_clip_can_be_decoded(tmp_path):
     (tmp_path / "m.csv").write_text("video_path,label\na.mp4,x\nb.mp4,x\nc.mp4,x\n")
     (tmp_path / "c.mp4").touch()
@@ -94,6 +97,7 @@ def test_a_dry_run_can_be_stopped(demo_clips, tmp_path):
         forecast(demo_clips, tmp_path / "out", CONFIG, Limits(), stopping=lambda: True)
 
 
+@pytest.mark.slow
 def test_partitions_share_the_clips(demo_clips, tmp_path):
     for clip in read_manifest(demo_clips):
         (tmp_path / clip.video_path).parent.mkdir(parents=True, exist_ok=True)

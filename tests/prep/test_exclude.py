@@ -107,6 +107,7 @@ def test_verify_vouches_for_what_is_left_and_its_labels(data, tmp_path):
     assert done.exit_code == 0, done.output
 
 
+@pytest.mark.slow
 def test_builds_and_finalize_keep_an_exclusion(built, data):
     exclude(data, ["a1"], "asked for", "2024-05-01")
     after = files(data)
@@ -156,6 +157,7 @@ def test_what_exclude_refuses(data, tmp_path):
         assert (done.exit_code, sentence in done.output) == (2, True), done.output
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_step_leaves_the_old_set_the_new_one_or_none_until_repaired(built, data, tmp_path):
     """kill -9 before each rename or removal that exclude makes, in turn; the same command then repairs."""
     old, wanted = files(built / "data"), tmp_path / "wanted"

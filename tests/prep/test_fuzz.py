@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from avprep.errors import REASONS
 from tests.prep.fuzzing import fuzz
+
+pytestmark = pytest.mark.slow
 
 DEADLINE_SECONDS = 20.0
 START_SECONDS = 60.0  # of a new decoder on a busy machine

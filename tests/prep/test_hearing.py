@@ -65,6 +65,7 @@ def test_a_file_of_several_blocks_too(tmp_path):
     np.testing.assert_array_equal(log_mel_of(path, spec), built.logmel)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_length(tmp_path):
     script = """
 import re, sys
@@ -90,6 +91,7 @@ def test_a_sound_shorter_than_a_window_goes_on_at_its_lowest_level(sounds):
     assert (found[len(built) :] == built.min()).all()
 
 
+@pytest.mark.slow
 def test_a_folder_is_heard_in_order_and_a_bad_file_costs_itself(videos):
     found = list(log_mels(soundings(videos), AudioSpec(), workers=2))
     assert [one.sound.clip.clip_id for one in found] == [str(path) for path in sorted(videos.iterdir())]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from avprep.build.run import build_shards
 from avprep.config import Limits
 from tests.prep.killing import campaign, repeated
 from tests.prep.test_build import CONFIG, tree
+
+pytestmark = pytest.mark.slow
 
 
 def test_five_kills_at_random_moments_leave_no_trace(demo_clips: Path, tmp_path: Path):

@@ -97,6 +97,7 @@ def test_a_header_of_30000_by_30000_pixels_is_refused(tmp_path, decoder, reason)
     assert error_of(path, decoder).reason == reason
 
 
+@pytest.mark.slow
 def test_too_many_pixels_are_refused_before_their_memory_is_taken(tmp_path, videos):
     """16000 x 16000 is the most that FFmpeg itself lets through: 0.7 GB at the first look, if it is let."""
     path = giant(tmp_path / "a.mp4", 16_000)
@@ -151,6 +152,7 @@ def test_what_no_header_tells_is_too_long_when_it_gets_there(tmp_path, longer, d
     assert (error.reason, longer in error.detail) == ("too-long", True)
 
 
+@pytest.mark.slow
 def test_one_decoder_stays_below_400_megabytes_at_1080p_and_60_seconds(tmp_path):
     still = ["-f", "lavfi", "-i", "testsrc=s=1920x1080:r=2:d=60"]
     path = render(tmp_path / "a.mp4", *still, *tone(60), "-c:v", "libx264", "-preset", "ultrafast", "-refs", "4")
@@ -173,6 +175,7 @@ def test_what_comes_before_a_cut_takes_no_memory(tmp_path):
     assert len(track.samples) < 2 * 48_000
 
 
+@pytest.mark.slow
 def test_log_mel_in_blocks_is_log_mel_of_the_whole(monkeypatch):
     """Librosa makes the whole; the same but for matrix products that may round otherwise: a step of float16."""
     import librosa
@@ -190,6 +193,7 @@ def test_log_mel_in_blocks_is_log_mel_of_the_whole(monkeypatch):
         assert np.abs(found.astype(float) - whole).max() <= 2.0**-4
 
 
+@pytest.mark.slow
 def test_auto_takes_what_pyav_cannot_read_to_ffmpeg_and_says_so(tmp_path, videos):
     """AVS2: the ffmpeg of the wheel has a decoder, PyAV none."""
     path = render(tmp_path / "a.mkv", *pattern("128x96", "25", 1), *tone(1), "-c:v", "libxavs2", "-c:a", "aac")

@@ -8,6 +8,7 @@ from collections import Counter
 from importlib.resources import files
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from avprep.cli import main
@@ -20,6 +21,7 @@ from tests.prep.test_datasets import invoke, report_of, table, touch
 MANIFESTS = REPOSITORY / "manifests"
 
 
+@pytest.mark.slow
 def test_the_papers_subset_of_vggsound(tmp_path):
     """All of its clips there, of the test list those of every tenth row and of the four leaking videos."""
     subset, tests = MANIFESTS / "vggsound_balanced_38007.csv", MANIFESTS / "vggsound_test.csv"

@@ -185,6 +185,7 @@ def test_sounds_stop_at_the_budget_and_each_class_comes_first(mixed, videos, tmp
         assert note in PreviewPage(tmp_path / "p.html").root.text
 
 
+@pytest.mark.slow
 def test_frames_spectrogram_and_sound_share_one_time_axis(tmp_path):
     """A flash and a beep from 2.0 to 2.5 s of 4 s: tile 4 of 8, the same seconds of the spectrogram and the sound."""
     rate, seconds = 48_000, 4
@@ -223,6 +224,7 @@ def test_frames_spectrogram_and_sound_share_one_time_axis(tmp_path):
     assert ticks["2 s"] == pytest.approx(100 * 2 / length, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_dataset_of_sound_alone(sounds, tmp_path):
     names = ["elec_beep.ogg", "drum_cowbell.ogg", "bass_drop_c.ogg"]
     write_manifest(tmp_path / "clips.csv", [Clip(name, name[:4], audio_path=str(sounds / name)) for name in names])
@@ -319,6 +321,7 @@ def test_a_page_without_a_script_allows_none():
     assert "script-src 'none'" in html.page("t", "l", [("h", html.paragraph("<x>"))]).replace("&#39;", "'")
 
 
+@pytest.mark.slow
 def test_the_command(mixed, videos, tmp_path):
     done = run("avprep", "preview", mixed, "--out", tmp_path / "p.html", "--root", videos, "--per-class", "1")
     assert done.returncode == 0, done.stderr

@@ -27,6 +27,8 @@ from tests.bench.manifest_scale import (
     peak_bytes,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 20_000
 CONFIG = BuildConfig()
 PLANNING = """

@@ -82,6 +82,7 @@ def test_packets_without_display_times_are_decoded_in_full(tmp_path, skipped):
     assert not skipped
 
 
+@pytest.mark.slow
 def test_real_files_are_the_same_with_and_without(real_data, videos, skipped):
     probe.silence()
     media = [path for path in sorted((real_data / "media").iterdir()) if path.stat().st_size < 150_000]

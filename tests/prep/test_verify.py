@@ -79,6 +79,7 @@ def test_damage_is_named(copy, name):
     assert any(words in line for line in lines), done.output
 
 
+@pytest.mark.slow
 def test_any_flipped_bit_is_found(copy):
     """120 random bits: 20 in tars, 100 in everything else but the reports of runs, which are no part of the data."""
     generator = random.Random(0)
@@ -150,6 +151,7 @@ def sources(whole: Path, demo_clips: Path, tmp_path: Path) -> tuple[Path, list[C
     return root, clips
 
 
+@pytest.mark.slow
 def test_decode_compares_with_the_sources(whole, sources, tmp_path):
     """Equal sources pass; an exchanged or broken one is named; those that are gone are counted."""
     root, clips = sources

@@ -46,6 +46,7 @@ class Hang(_Deadly):
     harm = (__import__("time").sleep, (3600,))
 
 
+@pytest.mark.slow
 def test_a_good_clip_after_a_crash_and_a_hang(videos, tar):
     good = task(videos, tar, BuildConfig())
     with Workers(1, Limits(deadline_seconds=4)) as workers:
@@ -57,6 +58,7 @@ def test_a_good_clip_after_a_crash_and_a_hang(videos, tar):
         assert workers.run(good).index["num_frames"] == 32
 
 
+@pytest.mark.slow
 def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeypatch):
     tries = []
     real = Workers._once
@@ -70,6 +72,7 @@ def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeyp
         assert len(tries) == 3
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(videos, tar):
     """A limit below what the imports map leaves no room for a single clip, and says so."""
     with Workers(1, Limits(deadline_seconds=60, memory_bytes=1_000_000_000)) as workers:
@@ -79,6 +82,7 @@ def test_memory_is_bounded(videos, tar):
     assert caught.value.reason == "memory"
 
 
+@pytest.mark.slow
 def test_what_the_calling_script_has_imported_is_not_the_decoders_memory(videos, tar, tmp_path):
     """A spawned child runs the script's top level too: torch there maps more than the whole limit."""
     script = tmp_path / "script.py"
@@ -121,6 +125,7 @@ def test_children_use_one_thread_each(videos, tar):
     assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_dies_with_its_parent(videos, tar):
     """The pipe's end cannot wake it: only the death signal can."""
     script = (

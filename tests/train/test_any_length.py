@@ -60,6 +60,7 @@ def run(tmp_path_factory):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROTOCOLS)
 def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(sets, run, tmp_path, name):
     settings = {"model_size": "tiny", "epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "windows_per_clip": 2}

@@ -8,6 +8,10 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SMALL = ["--clips-per-class", "10", "--seeds", "1", "--epochs", "2", "--batch-size", "16", "--instance-cue", "0.5"]
 
 

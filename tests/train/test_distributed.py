@@ -36,6 +36,8 @@ from tests.ports import free_port
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
 
+pytestmark = pytest.mark.slow
+
 PAIRS = 7
 LABELS = [0, 1, 0, -1, 1, 0, 2]
 CROSS_MODAL = ("info-nce", "mask", "supcon", "suppress")  # those with a gradient for every weight

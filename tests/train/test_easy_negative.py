@@ -61,6 +61,7 @@ def test_an_easy_batch_of_more_pairs_than_labels_is_an_error_with_both_numbers(l
         plans_of(EasyNegative(), table_of(labels), batch)
 
 
+@pytest.mark.slow
 def test_over_easy_epochs_the_clips_of_a_label_are_equally_likely():
     table = table_of([0] * 9 + [1] * 6 + [2] * 3 + [3] * 3)
     used = np.concatenate(epochs_of(EasyNegative(), table, 3, epochs=2000))[:, 0]

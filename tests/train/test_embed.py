@@ -23,6 +23,8 @@ from tests.prep.test_hearing import write_wav
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import OWN, save_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -51,6 +53,7 @@ def rows_of(path):
     return {(row["clip_id"], row["start_seconds"]): row for row in pq.read_table(path).to_pylist()}
 
 
+@pytest.mark.slow
 def test_a_dataset_and_the_files_it_was_built_from_give_the_same(place, encoder, tmp_path):
     embed(encoder, [place / "data"], tmp_path / "data.parquet")
     embed(encoder, [place / "clips.csv"], tmp_path / "files.parquet", workers=1)
@@ -126,6 +129,7 @@ def test_one_file_by_the_python_api(place, encoder, tmp_path):
         embed_file(encoder, place / "no.wav")
 
 
+@pytest.mark.slow
 def test_a_bad_file_costs_a_sentence_and_a_line(place, videos, tmp_path):
     out = tmp_path / "out.parquet"
     sources = [
@@ -158,6 +162,7 @@ def test_a_bad_file_costs_a_sentence_and_a_line(place, videos, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.failures.jsonl", "out.parquet"]
 
 
+@pytest.mark.slow
 def test_nothing_but_bad_files_is_a_users_error(encoder, tmp_path):
     with pytest.raises(UserError, match=r"Not one of 1 clips .*no\.wav: missing: no such file; .*out\.failures\.jsonl"):
         embed(encoder, [tmp_path / "no.wav"], tmp_path / "out.parquet", workers=1)
@@ -193,6 +198,7 @@ def test_an_encoder_that_gives_no_numbers_writes_none(place, tmp_path):
         embed(load_encoder(tmp_path / "run"), [place / "data"], tmp_path / "out.parquet")
 
 
+@pytest.mark.slow
 def test_stopped_it_writes_nothing_and_leaves_no_process(place, encoder, tmp_path):
     asked, before = iter([False, False, True]), multiprocessing.active_children()
     with pytest.raises(Interrupted):

@@ -119,6 +119,7 @@ def test_ones_own_encoder_takes_a_minute_and_no_more(heard, tmp_path, monkeypatc
         own.encode(np.zeros((1, 6001, 128), np.float16))
 
 
+@pytest.mark.slow
 def test_ones_own_encoder_of_other_bands_is_rebuilt_with_them(tmp_path, monkeypatch):
     (tmp_path / "my_banded_models.py").write_text(BANDED)
     monkeypatch.syspath_prepend(tmp_path)
@@ -130,6 +131,7 @@ def test_ones_own_encoder_of_other_bands_is_rebuilt_with_them(tmp_path, monkeypa
         assert load_encoder(tmp_path / folder).encode(np.zeros((2, 100, 64), np.float16)).shape == (2, 64)
 
 
+@pytest.mark.slow
 def test_a_torn_file_of_weights_is_refused_in_a_sentence(heard, tmp_path):
     save_run(tmp_path / "run", Dataset(heard))
     export(tmp_path / "run", tmp_path / "out")

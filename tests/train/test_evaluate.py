@@ -73,6 +73,7 @@ def test_the_layers_of_several_learning_rates_learn_as_each_would_alone(loud_and
     assert together["validation_loss"] == pytest.approx(best["validation_loss"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_linear_evaluation_of_the_demo_is_better_than_chance(demo_dataset):
     result = evaluate(demo_dataset, EvaluateConfig(model_size="tiny", epochs=60))
     low, high = result["interval_95"]
@@ -264,6 +265,7 @@ def sound_only(sounds, tmp_path_factory):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_sounds_without_pictures_are_classified_whatever_their_length(sound_only):
     result = evaluate(sound_only, EvaluateConfig(model_size="tiny", epochs=5, validation_share=0.3))
     assert (result["test_clips"], result["fit_clips"] + result["validation_clips"]) == (4, 12)

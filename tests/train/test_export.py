@@ -22,6 +22,8 @@ from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import save_run
 
+pytestmark = pytest.mark.slow
+
 OWN = """
 import torch
 from torch import nn
@@ -60,6 +62,7 @@ def exported(run):
     return run.parent / "encoder"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 1), (1, 101), (4, 57), (2, 1001)])
 def test_onnx_gives_the_runs_features_for_any_number_and_length(run, exported, shape):
     logmel = np.random.default_rng(0).uniform(-80, 0, (*shape, 128)).astype(np.float32)
@@ -138,6 +141,7 @@ def test_weights_that_are_no_numbers_are_refused(copied):
         check(copied)
 
 
+@pytest.mark.slow
 def test_ones_own_encoder_works_or_is_refused_and_nothing_is_left(run, tmp_path, monkeypatch):
     (tmp_path / "my_exported.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)

@@ -24,6 +24,7 @@ def test_plans_are_the_golden_ones(golden_and_now, part):
     assert now[part] == golden[part], f"golden was made with numpy {golden['numpy']}, this is {np.__version__}"
 
 
+@pytest.mark.slow
 def test_twenty_losses_of_every_strategy_and_loss_are_the_golden_ones(tmp_path):
     golden, now = json.loads((GOLDEN / "curves.json").read_text()), curves(tmp_path)
     assert now.keys() == golden["losses"].keys()

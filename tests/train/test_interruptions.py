@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import signal
 
+import pytest
+
 from tests.train.forge import Forged, forge_dataset
 from tests.train.interruptions import on_one_process
+
+pytestmark = pytest.mark.slow
 
 
 def test_runs_that_are_stopped_at_a_random_moment_end_with_the_same_bits(tmp_path):

@@ -204,6 +204,7 @@ def test_bytes_of_jpegs_are_reckoned_from_the_size_of_each_clip(folder, tmp_path
     assert found["bytes_per_epoch"] == pictures + ((30 - short) * 100 + short * short_mel) * MEL_BYTES
 
 
+@pytest.mark.slow
 def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
     """Of the dataset only index, labels and dataset.json are there."""
     bare = tmp_path / "bare"

@@ -137,6 +137,7 @@ def test_a_run_learns_and_keeps_its_books(uninterrupted, demo_dataset):
     assert unchanged == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", list(POINTS))
 def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, demo_dataset, tmp_path):
     arguments = command(demo_dataset, tmp_path / "run")
@@ -155,6 +156,7 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, dem
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_dataset, tmp_path):
     run = tmp_path / "run"
     process = start_and_wait_at(POINTS["between checkpoints"], command(demo_dataset, run))
@@ -170,6 +172,7 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_data
     assert_same_run(run, uninterrupted)
 
 
+@pytest.mark.slow
 def test_signals_that_come_again_and_again_change_nothing(demo_dataset, tmp_path):
     """As from schedulers and terminals, which tell a process and torchrun, which tells it again."""
     run = tmp_path / "run"

@@ -7,6 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def run(package, *arguments):
     command = [sys.executable, "-c", f"from {package}.cli import main; main()", *map(str, arguments)]

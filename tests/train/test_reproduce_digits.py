@@ -28,6 +28,8 @@ from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics
 from avtrain.reproduce.av_digits.table import claims, markdown, printed, summary
 
+pytestmark = pytest.mark.slow
+
 MINIATURE = DigitsSettings(clips_per_class=4, runs=1, batch_size=8, epochs=1, finetune_epochs=1)
 NAMES = (
     "envelope-random",

@@ -27,6 +27,8 @@ from tests.conftest import REPOSITORY
 from tests.train.roots import Roots, miniature, render_roots
 from tests.train.tablemaking import refused, reproduce
 
+pytestmark = pytest.mark.slow
+
 PATIENCE_SECONDS = 300
 
 

@@ -20,6 +20,8 @@ from avtrain.reproduce.tables.settings import TABLES
 from tests.docker.recipes import DOCKER, expanded, lint, of_ours, parsed
 from tests.train.tablemaking import FOLDERS, PLACES, refused, reproduce
 
+pytestmark = pytest.mark.slow
+
 STAND_IN = """#!/bin/bash
 number=$(($(wc -l < "$CALLS") + 100))
 printf '%s\\0' "$@" "ENVIRONMENT" "$(env -0 | base64 -w0)" >> "$CALLS"

@@ -19,6 +19,8 @@ from avtrain.runs import folder as run_folder
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 
+pytestmark = pytest.mark.slow
+
 STEPS, SAVED, LAST = 8, 3, 4  # updates of a run, between checkpoints, before a rank dies or the run is asked to stop
 OPTIONS = [
     "--model-size=tiny",
