@@ -166,6 +166,7 @@ def in_a_folder_with_an_encoder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("in_a_folder_with_an_encoder")
 def test_ten_lines_embed_a_sound_with_torch_and_without():
     page = DOCS / "guides" / "embed-and-export.md"
