@@ -20,7 +20,7 @@ from avprep.build.tasks import SoundTask
 from avprep.build.workers import Workers
 from avprep.config import AudioSpec, Limits
 from avprep.datasets.folder import is_media
-from avprep.datasets.places import Folder
+from avprep.datasets.media_folder import Folder
 from avprep.errors import ClipError, UserError
 from avprep.manifest.read_write import Clip, read_manifest
 from avprep.manifest.tables import KINDS

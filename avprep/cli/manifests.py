@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avprep.datasets.drawn import Shares
+    from avprep.datasets.media_folder import Folder, Remote
     from avprep.datasets.output import WrittenManifest
-    from avprep.datasets.places import Folder, Remote
     from avprep.manifest.checks import Report
     from avprep.manifest.read_write import Clip
 

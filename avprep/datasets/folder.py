@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import Shares, settled
-from avprep.datasets.places import Folder, Remote, place_at
+from avprep.datasets.media_folder import Folder, Remote, place_at
 from avprep.datasets.split_folders import split_folders
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
+from avprep.datasets.media_folder import Folder, Remote
 from avprep.datasets.metadata_csv import read_rows
-from avprep.datasets.places import Folder, Remote
 from avprep.datasets.unnamed import unnamed
 from avprep.manifest.checks import Report
 from avprep.manifest.read_write import Clip

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avprep.datasets.places import Folder, Remote, place_at
+from avprep.datasets.media_folder import Folder, Remote, place_at
 from avprep.errors import ManifestError
 from avprep.manifest.addresses import start_of
 from avprep.manifest.checks import Report, lacking_splits

@@ -6,7 +6,7 @@ import posixpath
 import re
 from collections.abc import Callable, Mapping
 
-from avprep.datasets.places import Folder, Remote
+from avprep.datasets.media_folder import Folder, Remote
 from avprep.errors import ManifestError
 from avprep.manifest.checks import SPLIT_SPELLINGS as SPELLINGS
 from avprep.shared.errors import some_of

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.places import Folder, Remote
+from avprep.datasets.media_folder import Folder, Remote
 from avprep.datasets.unnamed import unnamed
 from avprep.manifest.addresses import check_local
 from avprep.manifest.checks import Report, missing

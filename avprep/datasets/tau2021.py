@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
+from avprep.datasets.media_folder import Folder, Remote
 from avprep.datasets.metadata_csv import read_rows
-from avprep.datasets.places import Folder, Remote
 from avprep.datasets.unnamed import unnamed
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterable
 
 from avprep.datasets.folder import is_media
-from avprep.datasets.places import Folder, Remote
+from avprep.datasets.media_folder import Folder, Remote
 from avprep.manifest.addresses import address_of
 from avprep.shared.urls import WRITABLE
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.folder import is_media
+from avprep.datasets.media_folder import Folder, Remote, by_name
 from avprep.datasets.metadata_csv import read_rows
-from avprep.datasets.places import Folder, Remote, by_name
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report
 from avprep.manifest.id_lists import read_ids

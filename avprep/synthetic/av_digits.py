@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.datasets.places import Folder, by_name
+from avprep.datasets.media_folder import Folder, by_name
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip
 from avprep.media.render import render_mp4

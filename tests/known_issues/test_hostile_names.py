@@ -19,7 +19,7 @@ import pytest
 from avprep import schema
 from avprep.build.finalize import finalize
 from avprep.dataset import Dataset
-from avprep.datasets.places import Folder
+from avprep.datasets.media_folder import Folder
 from avprep.inspect import inspect
 from avprep.manifest.addresses import check_local
 from avprep.manifest.clips import Clip, Clips

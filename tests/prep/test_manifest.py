@@ -13,7 +13,7 @@ from avprep.build.shards import plan_shards
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
-from avprep.datasets.places import Folder
+from avprep.datasets.media_folder import Folder
 from avprep.errors import ManifestError, UserError
 from avprep.manifest.checks import similar
 from avprep.manifest.clips import Clips

@@ -16,7 +16,7 @@ from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset, LabelColumn
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
-from avprep.datasets.places import Folder
+from avprep.datasets.media_folder import Folder
 from avprep.labels.columns import add_noise, claim_column, write_labels
 from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
 from avprep.manifest.read_write import Clip, write_manifest
