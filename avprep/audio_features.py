@@ -20,7 +20,7 @@ from avprep.build.tasks import SoundTask
 from avprep.build.workers import Workers
 from avprep.config import AudioSpec, Limits
 from avprep.datasets.folder import is_media
-from avprep.datasets.media_folder import Folder
+from avprep.datasets.media_folder import LocalFolder
 from avprep.errors import ClipError, UserError
 from avprep.manifest.read_write import Clip, read_manifest
 from avprep.manifest.tables import KINDS
@@ -64,7 +64,7 @@ def soundings(source: Path) -> list[Sounding]:
         return [Sounding(clip, source.parent) for clip in read_manifest(source)]
     if not source.is_dir():
         return [_of_file(str(source))]
-    folder = Folder(source, source)
+    folder = LocalFolder(source, source)
     paths = [source / name for name in folder.files() if is_media(name)]
     if folder.foreign:
         log.warning("%s: folders that were not looked into: %s", source, some_of(folder.foreign))

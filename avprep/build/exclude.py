@@ -54,7 +54,7 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
 def ids_to_exclude(out: Path, path: Path) -> list[str]:
     """The clip ids of a list, those of the build in `out` first. Errors: UserError as of read_ids and `exclude`."""
     found = read_ids(path, _planned_ids(out), ("clip_id",))
-    return found.known + found.strangers
+    return found.known + found.unknown
 
 
 def _planned_ids(out: Path) -> set[str]:

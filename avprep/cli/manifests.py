@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from avprep.datasets.drawn import Shares
-    from avprep.datasets.media_folder import Folder, Remote
+    from avprep.datasets.media_folder import MediaFolder
     from avprep.datasets.output import WrittenManifest
     from avprep.manifest.checks import Report
     from avprep.manifest.read_write import Clip
@@ -267,7 +267,7 @@ def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
     return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
-def _place(root: Path | str, out: Path | str) -> Folder | Remote:
+def _place(root: Path | str, out: Path | str) -> MediaFolder:
     """The folder of a dataset, for a manifest at `out`."""
     from avprep.datasets.output import folder_for
 

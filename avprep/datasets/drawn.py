@@ -37,11 +37,11 @@ AS_GIVEN = Shares()
 def settled(
     clips: Sequence[Clip], report: Report, shares: Shares, *, drop_leaks: bool = False, groups: Sequence[str] = ()
 ) -> list[Clip]:
-    """The clips in their splits, without repeats and unknown splits (findings.settle); what is odd goes to `report`.
+    """The clips in their splits, without repeats and unknown splits (checks.settle); findings go to `report`.
 
     A training clip whose group (default: the manifest's) has a hash below `shares.test` is a test clip, one above 1 -
     `shares.val` a val clip: so no other clip, and not the other share either, moves it. Errors: ManifestError where
-    a split that is to be drawn is there already.
+    a split to be drawn has clips already.
     """
     wanted = {name: flag for name, flag in FLAGS.items() if getattr(shares, name) > 0}
     for name, flag in wanted.items():
@@ -55,10 +55,10 @@ def settled(
             dataclasses.replace(clip, split=to) if clip.split == "train" else clip
             for clip, to in zip(clips, side, strict=True)
         ]
-    found = settle(clips, report, drop_leaks)
+    settled_clips = settle(clips, report, drop_leaks)
     if wanted:
-        report.classless = _classless(found, ("train", *wanted))
-    return found
+        report.classless = _classless(settled_clips, ("train", *wanted))
+    return settled_clips
 
 
 def _classless(clips: Sequence[Clip], splits: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import Shares, settled
-from avprep.datasets.media_folder import Folder, Remote, place_at
+from avprep.datasets.media_folder import MediaFolder, media_folder
 from avprep.datasets.split_folders import split_folders
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report
@@ -19,14 +19,14 @@ from avprep.shared.errors import some_of
 
 VIDEO_SUFFIXES = frozenset(f".{name}" for name in "mp4 m4v mov mkv webm avi mpg mpeg ts flv wmv 3gp ogv".split())  # noqa: SIM905
 AUDIO_SUFFIXES = frozenset(f".{name}" for name in "wav flac ogg oga opus mp3 m4a aac wma".split())  # noqa: SIM905
-TEST_SHARE = 0.2  # where nothing else says which clips are the test split
+TEST_SHARE = 0.2  # where neither folders nor options define a test split
 
 log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class Folds:
-    """Folds that file names tell: what `pattern`'s first group matches at a name's start; one of them is the test."""
+    """Folds by file name: what `pattern`'s first group matches at its start; the fold `test` is the test split."""
 
     pattern: str
     test: str
@@ -35,7 +35,7 @@ class Folds:
         _check_pattern("--fold-pattern", self.pattern)
 
     def of(self, clip: Clip) -> Clip:
-        """The clip with its fold as group, in its split; its cluster is what was its group, since folds do not vary."""
+        """The clip in its split, with its fold as group and its former group as cluster, unless it has a cluster."""
         fold = _named("--fold-pattern", self.pattern, clip)
         split = "test" if fold == self.test else "train"
         return dataclasses.replace(clip, split=split, group=fold, cluster=clip.cluster or clip.group)
@@ -69,7 +69,7 @@ def _named(option: str, pattern: str, clip: Clip) -> str:
 
 
 def clips_of_folder(
-    place: Folder | Remote,
+    media: MediaFolder,
     test_share: float | None = None,
     seed: int = 0,
     folds: Folds | None = None,
@@ -82,28 +82,28 @@ def clips_of_folder(
     reported. Else one of `folds` is the test split, or about `test_share` of the clips (None: a fifth),
     by the hash of their names below the folder (drawn.settled); `val_share` is drawn alike. Errors: ManifestError where
     the folder has no class folders or no media files, where it is unclear which sub-folders are splits, where `folds`
-    do not fit, or a split to be drawn is there.
+    do not fit, or a split to be drawn exists already.
     """
     report = Report()
-    folders = place.folders()
-    splits = split_folders(place, lambda folder: any(map(is_media, place.files(folder))), given_splits)
+    folders = media.folders()
+    splits = split_folders(media, lambda folder: any(map(is_media, media.files(folder))), given_splits)
     has_splits = bool(splits)
     of_classes = (
-        [(splits.get(part, part), folder) for part in folders for folder in place.folders(part)]
+        [(splits.get(part, part), folder) for part in folders for folder in media.folders(part)]
         if has_splits
         else [("train", folder) for folder in folders]
     )
     clips: list[Clip] = []
     others = 0
     for split, folder in of_classes:
-        for name in place.files(folder):
+        for name in media.files(folder):
             if not is_media(name):
                 others += 1
                 continue
-            if not place.holds(name):
+            if not media.holds(name):
                 report.missing.append(name)
                 continue
-            suffix, written = posixpath.splitext(name)[1].lower(), place.written(name)
+            suffix, written = posixpath.splitext(name)[1].lower(), media.written(name)
             clips.append(
                 Clip(
                     clip_id=name,
@@ -111,28 +111,28 @@ def clips_of_folder(
                     split=split,
                     video_path=written if suffix in VIDEO_SUFFIXES else "",
                     audio_path=written if suffix in AUDIO_SUFFIXES else "",
-                    group=place.origin(name),
+                    group=media.origin(name),
                 )
             )
     if not clips:
-        raise ManifestError(f"{place} has no media files in class sub-folders (one sub-folder a class).")
+        raise ManifestError(f"{media} has no media files in class sub-folders (one sub-folder a class).")
     if others:
-        log.warning("%d files below %s have no media suffix and were left out", others, place)
+        log.warning("%d files below %s have no media suffix and were left out", others, media)
     if folds is not None:
         if has_splits:
-            raise ManifestError(f"{place} has folders for its splits; leave --fold-pattern out.")
+            raise ManifestError(f"{media} has folders for its splits; leave --fold-pattern out.")
         clips = [folds.of(clip) for clip in clips]
         known = sorted({clip.group for clip in clips})
         if folds.test not in known or len(known) < 2:
-            raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {place} has {known}.")
+            raise ManifestError(f"--test-fold {folds.test!r} is not one of at least two folds; {media} has {known}.")
     given = has_splits or folds is not None
     shares = Shares(
         test=test_share or (0.0 if given or test_share is not None else TEST_SHARE), val=val_share, seed=seed
     )
-    groups = [] if folds is not None else _sources(place, clips)
+    groups = [] if folds is not None else _sources(media, clips)
     report.nested = [] if has_splits else _nested(clips)
-    report.unnamed = _strays(place, list(splits))
-    report.foreign = place.foreign
+    report.unnamed = _outside_classes(media, list(splits))
+    report.foreign = media.foreign
     return settled(clips, report, shares, groups=groups), report
 
 
@@ -142,16 +142,16 @@ def is_media(name: str) -> bool:
     return suffix in VIDEO_SUFFIXES | AUDIO_SUFFIXES and not posixpath.basename(name).startswith(".")
 
 
-def _sources(place: Folder | Remote, clips: list[Clip]) -> list[str]:
+def _sources(media: MediaFolder, clips: list[Clip]) -> list[str]:
     """The file behind each clip by its path below the folder, wherever the manifest may lie."""
-    own = place_at(place.root, place.root)
+    own = media_folder(media.root, media.root)
     return [own.origin(clip.clip_id) for clip in clips]
 
 
-def _strays(place: Folder | Remote, splits: list[str]) -> list[str]:
-    """Media files that lie beside the class folders, in none of them."""
+def _outside_classes(media: MediaFolder, splits: list[str]) -> list[str]:
+    """Media files beside the class folders."""
     beside = {"", *splits}
-    return [name for name in place.files() if posixpath.dirname(name) in beside and is_media(name)]
+    return [name for name in media.files() if posixpath.dirname(name) in beside and is_media(name)]
 
 
 def _nested(clips: list[Clip]) -> list[str]:

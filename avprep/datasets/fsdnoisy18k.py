@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.media_folder import Folder, Remote
+from avprep.datasets.media_folder import MediaFolder
 from avprep.datasets.metadata_csv import read_rows
 from avprep.datasets.unnamed import unnamed
 from avprep.manifest.checks import Report
@@ -15,7 +15,7 @@ FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}
 
 
 def clips_of_fsdnoisy18k(
-    place: Folder | Remote, subset: str = "all", shares: Shares = AS_GIVEN
+    media: MediaFolder, subset: str = "all", shares: Shares = AS_GIVEN
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of the training subset and of the whole test set, as unpacked: FSDnoisy18k.meta/, .audio_train/ ...
 
@@ -26,7 +26,7 @@ def clips_of_fsdnoisy18k(
     clips = []
     named: set[str] = set()
     for split, folder in FOLDERS.items():
-        with place.near(f"FSDnoisy18k.meta/{split}.csv") as table:
+        with media.near(f"FSDnoisy18k.meta/{split}.csv") as table:
             rows = read_rows(table, ("fname", "label"))
         named.update(f"{folder}/{row['fname']}" for row in rows)
         for row in rows:
@@ -35,11 +35,11 @@ def clips_of_fsdnoisy18k(
             if split == "train" and not wanted:
                 continue
             name = f"{folder}/{row['fname']}"
-            if not place.holds(name):
+            if not media.holds(name):
                 report.missing.append(name)
                 continue
-            written = place.written(name)
+            written = media.written(name)
             clips.append(Clip(Path(name).stem, row["label"], split, audio_path=written, group=row["fname"]))
-    report.unnamed = unnamed(place, named)
-    report.foreign = place.foreign
+    report.unnamed = unnamed(media, named)
+    report.foreign = media.foreign
     return settled(clips, report, shares), report

@@ -1,6 +1,6 @@
-"""Where a dataset's files lie, in a folder of this machine or at a URL: what is there, and how a manifest names it.
+"""The folder of a dataset's files, on this machine or at a URL: which files it has, and how a manifest names them.
 
-Names are paths from that folder, '/' between their parts.
+Names are paths from that folder, with '/' between their parts.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from avprep.shared.remote import RemotePath
 from avprep.shared.urls import WRITABLE, is_url
 
 FOREIGN = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
-"""folders of systems and tools; hidden ones are such, too"""
+"""folders that systems and tools make; hidden folders count as such too"""
 
 log = logging.getLogger(__name__)
 
 
-class Folder:
-    """A folder of this machine, whose files a manifest in the folder `manifest_folder`, a path or URL, will name."""
+class LocalFolder:
+    """A folder of this machine; a manifest in the folder `manifest_folder`, a path or URL, will name its files."""
 
     def __init__(self, root: Path, manifest_folder: Path | str) -> None:
         self.root, self._manifest_folder = root, manifest_folder
@@ -41,31 +41,31 @@ class Folder:
 
     @property
     def foreign(self) -> list[str]:
-        """Names of the folders of systems and tools that came up so far and were not looked into, each once."""
+        """Names of the folders of systems and tools that were skipped so far, each once."""
         return sorted(self._foreign)
 
     def folders(self, inside: str = "") -> list[str]:
-        """Names of the folders directly inside one, sorted, but for foreign ones. Errors: ManifestError, no folder."""
+        """Names of the folders directly inside one, sorted, without foreign ones. Errors: ManifestError, no folder."""
         self._check()
         with os.scandir(self.root / inside) as entries:
-            found = [entry.name for entry in entries if _leads_to_folder(entry)]
-        return [posixpath.join(inside, name) for name in self._own(found)]
+            folders = [entry.name for entry in entries if _leads_to_folder(entry)]
+        return [posixpath.join(inside, name) for name in self._own(folders)]
 
     def _own(self, folders: list[str]) -> list[str]:
-        """Those that are not foreign, sorted; the others are remembered."""
+        """The folders that are not foreign, sorted; the others are added to `foreign`."""
         self._foreign.update(dict.fromkeys(filter(_is_foreign, folders)))
         return sorted(name for name in folders if not _is_foreign(name))
 
     def files(self, inside: str = "") -> Iterator[str]:
-        """Every name below that is no folder, sorted folder by folder; of links too, each once. Errors: as folders."""
+        """Names of all files below, folder by folder, sorted; a folder with several links once. Errors: as folders."""
         self._check()
-        seen = set()
+        visited = set()
         for folder, folders, names in os.walk(self.root / inside, followlinks=True):
             status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in seen:
+            if (status.st_dev, status.st_ino) in visited:
                 folders.clear()
                 continue
-            seen.add((status.st_dev, status.st_ino))
+            visited.add((status.st_dev, status.st_ino))
             folders[:] = self._own(folders)
             start = os.path.relpath(folder, self.root)
             yield from (name if start == "." else f"{start}/{name}" for name in sorted(names))
@@ -75,30 +75,30 @@ class Folder:
             raise ManifestError(f"{self.root} is not a folder; give the folder that holds the dataset's files.")
 
     def holds(self, name: str) -> bool:
-        """Whether there is such a file below, and not only a link that leads nowhere; lists may name others."""
+        """Whether there is such a file below; not so for a broken link, or a name that leads out of the folder."""
         return not leads_out(name) and (self.root / name).is_file()
 
     def written(self, name: str) -> str:
-        """A file as the manifest names it. Errors: ManifestError where that is no UTF-8."""
+        """The path of a file in the manifest. Errors: ManifestError where it is not UTF-8."""
         if is_url(self._manifest_folder):
             return "/" + written_path(self.root / name, Path("/"))
         return written_path(self.root / name, Path(self._manifest_folder))
 
     def origin(self, name: str) -> str:
-        """As `written`, of the file that a link leads to."""
+        """As `written`, for the target of a link."""
         path = self.root / name
         return self.written(str(path.resolve()) if path.is_symlink() else name)
 
     def near(self, name: str) -> AbstractContextManager[Path]:
-        """A file to be read."""
+        """A path to read a file from."""
         return contextlib.nullcontext(self.root / name)
 
 
-class Remote:
-    """The same of a folder at a URL, whose files are listed once, if need be.
+class RemoteFolder:
+    """A folder at a URL, with the methods of LocalFolder; its files are listed once, when first needed.
 
-    What no path can name as it stands, such as x//y, and what has a question mark, is left out with a warning. Errors:
-    ManifestError where the URL itself is such, or of a scheme that cannot be read.
+    Names that are no plain path, such as x//y, or have a question mark are left out with a warning. Errors:
+    ManifestError for such a URL, or one of a scheme that cannot be read.
     """
 
     def __init__(self, root: str, manifest_folder: Path | str) -> None:
@@ -109,7 +109,7 @@ class Remote:
         other, begin = server_and_path(str(manifest_folder))
         self._path, self._begin = path, begin if other == server else None
         self.foreign: list[str] = []
-        """as of Folder"""
+        """as LocalFolder.foreign"""
 
     def __str__(self) -> str:
         return self.root
@@ -118,15 +118,15 @@ class Remote:
     def _names(self) -> list[str]:
         if self.root.partition("://")[0] not in WRITABLE:  # HTTP knows no listing
             raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
-        found = sorted(RemotePath(self.root).below())
-        foreign = {name: [part for part in name.split("/")[:-1] if _is_foreign(part)] for name in found}
+        listed = sorted(RemotePath(self.root).below())
+        foreign = {name: [part for part in name.split("/")[:-1] if _is_foreign(part)] for name in listed}
         self.foreign = sorted({parts[0] for parts in foreign.values() if parts})
-        names = [name for name in found if not _odd(name) and not foreign[name]]
+        names = [name for name in listed if not _odd(name) and not foreign[name]]
         if not names:
             raise ManifestError(f"{self} holds no files; give the folder that holds those of the dataset.")
-        odd = list(filter(_odd, found))
+        odd = list(filter(_odd, listed))
         if odd:
-            log.warning("%d names below %s are no paths and were left out, such as %r", len(odd), self, odd[0])
+            log.warning("%d names below %s are not plain paths and were left out, such as %r", len(odd), self, odd[0])
         return names
 
     def _below(self, inside: str) -> list[str]:
@@ -137,23 +137,23 @@ class Remote:
         return self._names[begin : bisect_left(self._names, inside + "0", begin)]  # '0' follows '/'
 
     def folders(self, inside: str = "") -> list[str]:
-        """As Folder.folders. Errors: ManifestError where nothing can be listed, or there are no files."""
+        """As LocalFolder.folders. Errors: ManifestError where nothing can be listed, or there are no files."""
         start = len(inside) + 1 if inside else 0
-        found = sorted({name[start:].partition("/")[0] for name in self._below(inside) if "/" in name[start:]})
-        return [posixpath.join(inside, name) for name in found]
+        folders = sorted({name[start:].partition("/")[0] for name in self._below(inside) if "/" in name[start:]})
+        return [posixpath.join(inside, name) for name in folders]
 
     def files(self, inside: str = "") -> Iterator[str]:
-        """As Folder.files. Errors: as folders."""
+        """As LocalFolder.files. Errors: as folders."""
         yield from sorted(self._below(inside), key=_folder_by_folder)
 
     def holds(self, name: str) -> bool:
-        """As Folder.holds. Errors: as folders."""
+        """As LocalFolder.holds. Errors: as folders."""
         wanted = posixpath.normpath(name)
-        place = bisect_left(self._names, wanted)
-        return self._names[place : place + 1] == [wanted]
+        position = bisect_left(self._names, wanted)
+        return self._names[position : position + 1] == [wanted]
 
     def written(self, name: str) -> str:
-        """As Folder.written; relative where the manifest lies at the same server, else the file's URL."""
+        """As LocalFolder.written; relative where the manifest lies at the same server, else the file's URL."""
         if self._begin is None:
             return address_of(self.root, name)
         return posixpath.relpath(posixpath.join(self._path, name), self._begin)
@@ -163,12 +163,15 @@ class Remote:
         return self.written(name)
 
     def near(self, name: str) -> AbstractContextManager[Path]:
-        """As Folder.near: a copy of the file."""
+        """As LocalFolder.near, for a copy of the file."""
         return mirror.near(f"{self.root}/{name}")
 
 
+MediaFolder = LocalFolder | RemoteFolder
+
+
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder or a link to one; only of links is the disk asked."""
+    """Whether an entry is a folder or a link to one; the disk is read for links only."""
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
@@ -185,14 +188,14 @@ def _folder_by_folder(name: str) -> tuple[list[str], str]:
     return folder.split("/"), last
 
 
-def place_at(root: Path | str, manifest_folder: Path | str) -> Folder | Remote:
+def media_folder(root: Path | str, manifest_folder: Path | str) -> MediaFolder:
     """The folder at a path or URL. Errors: ManifestError."""
-    return Remote(str(root), manifest_folder) if is_url(root) else Folder(Path(root), manifest_folder)
+    return RemoteFolder(str(root), manifest_folder) if is_url(root) else LocalFolder(Path(root), manifest_folder)
 
 
-def by_name(place: Folder | Remote) -> dict[str, str]:
+def by_name(media: MediaFolder) -> dict[str, str]:
     """The last part of each file's name -> the name; the first in sorted order, if one repeats."""
-    found: dict[str, str] = {}
-    for name in place.files():
-        found.setdefault(posixpath.basename(name), name)
-    return found
+    names: dict[str, str] = {}
+    for name in media.files():
+        names.setdefault(posixpath.basename(name), name)
+    return names

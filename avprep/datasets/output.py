@@ -10,10 +10,10 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avprep.datasets.media_folder import Folder, Remote, place_at
+from avprep.datasets.media_folder import MediaFolder, media_folder
 from avprep.errors import ManifestError
 from avprep.manifest.addresses import start_of
-from avprep.manifest.checks import Report, lacking_splits
+from avprep.manifest.checks import Report, missing_splits
 from avprep.manifest.clips import Clip, values_of
 from avprep.manifest.read_write import read_clips, write_manifest
 from avprep.shared import mirror, store
@@ -39,11 +39,11 @@ class WrittenManifest:
     """what became of a manifest that was there before"""
 
 
-def folder_for(root: Path | str, out: Path | str) -> Folder | Remote:
+def folder_for(root: Path | str, out: Path | str) -> MediaFolder:
     """The folder of a dataset, for a manifest at `out`."""
     if is_url(out):
         RemotePath(str(out)).check_writable()
-    return place_at(root, start_of(out, None))
+    return media_folder(root, start_of(out, None))
 
 
 def write(out: Path | str, clips: list[Clip], report: Report, *, overwrite: bool = False) -> WrittenManifest:
@@ -51,7 +51,7 @@ def write(out: Path | str, clips: list[Clip], report: Report, *, overwrite: bool
     if not clips:
         raise ManifestError(f"There is not one clip to write to {out}: {'; '.join(report.lines()) or 'none'}.")
     note = _replace(out, clips, overwrite)
-    report.no_split = lacking_splits(clips)
+    report.no_split = missing_splits(clips)
     splits = {split: sum(clip.split == split for clip in clips) for split in sorted({clip.split for clip in clips})}
     findings, beside = report.lines(), None
     if findings:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.media_folder import Folder, Remote
+from avprep.datasets.media_folder import MediaFolder
 from avprep.datasets.unnamed import unnamed
 from avprep.manifest.addresses import check_local
 from avprep.manifest.checks import Report, missing
@@ -18,7 +18,7 @@ from avprep.shared.urls import is_url
 
 def clips_of_table(
     path: Path,
-    place: Folder | Remote,
+    media: MediaFolder,
     *,
     renamed: Mapping[str, str] | None = None,
     drop_leaks: bool = False,
@@ -27,32 +27,32 @@ def clips_of_table(
     whole_folder: bool = False,
     came_from: Path | str = Path(),
 ) -> tuple[list[Clip], Report]:
-    """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and what is odd.
+    """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and the findings.
 
     `renamed`: the table's own column names to a manifest's. Relative paths are written anew, absolute ones and URLs
     stay. `shares` of the training clips become other splits (drawn.settled). With `whole_folder` media files that no
     row names are reported. `came_from`: where the table lies; at a URL it may name no file of this machine that is not
-    below the folder. Errors: ManifestError with all rows that are no clip, and the other findings; where a split to be
-    drawn is there. Files at URLs are not looked for.
+    below the folder. Errors: ManifestError with all rows that are not a clip, and the other findings; where a split to
+    be drawn exists already. Files at URLs are not looked for.
     """
     rows, problems = read_clips(path, renamed)
-    check_local(rows, came_from, str(place.root))
+    check_local(rows, came_from, str(media.root))
     report = Report(missing_kept=not drop_missing)
-    report.missing, _ = missing(rows, place.root)
-    lacking = set() if not drop_missing else set(report.missing)
+    report.missing, _ = missing(rows, media.root)
+    without_file = set() if not drop_missing else set(report.missing)
     if whole_folder:
-        report.unnamed = unnamed(place, (path for clip in rows for path in (clip.video_path, clip.audio_path) if path))
-        report.foreign = place.foreign
-    clips = settled([clip for clip in rows if clip.clip_id not in lacking], report, shares, drop_leaks=drop_leaks)
+        report.unnamed = unnamed(media, (path for clip in rows for path in (clip.video_path, clip.audio_path) if path))
+        report.foreign = media.foreign
+    clips = settled([clip for clip in rows if clip.clip_id not in without_file], report, shares, drop_leaks=drop_leaks)
     if problems:
         raise unusable(path, problems + report.lines())
-    return [_moved(clip, place) for clip in clips], report
+    return [_moved(clip, media) for clip in clips], report
 
 
-def _moved(clip: Clip, place: Folder | Remote) -> Clip:
+def _moved(clip: Clip, media: MediaFolder) -> Clip:
     def moved(written: str) -> str:
         stays = not written or os.path.isabs(written) or is_url(written)
-        return written if stays else place.written(written)
+        return written if stays else media.written(written)
 
     video, audio = moved(clip.video_path), moved(clip.audio_path)
     group = video or audio if clip.group == clip.source else clip.group

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.media_folder import Folder, Remote
+from avprep.datasets.media_folder import MediaFolder
 from avprep.datasets.metadata_csv import read_rows
 from avprep.datasets.unnamed import unnamed
 from avprep.errors import ManifestError
@@ -25,7 +25,7 @@ SCENES = (
 
 
 def clips_of_tau2021(
-    place: Folder | Remote,
+    media: MediaFolder,
     lists: dict[str, Path],
     *,
     val_locations: Path | None = None,
@@ -43,7 +43,7 @@ def clips_of_tau2021(
     held_out = _locations(val_locations, {name.rpartition("-")[0] for _, name, _, _ in segments})
     clips = []
     for split, name, audio, video in segments:
-        if not (place.holds(audio) and place.holds(video)):
+        if not (media.holds(audio) and media.holds(video)):
             report.missing.append(name)
             continue
         scene, city, location, _ = name.split("-")
@@ -53,13 +53,13 @@ def clips_of_tau2021(
                 clip_id=name,
                 label=scene,
                 split="val" if held else split,
-                video_path=place.written(video),
-                audio_path=place.written(audio),
+                video_path=media.written(video),
+                audio_path=media.written(audio),
                 group=f"{city}-{location}",
             )
         )
-    report.unnamed = unnamed(place, {path for _, _, *paths in segments for path in paths})
-    report.foreign = place.foreign
+    report.unnamed = unnamed(media, {path for _, _, *paths in segments for path in paths})
+    report.foreign = media.foreign
     return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 
@@ -68,7 +68,7 @@ def _locations(path: Path | None, known: set[str]) -> set[str]:
     if path is None:
         return set()
     listed = read_ids(path, known, ("location",))
-    if listed.strangers:
+    if listed.unknown:
         raise ManifestError(
             f"{path}: no list has a segment of {listed.examples()}; give SCENE-CITY-LOCATION, one a line."
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.folder import is_media
-from avprep.datasets.media_folder import Folder, Remote, by_name
+from avprep.datasets.media_folder import MediaFolder, by_name
 from avprep.datasets.metadata_csv import read_rows
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report
@@ -22,7 +22,7 @@ ID_COLUMNS = ("clip_id", "youtube_id", "video_id", "YouTube ID", "YTID", "ytid",
 
 
 def clips_of_vggsound(
-    place: Folder | Remote,
+    media: MediaFolder,
     metadata: Path,
     *,
     subset: Path | None = None,
@@ -46,7 +46,7 @@ def clips_of_vggsound(
         rows = [row for row in rows if row[3] != "train"] + chosen
     ids = {name for youtube_id, start, _, _ in rows for name in (youtube_id, _clip_id(youtube_id, start))}
     unwanted = _unwanted(exclude, ids, metadata, report) if exclude else set()
-    files = by_name(place)
+    files = by_name(media)
     clips = []
     for youtube_id, start, label, split in rows:
         clip_id = _clip_id(youtube_id, start)
@@ -57,8 +57,8 @@ def clips_of_vggsound(
         if not name:
             report.missing.append(clip_id)
             continue
-        clips.append(Clip(clip_id, label, split, video_path=place.written(name), group=youtube_id))
-    report.foreign = place.foreign
+        clips.append(Clip(clip_id, label, split, video_path=media.written(name), group=youtube_id))
+    report.foreign = media.foreign
     named = {name for one in known for name in _names(*one)}
     report.unnamed = [path for name, path in files.items() if is_media(name) and name not in named]
     return settled(clips, report, shares, drop_leaks=drop_leaks), report
@@ -71,9 +71,9 @@ def balanced(clips: list[Clip], per_class: int | None, seed: int) -> list[Clip]:
     Errors: ManifestError where a class has fewer.
     """
     of_class: dict[str, list[int]] = defaultdict(list)
-    for place, clip in enumerate(clips):
+    for row, clip in enumerate(clips):
         if clip.split == "train":
-            of_class[clip.label].append(place)
+            of_class[clip.label].append(row)
     if not of_class:
         raise ManifestError("There are no training clips to choose from.")
     smallest = min(of_class, key=lambda label: (len(of_class[label]), label))
@@ -81,8 +81,8 @@ def balanced(clips: list[Clip], per_class: int | None, seed: int) -> list[Clip]:
     if len(of_class[smallest]) < count:
         raise ManifestError(f"Class {smallest!r} has {len(of_class[smallest])} training clips, fewer than {count}.")
     number = fractions((clip.clip_id for clip in clips), seed, SUBSET)
-    chosen = {place for places in of_class.values() for place in sorted(places, key=number.__getitem__)[:count]}
-    return [clip for place, clip in enumerate(clips) if clip.split != "train" or place in chosen]
+    chosen = {row for rows in of_class.values() for row in sorted(rows, key=number.__getitem__)[:count]}
+    return [clip for row, clip in enumerate(clips) if clip.split != "train" or row in chosen]
 
 
 def _parsed(row: dict[str, str], path: Path) -> tuple[str, int, str, str]:
@@ -104,7 +104,7 @@ def _unwanted(exclude: Path, known: Collection[str], metadata: Path, report: Rep
             f"{exclude} excludes nothing of {metadata}: {listed.examples()}, name no clip of it; give YouTube ids or "
             "ID_000START names, one a line."
         )
-    report.strangers = listed.strangers
+    report.strangers = listed.unknown
     return set(listed.known)
 
 

@@ -1,4 +1,4 @@
-"""What is odd between a manifest's rows, found as a whole: repeats, leaks, missing files, labels that look alike."""
+"""Checks over all rows of a manifest: repeats, leaks, missing files, labels that look alike."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MOST_LOOKUPS = 5_000  # single files looked for where listing does not pay
 
 @dataclasses.dataclass
 class Report:
-    """All that is odd about a dataset, told together: file names, clip ids, sources in two splits, labels."""
+    """All findings about a dataset: names of files, clip ids, sources in two splits, labels."""
 
     missing: list[str] = dataclasses.field(default_factory=list)
     duplicates: list[str] = dataclasses.field(default_factory=list)
@@ -63,9 +63,9 @@ class Report:
     no_split: list[str] = dataclasses.field(default_factory=list)
     """splits that are needed and have no clip"""
     all_kept: bool = False
-    """whether what was found stays in: a build leaves nothing out"""
+    """whether the clips of all findings are kept: a build leaves nothing out"""
     missing_kept: bool = False
-    """whether clips without a file stay in"""
+    """whether clips without a file are kept"""
 
     def lines(self) -> list[str]:
         """A sentence for each kind of finding that occurred."""
@@ -77,7 +77,7 @@ class Report:
             "same_media": "clips are the same span of the same file as one before",
             "unknown_splits": "rows are of no known split (train, val, test)" + out,
             "excluded": "clips were left out as the exclusion list asks",
-            "foreign": "folders that a system or a tool made were not looked into",
+            "foreign": "folders that a system or a tool made were skipped",
             "strangers": "ids of the exclusion list name no clip of the metadata",
             "leaks": "sources are in two splits" + leaks,
             "dropped_leaks": "training clips were left out, since their source is also in test or val",
@@ -85,8 +85,8 @@ class Report:
             "nested": "classes have all clips in sub-folders; if those are classes, give the folder above as --root",
             "unnamed": "media files below --root are in no row",
         }
-        found = ((getattr(self, name), sentence) for name, sentence in sentences.items())
-        lines = [f"{len(items)} {sentence}, such as {items[0]}" for items, sentence in found if items]
+        findings = ((getattr(self, name), sentence) for name, sentence in sentences.items())
+        lines = [f"{len(items)} {sentence}, such as {items[0]}" for items, sentence in findings if items]
         return [*lines, *self._of_splits()]
 
     def _of_splits(self) -> Iterator[str]:
@@ -107,7 +107,7 @@ class Report:
 
     def as_dict(self) -> dict[str, list[str]]:
         """Every finding in full, for JSON."""
-        return {name: found for name, found in dataclasses.asdict(self).items() if isinstance(found, list)}
+        return {name: items for name, items in dataclasses.asdict(self).items() if isinstance(items, list)}
 
 
 def settle(clips: Iterable[Clip], report: Report, drop_leaks: bool) -> list[Clip]:
@@ -120,34 +120,34 @@ def settle(clips: Iterable[Clip], report: Report, drop_leaks: bool) -> list[Clip
             report.duplicates.append(clip.clip_id)
         else:
             kept[clip.clip_id] = clip
-    found = list(kept.values())
-    compare(found, report)
+    unique = list(kept.values())
+    compare(unique, report)
     if not drop_leaks:
-        return found
+        return unique
     leaking = set(report.leaks)
-    dropped = {c.clip_id for c in found if c.split == "train" and leaking.intersection((c.group, *_files(c)))}
-    report.dropped_leaks = [clip.clip_id for clip in found if clip.clip_id in dropped]
-    return [clip for clip in found if clip.clip_id not in dropped]
+    dropped = {c.clip_id for c in unique if c.split == "train" and leaking.intersection((c.group, *_files(c)))}
+    report.dropped_leaks = [clip.clip_id for clip in unique if clip.clip_id in dropped]
+    return [clip for clip in unique if clip.clip_id not in dropped]
 
 
 def examine(
     clips: Sequence[Clip], to_build: np.ndarray, root: Path | str, most_lookups: int | None = MOST_LOOKUPS
 ) -> Report:
-    """What a build says before it decodes: all findings between `clips`, and which of the rows `to_build` lack a file.
+    """What a build reports before it decodes: findings between `clips`, and which rows `to_build` have no file.
 
     `to_build` is bool [clips].
     """
     report = Report(all_kept=True)
     report.missing, _ = missing(clips, root, most_lookups, to_build)
     report.emptied = _emptied(clips, set(report.missing))
-    report.no_split = lacking_splits(clips)
+    report.no_split = missing_splits(clips)
     report.unknown_splits = [f"{clip.clip_id} ({clip.split})" for clip in clips if clip.split not in KNOWN_SPLITS]
     compare(clips, report)
     return report
 
 
-def lacking_splits(clips: Iterable[Clip]) -> list[str]:
-    """The splits that training and measuring need and that have no clip."""
+def missing_splits(clips: Iterable[Clip]) -> list[str]:
+    """The splits that training and evaluation need and that have no clip."""
     there = {clip.split for clip in clips}
     return [split for split in NEEDED_BY if split not in there]
 
@@ -161,7 +161,7 @@ def _emptied(clips: Sequence[Clip], gone: set[str]) -> list[str]:
 def compare(clips: Sequence[Clip], report: Report) -> None:
     """Report same media under two ids, sources (groups, or files) in two splits, labels that look alike.
 
-    Hashes tell which clips may be of interest, 8 bytes for each source; only those are then compared as they are.
+    Hashes, of 8 bytes for each source, select the clips that may match; only those are compared by their text.
     """
     spans = array("q")
     sources: dict[str, array[int]] = defaultdict(lambda: array("q"))
@@ -173,7 +173,7 @@ def compare(clips: Sequence[Clip], report: Report) -> None:
         labels.add(clip.label)
     report.similar_labels = similar(labels)
     twice = set(repeated(np.frombuffer(spans, np.int64).copy()).tolist())
-    of_split = [np.unique(np.frombuffer(found, np.int64)) for found in sources.values()]
+    of_split = [np.unique(np.frombuffer(hashes, np.int64)) for hashes in sources.values()]
     shared = set(repeated(np.concatenate([np.zeros(0, np.int64), *of_split])).tolist())
     if twice:
         report.same_media = _same_media(clips, twice)
@@ -183,17 +183,17 @@ def compare(clips: Sequence[Clip], report: Report) -> None:
 
 def _same_media(clips: Sequence[Clip], suspects: set[int]) -> list[str]:
     """Clips that are the same span as one before, of those whose span has a hash in `suspects`."""
-    found: list[str] = []
+    repeats: list[str] = []
     first: dict[tuple[Any, ...], str] = {}
     for clip in clips:
         span = _span(clip, _files(clip))
         if hash(span) in suspects and first.setdefault(span, clip.clip_id) != clip.clip_id:
-            found.append(f"{clip.clip_id} (as {first[span]})")
-    return found
+            repeats.append(f"{clip.clip_id} (as {first[span]})")
+    return repeats
 
 
 def _leaks(clips: Sequence[Clip], suspects: set[int]) -> list[str]:
-    """Sources in two splits, of those with a hash in `suspects`: groups, and files that no such group tells of."""
+    """Sources in two splits, of those with a hash in `suspects`: groups, and files that no such group covers."""
     split_of: dict[str, str] = {}
     leaking: set[str] = set()
     for clip in clips:
@@ -201,9 +201,9 @@ def _leaks(clips: Sequence[Clip], suspects: set[int]) -> list[str]:
             if hash(source) in suspects and split_of.setdefault(source, clip.split) != clip.split:
                 leaking.add(source)
     of_groups = (clip for clip in clips if clip.group in leaking)
-    told = {file for clip in of_groups for file in _files(clip) if file != clip.group and file in leaking}
+    covered = {file for clip in of_groups for file in _files(clip) if file != clip.group and file in leaking}
     groups = {clip.group for clip in clips if clip.group in leaking}
-    return sorted(leaking - (told - groups))
+    return sorted(leaking - (covered - groups))
 
 
 def similar(labels: Collection[str]) -> list[str]:
@@ -212,13 +212,13 @@ def similar(labels: Collection[str]) -> list[str]:
     for label in sorted(labels):
         folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", label).casefold())
         alike[" ".join(folded.split())].append(label)
-    return [" / ".join(map(ascii, found)) for found in alike.values() if len(found) > 1]
+    return [" / ".join(map(ascii, same)) for same in alike.values() if len(same) > 1]
 
 
 def missing(
     clips: Sequence[Clip], root: Path | str, most_lookups: int | None = None, wanted: np.ndarray | None = None
 ) -> tuple[list[str], int]:
-    """(ids of clips of which a file is not there, number of files not looked for), cheap for many clips.
+    """(ids of clips with a missing file, number of files not looked for); cheap for many clips.
 
     `wanted`, bool [clips], are the clips asked about; default: all. A folder of which many files are wanted is listed
     once; other files are looked for one by one, at most `most_lookups` of them. Files at URLs are not looked for.
@@ -226,40 +226,40 @@ def missing(
     folders, names, rows = array("q"), array("q"), array("q")
     for row, clip in enumerate(clips if wanted is None or wanted.any() else ()):
         if wanted is None or wanted[row]:
-            for folder, name in _places(clip, root):
+            for folder, name in _files_here(clip, root):
                 folders.append(hash(folder))
                 names.append(hash(name))
                 rows.append(row)
     gone = np.zeros(len(clips), bool)
-    unseen = 0
+    unchecked = 0
     for entries in _by_value(np.frombuffer(folders, np.int64)):
         of_names, of_rows = np.frombuffer(names, np.int64)[entries], np.frombuffer(rows, np.int64)[entries]
-        folder = next(place for place, _ in _places(clips[of_rows[0]], root) if hash(place) == folders[entries[0]])
+        folder = next(own for own, _ in _files_here(clips[of_rows[0]], root) if hash(own) == folders[entries[0]])
         count = len(np.unique(of_names))
         if count >= LISTING_PAYS_FROM:
             gone[of_rows[~np.isin(of_names, _listed(folder))]] = True
             continue
         looked = count if most_lookups is None else min(count, most_lookups)
         most_lookups = None if most_lookups is None else most_lookups - looked
-        unseen += count - looked
+        unchecked += count - looked
         clips_of: dict[str, list[int]] = defaultdict(list)
         for row in of_rows.tolist() if looked else ():
-            for name in (name for place, name in _places(clips[row], root) if place == folder):
+            for name in (name for own, name in _files_here(clips[row], root) if own == folder):
                 clips_of[name].append(row)
         for name in sorted(clips_of)[:looked]:
             if not os.path.isfile(os.path.join(folder, name)):
                 gone[clips_of[name]] = True
-    return [clips[row].clip_id for row in np.flatnonzero(gone).tolist()], unseen
+    return [clips[row].clip_id for row in np.flatnonzero(gone).tolist()], unchecked
 
 
-def _places(clip: Clip, root: Path | str) -> list[tuple[str, str]]:
+def _files_here(clip: Clip, root: Path | str) -> list[tuple[str, str]]:
     """(folder, name) of each file of a clip on this machine."""
     paths = (path for path in (clip.video_path, clip.audio_path) if path and not address_of(str(root), path))
     return [os.path.split(os.path.join(root, path)) for path in paths]
 
 
 def _by_value(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Places of each distinct value, in the order in which the values first appear."""
+    """Positions of each distinct value, in the order in which the values first appear."""
     order = np.argsort(values, kind="stable")
     begins = np.flatnonzero(np.diff(values[order], prepend=values[order[:1]] - 1))
     ends = np.append(begins[1:], len(order))

@@ -27,7 +27,7 @@ values_of: Callable[[Any], tuple[Any, ...]] = attrgetter(*COLUMNS)
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Clip:
-    """One row of a manifest; paths as written there, '' where a clip lacks that track."""
+    """One row of a manifest; paths as written there, '' where a clip has no such track."""
 
     clip_id: str
     label: str
@@ -37,13 +37,13 @@ class Clip:
     start_seconds: float | None = None
     end_seconds: float | None = None
     group: str = ""
-    """what must not stand in two splits: speaker, place, fold"""
+    """what must not be in two splits: a speaker, a location, a fold"""
     cluster: str = ""
     """what varies together, such as clips cut from one recording; '': the group is that"""
 
     @property
     def source(self) -> str:
-        """The path that stands for the clip in messages."""
+        """The path that names the clip in messages."""
         return self.video_path or self.audio_path
 
 
@@ -106,7 +106,7 @@ def columns_of(clusters: Iterable[str]) -> tuple[str, ...]:
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Values int64, sorted, that stand in `hashes` more than once; `hashes` is left sorted."""
+    """Values int64, sorted, that are in `hashes` more than once; `hashes` is left sorted."""
     hashes.sort()
     return np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
 

@@ -1,4 +1,4 @@
-"""What differs between the clips of two manifests, for a person."""
+"""The differences between two manifests, as lines to print."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ def differences(old: Clips, new: Clips) -> list[str]:
     after = {clip.clip_id: hash(values_of(clip)) for clip in new}
     changed = [name for name, values in after.items() if before.get(name, values) != values]
     shown = changed[:EXAMPLES]
-    were, are = ({clip.clip_id: clip for clip in clips if clip.clip_id in shown} for clips in (old, new))
-    found = {
+    were, are = ({clip.clip_id: clip for clip in rows if clip.clip_id in shown} for rows in (old, new))
+    clips = {
         "came": [name for name in after if name not in before],
         "went": [name for name in before if name not in after],
         "changed": [_change(were[name], are[name]) for name in shown] + changed[EXAMPLES:],
     }
-    lines = [f"{len(names)} clips {what}: {some_of(names, EXAMPLES)}" for what, names in found.items() if names]
+    lines = [f"{len(names)} clips {what}: {some_of(names, EXAMPLES)}" for what, names in clips.items() if names]
     return lines or ["the same clips in another order"]
 
 

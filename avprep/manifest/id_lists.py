@@ -1,4 +1,4 @@
-"""Lists of ids as people have them: one a line, or a column of a table, held against the ids that there are."""
+"""Reads lists of ids, one a line or a column of a table, and compares them with the ids of a dataset."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ FIRST_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|[^,;\t]*)\s*([,;\t])')
 
 @dataclass(frozen=True)
 class IdList:
-    """The ids of a list, each once, in its order: those that are known and those that name nothing."""
+    """The ids of a list, each once, in its order: the known ones, and those that name nothing."""
 
     known: list[str]
-    strangers: list[str]
+    unknown: list[str]
 
     def examples(self) -> str:
         """How many ids name nothing, and the first: "2 ids, such as 'a', 'b'"."""
-        some = ", ".join(map(repr, self.strangers[:SHOWN]))
-        return f"{len(self.strangers)} {'id' if len(self.strangers) == 1 else 'ids'}, such as {some}"
+        some = ", ".join(map(repr, self.unknown[:SHOWN]))
+        return f"{len(self.unknown)} {'id' if len(self.unknown) == 1 else 'ids'}, such as {some}"
 
 
 def read_ids(path: Path, known: Collection[str], columns: tuple[str, ...]) -> IdList:
     """The ids of a list: text or CSV with one in each line, or a JSONL or Parquet table.
 
-    The ids stand in the column of the first of the names `columns` that the first line or the table has, else in the
-    first field of each line. A line that is a known id as it stands is that id, whatever commas, quotes or '#' it
-    holds. Byte order mark, quotes, ends of lines, empty lines and comments (#) play no part. Errors: UserError where
+    The ids are in the column of the first of the names `columns` that the first line or the table has, else in the
+    first field of each line. A whole line that is a known id is that id, whatever commas, quotes or '#' it has. A
+    byte order mark, quotes, line ends, empty lines and comments (#) are ignored. Errors: UserError where
     the file cannot be read as UTF-8, or has no ids.
     """
     is_table = path.suffix.lower() in (".jsonl", ".parquet")
-    found = dict.fromkeys(_of_table(path, columns) if is_table else _of_text(path, known, columns))
-    if not found:
+    ids = dict.fromkeys(_of_table(path, columns) if is_table else _of_text(path, known, columns))
+    if not ids:
         raise UserError(f"{path} names no id; write one a line.")
-    return IdList([name for name in found if name in known], [name for name in found if name not in known])
+    return IdList([name for name in ids if name in known], [name for name in ids if name not in known])
 
 
 def _of_table(path: Path, columns: tuple[str, ...]) -> Iterator[str]:
@@ -57,23 +57,23 @@ def _of_table(path: Path, columns: tuple[str, ...]) -> Iterator[str]:
 
 def _of_text(path: Path, known: Collection[str], columns: tuple[str, ...]) -> Iterator[str]:
     header: list[str] = []
-    place, begun = 0, False
+    position, begun = 0, False
     with opened(path) as text:
         for line in (line.strip().strip(BLANK) for line in text):
             cells = [] if is_comment(line) else _cells(line)
             if line in known:
                 yield line
             elif not begun and (named := [name for name in columns if name in cells]):
-                header, place = cells, cells.index(named[0])
+                header, position = cells, cells.index(named[0])
             elif any(cells) and cells != header:
-                yield cells[place] if place < len(cells) and cells[place] else line
+                yield cells[position] if position < len(cells) and cells[position] else line
             begun = begun or any(cells)
 
 
 def _cells(line: str) -> list[str]:
-    """The fields of a line, divided by what follows its first one."""
-    found = FIRST_FIELD.match(line)
+    """The fields of a line, split at the character that follows the first one."""
+    first = FIRST_FIELD.match(line)
     try:
-        return [cell.strip() for row in csv.reader([line], delimiter=found[1] if found else ",") for cell in row]
+        return [cell.strip() for row in csv.reader([line], delimiter=first[1] if first else ",") for cell in row]
     except csv.Error:
         return [line]

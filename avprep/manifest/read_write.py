@@ -2,7 +2,7 @@
 
 Columns: label; video_path and / or audio_path (relative to the manifest's folder, or absolute; without audio_path
 the sound is the video file's); optional clip_id, split (default train), start_seconds, end_seconds, group
-(clips that must not stand in two splits, also where a validation set is drawn; default: the source file), cluster
+(clips that must not be in two splits, also where a validation set is drawn; default: the source file), cluster
 (clips that vary together, such as cuts of one recording: intervals and tests go by it; default: the group). Other
 columns are ignored.
 """
@@ -26,11 +26,11 @@ from avprep.manifest.checks import SPLIT_SPELLINGS
 from avprep.manifest.clips import COLUMNS, NUMBERS, Clip, Clips, columns_of, hashed, repeated, values_of
 from avprep.manifest.tables import Wanted, kind_of, read_table
 from avprep.shared import store
+from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 from avprep.shared.urls import is_url
 
 SPLIT_PATTERN = re.compile(r"[a-z0-9][a-z0-9_]{0,30}")
-SHOWN_PROBLEMS = 20
 MOST_LABEL_CHARACTERS = 1000
 WANTED = Wanted(
     COLUMNS,
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 def read_manifest(path: Path, as_stored: bool = False) -> Clips:
-    """The clips of a manifest file, checked; ManifestError with every problem found, not just the first.
+    """The clips of a manifest file, checked; ManifestError with all problems, not just the first.
 
     Splits of other known spellings, such as Training, become ours, but `as_stored`.
     """
@@ -89,17 +89,15 @@ def _good_rows(
 
 
 def check(clips: Clips) -> list[str]:
-    """What is wrong between rows: clip ids that stand twice."""
+    """Problems between rows: clip ids of several rows."""
     suspects = set(repeated(hashed(clips.values("clip_id"))).tolist())
     counts = Counter(clip_id for clip_id in clips.values("clip_id") if hash(clip_id) in suspects) if suspects else {}
-    return [f"clip_id {clip_id!r} is there {count} times" for clip_id, count in counts.items() if count > 1]
+    return [f"clip_id {clip_id!r} is in {count} rows" for clip_id, count in counts.items() if count > 1]
 
 
 def unusable(path: Path, problems: list[str]) -> ManifestError:
     """The error that lists the problems of a manifest."""
-    more = len(problems) - SHOWN_PROBLEMS
-    listed = "".join(f"\n  {problem}" for problem in problems[:SHOWN_PROBLEMS])
-    return ManifestError(f"{path} cannot be used:{listed}" + (f"\n  and {more} more" if more > 0 else ""))
+    return ManifestError(f"{path} cannot be used:{listed(problems)}")
 
 
 def write_manifest(path: Path, clips: Iterable[Clip]) -> None:
@@ -154,7 +152,7 @@ def _clip(row: Mapping[str, Any], spellings: Mapping[str, str]) -> Clip:
     source = video or audio
     if not source:
         raise ValueError("neither video_path nor audio_path")
-    wrong = [found for path in (video, audio) if is_url(path) and (found := wrong_address(path))]
+    wrong = [problem for path in (video, audio) if is_url(path) and (problem := wrong_address(path))]
     if wrong:
         raise ValueError(wrong[0])
     if any("\0" in value for value in text.values()):

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.datasets.media_folder import Folder, by_name
+from avprep.datasets.media_folder import LocalFolder, by_name
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip
 from avprep.media.render import render_mp4
@@ -121,7 +121,7 @@ def recordings_below(root: Path) -> dict[tuple[str, str], list[Path]]:
     Errors: UserError where one of the digits of one of the six speakers has none.
     """
     found: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
-    for name, inside in by_name(Folder(root, root)).items():
+    for name, inside in by_name(LocalFolder(root, root)).items():
         match = RECORDING.fullmatch(name)
         if match:
             found[match[1], match[2]].append((int(match[3]), root / inside))

@@ -19,7 +19,7 @@ import pytest
 from avprep import schema
 from avprep.build.finalize import finalize
 from avprep.dataset import Dataset
-from avprep.datasets.media_folder import Folder
+from avprep.datasets.media_folder import LocalFolder
 from avprep.inspect import inspect
 from avprep.manifest.addresses import check_local
 from avprep.manifest.clips import Clip, Clips
@@ -317,7 +317,7 @@ def test_a_list_names_no_file_outside_the_folder_of_its_dataset(tmp_path):
     (tmp_path / "root/audio").mkdir(parents=True)
     for path in (f"{VICTIM}.wav", "root/audio/a.wav"):
         (tmp_path / path).write_bytes(b"sound")
-    place = Folder(tmp_path / "root", tmp_path)
+    place = LocalFolder(tmp_path / "root", tmp_path)
     assert [place.holds(name) for name in ("audio/a.wav", "./audio/../audio/a.wav")] == [True, True]
     assert not any(
         place.holds(name) for name in (f"../{VICTIM}.wav", str(tmp_path / f"{VICTIM}.wav"), f"audio/../../{VICTIM}.wav")

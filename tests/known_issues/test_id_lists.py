@@ -103,7 +103,7 @@ def test_a_line_that_is_an_id_as_it_stands_is_that_id(tmp_path):
     assert read_ids(path, known, ("clip_id",)).known == list(known)
     path.write_text('clip_id,why\n"dog, loud/1.wav",x\nc,y\n', encoding="utf-8")
     assert read_ids(path, known[:4], ("clip_id",)).known == ["dog, loud/1.wav"]
-    assert read_ids(path, known[:4], ("clip_id",)).strangers == ["c"]
+    assert read_ids(path, known[:4], ("clip_id",)).unknown == ["c"]
 
 
 def test_a_list_may_be_a_pipe(tmp_path):
@@ -120,7 +120,7 @@ def test_a_list_may_be_a_table(tmp_path):
     pq.write_table(pa.table({"clip_id": [7.0, 8.0]}), tmp_path / "ids.parquet")
     pq.write_table(pa.table({"name": [7.0]}), tmp_path / "other.parquet")
     assert read_ids(tmp_path / "ids.jsonl", ["7", "b"], ("clip_id",)).known == ["7", "b"]
-    assert read_ids(tmp_path / "ids.parquet", ["7"], ("clip_id",)).strangers == ["8"]
+    assert read_ids(tmp_path / "ids.parquet", ["7"], ("clip_id",)).unknown == ["8"]
     with pytest.raises(UserError, match=r"other.parquet has no column clip_id; it has name"):
         read_ids(tmp_path / "other.parquet", ["7"], ("clip_id",))
 

@@ -131,7 +131,7 @@ def test_folders_of_systems_and_tools_are_named_and_no_classes(tmp_path, place):
             assert split_of("s3://bucket/c", out) == wanted
             said = asked("s3://bucket/c", out)[1]
     assert len(read_manifest(out)) == 4
-    assert f"{len(FOREIGN)} folders that a system or a tool made were not looked into, such as .git" in said
+    assert f"{len(FOREIGN)} folders that a system or a tool made were skipped, such as .git" in said
     report = out.with_suffix(".report.json").read_text(encoding="utf-8")
     assert all(name in report for name in FOREIGN)
 

@@ -243,7 +243,7 @@ def test_a_build_says_what_is_odd_and_goes_on(tmp_path, sounds, caplog):
     result = build_shards(tmp_path / "m.csv", tmp_path / "out", BuildConfig(), Limits())
     assert (result.clips, result.failures) == (3, {"missing": 1})
     [told] = [record.getMessage() for record in caplog.records if "such as" in record.getMessage()]
-    for words in ("1 clips have no file and will fail, such as 4", "2 clips are the same span", "1 sources stand",
+    for words in ("1 clips have no file and will fail, such as 4", "2 clips are the same span", "1 sources are",
                   "1 rows are of no known split (train, val, test), such as 3 (fold1)", "'X' / 'x'"):  # fmt: skip
         assert words in told
     assert "--drop-leaks" not in told

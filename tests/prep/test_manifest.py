@@ -13,7 +13,7 @@ from avprep.build.shards import plan_shards
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.datasets.folder import clips_of_folder
-from avprep.datasets.media_folder import Folder
+from avprep.datasets.media_folder import LocalFolder
 from avprep.errors import ManifestError, UserError
 from avprep.manifest.checks import similar
 from avprep.manifest.clips import Clips
@@ -54,7 +54,7 @@ def test_all_problems_are_told_together(tmp_path):
     )
     with pytest.raises(ManifestError) as caught:
         read_manifest(path)
-    for word in ("'a' is there 2 times", "no label", "neither", "'Bad Split'", "not after", "soon", "'nan'"):
+    for word in ("'a' is in 2 rows", "no label", "neither", "'Bad Split'", "not after", "soon", "'nan'"):
         assert word in str(caught.value)
 
 
@@ -179,7 +179,7 @@ def test_folder_of_classes(tmp_path, videos, sounds):
     shutil.copy(sounds / "elec_blip.ogg", tmp_path / "root" / "cat" / "s.ogg")
     (tmp_path / "root" / "cat" / "notes.txt").write_text("x")
     (tmp_path / "root" / "cat" / ".hidden.mp4").write_text("x")
-    clips, _ = clips_of_folder(Folder(tmp_path / "root", tmp_path), 0.2, 0)
+    clips, _ = clips_of_folder(LocalFolder(tmp_path / "root", tmp_path), 0.2, 0)
     assert {clip.label for clip in clips} == {"dog, barking", "cat"}
     assert len(clips) == 11
     assert {clip.split for clip in clips} == {"train", "test"}
@@ -196,7 +196,7 @@ def test_folder_tells_what_is_odd(tmp_path, sounds):
     (tmp_path / "root/test/a/2.ogg").symlink_to(tmp_path / "root/train/a/1.ogg")
     (tmp_path / "root/train/a/3.ogg").symlink_to("nowhere.ogg")
     (tmp_path / "root/train/a/loop").symlink_to(tmp_path / "root/train/a")
-    clips, report = clips_of_folder(Folder(tmp_path / "root", tmp_path), given_splits={"train": "train"})
+    clips, report = clips_of_folder(LocalFolder(tmp_path / "root", tmp_path), given_splits={"train": "train"})
     assert [clip.clip_id for clip in clips] == ["test/a/1.ogg", "test/a/2.ogg", "train/a/1.ogg"]
     assert report.unknown_splits == ["odd/a/1.ogg (odd)"]
     assert report.leaks == ["root/train/a/1.ogg"]
@@ -207,6 +207,6 @@ def test_folder_with_splits(tmp_path, videos):
     for place in ("train/a", "train/b", "test/a"):
         (tmp_path / place).mkdir(parents=True)
         shutil.copy(videos / "bbb_h264_aac.mp4", tmp_path / place / "1.mp4")
-    clips, _ = clips_of_folder(Folder(tmp_path, tmp_path))
+    clips, _ = clips_of_folder(LocalFolder(tmp_path, tmp_path))
     found = [(clip.clip_id, clip.label, clip.split) for clip in clips]
     assert found == [("test/a/1.mp4", "a", "test"), ("train/a/1.mp4", "a", "train"), ("train/b/1.mp4", "b", "train")]

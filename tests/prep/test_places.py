@@ -124,7 +124,7 @@ def test_names_that_are_no_paths_spoil_no_other(tree, bucket, tmp_path, caplog):
         bucket.put(tree / "plain/dog/1.wav", f"odd #1/{name}")
     for out in (tmp_path / "m.csv", "s3://bucket/x#/y/m.csv"):
         called("folder --test-share 0 --root", "s3://bucket/odd #1", "--out", out)
-    assert "4 names below s3://bucket/odd #1 are no paths and were left out, such as '/lost.wav'" in caplog.text
+    assert "4 names below s3://bucket/odd #1 are not plain paths and were left out, such as '/lost.wav'" in caplog.text
     names = ("a/1.wav", "a/2.wav", "b/1.wav")
     assert paths(tmp_path / "m.csv") == [f"s3://bucket/odd #1/{name}" for name in names]
     written = [row.split(",")[4] for row in bucket.files("x#/y/")["m.csv"].decode().splitlines()[1:]]

@@ -16,7 +16,7 @@ from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset, LabelColumn
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
-from avprep.datasets.media_folder import Folder
+from avprep.datasets.media_folder import LocalFolder
 from avprep.labels.columns import add_noise, claim_column, write_labels
 from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
 from avprep.manifest.read_write import Clip, write_manifest
@@ -118,7 +118,7 @@ def prepare_sounds(
     found: dict[int, Sounds] = {}
     for run in range(min(runs, ESC_FOLDS)):
         fold = run + 1
-        clips, _ = clips_of_folder(Folder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
+        clips, _ = clips_of_folder(LocalFolder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
         clips = with_clusters(clips, r"\d-(\d+)-")  # the recording that a clip was cut from
         draw = np.random.default_rng([0xE5C, fold])
         lengths = SHORTEST_SECONDS * (LONGEST_SECONDS / SHORTEST_SECONDS) ** draw.uniform(size=len(clips))
