@@ -67,7 +67,7 @@ def soundings(source: Path) -> list[Sounding]:
     folder = LocalFolder(source, source)
     paths = [source / name for name in folder.files() if is_media(name)]
     if folder.foreign:
-        log.warning("%s: folders that were not looked into: %s", source, some_of(folder.foreign))
+        log.warning("%s: skipped folders: %s", source, some_of(folder.foreign))
     if not paths:
         raise UserError(f"{source} is no dataset and has no media files; 'avprep build-shards' makes datasets.")
     return [_of_file(str(path)) for path in paths]

@@ -1,8 +1,8 @@
-"""Where a dataset folder lies: on this machine, or at a URL to which it goes from a temporary folder, shard by shard.
+"""Where a build writes a dataset folder: on this machine, or by way of a temporary folder to a URL, shard by shard.
 
-A file is put there whole or not at all, a shard's marker after its data and dataset.json last of all, so that what a
-reader there finds marked is whole, and a build that was killed resumes by what is there. Partitions need no lock: they
-put the same plan, and each its own shards.
+At a URL a file is written whole or not at all, a shard's marker after its data and dataset.json last, so that a shard
+with a marker is whole, and a build that was killed resumes from the markers. Partitions need no lock: they write the
+same plan, and each its own shards.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ TABLES = (schema.FAILURES, schema.INDEX, schema.DATASET)
 
 
 @dataclass(frozen=True)
-class Place:
+class Destination:
     """A dataset folder on this machine."""
 
     folder: Path
     url: str = ""
-    """where it goes from there, shard by shard; '' where it stays"""
+    """where its files are copied, shard by shard; '' for a folder that stays on this machine"""
 
     def begin(self) -> None:
-        """Have at hand what is known of the folder. Errors: UserError where it holds no build but other things."""
+        """Fetch the plan of an earlier build, if any. Errors: UserError where the folder has other files."""
 
     def planned(self) -> None:
-        """To be called once the plan is written."""
+        """Call this once the plan is written."""
 
-    def lacking(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
-        """Those of some shards that are still to be built, or again."""
+    def unbuilt(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
+        """The shards that are still to be built, or to be built again."""
         return [shard for shard in shards if not is_done(self.folder, shard, digest, retried)]
 
     def reported(self, name: str) -> None:
-        """To be called once a report is written."""
+        """Call this once a report is written."""
 
     def gather(self, shards: Sequence[PlannedShard]) -> None:
-        """Have those markers of some shards at hand that are there."""
+        """Fetch the markers of the shards that are built."""
 
     def finalized(self) -> None:
-        """To be called once the tables are written."""
+        """Call this once the tables are written."""
 
 
-class Elsewhere(Place):
+class RemoteDestination(Destination):
     """A dataset folder at a URL."""
 
     @property
@@ -71,7 +71,7 @@ class Elsewhere(Place):
         if not (self._mirror.remote / schema.PLAN_BUILD).is_file():
             self._mirror.push(*PLAN)
 
-    def lacking(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
+    def unbuilt(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
         sizes = self._gathered(shards)
         return [shard for shard in shards if not is_done(self.folder, shard, digest, retried, sizes.__getitem__)]
 
@@ -82,7 +82,7 @@ class Elsewhere(Place):
         self._gathered(shards)
 
     def _gathered(self, shards: Sequence[PlannedShard]) -> dict[str, int]:
-        """Bytes of all files that are there, by name."""
+        """Fetch the markers that exist; returns the bytes of all files there, by name."""
         there = self._mirror.remote.below()
         markers = (schema.marker_path(shard.path) for shard in shards)
         self._mirror.pull_together([name for name in markers if name in there])
@@ -97,17 +97,17 @@ class Elsewhere(Place):
 
 
 @contextlib.contextmanager
-def place_of(out: Path | str) -> Iterator[Place]:
-    """The place of a dataset folder, a path or a URL, for as long as it is worked on."""
+def destination_of(out: Path | str) -> Iterator[Destination]:
+    """The destination at a path or URL, while the block runs."""
     if isinstance(out, Path):
-        yield Place(out)
+        yield Destination(out)
         return
     with mirrored(out) as scratch:
-        yield Elsewhere(scratch.folder, out)
+        yield RemoteDestination(scratch.folder, out)
 
 
 def publish_shard(folder: Path, url: str, shard: PlannedShard) -> None:
-    """Put a finished shard from `folder` to a URL, its marker last; its data are then gone from here."""
+    """Copy a finished shard from `folder` to a URL, its marker last, and remove its data here."""
     mirror, marker = Mirror(RemotePath(url), folder), schema.marker_path(shard.path)
     data = marked_files(store.read_json(mirror.here(marker)))
     (mirror.remote / marker).remove()  # of a shard that is built anew

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from avprep.build.destination import Place
+from avprep.build.destination import Destination
 from avprep.build.run import default_workers, has_plan, prepare, untrainable
 from avprep.build.sources import check_any, retried
 from avprep.build.tasks import ClipTask
@@ -118,7 +118,9 @@ def forecast(
     those of build_shards() before its first clip; Interrupted.
     """
     index, parts = partition
-    configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
+    configs.check(
+        parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} does not exist: I counts from 0 to N-1."
+    )
     if isinstance(out, str):
         raise UserError("--dry-run asks how much room --out has; give a folder of this machine, it writes nothing.")
     with near(manifest) as local:
@@ -128,7 +130,7 @@ def forecast(
         check_local(prepared.clips, manifest, base)
     has_plan(out, prepared)
     clips, mine = prepared.clips, prepared.planned[index::parts]
-    todo = Place(out).lacking(mine, prepared.digest, retried(clips, base, retry_failed, []))
+    todo = Destination(out).unbuilt(mine, prepared.digest, retried(clips, base, retry_failed, []))
     if todo:
         check_any(clips, base, manifest)
     left = prepared.rows_of(todo)
@@ -148,7 +150,7 @@ def forecast(
         clips_to_build=int(left.sum()),
         clips_with_span=int(np.isfinite(spans).sum()),
         sampled=len(sample),
-        failures=dict(Counter(found.reason for found in sample if found.reason)),
+        failures=dict(Counter(clip.reason for clip in sample if clip.reason)),
         estimate=_estimate(sample, spans, workers),
         free_bytes=shutil.disk_usage(next(path for path in (out, *out.absolute().parents) if path.exists())).free,
         findings=findings,
@@ -166,12 +168,12 @@ def _decode(
     begin = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder, Workers(threads, limits) as pool:
 
-        def decode(place: int) -> Sampled | None:
+        def decode(row: int) -> Sampled | None:
             if stopping() or time.monotonic() - begin > SAMPLE_SECONDS:
                 return None
-            path = Path(folder) / str(place)
+            path = Path(folder) / str(row)
             path.touch()
-            task = ClipTask(clips[place], root, config, limits, str(path), 0)
+            task = ClipTask(clips[row], root, config, limits, str(path), 0)
             started = time.monotonic()
             try:
                 record = pool.run(task)
@@ -186,10 +188,10 @@ def _decode(
         with ThreadPoolExecutor(threads) as map_over:
             list(map_over.map(decode, range(threads)))  # while they run, each has started a process
             begin = time.monotonic()
-            found = [one for one in map_over.map(decode, range(len(clips))) if one is not None]
+            sample = [one for one in map_over.map(decode, range(len(clips))) if one is not None]
     if stopping():
         raise Interrupted("the dry run was stopped; nothing was written")
-    return found
+    return sample
 
 
 def _long(seconds: float) -> str:

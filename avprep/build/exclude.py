@@ -31,8 +31,8 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
     repairs the tables after a kill. A clip that is already excluded keeps its first reason and date. Clips that failed
     may be excluded too. The shards are not rewritten: they still hold the clips, and so do the log-mel statistics,
     which are sums over whole shards. Where the bytes must go, take the clips out of the manifest and build again.
-    Errors: UserError, before anything is changed, with all ids that the manifest lacks; where no clip would be left;
-    while a planned shard lacks.
+    Errors: UserError, before anything is changed, with all ids that are not in the manifest; where no clip would be
+    left; while a planned shard is missing.
     """
     known = _planned_ids(out)
     wanted = list(dict.fromkeys(clip_ids))
@@ -53,8 +53,8 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
 
 def ids_to_exclude(out: Path, path: Path) -> list[str]:
     """The clip ids of a list, those of the build in `out` first. Errors: UserError as of read_ids and `exclude`."""
-    found = read_ids(path, _planned_ids(out), ("clip_id",))
-    return found.known + found.unknown
+    ids = read_ids(path, _planned_ids(out), ("clip_id",))
+    return ids.known + ids.unknown
 
 
 def _planned_ids(out: Path) -> set[str]:

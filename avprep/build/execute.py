@@ -1,4 +1,4 @@
-"""Builds the shards that lack, on local processes or on a Ray cluster, and tells how it goes."""
+"""Builds the missing shards, on local processes or on a Ray cluster, and reports progress."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Execution:
 def run_shards(
     todo: list[PlannedShard], job: ShardJob, how: Execution, report: str, stopping: Callable[[], bool]
 ) -> list[ShardReport]:
-    """Build the shards `todo`; afterwards, however it ended, `report` in the dataset folder says what was done.
+    """Build the shards `todo`; however it ends, the file `report` in the dataset folder then records what was done.
 
     Errors: UserError (disk full, too many failures in a row, no Ray cluster ...), Interrupted once `stopping()`.
     """

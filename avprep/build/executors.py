@@ -46,7 +46,7 @@ def map_ray(
 
     Without an address a local Ray of `cores` is started for the call. A task is run again if its process or node
     dies. Errors: what `function` raises; Interrupted once `stopping()`, the running tasks being cancelled; UserError
-    where Ray is lacking or the cluster cannot be reached.
+    where Ray is missing or the cluster cannot be reached.
     """
     try:
         import ray

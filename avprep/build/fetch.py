@@ -1,7 +1,7 @@
 """Clips at URLs, fetched one by one to a temporary folder for as long as they are decoded: no more than Limits allow.
 
 A clip that is not there is a clip that failed, as on a disk. A server that refuses or stays down ends the build, which
-resumes: clips are not lost to a bad hour. TMPDIR says where the temporary folder is.
+resumes: clips are not lost to a bad hour. TMPDIR is the parent of the temporary folder.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Joins the done-markers of all planned shards into index.parquet, failures.jsonl and, last, dataset.json.
 
-Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest stands in exactly one of
+Clips of excluded.jsonl are left out of the first two, so that each clip of the manifest is in exactly one of
 index.parquet, failures.jsonl and excluded.jsonl. The shards still hold them, and so do the sums of log-mel that the
 shards' markers carry and that become dataset.json's mean and deviation.
 
@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.build.destination import place_of
+from avprep.build.destination import destination_of
 from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import integrity
 from avprep.dataset.reading import categories
@@ -113,14 +113,14 @@ class Failures:
         self._lines: list[bytes] = []
 
     def add(self, failure: dict[str, Any]) -> None:
-        """Add a failure as a marker tells it."""
+        """Add a failure of a shard's marker."""
         self._lines.append(store.json_line({name: failure[name] for name in FAILURE_FIELDS}))
         self._rows.append(failure["row"])
         self.reasons[failure["reason"]] += 1
 
     def lines(self) -> Iterator[bytes]:
         """The lines in manifest order."""
-        return (self._lines[place] for place in np.argsort(np.array(self._rows), kind="stable").tolist())
+        return (self._lines[position] for position in np.argsort(np.array(self._rows), kind="stable").tolist())
 
 
 class Gathered:
@@ -184,18 +184,18 @@ def emptied_lines(emptied: dict[str, int]) -> list[str]:
 
 
 def finalize(out: Path | str) -> Totals:
-    """Write the dataset's tables. Errors: UserError while a planned shard lacks, or where no clip is good.
+    """Write the dataset's tables. Errors: UserError while a planned shard is missing, or where no clip is good.
 
     `out` is a path, or a URL as text. Where the index changes, dataset.json goes first and comes back last: a kill
     leaves the old dataset, the new one, or none until the same command has run again.
     """
-    with place_of(out) as place:
-        place.begin()
-        plan, shards = read_plan(place.folder / schema.PLAN_BUILD)
-        place.gather(shards)
-        with store.folder_lock(place.folder, "finalizing", wait=True):
-            totals = _finalize(place.folder, plan, shards)
-        place.finalized()
+    with destination_of(out) as destination:
+        destination.begin()
+        plan, shards = read_plan(destination.folder / schema.PLAN_BUILD)
+        destination.gather(shards)
+        with store.folder_lock(destination.folder, "finalizing", wait=True):
+            totals = _finalize(destination.folder, plan, shards)
+        destination.finalized()
     return totals
 
 
@@ -212,31 +212,31 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
 
 
 def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
-    found = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
+    gathered = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
     for shard, marker in _markers(out, plan, shards):
         with speaking_of(names.inside(out, schema.marker_path(shard.path))):
-            found.add(shard, marker)
-    store.write_lines(out / schema.FAILURES, found.failures.lines())
-    reasons = dict(found.failures.reasons)
-    if not found.clips:
+            gathered.add(shard, marker)
+    store.write_lines(out / schema.FAILURES, gathered.failures.lines())
+    reasons = dict(gathered.failures.reasons)
+    if not gathered.clips:
         raise UserError(
             f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} has the reason of each."
         )
-    table = found.index()
-    _check(table, plan, found.facts, out)
+    table = gathered.index()
+    _check(table, plan, gathered.facts, out)
     with store.atomic_path(out / schema.INDEX) as temporary:
         pq.write_table(table, temporary)
         index = out / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
             (out / schema.DATASET).unlink(missing_ok=True)
-    store.write_json(out / schema.DATASET, dataset_values(out, plan, found))
-    first = map(json.loads, itertools.islice(found.failures.lines(), SHOWN_FAILURES))
+    store.write_json(out / schema.DATASET, dataset_values(out, plan, gathered))
+    first = map(json.loads, itertools.islice(gathered.failures.lines(), SHOWN_FAILURES))
     planned: Counter[str] = Counter()
     for shard in shards:
         planned[shard.split] += len(shard.rows)
-    left = {split for (split, _), count in found.per_class.items() if count}
+    left = {split for (split, _), count in gathered.per_class.items() if count}
     return Totals(
-        found.clips,
+        gathered.clips,
         reasons,
         [(failure["clip_id"], failure["reason"]) for failure in first],
         {split: count for split, count in sorted(planned.items()) if split not in left},
@@ -244,7 +244,7 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
 
 
 def _sizes_positions(marker: dict[str, Any]) -> list[int]:
-    """Where each clip's first frame stands in the shard's frame sizes; -1 where there are none."""
+    """Position of each clip's first frame in the shard's frame sizes; -1 without frame sizes."""
     counts = [clip["num_frames"] for clip in marker["clips"]]
     if "sizes_bytes" not in marker:
         return [-1] * len(counts)
@@ -254,13 +254,13 @@ def _sizes_positions(marker: dict[str, Any]) -> list[int]:
 def _markers(
     out: Path, plan: dict[str, Any], shards: list[PlannedShard]
 ) -> Iterator[tuple[PlannedShard, dict[str, Any]]]:
-    """Each planned shard with its marker, one at a time. Errors: UserError, first where one lacks."""
+    """Each planned shard with its marker, one at a time. Errors: UserError, first where one is missing."""
     paths = [names.inside(out, schema.marker_path(shard.path)) for shard in shards]
-    lacking = [path for path in paths if not path.exists()]
-    if lacking:
+    missing = [path for path in paths if not path.exists()]
+    if missing:
         raise UserError(
-            f"{len(lacking)} of {len(paths)} planned shards of {out} are not built yet, the first is "
-            f"{lacking[0].relative_to(out)}; run build-shards for their partitions."
+            f"{len(missing)} of {len(paths)} planned shards of {out} are not built yet, the first is "
+            f"{missing[0].relative_to(out)}; run build-shards for their partitions."
         )
     for shard, path in zip(shards, paths, strict=True):
         marker = read_marker(out, shard)
@@ -277,11 +277,11 @@ def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any
     integrity.check_index(columns, shards, shard, info, out / "shards")
 
 
-def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str, Any]:
+def dataset_values(out: Path, plan: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
     """What dataset.json holds; index.parquet of `out` must be written."""
     class_names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
-    for (split, label), count in found.per_class.items():
+    for (split, label), count in gathered.per_class.items():
         if count:
             counts.setdefault(split, dict.fromkeys(class_names, 0))[class_names[label]] = count
     return {
@@ -290,8 +290,8 @@ def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str
         "audio": plan["config"]["audio"],
         "class_names": class_names,
         "counts": counts,
-        "logmel": _statistics(found),
-        "shards": found.facts,
+        "logmel": _statistics(gathered),
+        "shards": gathered.facts,
         "index_sha256": store.sha256(out / schema.INDEX),
         "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
@@ -299,9 +299,9 @@ def dataset_values(out: Path, plan: dict[str, Any], found: Gathered) -> dict[str
     }
 
 
-def _statistics(found: Gathered) -> dict[str, Any]:
+def _statistics(gathered: Gathered) -> dict[str, Any]:
     """Mean and deviation of each mel band over all stored frames of the train split (of all, if it has none)."""
-    sums, split = (found.trained, STATISTICS_SPLIT) if found.trained.frames else (found.others, "all")
+    sums, split = (gathered.trained, STATISTICS_SPLIT) if gathered.trained.frames else (gathered.others, "all")
     mean = sums.total("sum") / sums.frames
     deviation = np.sqrt(np.maximum(sums.total("sum_of_squares") / sums.frames - mean**2, 0.0))
     return {"split": split, "frames": sums.frames, "mean": mean.tolist(), "std": deviation.tolist()}

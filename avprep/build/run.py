@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.build.destination import Place, place_of
+from avprep.build.destination import Destination, destination_of
 from avprep.build.execute import Execution, run_shards
 from avprep.build.finalize import SHOWN_FAILURES, finalize
 from avprep.build.shards import PlannedShard, ShardJob, ShardReport, plan_shards, read_plan, write_plan
@@ -65,10 +65,10 @@ class Prepared:
 
     def rows_of(self, shards: Iterable[PlannedShard]) -> np.ndarray:
         """Whether a clip is of one of `shards`, bool [clips]."""
-        found = np.zeros(len(self.clips), bool)
+        mine = np.zeros(len(self.clips), bool)
         for shard in shards:
-            found[np.asarray(shard.rows)] = True
-        return found
+            mine[np.asarray(shard.rows)] = True
+        return mine
 
 
 def prepare(manifest: Path, config: BuildConfig) -> Prepared:
@@ -104,23 +104,25 @@ def build_shards(
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
 
-    All three places are paths, or URLs as text. `root` is where relative paths of the manifest start (default: the
+    All three are paths, or URLs as text. `root` is where relative paths of the manifest start (default: the
     manifest's folder); the execution's options are those of assembly.Execution. With partition (0, 1) the folder is
     also finalized. `retry_failed` builds those shards again in which clips failed; with `allow_local_paths` a manifest
     at a URL may name any file of this machine. Errors: UserError (a build of other
     options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
     """
     index, parts = partition
-    configs.check(parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} is none: I counts from 0 to N-1.")
+    configs.check(
+        parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} does not exist: I counts from 0 to N-1."
+    )
     how = Execution(
         workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
     )
     start = start_of(manifest, root)
-    with near(manifest) as local, place_of(out) as place:
+    with near(manifest) as local, destination_of(out) as destination:
         prepared = prepare(local, config)
         if not allow_local_paths:
             check_local(prepared.clips, manifest, start)
-        reports, kept = _build_part(local, prepared, place, limits, start, partition, retry_failed, how, stopping)
+        reports, kept = _build_part(local, prepared, destination, limits, start, partition, retry_failed, how, stopping)
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)
@@ -134,7 +136,7 @@ def build_shards(
 def _build_part(
     manifest: Path,
     prepared: Prepared,
-    place: Place,
+    destination: Destination,
     limits: Limits,
     root: str,
     partition: tuple[int, int],
@@ -144,13 +146,13 @@ def _build_part(
 ) -> tuple[list[ShardReport], int]:
     """(reports of the shards built, number of those that were there) of one partition."""
     index, parts = partition
-    out = place.folder
-    place.begin()
+    out = destination.folder
+    destination.begin()
     back: list[str] = []
     mine = prepared.planned[index::parts]
     try:
         has_plan(out, prepared)
-        todo = place.lacking(mine, prepared.digest, retried(prepared.clips, root, retry_failed, back))
+        todo = destination.unbuilt(mine, prepared.digest, retried(prepared.clips, root, retry_failed, back))
         if todo:
             check_any(prepared.clips, root, manifest)
         out.mkdir(parents=True, exist_ok=True)
@@ -159,7 +161,7 @@ def _build_part(
             _write_plan(out, prepared)
     except OSError as error:
         raise UserError(f"{out} cannot be written to ({error.strerror}); choose another --out.") from None
-    place.planned()
+    destination.planned()
     findings = [*examine(prepared.clips, prepared.rows_of(todo), root).lines(), *untrainable(prepared, prepared.config)]
     if findings:
         log.warning("%s\n  %s", manifest, "\n  ".join(findings))
@@ -167,14 +169,14 @@ def _build_part(
         log.info(
             "%d clips that were missing are there now, such as %s; their shards are built again", len(back), back[0]
         )
-    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, place.url)
+    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, destination.url)
     if not todo:
         return [], len(mine)
     report = f"reports/build-{index}-of-{parts}.json"
     try:
         return run_shards(todo, job, how, report, stopping), len(mine) - len(todo)
     finally:
-        place.reported(report)
+        destination.reported(report)
 
 
 def untrainable(prepared: Prepared, config: BuildConfig) -> list[str]:
@@ -230,9 +232,9 @@ def manifest_digest(clips: Clips) -> str:
     """Hex sha256 of the rows of a manifest, whatever its file format; taken a row at a time."""
     encode = json.JSONEncoder(separators=(",", ":")).encode
     state = hashlib.sha256(b"[")
-    for place, clip in enumerate(clips):
+    for row, clip in enumerate(clips):
         values = values_of(clip) if clip.cluster else values_of(clip)[:-1]
-        state.update(("," if place else "").encode() + encode(values).encode())
+        state.update(("," if row else "").encode() + encode(values).encode())
     state.update(b"]")
     return state.hexdigest()
 

@@ -1,4 +1,4 @@
-"""The unit of work: plan_shards() decides who stands where, build_shard() makes one tar and its done-marker.
+"""The unit of work: plan_shards() assigns clips to shards, build_shard() makes one tar and its done-marker.
 
 One class a shard, clips in manifest order. A shard is written under a temporary name, flushed, renamed, and then
 gets its marker: a shard that has its marker is whole. A shard whose clips all failed has an empty tar and a marker.
@@ -69,7 +69,7 @@ class ShardJob:
 def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
     """The shards of a manifest, by split, class id and number. Pure: the same rows give the same plan.
 
-    Errors: KeyError where a label is none of `class_names`.
+    Errors: KeyError where a label is not in `class_names`.
     """
     ids = {name: number for number, name in enumerate(class_names)}
     (labels, label), (splits, split) = clips.coded("label"), clips.coded("split")
@@ -96,7 +96,7 @@ def is_done(
     retried: Callable[[dict[str, Any]], bool] | None = None,
     size_of: Callable[[str], int] | None = None,
 ) -> bool:
-    """Whether the shard has a marker of this config and its tar the size that the marker says.
+    """Whether the shard has a marker of this config and its tar the size in the marker.
 
     A shard with failures that are worth another try (`retried`, asked of each) is not done. `size_of` gives the bytes
     of a file, or raises KeyError, where the data do not lie in `out`.
@@ -195,8 +195,8 @@ def build_shard(
     if job.config.video.frame_codec == "jpeg":
         marker |= _write_sizes(names.inside(job.out, schema.sizes_path(planned.path)), sums)
     store.write_json(names.inside(job.out, schema.marker_path(planned.path)), marker)
-    told = [(failure["clip_id"], failure["reason"]) for failure in failures]
-    return ShardReport(planned.path, planned.split, len(records), told, size)
+    reasons = [(failure["clip_id"], failure["reason"]) for failure in failures]
+    return ShardReport(planned.path, planned.split, len(records), reasons, size)
 
 
 def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _merged(records: list[ClipRecord], config: BuildConfig) -> dict[str, Any]:
 
 
 def _write_sizes(path: Path, records: list[ClipRecord]) -> dict[str, Any]:
-    """Write the bytes of each JPEG of a shard, in the order of the tar; what the marker says of the file."""
+    """Write the bytes of each JPEG of a shard, in the order of the tar; returns the marker's entry for the file."""
     sizes = np.concatenate([np.zeros(0, schema.SIZES_DTYPE), *(record.frame_sizes for record in records)])
     data = schema.npy_header(schema.SIZES_DTYPE, sizes.shape) + sizes.astype(schema.SIZES_DTYPE).tobytes()
     store.write_bytes(path, data)
@@ -243,12 +243,12 @@ def read_plan(path: Path) -> tuple[dict[str, Any], list[PlannedShard]]:
 
 
 def planned_to_json(shard: PlannedShard) -> dict[str, Any]:
-    """A planned shard as it stands in build.json."""
+    """A planned shard as in build.json."""
     return {"path": shard.path, "split": shard.split, "class_id": shard.class_id, "rows": list(shard.rows)}
 
 
 def planned_from_json(values: dict[str, Any], source: object = schema.PLAN_BUILD) -> PlannedShard | dict[str, Any]:
-    """The planned shard that stands so in build.json; other `values` as they are. Errors: UserError."""
+    """The planned shard of an entry in build.json; other `values` as they are. Errors: UserError."""
     if values.keys() != {"path", "split", "class_id", "rows"}:
         return values
     path = names.checked(values["path"], source, schema.SHARD_PATTERN)

@@ -1,6 +1,6 @@
-"""Whether the files of clips can be had now: a file that was missing is no property of its clip.
+"""Whether the files of clips can be read now: that a file was missing is no property of its clip.
 
-A build asks before it decodes, and again for the clips that an earlier one did not find.
+A build checks before it decodes, and again for clips whose file was missing in an earlier build.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_ASKED = 50  # files at URLs: as many as may fail in a row before a build st
 def check_any(clips: Iterable[Clip], root: str, manifest: Path | str) -> None:
     """Raise ManifestError where not one file of a manifest's clips is there; at URLs 50 are looked for, at most.
 
-    Errors: also UserError where a server does not say.
+    Errors: also UserError where a server does not answer that.
     """
     first, asked = "", 0
     for path in (path for clip in clips for path in _paths(clip)):
@@ -37,20 +37,20 @@ def check_any(clips: Iterable[Clip], root: str, manifest: Path | str) -> None:
 
 
 def retried(
-    clips: Sequence[Clip] | Mapping[int, Clip], root: str, retry_failed: bool, found: list[str]
+    clips: Sequence[Clip] | Mapping[int, Clip], root: str, retry_failed: bool, back: list[str]
 ) -> Callable[[dict[str, Any]], bool]:
     """Whether a failure of a done-marker is worth another try: all where `retry_failed`, else where files are back.
 
-    Ids of clips whose files were missing or unreadable, and are not so now, are appended to `found`.
+    Ids of clips whose files were missing or unreadable, and are not so now, are appended to `back`.
     """
 
     def worth(failure: dict[str, Any]) -> bool:
         if failure["reason"] not in PASSING_REASONS:
             return retry_failed
-        back = all(_readable(root, path) for path in _paths(clips[failure["row"]]))
-        if back:
-            found.append(failure["clip_id"])
-        return back or retry_failed
+        readable = all(_readable(root, path) for path in _paths(clips[failure["row"]]))
+        if readable:
+            back.append(failure["clip_id"])
+        return readable or retry_failed
 
     return worth
 

@@ -10,10 +10,10 @@ PACKAGES = ("avprep-avtrain", "av", "decord", "imageio-ffmpeg", "librosa", "nump
 
 def versions() -> dict[str, str]:
     """Versions of everything that touches a shard's bytes."""
-    found = {"python": platform.python_version(), "machine": platform.machine()}
+    known = {"python": platform.python_version(), "machine": platform.machine()}
     for name in PACKAGES:
         try:
-            found[name] = version(name)
+            known[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            known[name] = "not installed"
+    return known

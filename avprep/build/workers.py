@@ -218,7 +218,7 @@ def _begin(parent_pid: int, memory_bytes: int) -> None:
 
 
 def _mapped_bytes() -> int | None:
-    """Address space of this process; None where there is no /proc to say."""
+    """Address space of this process; None where there is no /proc."""
     try:
         return int(STATM.read_bytes().split()[0]) * resource.getpagesize()
     except OSError:
@@ -230,7 +230,7 @@ def _answer(task: ClipTask | SoundTask) -> Outcome:
     too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
     decoded: Any
     try:
-        decoded = _heard(task) if isinstance(task, SoundTask) else _decoded(task)
+        decoded = _log_mel(task) if isinstance(task, SoundTask) else _decoded(task)
     except ClipError as error:
         return error.reason, error.detail
     except UserError:
@@ -239,7 +239,7 @@ def _answer(task: ClipTask | SoundTask) -> Outcome:
         return too_much
     except OSError as error:
         return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
-    except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and told
+    except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and reported
         return "crash", f"the decoder raised {type(error).__name__}"
     if isinstance(task, SoundTask):
         return decoded
@@ -254,8 +254,8 @@ def _decoded(task: ClipTask) -> DecodedClip:
 
     clip = task.clip
     return decode_clip(
-        _place(task, clip.video_path) if clip.video_path else None,
-        _place(task, clip.audio_path) if clip.audio_path else None,
+        _path_of(task, clip.video_path) if clip.video_path else None,
+        _path_of(task, clip.audio_path) if clip.audio_path else None,
         clip.start_seconds,
         clip.end_seconds,
         task.config,
@@ -263,13 +263,13 @@ def _decoded(task: ClipTask) -> DecodedClip:
     )
 
 
-def _heard(task: SoundTask) -> Heard:
+def _log_mel(task: SoundTask) -> Heard:
     from avprep.media.long import write_log_mel
 
     clip = task.clip
-    sound = _place(task, clip.audio_path or clip.video_path)
+    sound = _path_of(task, clip.audio_path or clip.video_path)
     return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))
 
 
-def _place(task: ClipTask | SoundTask, written: str) -> Path:
+def _path_of(task: ClipTask | SoundTask, written: str) -> Path:
     return Path(task.fetched.get(written) or os.path.join(task.root, written))

@@ -61,9 +61,9 @@ class Dataset:
         if not (self.folder / schema.DATASET).is_file():
             raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
         self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
-        found = self.info.get("format") if isinstance(self.info, dict) else None
-        if found != schema.FORMAT:
-            raise UserError(f"{self.folder} has format {found!r}; this version reads {schema.FORMAT}.")
+        stored = self.info.get("format") if isinstance(self.info, dict) else None
+        if stored != schema.FORMAT:
+            raise UserError(f"{self.folder} has format {stored!r}; this version reads {schema.FORMAT}.")
         integrity.check_info(self.info, self.folder / schema.DATASET)
         numbers = {name: column.to_numpy() for name, column in self._columns(*integrity.NUMBERS)}
         (_, shard), (_, split) = self._columns("shard", "split")
@@ -85,7 +85,7 @@ class Dataset:
 
     @cached_property
     def sizes_position(self) -> np.ndarray:
-        """int64 [rows]: where a clip's first frame stands in its shard's frame sizes, -1 for raw frames."""
+        """int64 [rows]: position of a clip's first frame in its shard's frame sizes, -1 for raw frames."""
         position = self._column("sizes_position").to_numpy()
         if self.frame_codec == "jpeg":
             facts = [self.info["shards"][shard]["sizes_bytes"] for shard in self.shards]
@@ -140,7 +140,7 @@ class Dataset:
 
     @cached_property
     def mel_rates_hz(self) -> np.ndarray:
-        """Log-mel frames a second of each clip, float64 [rows]: 100, else as frames and length tell."""
+        """Log-mel frames a second of each clip, float64 [rows]: 100, else by frames and length."""
         if self.info["audio"].get("resample", True):
             return np.broadcast_to(float(schema.MEL_FRAMES_PER_SECOND), len(self))
         return (self.num_mel_frames - 1) / self.duration_seconds
@@ -174,8 +174,8 @@ class Dataset:
 
     def ids_of(self, rows: np.ndarray) -> pa.Array:
         """Clip ids of some rows, read without a Python object for each of the others."""
-        found = self._column("clip_id").take(pa.array(rows))
-        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+        ids = self._column("clip_id").take(pa.array(rows))
+        return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
 
     @cached_property
     def keys(self) -> pa.ChunkedArray:
@@ -184,7 +184,7 @@ class Dataset:
 
     @cached_property
     def group_names(self) -> np.ndarray:
-        """str [rows]: the group of each clip in the manifest, which must not stand in two splits (speaker ...)."""
+        """str [rows]: the group of each clip in the manifest, which must not be in two splits (speaker ...)."""
         return self._planned["group"]
 
     @cached_property
@@ -214,8 +214,8 @@ class Dataset:
         with pq.ParquetFile(source_of(self.folder / schema.PLAN_MANIFEST)) as file:
             names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
             table = file.read(["clip_id", *names])
-        place = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
-        return {name: table.column(name).take(place).to_numpy().astype(str) for name in names}
+        positions = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
+        return {name: table.column(name).take(positions).to_numpy().astype(str) for name in names}
 
     def labels(self, name: str) -> LabelColumn:
         """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.

@@ -1,4 +1,4 @@
-"""What a dataset folder says of itself, checked before it is used: names of the format, numbers its shards can hold.
+"""Checks of dataset.json and index before they are used: names of the format, numbers its shards can hold.
 
 A dataset may come from anybody. Every number that becomes an offset, a length or an array's size is held here against
 the bytes of the shard that it speaks of, and that shard's size against its file (data/local.py, data/remote.py) before
@@ -34,9 +34,9 @@ def specs(values: Mapping[str, Any]) -> tuple[VideoSpec, AudioSpec]:
 
 def _known(kind: Any, values: Mapping[str, Any]) -> Any:
     known = {field.name: field for field in dataclasses.fields(kind)}
-    lacking = [name for name in NEEDED[kind] if name not in values]
-    if lacking:
-        raise KeyError(lacking[0])
+    missing = [name for name in NEEDED[kind] if name not in values]
+    if missing:
+        raise KeyError(missing[0])
     for name in known.keys() & values.keys():
         if type(values[name]) is not type(known[name].default) and known[name].type != "float":
             raise TypeError(f"{name} is {str(values[name])[:40]}")
@@ -47,7 +47,7 @@ def _known(kind: Any, values: Mapping[str, Any]) -> Any:
 
 
 def shard_facts(facts: Any, codec: str) -> dict[str, Any]:
-    """What is said of a shard: bytes and sha256, with JPEGs also of its frame sizes. Errors: ValueError, TypeError."""
+    """A shard's facts in dataset.json: bytes, sha256, with JPEGs also of frame sizes. Errors: ValueError, TypeError."""
     for prefix in ("", "sizes_") if codec == "jpeg" else ("",):
         whole_number(facts[f"{prefix}bytes"], f"{prefix}bytes")
         digest = facts[f"{prefix}sha256"]
@@ -57,7 +57,7 @@ def shard_facts(facts: Any, codec: str) -> dict[str, Any]:
 
 
 def check_info(info: Mapping[str, Any], source: object) -> None:
-    """Raise where dataset.json is none that can be read: specs, class names, names and facts of shards."""
+    """Raise where dataset.json cannot be used: specs, class names, names and facts of shards."""
     with speaking_of(source):
         video, _ = specs(info)
         texts(info["class_names"], "class_names")

@@ -40,11 +40,11 @@ def index_columns(path: Path | RemotePath, columns: tuple[str, ...]) -> Iterator
         if file.metadata.num_rows > MOST_ROWS_A_BYTE * size:
             raise ValueError(f"{file.metadata.num_rows} rows in {size} bytes")
         for name in columns:
-            found = file.read([name]).column(name)
-            if found.null_count:
+            column = file.read([name]).column(name)
+            if column.null_count:
                 raise ValueError(f"{name} has rows without a value")
             wanted = schema.INDEX_SCHEMA.field(name).type
-            yield name, found if pa.types.is_dictionary(wanted) else found.cast(wanted)
+            yield name, column if pa.types.is_dictionary(wanted) else column.cast(wanted)
 
 
 def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:

@@ -77,13 +77,13 @@ class _Numbers:
 
 class _Choices:
     def __init__(self) -> None:
-        self._places: dict[str, int] = {}
+        self._positions: dict[str, int] = {}
         self._codes = _Numbers(pa.int32())
 
     def extend(self, values: Iterable[str]) -> None:
-        self._codes.extend(self._places.setdefault(value, len(self._places)) for value in values)
+        self._codes.extend(self._positions.setdefault(value, len(self._positions)) for value in values)
 
     def array(self) -> pa.Array:
         names = _Texts()
-        names.extend(self._places)
+        names.extend(self._positions)
         return pa.DictionaryArray.from_arrays(self._codes.array(), names.array())

@@ -19,12 +19,12 @@ def prepare_caches(environ: MutableMapping[str, str]) -> None:
 
     The temporary folder goes with the process. Errors: FileNotFoundError where no temporary file can be made.
     """
-    lacking = [name for name in VARIABLES if name not in environ]
-    if not lacking or _writable(environ):
+    missing = [name for name in VARIABLES if name not in environ]
+    if not missing or _writable(environ):
         return
     folder = tempfile.mkdtemp(prefix="avprep-caches-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    environ.update(dict.fromkeys(lacking, folder))
+    environ.update(dict.fromkeys(missing, folder))
 
 
 def _writable(environ: MutableMapping[str, str]) -> bool:

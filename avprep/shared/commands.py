@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
 EXIT_READER_GONE = 128 + signal.SIGPIPE
-NO_TEMPORARY = "No usable temporary directory"  # as tempfile says it
+NO_TEMPORARY = "No usable temporary directory"  # as tempfile has it
 PLAIN_LINE_SECONDS = 10.0
 
 
@@ -119,7 +119,7 @@ class Group(click.Group):
 
 
 def _failed(sentence: str, code: int) -> int:
-    """`code`, after the line that says what is wrong, with -v also where."""
+    """`code`, after one line on what is wrong, with -v also where."""
     if logging.getLogger("avprep").level == logging.DEBUG:
         import traceback
 
@@ -238,7 +238,7 @@ def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.
 
         findings = examine(folders)
         click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
-        if machine.lacking(findings):
+        if machine.is_unusable(findings):
             ctx.exit(1)
 
     return doctor

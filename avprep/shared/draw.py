@@ -27,8 +27,8 @@ def fractions(names: Iterable[str], seed: int, purpose: str) -> np.ndarray:
 
 def fractions_of(names: np.ndarray, seed: int, purpose: str) -> np.ndarray:
     """As `fractions`, of an array [N] in which names repeat: each is hashed once."""
-    distinct, place = np.unique(names, return_inverse=True)
-    return fractions(map(str, distinct.tolist()), seed, purpose)[place]
+    distinct, positions = np.unique(names, return_inverse=True)
+    return fractions(map(str, distinct.tolist()), seed, purpose)[positions]
 
 
 def fewest(labels: np.ndarray, names: np.ndarray, groups: np.ndarray, share: float, seed: int) -> np.ndarray:

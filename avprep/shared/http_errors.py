@@ -16,7 +16,7 @@ class ShortAnswerError(OSError):
 
 
 class GoneError(FileNotFoundError):
-    """A file that its server does not have, by its address; `why` as the server says it."""
+    """A file that its server does not have, by its address; `why` as the server reports it."""
 
     def __init__(self, address: str, why: str = GONE[404]) -> None:
         super().__init__(address)
@@ -24,7 +24,7 @@ class GoneError(FileNotFoundError):
 
 
 def _status(error: BaseException | None) -> int | None:
-    """The HTTP status that an error, or one that caused it, tells of."""
+    """The HTTP status of an error, or of one that caused it."""
     while error is not None:
         response = getattr(error, "response", None)
         known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
@@ -38,7 +38,7 @@ def _status(error: BaseException | None) -> int | None:
 
 
 def passing_reason(path: object, error: BaseException, verb: str) -> str:
-    """Why another attempt may help, without the text of an error that may hold a URL; else raises what to tell.
+    """Why another attempt may help, without the text of an error that may hold a URL; else raises the error to report.
 
     `path` as messages show it; `verb` is what was tried: `read` or `written`.
     """
@@ -63,7 +63,7 @@ def passing_reason(path: object, error: BaseException, verb: str) -> str:
 
 
 def _final(path: object, status: int, verb: str) -> Exception:
-    """What to tell of an HTTP status that will stay."""
+    """The error of an HTTP status that will stay."""
     if status in GONE:
         return GoneError(str(path), GONE[status])
     if status in (401, 403):

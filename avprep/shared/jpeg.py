@@ -1,4 +1,4 @@
-"""Pictures as concatenated JPEGs, by simplejpeg (libjpeg-turbo), which leaves the interpreter free meanwhile."""
+"""Pictures as concatenated JPEGs, by simplejpeg (libjpeg-turbo), which releases the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ def decode(data: memoryview, sizes: np.ndarray, out: np.ndarray) -> None:
 
     begin = 0
     for size, picture in zip(sizes.tolist(), out, strict=True):
-        found = simplejpeg.decode_jpeg(data[begin : begin + size], "RGB", buffer=picture)
-        if found.shape != picture.shape:
-            raise ValueError(f"a picture of {found.shape[1]}x{found.shape[0]} pixels where {picture.shape[1]} are due")
+        decoded = simplejpeg.decode_jpeg(data[begin : begin + size], "RGB", buffer=picture)
+        if decoded.shape != picture.shape:
+            raise ValueError(
+                f"a picture of {decoded.shape[1]}x{decoded.shape[0]} pixels where {picture.shape[1]} are due"
+            )
         begin += size
 
 

@@ -14,7 +14,7 @@ import struct
 from pathlib import Path
 
 TAKEN = (errno.EWOULDBLOCK, errno.EACCES)
-LACKING = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)  # struct flock of 64-bit Linux
 
 _warned: set[int] = set()  # devices
@@ -29,19 +29,19 @@ class TakenError(Exception):
 def lock(handle: int, path: Path, wait: bool = False) -> bool:
     """Lock the file of an open handle until it is closed; False where its file system has no locks.
 
-    `path` is for the warning. Errors: TakenError, unless told to `wait`; OSError.
+    `path` is for the warning. Errors: TakenError, unless `wait`; OSError.
     """
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as error:
-            if error.errno not in LACKING:
+            if error.errno not in NO_LOCKS:
                 raise
             fcntl.fcntl(handle, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, WHOLE_FILE)
     except OSError as error:
         if error.errno in TAKEN:
             raise TakenError from None
-        if error.errno not in LACKING:
+        if error.errno not in NO_LOCKS:
             raise
         device = os.fstat(handle).st_dev
         if device not in _warned:

@@ -22,15 +22,15 @@ TEST_BLOCK_BYTES = 4_000_000
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: whether it is as it should be, and whether the package cannot work without."""
+    """One line; `fine` where it is as it should be, `needed` where the package cannot work without it."""
 
     text: str
     fine: bool = True
     needed: bool = False
 
 
-def lacking(findings: Sequence[Finding]) -> bool:
-    """Whether something is not as it should be that is needed."""
+def is_unusable(findings: Sequence[Finding]) -> bool:
+    """Whether anything that is needed is missing or wrong."""
     return any(finding.needed and not finding.fine for finding in findings)
 
 

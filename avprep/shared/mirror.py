@@ -26,44 +26,44 @@ def mirrored(url: str) -> Iterator[Mirror]:
     with tempfile.TemporaryDirectory(prefix="avprep-") as scratch:
         folder = names.inside(Path(scratch), remote.name or "root")
         folder.mkdir()
-        with told_as(remote, folder):
+        with named_as(remote, folder):
             yield Mirror(remote, folder)
 
 
 @contextlib.contextmanager
-def sent(place: Path | str) -> Iterator[Path]:
-    """A path to write a file to; where `place` is a URL, the file is put there in the end. Errors: as mirrored."""
-    if isinstance(place, Path):
-        yield place
+def sent(target: Path | str) -> Iterator[Path]:
+    """A path to write a file to; where `target` is a URL, the file is copied there in the end. Errors: as mirrored."""
+    if isinstance(target, Path):
+        yield target
         return
-    folder, _, name = place.rpartition("/")
+    folder, _, name = target.rpartition("/")
     if not name or folder.endswith("/"):
-        raise UserError(f"{place} names no file; give one, such as s3://bucket/clips.csv.")
+        raise UserError(f"{target} names no file; give one, such as s3://bucket/clips.csv.")
     with mirrored(folder) as mirror:
         yield names.inside(mirror.folder, name)
         mirror.push(name)
 
 
 @contextlib.contextmanager
-def near(place: Path | str) -> Iterator[Path]:
+def near(source: Path | str) -> Iterator[Path]:
     """A file at a path or URL as one of this machine. Errors: UserError where a URL leads nowhere."""
-    if isinstance(place, Path):
-        yield place
+    if isinstance(source, Path):
+        yield source
         return
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
-        remote = RemotePath(place)
+        remote = RemotePath(source)
         path = Path(folder) / names.checked(remote.name, remote)
         try:
             fetch(remote, path)
         except FileNotFoundError:
             raise UserError(f"{remote} does not exist; give a path or URL where there is a file.") from None
-        with told_as(remote, path):
+        with named_as(remote, path):
             yield path
 
 
 @contextlib.contextmanager
-def told_as(remote: RemotePath, path: Path) -> Iterator[None]:
-    """In sentences for the user, a temporary path is told as the URL that it stands for."""
+def named_as(remote: RemotePath, path: Path) -> Iterator[None]:
+    """In messages of the block, the URL replaces the temporary path of its copy."""
     try:
         yield
     except UserError as error:

@@ -44,7 +44,7 @@ def leads_out(path: str) -> bool:
 
 
 def checked(name: object, source: object, pattern: re.Pattern[str] = ANY) -> str:
-    """`name`, which stands in `source`. Errors: UserError where it is none as of `is_plain`."""
+    """`name`, which is in `source`. Errors: UserError where it is not plain (is_plain)."""
     if isinstance(name, str) and is_plain(name, pattern):
         return name
     shown = ascii(name)

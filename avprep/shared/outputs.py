@@ -37,7 +37,7 @@ class PathOrUrl(click.Path):
 class Output(PathOrUrl):
     """A file whose name ends in one of `suffixes`, or without them a folder; a path, where `remote` or a URL as text.
 
-    `own` says whether a file that is there is one that the command wrote. `beside` are endings of further files, each
+    `own` returns whether an existing file is one that the command wrote. `beside` are endings of further files, each
     in place of the suffix, with an `own` of theirs.
     """
 
@@ -52,17 +52,17 @@ class Output(PathOrUrl):
         self.suffixes, self.own, self.beside, self.remote = suffixes, own, beside or {}, remote
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        found = super().convert(value, param, ctx)
-        if isinstance(found, str) and not self.remote:
-            raise UserError(f"{found} is a URL; give a path of this machine, and copy what is written there.")
-        name = Path(found)
+        out = super().convert(value, param, ctx)
+        if isinstance(out, str) and not self.remote:
+            raise UserError(f"{out} is a URL; give a path of this machine, and copy what is written there.")
+        name = Path(out)
         if self.suffixes and name.suffix.lower() not in self.suffixes:
-            raise UserError(f"{found} must end in {' or '.join(self.suffixes)}, by which its format is known.")
-        if self.suffixes and isinstance(found, str) and (found.endswith("/") or found.count("/") < 3):
-            raise UserError(f"{found} names no file; give one, such as s3://bucket/name{self.suffixes[0]}.")
+            raise UserError(f"{out} must end in {' or '.join(self.suffixes)}, by which its format is known.")
+        if self.suffixes and isinstance(out, str) and (out.endswith("/") or out.count("/") < 3):
+            raise UserError(f"{out} names no file; give one, such as s3://bucket/name{self.suffixes[0]}.")
         if not self.suffixes and name.suffix.lower() in NO_FOLDER and not name.is_dir():
-            raise UserError(f"{found} is named like a file, and the command writes a folder; choose another name.")
-        return found
+            raise UserError(f"{out} is named like a file, and the command writes a folder; choose another name.")
+        return out
 
     def files_of(self, out: Path | str) -> dict[Path | str, Callable[[Path], bool]]:
         """Each file that the command writes for `out`, with what recognises an earlier one."""
@@ -148,7 +148,7 @@ def _check_file(
 
 @contextlib.contextmanager
 def _at_hand(out: Path | str) -> Iterator[Path | None]:
-    """A file that is there, at a URL a copy of it; None where there is none."""
+    """An existing file, for a URL a copy of it; None where it does not exist."""
     if isinstance(out, Path):
         yield out if os.path.lexists(out) and out.exists() else None
         return
@@ -201,32 +201,32 @@ def is_page(kind: str) -> Callable[[Path], bool]:
 
 
 def generator(kind: str) -> str:
-    """The element by which a page says what wrote it."""
+    """The element that names the program that wrote a page."""
     return f'<meta name="generator" content="avprep-avtrain {kind}">'
 
 
 def is_json_lines(*names: str) -> Callable[[Path], bool]:
     """Recognises JSON lines whose first object has exactly these names."""
 
-    def found(path: Path) -> bool:
+    def own(path: Path) -> bool:
         with contextlib.suppress(OSError, ValueError), open(path, encoding="utf-8") as lines:
             first = json.loads(next(lines, "null"))
             return isinstance(first, dict) and first.keys() == set(names)
         return False
 
-    return found
+    return own
 
 
 def is_json_object(names: Callable[[], set[str]]) -> Callable[[Path], bool]:
     """Recognises a JSON object that has no other names than these."""
 
-    def found(path: Path) -> bool:
+    def own(path: Path) -> bool:
         with contextlib.suppress(OSError, ValueError):
             value = json.loads(path.read_text(encoding="utf-8"))
             return isinstance(value, dict) and bool(value) and value.keys() <= names()
         return False
 
-    return found
+    return own
 
 
 def _head(path: Path) -> bytes:

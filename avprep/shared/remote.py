@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 CONCURRENT_REQUESTS = 64
 SLOWEST_BYTES_PER_SECOND = 1_000_000  # of a file that is put: an attempt may take so much longer
 LISTING_SECONDS = 600.0  # that an attempt to list a large folder may take longer
-STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers say of a file besides its size
+STAMPS = ("ETag", "etag", "LastModified", "updated", "created")  # what servers report of a file besides its size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class RemotePath:
         self._remote = remote or _Remote(parts.scheme, shown, retry or Retry())
 
     def __truediv__(self, inside: str) -> RemotePath:
-        """A path below. Errors: UserError where `inside` is none."""
+        """A path below. Errors: UserError where `inside` is not a plain path."""
         return RemotePath(
             f"{self._url}/{in_url(self._remote.scheme, names.checked(inside, self))}", remote=self._remote
         )
@@ -82,7 +82,7 @@ class RemotePath:
         return self._url
 
     def is_file(self) -> bool:
-        """Whether there is such a file. Errors: UserError where the server does not say."""
+        """Whether there is such a file. Errors: UserError where the server does not answer that."""
         try:
             self.sizes([self])
         except FileNotFoundError:
@@ -102,11 +102,11 @@ class RemotePath:
         return self.read_bytes().decode()
 
     def sizes(self, paths: Sequence[RemotePath]) -> list[int | None]:
-        """Bytes of each of some files of the same server; None where it does not say. Errors: as read_bytes."""
+        """Bytes of each of some files of the same server; None where it reports no size. Errors: as read_bytes."""
         return self._remote.run([self._remote.size(path) for path in paths])
 
     def stamp(self) -> str:
-        """What differs whenever the file has been written anew, as far as its server tells. Errors: as read_bytes."""
+        """A text that changes when the file is written anew, as far as its server shows that. Errors: as read_bytes."""
         (about,) = self._remote.run([self._remote.about(self)])
         return " ".join(str(about[name]) for name in STAMPS if about.get(name))
 
@@ -145,8 +145,8 @@ class RemotePath:
 
     def below(self) -> dict[str, int]:
         """Bytes of every file below, by its path from here. Errors: UserError."""
-        (found,) = self._remote.run([self._remote.below(self)])
-        return found
+        (sizes,) = self._remote.run([self._remote.below(self)])
+        return sizes
 
 
 def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
@@ -157,7 +157,7 @@ def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
 
 
 def read_all(paths: Sequence[Path | RemotePath]) -> list[bytes]:
-    """Whole files of one place, remote ones together. Errors: OSError; as RemotePath.read_bytes."""
+    """Whole files, those of one server together. Errors: OSError; as RemotePath.read_bytes."""
     remote = [path for path in paths if isinstance(path, RemotePath)]
     return remote[0].read_together(remote) if remote else [path.read_bytes() for path in paths]
 
@@ -226,11 +226,11 @@ class _Remote:
     async def below(self, path: RemotePath) -> dict[str, int]:
         async def find(files: Any) -> dict[str, int]:
             try:
-                found = await files._find(path.url, detail=True)
+                entries = await files._find(path.url, detail=True)
             except FileNotFoundError:
                 return {}
             start = len(files._strip_protocol(path.url)) + 1
-            return {name[start:]: entry["size"] for name, entry in found.items() if len(name) > start}
+            return {name[start:]: entry["size"] for name, entry in entries.items() if len(name) > start}
 
         return await self._patiently(path, find, longer=LISTING_SECONDS)
 

@@ -39,13 +39,13 @@ def sync_folder(folder: Path) -> None:
 def atomic_path(final: Path) -> Iterator[Path]:
     """A temporary path beside `final`; it gets the final name when the block ends well, else it is removed.
 
-    The temporary file is locked meanwhile (the lock dies with the process); where files cannot be locked it has a name
-    of its own. Errors: UserError where another process is writing the same file, where the disk is full or the place
-    may not be written.
+    While the block runs the temporary file is locked (the lock dies with the process); where files cannot be locked it
+    has a name of its own. Errors: UserError where another process is writing the same file, where the disk is full or
+    the folder may not be written.
     """
     handle, temporary = _opened_temporary(final)
     try:
-        with refusals_told(final):
+        with refusals_reported(final):
             try:
                 os.ftruncate(handle, 0)
                 yield temporary
@@ -64,8 +64,8 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold an exclusive lock on the file .lock in `folder`; it dies with the process, the file stays.
 
     A file, because NFS locks no folders, and one that stays, because the next process may wait for that very file.
-    Where files cannot be locked, a warning says so and the work goes on. Errors: BusyError where another process is
-    `what` (a verb in -ing) the folder, unless told to wait for it; UserError where no file may be written there.
+    Where files cannot be locked, a warning is logged and the work goes on. Errors: BusyError where another process is
+    `what` (a verb in -ing) the folder, unless `wait`; UserError where no file may be written there.
     """
     path = folder / LOCK
     try:
@@ -83,8 +83,8 @@ def folder_lock(folder: Path, what: str, wait: bool = False) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def refusals_told(path: Path) -> Iterator[None]:
-    """Of a block that writes `path`: a full disk, or a place that may not be written, is a UserError that says so."""
+def refusals_reported(path: Path) -> Iterator[None]:
+    """Of a block that writes `path`: a full disk, or a folder that may not be written, becomes a UserError."""
     try:
         yield
     except OSError as error:

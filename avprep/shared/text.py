@@ -78,8 +78,8 @@ def is_comment(line: str) -> bool:
 def as_text(value: Any, name: str, whole: bool = True) -> str:
     """A value of a table's column `name` as text, '' where it is null or NaN; 7.0 is '7'.
 
-    Errors: ValueError where it is no character string and no number; where `whole`, also where it is a number with a
-    fraction, or a float so large that it stands for several whole numbers.
+    Errors: ValueError where it is neither a string nor a number; where `whole`, also where it is a number with a
+    fraction, or a float that is too large to be exact.
     """
     if isinstance(value, str):
         if not (value.isascii() or is_utf8(value)):

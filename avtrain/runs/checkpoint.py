@@ -46,7 +46,7 @@ def save(
     if final in checkpoints(run):
         store.write_json(final / META, meta)
     else:
-        with store.refusals_told(final):
+        with store.refusals_reported(final):
             try:
                 _write(final, temporary, model, optimiser, meta)
             except BaseException:

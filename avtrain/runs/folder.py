@@ -112,14 +112,14 @@ class Metrics:
 
     def write(self, **values: Any) -> None:
         """Append a line; it must hold `step`."""
-        with store.refusals_told(self._path):
+        with store.refusals_reported(self._path):
             self._file.write(store.json_text(values) + "\n")
         if self._board is not None:
             self._board.write(values)
 
     def flush(self) -> None:
         """Hand all lines to the system and the disk, before the checkpoint that they precede."""
-        with store.refusals_told(self._path):
+        with store.refusals_reported(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
         if self._board is not None:
