@@ -12,24 +12,17 @@ from typing import TYPE_CHECKING, Any
 from avprep.shared import __version__
 
 if TYPE_CHECKING:
-    from avprep.api import (
-        add_labels,
-        add_noise,
-        build_shards,
-        exclude,
-        finalize,
-        inspect_dataset,
-        manifest_of_folder,
-        manifest_of_table,
-        pseudo_label,
-        verify_dataset,
-        write_preview,
-    )
+    from avprep.api.datasets import build_shards, finalize, inspect_dataset, verify_dataset, write_preview
+    from avprep.api.labels import add_labels, add_noise, exclude, pseudo_label
+    from avprep.api.manifests import manifest_of_folder, manifest_of_table
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
     from avprep.dataset import Dataset
     from avprep.errors import Interrupted, ManifestError, UserError
 
 _HOMES = {
+    "avprep.api.datasets": ["build_shards", "finalize", "inspect_dataset", "verify_dataset", "write_preview"],
+    "avprep.api.labels": ["add_labels", "add_noise", "exclude", "pseudo_label"],
+    "avprep.api.manifests": ["manifest_of_folder", "manifest_of_table"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
     "avprep.dataset": ["Dataset"],
     "avprep.errors": ["Interrupted", "ManifestError", "UserError"],
@@ -63,9 +56,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME.get(name, "avprep.api")), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

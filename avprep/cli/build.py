@@ -192,7 +192,7 @@ def build_shards(
 
     MANIFEST, --root, --out and the clips' own paths may be URLs: s3://, gs://, and to be read also http(s)://.
     """
-    from avprep.api import build_shards as build
+    from avprep.api.datasets import build_shards as build
     from avprep.build.finalize import emptied_lines
     from avprep.build.run import default_workers
     from avprep.config import Limits, build_config

@@ -94,7 +94,7 @@ def folder(
     cluster_pattern: str | None,
 ) -> None:
     """Your own clips: the class is the sub-folder's name."""
-    from avprep.api import manifest_of_folder
+    from avprep.api.manifests import manifest_of_folder
 
     if (fold_pattern is None) != (test_fold is None):
         raise click.UsageError("--fold-pattern and --test-fold go together; give both or neither.")
@@ -239,7 +239,7 @@ def table(
 
     Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
     """
-    from avprep.api import manifest_of_table
+    from avprep.api.manifests import manifest_of_table
 
     wrong = [text for text in rename if "=" not in text]
     if wrong:

@@ -18,7 +18,7 @@ from tests.train.test_encoder import save_run
 
 README = REPOSITORY / "README.md"
 TESTED = {
-    "README.md": 2,
+    "README.md": 3,
     "docs/pages/concepts/plans-are-data.md": 1,
     "docs/pages/extend/dataset-adapter.md": 1,
     "docs/pages/extend/encoder.md": 1,
@@ -178,6 +178,14 @@ def test_ten_lines_embed_a_sound_with_torch_and_without():
     assert all(len(lines_of(example)) <= 10 for example in blocks(page, "python"))
     of_readme, _ = run(README, "embed_file(")
     np.testing.assert_array_equal(of_readme["embedding"], names["embedding"])
+
+
+def test_the_readme_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatch):
+    shutil.copytree(demo_clips.parent / "clips", tmp_path / "my-clips")
+    monkeypatch.chdir(tmp_path)
+    names, _ = run(README, "manifest_of_folder(")
+    assert 0 <= names["scores"]["accuracy"] <= 1
+    assert (tmp_path / "runs/soft/eval/my-data-linear-s0/predictions.parquet").exists()
 
 
 def test_the_python_guide_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatch, capsys):

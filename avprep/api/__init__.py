@@ -1,0 +1,4 @@
+"""avprep's commands as functions, under the names that `avprep` exports.
+
+A path is a `str` or a `Path`; where a URL is possible it is a `str`, such as "s3://bucket/my-data".
+"""

@@ -1,0 +1,128 @@
+"""Label columns of a dataset, and clips taken out of it."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from avprep.build import exclude as exclude_module
+from avprep.build.exclude import Excluded
+from avprep.dataset import Dataset
+from avprep.labels import columns, multi_label
+
+AnyPath = Path | str
+
+
+def add_labels(
+    dataset: Dataset | AnyPath,
+    table: AnyPath,
+    name: str,
+    *,
+    column: str = "label",
+    multi: bool = False,
+    separator: str = ";",
+    replace: bool = False,
+) -> Path:
+    """Write the label column `name` from a CSV, JSONL or Parquet table with `clip_id` and `column`; return its path.
+
+    Args:
+        dataset: The dataset or its folder.
+        table: The table.
+        name: Name of the new column.
+        column: Column of the table that holds the labels.
+        multi: Any number of labels a clip: lists, names in one field, or several rows of a clip.
+        separator: Between names in one field, for `multi`.
+        replace: Overwrite a column of this name that was made otherwise.
+
+    Raises:
+        UserError: The table names unknown clips or a clip twice, or there is another column of this name.
+    """
+    dataset = _opened(dataset)
+    if multi:
+        multi_label.add_label_lists(dataset, Path(table), name, column=column, separator=separator, replace=replace)
+    else:
+        columns.add_labels(dataset, Path(table), name, column=column, replace=replace)
+    return columns.path_of(dataset, name)
+
+
+def add_noise(
+    dataset: Dataset | AnyPath,
+    name: str,
+    *,
+    share: float,
+    labels: str = "label",
+    split: str = "train",
+    seed: int = 0,
+    replace: bool = False,
+) -> Path:
+    """Write the label column `name`: the column `labels` with wrong classes; return its path.
+
+    Args:
+        dataset: The dataset or its folder.
+        name: Name of the new column.
+        share: Share of the clips of `split` that get another class, drawn uniformly.
+        labels: Column to start from.
+        split: Other splits keep their labels.
+        seed: Seed of the choice of clips and classes.
+        replace: Overwrite a column of this name that was made otherwise.
+
+    Raises:
+        UserError: There is no such column or split, or there is another column of this name.
+    """
+    return columns.add_noise(
+        _opened(dataset), name, share=share, labels=labels, split=split, seed=seed, replace=replace
+    )
+
+
+def pseudo_label(
+    dataset: Dataset | AnyPath,
+    name: str | None = None,
+    *,
+    replace: bool = False,
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> Path:
+    """Write a label column from an image classifier's view of one frame of each clip; return its path.
+
+    Args:
+        dataset: The dataset or its folder.
+        name: Name of the new column; None: that of the model, with -kK for K clusters.
+        replace: Overwrite a column of this name that was made otherwise.
+        stopping: Called between batches; once it returns True, nothing is written.
+        **settings: Fields of `PseudoLabelConfig`, such as `model="efficientnet-lite0"` or `clusters=100`.
+
+    Raises:
+        UserError: There is no such model, or its weights cannot be read.
+        Interrupted: `stopping` returned True.
+    """
+    from avprep.labels import pseudo_label as module
+
+    config = module.PseudoLabelConfig(**settings)
+    return module.pseudo_label(_opened(dataset), config, name or config.column_name, replace=replace, stopping=stopping)
+
+
+def exclude(
+    dataset: AnyPath, clip_ids: Iterable[str] | Path, *, reason: str, date: datetime.date | None = None
+) -> Excluded:
+    """Take clips out of a dataset's index; later builds and `finalize` keep them out. The shards still hold them.
+
+    Args:
+        dataset: The dataset folder.
+        clip_ids: The clip ids, or the `Path` of a list: one a line, or a table with clip_id.
+        reason: Recorded in excluded.jsonl for each clip.
+        date: Recorded beside it; None: today.
+
+    Raises:
+        UserError: An id is not in the manifest, or no clip would be left; nothing is changed.
+    """
+    folder = Path(dataset)
+    if isinstance(clip_ids, str):
+        raise TypeError("clip_ids is a list of ids or a Path, not a str.")
+    ids = exclude_module.ids_to_exclude(folder, clip_ids) if isinstance(clip_ids, Path) else list(clip_ids)
+    return exclude_module.exclude(folder, ids, reason, (date or datetime.date.today()).isoformat())
+
+
+def _opened(dataset: Dataset | AnyPath) -> Dataset:
+    return dataset if isinstance(dataset, Dataset) else Dataset(dataset)

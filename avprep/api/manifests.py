@@ -1,0 +1,104 @@
+"""Manifests of a folder and of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from avprep.datasets.drawn import Shares
+from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
+from avprep.datasets.output import WrittenManifest, folder_for, write
+from avprep.datasets.table import clips_of_table
+from avprep.manifest.addresses import start_of
+from avprep.shared.configs import check
+from avprep.shared.mirror import near
+from avprep.shared.urls import path_or_url
+
+AnyPath = Path | str
+
+
+def manifest_of_folder(
+    root: AnyPath,
+    out: AnyPath,
+    *,
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    seed: int = 0,
+    fold_pattern: str | None = None,
+    test_fold: str | None = None,
+    split_folders: Mapping[str, str] | None = None,
+    cluster_pattern: str | None = None,
+    overwrite: bool = False,
+) -> WrittenManifest:
+    """Write the manifest of a folder with one sub-folder a class, or with train/, val/ and test/ of such.
+
+    Args:
+        root: The folder, or a URL that can be listed.
+        out: Manifest to write: .csv, .jsonl or .parquet. One of other rows that is there is kept beside it.
+        test_share: Share of the training clips that becomes the test split; None: 0.2 where nothing else gives one.
+        val_share: Share of them that becomes the val split.
+        seed: Seed of the drawn shares.
+        fold_pattern: Regular expression whose group, at the start of a file's name, is the fold; with `test_fold`.
+        test_fold: The fold that is the test split.
+        split_folders: Sub-folders that are splits, such as `{"dev": "val"}`; `{}`: none, every sub-folder is a class.
+        cluster_pattern: Regular expression whose group is the recording that a clip was cut from.
+        overwrite: Keep no copy of the manifest that is there.
+
+    Raises:
+        UserError: The folder has no clips in class folders, or folds or splits do not fit.
+    """
+    check((fold_pattern is None) == (test_fold is None), "fold_pattern and test_fold go together; give both.")
+    root, out = path_or_url(root), path_or_url(out)
+    folds = Folds(fold_pattern, test_fold) if fold_pattern is not None and test_fold is not None else None
+    clips, report = clips_of_folder(folder_for(root, out), test_share, seed, folds, val_share, split_folders)
+    clips = clips if cluster_pattern is None else with_clusters(clips, cluster_pattern)
+    return write(out, clips, report, overwrite=overwrite)
+
+
+def manifest_of_table(
+    table: AnyPath,
+    out: AnyPath,
+    *,
+    root: AnyPath | None = None,
+    rename: Mapping[str, str] | None = None,
+    drop_leaks: bool = False,
+    keep_missing: bool = False,
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    seed: int = 0,
+    allow_local_paths: bool = False,
+    overwrite: bool = False,
+) -> WrittenManifest:
+    """Write the manifest of a CSV, JSONL or Parquet table with `label` and `video_path` and / or `audio_path`.
+
+    Args:
+        table: The table, a file or a URL.
+        out: Manifest to write, as in `manifest_of_folder`.
+        root: Folder or URL where relative paths start; None: the table's folder.
+        rename: The manifest's name for a column of the table, such as `{"category": "label"}`.
+        drop_leaks: Drop training clips whose group or file is also in test or val.
+        keep_missing: Keep clips without a file; they fail in the build.
+        test_share: Share of the training clips, in whole groups, that becomes the test split.
+        val_share: Share of them that becomes the val split.
+        seed: Seed of the drawn shares.
+        allow_local_paths: A table at a URL may name any file of this machine.
+        overwrite: Keep no copy of the manifest that is there.
+
+    Raises:
+        UserError: The table has no such columns, or no clips.
+    """
+    table, out = path_or_url(table), path_or_url(out)
+    start = start_of(table, None if root is None else path_or_url(root))
+    folder = folder_for(start if "://" in start else Path(start), out)
+    with near(table) as path:
+        clips, report = clips_of_table(
+            path,
+            folder,
+            renamed=rename or {},
+            drop_leaks=drop_leaks,
+            drop_missing=not keep_missing,
+            shares=Shares(test=test_share or 0.0, val=val_share, seed=seed),
+            whole_folder=root is not None,
+            came_from=path if allow_local_paths else table,
+        )
+    return write(out, clips, report, overwrite=overwrite)
