@@ -307,9 +307,10 @@ def test_nothing_is_ever_unpickled():
         for call in re.findall(r"(?:np|torch)\.load\(.*", text):
             assert "allow_pickle=False" in call or "weights_only=True" in call, (path, call)
         assert not re.search(r"^import pickle|pickle\.load", text, re.MULTILINE), path
-    example = re.search(r"webdataset\.WebDataset\(.*", (REPOSITORY / "README.md").read_text(encoding="utf-8"))
-    assert example is not None
-    assert "only=" in example[0]
+    pages = [REPOSITORY / "README.md", *(REPOSITORY / "docs" / "pages").rglob("*.md")]
+    examples = re.findall(r"webdataset\.WebDataset\(.*", "".join(page.read_text(encoding="utf-8") for page in pages))
+    assert examples
+    assert all("only=" in example for example in examples)
 
 
 def test_a_list_names_no_file_outside_the_folder_of_its_dataset(tmp_path):

@@ -63,10 +63,11 @@ def test_partners_go_by_the_column(folder):
 def test_clips_without_picture_cannot_train(folder):
     index = pq.read_table(folder / schema.INDEX)
     silent = [clip in ("c3", "c12") for clip in index.column("clip_id").to_pylist()]
-    blind = np.where(silent, 0, index.column("num_frames").to_numpy()).astype(np.int32)
-    pq.write_table(
-        index.set_column(index.column_names.index("num_frames"), "num_frames", pa.array(blind)), folder / schema.INDEX
-    )
+    for name, none in (("num_frames", 0), ("frames_bytes", 0), ("frames_offset", -1)):
+        column = index.column(name)
+        blind = pa.array(np.where(silent, none, column.to_numpy()), column.type)
+        index = index.set_column(index.column_names.index(name), name, blind)
+    pq.write_table(index, folder / schema.INDEX)
     with pytest.raises(UserError, match="has 1 train clips without picture, such as c3; take them out"):
         training_table(Dataset(folder))
     with pytest.raises(UserError, match="has 1 test clips without picture, such as c12"):
