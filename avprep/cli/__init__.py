@@ -12,7 +12,7 @@ from avprep.shared import __version__
 from avprep.shared.commands import Group
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Group, context_settings={"max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""

@@ -30,6 +30,7 @@ from avprep.shared.text import check_utf8, print_anything, use_utf8
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
 
+HELP_OPTIONS = ["-h", "--help"]
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 75
 EXIT_READER_GONE = 128 + signal.SIGPIPE
@@ -42,6 +43,7 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("help_option_names", HELP_OPTIONS)
         if any(isinstance(param.type, Output) and param.type.suffixes for param in self.params):
             self.params.append(overwrite_option())
         self.params += loudness_options()
@@ -59,6 +61,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.context_settings.setdefault("help_option_names", HELP_OPTIONS)
         self.params += loudness_options()
 
     def main(

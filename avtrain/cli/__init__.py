@@ -14,9 +14,7 @@ from avtrain.cli.tools import bench, demo, doctor
 from avtrain.cli.train import import_released, plan, pretrain
 
 
-@click.group(
-    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
-)
+@click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""

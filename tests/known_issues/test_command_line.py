@@ -43,6 +43,13 @@ def test_help_of_every_command_and_group(option):
         assert done.output.startswith("Usage:"), f"{name}: {done.output}"
 
 
+def test_a_command_that_was_parsed_on_its_own_keeps_h():
+    """click caches a command's help option with the names that the first context gave it."""
+    for name, command in commands():
+        command.get_params(command.context_class(command, info_name=name))
+        assert invoke(f"{name} -h").exit_code == 0, name
+
+
 def test_every_command_has_the_common_options():
     for name, command in commands():
         assert isinstance(command, Command), name

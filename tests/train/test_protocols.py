@@ -286,6 +286,7 @@ def test_the_command_says_accuracy_and_choice(lengths, tmp_path):
     assert "knn accuracy" in done.output
     assert "k = " in done.output
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        ".lock",
         "config.json",
         "predictions.parquet",
         "result.json",
