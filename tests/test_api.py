@@ -13,19 +13,10 @@ import pytest
 
 import avprep
 import avtrain
+from tests.boundaries import PUBLIC
 from tests.conftest import REPOSITORY
 from tests.docs.pages import DOCS
 
-PUBLIC = [
-    "avprep",
-    "avprep.dataset",
-    "avtrain",
-    "avtrain.data",
-    "avtrain.sampling",
-    "avtrain.models",
-    "avtrain.embed",
-    "avtrain.inference",
-]
 LAZY = ["avprep", "avtrain", "avtrain.data", "avtrain.models", "avtrain.inference"]
 
 
