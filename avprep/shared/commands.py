@@ -43,10 +43,13 @@ class Command(click.Command):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.context_settings.setdefault("help_option_names", HELP_OPTIONS)
         if any(isinstance(param.type, Output) and param.type.suffixes for param in self.params):
             self.params.append(overwrite_option())
         self.params += loudness_options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """-h and --help, whichever context asks first: click keeps the first answer."""
+        return HELP_OPTIONS
 
     def invoke(self, ctx: click.Context) -> Any:
         check_outputs(ctx)
@@ -61,8 +64,11 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.context_settings.setdefault("help_option_names", HELP_OPTIONS)
         self.params += loudness_options()
+
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """As of `Command`."""
+        return HELP_OPTIONS
 
     def main(
         self,
