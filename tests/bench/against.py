@@ -73,11 +73,11 @@ def main() -> None:
         write_manifest(manifest, [Clip(str(n), f"class {n % CLASSES}", "train", str(p)) for n, p in enumerate(paths)])
         samples = forged(folder, 400, "raw").folder
         seconds: dict[tuple[str, str], list[float]] = {(what, one): [] for what in ("build", "loader") for one in trees}
-        for _ in range(arguments.rounds):
-            for one, tree in trees.items():
+        for turn in range(arguments.rounds):
+            for one in sorted(trees, reverse=turn % 2 == 0):  # each begins as often
                 shutil.rmtree(out, ignore_errors=True)
-                seconds["build", one].append(seconds_of(tree, BUILD, manifest, out))
-                seconds["loader", one].append(seconds_of(tree, LOAD, samples))
+                seconds["build", one].append(seconds_of(trees[one], BUILD, manifest, out))
+                seconds["loader", one].append(seconds_of(trees[one], LOAD, samples))
         for what in ("build", "loader"):
             pairs = list(zip(seconds[what, "other"], seconds[what, "this"], strict=True))
             ratio = statistics.median(a / b for a, b in pairs)
