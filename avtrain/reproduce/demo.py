@@ -15,11 +15,10 @@ from typing import Any
 from avprep.build.run import build_shards, default_workers
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.shared import configs, store
-from avprep.shared.commands import Progress
-from avprep.shared.processes import map_processes
 from avprep.synthetic.demo import DemoConfig, render_demo
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluation.metrics import mean_interval
+from avtrain.reproduce import grid
 
 UNTRAINED = "untrained"
 STRATEGIES = ("random", "soft-positive")
@@ -87,11 +86,7 @@ def run_demo(
         for cue in settings.cues
         for strategy in (*STRATEGIES, UNTRAINED)
     ]
-    results: list[dict[str, Any]] = []
-    with Progress(len(cells), "runs", "train and evaluate") as progress:
-        for result in map_processes(run_cell, cells, workers, stopping):
-            results.append(result)
-            progress.advance()
+    results = list(grid.results_of(run_cell, cells, workers, stopping, "train and evaluate"))
     rows = [summary(results, cue, strategy) for cue in settings.cues for strategy in (*STRATEGIES[::-1], UNTRAINED)]
     store.write_json(out / "results.json", {"settings": configs.to_dict(settings), "rows": rows})
     return rows
@@ -107,19 +102,19 @@ def prepare(folder: Path, cue: float, settings: DemoSettings, workers: int, stop
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
-    """Pretrain and evaluate one cell in this process, on one thread; kept in run/cell.json."""
-    import torch
+    """The result of a cell, which is also run/eval/cell.json."""
+    key: dict[str, Any] = {"cue": cell.cue, "strategy": cell.strategy, "seed": cell.seed}
+    return grid.result_of(cell.run / "eval" / "cell.json", key, lambda: key | _scores(cell))
 
+
+def _scores(cell: Cell) -> dict[str, Any]:
+    """Pretrain and evaluate a cell in this process: its updates, accuracy and retrieval."""
     from avtrain.evaluation.evaluate import evaluate
     from avtrain.evaluation.retrieval import retrieve
     from avtrain.training.pretrain import pretrain
 
-    kept = cell.run / "eval" / "cell.json"
-    if kept.exists():
-        return store.read_json(kept)
-    torch.set_num_threads(1)
     settings, trained = cell.settings, cell.strategy != UNTRAINED
-    result: dict[str, Any] = {"cue": cell.cue, "strategy": cell.strategy, "seed": cell.seed, "updates": 0}
+    result: dict[str, Any] = {"updates": 0}
     if trained:
         config = PretrainConfig(
             strategy=cell.strategy,
@@ -139,13 +134,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         run=cell.run if trained else None,
         out=cell.run / "eval" / f"linear-s{cell.seed}",
     )
-    result |= {
-        "accuracy": measured["accuracy"],
-        "interval_95": measured["interval_95"],
-        "test_clips": measured["test_clips"],
-    }
-    store.write_json(kept, result)
-    return result
+    return result | {name: measured[name] for name in ("accuracy", "interval_95", "test_clips")}
 
 
 def summary(results: list[dict[str, Any]], cue: float, strategy: str) -> dict[str, Any]:

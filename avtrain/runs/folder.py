@@ -138,6 +138,14 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return [line for line in read_lines(run) if "loss" in line]
 
 
+def losses_by_epoch(run: Path) -> list[float]:
+    """The mean loss of each epoch that metrics.jsonl has lines of."""
+    epochs: dict[int, list[float]] = {}
+    for line in read_metrics(run):
+        epochs.setdefault(line["epoch"], []).append(line["loss"])
+    return [sum(losses) / len(losses) for losses in epochs.values()]
+
+
 def read_validation(run: Path) -> list[dict[str, Any]]:
     """The whole lines of validation in metrics.jsonl, whose `step` is that of the update before."""
     return [line for line in read_lines(run) if VALIDATION_SCORE in line]

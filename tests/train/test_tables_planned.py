@@ -137,6 +137,14 @@ def test_every_setting_keys_its_cells_and_what_is_made_from_them_and_nothing_els
         assert {name for name in after if after[name] != before[name]} == wanted, path
 
 
+def test_tables_from_before_a_setting_keep_their_cells():
+    """Digests are parts of names of folders that users have: they do not change with a version."""
+    usual = keys(TABLES["table1"])
+    assert usual["build-tau2021"].startswith("cd04ea9f4c8b")
+    assert usual["pretrain-random-s0"].startswith("30af83029072")
+    assert usual["evaluate-supervised-tau2021-s0"].startswith("c146627a060f")
+
+
 def test_means_are_no_settings():
     """Devices, processes and --out change no key; another folder of clips changes those of its dataset."""
     usual = keys(TABLES["table1"])

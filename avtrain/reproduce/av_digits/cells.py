@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avprep.dataset import Dataset
-from avprep.shared import configs, store
-from avprep.shared.errors import UserError
+from avprep.shared import configs
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
+from avtrain.reproduce import grid
 from avtrain.reproduce.av_digits.data import FROZEN, Sounds
 from avtrain.reproduce.av_digits.rows import Row
 
@@ -21,6 +21,7 @@ STATISTICS = {
     128: "avtrain.reproduce.av_digits.statistics:log_mel_statistics",
     32: "avtrain.reproduce.av_digits.statistics:log_mel_statistics_32",
 }
+RESULT = "result.json"
 WINDOWS = " windows"
 FINETUNE_WINDOWS = 1
 OUTSIDE = "esc10 "
@@ -46,19 +47,20 @@ class Cell:
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
-    """Train and measure a cell in this process, on one thread; the result is also folder/cell.json.
+    """The result of a cell, which is also folder/cell.json.
 
     `scores`: accuracies by column; `updates`, and `same_class_negatives` an anchor, for what was pretrained.
     """
-    import torch
 
-    kept = cell.folder / "cell.json"
-    if kept.exists():
-        done = store.read_json(kept)
-        _check_same(kept, done["row"], configs.to_dict(cell.row))
-        if cell.sounds is None or any(column.startswith(OUTSIDE) for column in done["scores"]):
-            return done
-    torch.set_num_threads(1)
+    def is_whole(result: dict[str, Any]) -> bool:
+        return cell.sounds is None or any(column.startswith(OUTSIDE) for column in result["scores"])
+
+    key = {"row": configs.to_dict(cell.row)}
+    return grid.result_of(cell.folder / "cell.json", key, lambda: _made(cell), is_whole)
+
+
+def _made(cell: Cell) -> dict[str, Any]:
+    """Train and measure a cell in this process."""
     row = cell.row
     result: dict[str, Any] = {
         "name": row.name,
@@ -77,18 +79,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         scores |= _scores(cell, OUTSIDE + "cut ", cell.sounds.cut, finetuned=False)
     if row.kind == "pretrained":
         scores |= _retrieved(cell)
-    store.write_json(kept, {**result, "scores": scores})
     return {**result, "scores": scores}
-
-
-def _check_same(path: Path, kept: dict[str, Any], wanted: dict[str, Any]) -> None:
-    """UserError where a file of the cell was made by other settings, such as those of an earlier version's row."""
-    if configs.digest(kept) != configs.digest(wanted):
-        other = [f"{key}: {kept.get(key)!r} -> {value!r}" for key, value in wanted.items() if kept.get(key) != value]
-        raise UserError(
-            f"{path} was made by other settings ({'; '.join(other) or 'with more of them'}); remove the folder of the "
-            "cell in runs/, and it is made again."
-        )
 
 
 def _pretrained(cell: Cell) -> dict[str, Any]:
@@ -137,13 +128,13 @@ def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str
 
     Each of whole test clips and, as `... windows`, of the mean features of their windows.
     """
-    kind, found = cell.row.kind, dict[str, float]()
+    kind, scores = cell.row.kind, dict[str, float]()
     if kind != "supervised":
-        found |= _measured(cell, prefix, dataset, "linear", "linear")
+        scores |= _measured(cell, prefix, dataset, "linear", "linear")
     if finetuned and kind in ("pretrained", "supervised"):
         protocol = "finetune" if kind == "pretrained" else "supervised"
-        found |= _measured(cell, prefix, dataset, protocol, "finetune")
-    return found
+        scores |= _measured(cell, prefix, dataset, protocol, "finetune")
+    return scores
 
 
 def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str) -> dict[str, float]:
@@ -165,12 +156,10 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
         )
     if protocol == "supervised":
         config = _supervised(cell, dataset, config)
-    kept = out / "result.json"
-    if not kept.exists():
-        evaluate(dataset, config, run=cell.folder if cell.row.kind == "pretrained" else None, out=out)
-    found = store.read_json(kept)
-    _check_same(kept, found["config"], configs.to_dict(config))
-    return {prefix + column: float(found["accuracy"]), prefix + column + WINDOWS: float(found["windows"]["accuracy"])}
+    saved = grid.result_at(out / RESULT, {"config": configs.to_dict(config)}, configs.to_dict(EvaluateConfig()))
+    run = cell.folder if cell.row.kind == "pretrained" else None
+    result = saved or evaluate(dataset, config, run=run, out=out)
+    return {prefix + column: float(result["accuracy"]), prefix + column + WINDOWS: float(result["windows"]["accuracy"])}
 
 
 def _supervised(cell: Cell, dataset: Path, config: EvaluateConfig) -> EvaluateConfig:
@@ -193,7 +182,5 @@ def _retrieved(cell: Cell) -> dict[str, float]:
     from avtrain.evaluation.retrieval import retrieve
 
     out = cell.folder / "eval" / "retrieval"
-    if not (out / "result.json").exists():
-        retrieve(cell.digits, cell.folder, out=out)
-    found = store.read_json(out / "result.json")
-    return {"pair R@1": found["recall_at_1"], "class R@1": found["class_recall_at_1"]}
+    result = grid.result_at(out / RESULT, {}) or retrieve(cell.digits, cell.folder, out=out)
+    return {"pair R@1": result["recall_at_1"], "class R@1": result["class_recall_at_1"]}

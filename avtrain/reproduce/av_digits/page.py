@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from markupsafe import Markup
 
 from avprep.dataset import Dataset
-from avprep.shared import configs, html, store
+from avprep.shared import html, store
 from avtrain.reproduce.av_digits.rows import ENVELOPE, ROWS
 from avtrain.reproduce.av_digits.table import HEADER, MAIN, cells_text, claims, verdict
-from avtrain.reproduce.demo_page import axes_of, examples
+from avtrain.reproduce.page_parts import axes_of, examples, settings_table
 from avtrain.runs import folder as run_folder
-from avtrain.runs.environment import environment
 
 if TYPE_CHECKING:
     from avtrain.reproduce.av_digits.settings import DigitsSettings
@@ -39,7 +37,7 @@ def write_page(out: Path, settings: DigitsSettings, lines: Sequence[dict[str, An
         ("All columns, %", html.table(HEADER, [cells_text(line) for line in lines])),
         ("Loss", html.figure(html.plot(_losses(out, lines), "loss curves"), LOSSES, "plot")),
         *_shown_clips(out),
-        ("Settings", _settings(settings)),
+        ("Settings", settings_table(settings, "commit", "avtrain", "python", "torch")),
     ]
     path = out / "report.html"
     store.write_bytes(path, html.page("av-digits: which sampling teaches most", _lead(lines), sections).encode())
@@ -97,9 +95,7 @@ def _losses(out: Path, lines: Sequence[dict[str, Any]]) -> Any:
         usual = row.kind == "pretrained" and row.batch == "usual" and row.loss == "info-nce" and row.link == ENVELOPE
         if not usual or (row.name, row.link) not in there or not run.exists():
             continue
-        metrics = run_folder.read_metrics(run)
-        epochs, losses = (np.array([line[key] for line in metrics]) for key in ("epoch", "loss"))
-        axis.plot([losses[epochs == epoch].mean() for epoch in np.unique(epochs)], label=row.name, linewidth=1.2)
+        axis.plot(run_folder.losses_by_epoch(run), label=row.name, linewidth=1.2)
     axis.set_xlabel("epoch")
     axis.set_ylabel("InfoNCE, nats")
     if axis.lines:
@@ -110,9 +106,3 @@ def _losses(out: Path, lines: Sequence[dict[str, Any]]) -> Any:
 def _shown_clips(out: Path) -> list[tuple[str, Markup]]:
     folder = out / "data" / f"{ENVELOPE}-0" / "shards"
     return [("What the encoders see and hear", examples(Dataset(folder)))] if folder.exists() else []
-
-
-def _settings(settings: DigitsSettings) -> Markup:
-    versions = environment()
-    shown = configs.to_dict(settings) | {name: versions[name] for name in ("commit", "avtrain", "python", "torch")}
-    return html.table(["setting", "value"], [[name, str(value)] for name, value in shown.items()])

@@ -13,9 +13,8 @@ from typing import Any
 
 from avprep.build.run import default_workers
 from avprep.shared import configs
-from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError
-from avprep.shared.processes import map_processes
+from avtrain.reproduce import grid
 from avtrain.reproduce.av_digits.cells import Cell, run_cell
 from avtrain.reproduce.av_digits.data import Sources, prepare_digits, prepare_sounds
 from avtrain.reproduce.av_digits.rows import FOLDS, QUICK, ROWS, Row
@@ -81,9 +80,11 @@ def reproduce_digits(
         for run in range(first, min(first + FOLDS, settings.runs))
     ]
     results: list[dict[str, Any]] = []
-    with Progress(len(cells), "cells", "av-digits") as progress:
-        for result in map_processes(run_cell, cells, workers, stopping):
-            results.append(result)
-            write_table(out, results, settings)
-            progress.advance(note=f"{result['name']} {result['run']}: {100 * result['scores'].get('linear', 0):.1f} %")
+    for result in grid.results_of(run_cell, cells, workers, stopping, "av-digits", _note):
+        results.append(result)
+        write_table(out, results, settings)
     return write_table(out, results, settings)
+
+
+def _note(result: dict[str, Any]) -> str:
+    return f"{result['name']} {result['run']}: {100 * result['scores'].get('linear', 0):.1f} %"

@@ -8,8 +8,6 @@ recordings and speakers.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +19,7 @@ from avprep.shared import configs, store
 from avtrain.evaluation.compare import p_text
 from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.significance import equivalence, holm, paired_t
+from avtrain.reproduce import grid
 from avtrain.reproduce.av_digits.rows import ENVELOPE, FOLDS, ROWS, UNLINKED
 from avtrain.runs.environment import environment
 
@@ -155,15 +154,14 @@ def write_table(out: Path, results: Sequence[dict[str, Any]], settings: DigitsSe
     """Write results.csv, results.json and table.md of the cells so far; returns the lines of `summary`."""
     lines = summary(results)
     ordered = sorted(results, key=lambda cell: (cell["link"], cell["name"], cell["run"]))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["link", "row", "run", "column", "value"])
-    for cell in ordered:
-        for column, value in cell["scores"].items():
-            writer.writerow([cell["link"], cell["name"], cell["run"], column, f"{value:.6f}"])
-    store.write_bytes(out / "results.csv", text.getvalue().encode())
-    stands = {"settings": configs.to_dict(settings), "environment": environment(), "rows": lines}
-    store.write_json(out / "results.json", stands)
+    scores = [
+        [cell["link"], cell["name"], cell["run"], column, f"{value:.6f}"]
+        for cell in ordered
+        for column, value in cell["scores"].items()
+    ]
+    store.write_bytes(out / "results.csv", grid.csv_text(["link", "row", "run", "column", "value"], scores).encode())
+    summed = {"settings": configs.to_dict(settings), "environment": environment(), "rows": lines}
+    store.write_json(out / "results.json", summed)
     store.write_bytes(out / "table.md", markdown(lines).encode())
     return lines
 
@@ -208,19 +206,16 @@ def _gap_and_p(found: dict[str, Any] | None) -> tuple[str, str]:
 
 def markdown(lines: Sequence[dict[str, Any]]) -> str:
     """The table and the claims in Markdown."""
-    rows = [HEADER, ["---"] * len(HEADER), *map(cells_text, lines)]
-    said = [f"- {claim}: {verdict(held)} {figures}".rstrip() for claim, held, figures in claims(lines)]
-    said += ["", *(f"- {note}" for note in NOTES)]
-    return "\n".join(["| " + " | ".join(row) + " |" for row in rows] + ["", *said]) + "\n"
+    table = grid.markdown([HEADER, ["---"] * len(HEADER), *map(cells_text, lines)])
+    judged = [f"- {claim}: {verdict(holds)} {figures}".rstrip() for claim, holds, figures in claims(lines)]
+    return "\n".join([*table, "", *judged, "", *(f"- {note}" for note in NOTES)]) + "\n"
 
 
 def printed(lines: Sequence[dict[str, Any]]) -> str:
     """The table and the claims for a terminal."""
-    rows = [HEADER, *map(cells_text, lines)]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(HEADER))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    said = [f"{verdict(held)}: {claim} {figures}".rstrip() for claim, held, figures in claims(lines)]
-    return "\n".join([*table, "", *said, "", *NOTES])
+    table = grid.aligned([HEADER, *map(cells_text, lines)])
+    judged = [f"{verdict(holds)}: {claim} {figures}".rstrip() for claim, holds, figures in claims(lines)]
+    return "\n".join([*table, "", *judged, "", *NOTES])
 
 
 def verdict(held: bool | None) -> str:

@@ -26,6 +26,24 @@ RESULT = "result.json"
 OWN_WEIGHTS = "efficientnet-lite0"  # comes with its weights
 DIGITS = 12  # of a digest, in names
 
+# fmt: off
+FIRST_SETTINGS = {
+    "pretrain": frozenset((
+        "strategy", "labels", "model_size", "video_model", "video_pool", "audio_model", "init_from", "loss",
+        "batch_size", "accumulate", "epochs", "val_every", "val_share", "max_steps", "learning_rate", "weight_decay",
+        "warmup_steps", "schedule", "grad_clip_norm", "precision", "compile", "temperature", "learn_temperature",
+        "spec_augment", "seed", "checkpoint_every_steps", "keep_checkpoints",
+    )),
+    "evaluate": frozenset((
+        "protocol", "probe", "model_size", "audio_model", "checkpoint", "norm", "epochs", "patience", "batch_size",
+        "learning_rate", "dropout", "weight_decay", "window_seconds", "test_windows", "windows_per_clip", "split",
+        "labels", "label_fraction", "validation_share", "audible", "seed",
+    )),
+}
+# fmt: on
+"""Fields of PretrainConfig and EvaluateConfig that are part of every digest. One that came later is part of it where it
+is not at its default, so that tables from before it keep their cells."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
@@ -111,6 +129,10 @@ class Matrix:
 
 def digest_of(kind: str, settings: Mapping[str, Any], needs: tuple[Step, ...]) -> str:
     """The digest of such a step."""
+    if kind in FIRST_SETTINGS:
+        defaults = configs.to_dict(PretrainConfig() if kind == "pretrain" else EvaluateConfig())
+        first = FIRST_SETTINGS[kind]
+        settings = {name: value for name, value in settings.items() if name in first or value != defaults[name]}
     return configs.digest({"kind": kind, "settings": dict(settings), "needs": [step.digest for step in needs]})
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from typing import Any
 
 from avprep.shared import store
+from avtrain.reproduce import grid
 from avtrain.reproduce.tables import published
 from avtrain.reproduce.tables.matrix import Matrix
 from avtrain.reproduce.tables.results import columns_of, gathered
@@ -105,7 +104,7 @@ def results_csv(found: dict[str, Any]) -> str:
                 measured = (seed["seed"], seed["accuracy"], *seed["interval_95"])
                 rest = (seed[name] for name in OF_SEED)
                 lines.append([row["row"], one["dataset"], one["column"], *measured, one["published"], *rest])
-    return _csv(RESULTS, lines)
+    return grid.csv_text(RESULTS, lines)
 
 
 def losses_csv(found: dict[str, Any]) -> str:
@@ -113,27 +112,15 @@ def losses_csv(found: dict[str, Any]) -> str:
     lines = [
         [run["row"], run["seed"], epoch, loss] for run in found["losses"] for epoch, loss in enumerate(run["epochs"], 1)
     ]
-    return _csv(("sampling", "seed", "epoch", "loss"), lines)
-
-
-def _csv(header: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *lines])
-    return text.getvalue()
+    return grid.csv_text(("sampling", "seed", "epoch", "loss"), lines)
 
 
 def _aligned(rows: Rows) -> str:
-    if not rows:
-        return ""
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(grid.aligned(rows))
 
 
 def _markdown(rows: Rows) -> str:
     if not rows:
         return ""
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]])
+    header, *lines = grid.markdown(rows)
+    return "\n".join([header, "|" + "---|" * len(rows[0]), *lines])

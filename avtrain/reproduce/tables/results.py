@@ -88,15 +88,12 @@ def _result(path: Path) -> dict[str, Any]:
 def _losses(whole: Matrix, row: str, seed: int) -> dict[str, Any]:
     """The mean loss of each epoch of a run, as far as it has come, and what was logged of such a run."""
     step = whole.runs[row, seed]
-    epochs: dict[int, list[float]] = {}
-    for line in run_folder.read_metrics(step.folder):
-        epochs.setdefault(line["epoch"], []).append(line["loss"])
     logged = published.LOGS.get(row) if whole.settings.table == published.LOGGED_TABLE else None
     return {
         "row": row,
         "seed": seed,
         "log_batch": math.log(step.settings["batch_size"]),
-        "epochs": [sum(losses) / len(losses) for losses in epochs.values()],
+        "epochs": run_folder.losses_by_epoch(step.folder),
         "done": step.is_done,
         "logged_first": logged and logged.first,
         "logged_last": logged and logged.last,
