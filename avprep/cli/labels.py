@@ -69,7 +69,7 @@ def pseudo_label(
     name = name or config.column_name
     with stop_on_signals() as request:
         make(dataset, config, name, replace=replace, stopping=lambda: bool(request))
-    _say(dataset, name)
+    _print_column(dataset, name)
 
 
 @click.command(cls=Command)
@@ -94,12 +94,12 @@ def add_labels(
 
         added = add_label_lists(dataset, table, name, column=column, separator=separator, replace=replace)
         unused = added.unused
-        _say_lists(dataset, name, added)
+        _print_lists(dataset, name, added)
     else:
         from avprep.labels.columns import add_labels as add
 
         unused = add(dataset, table, name, column=column, replace=replace)
-        _say(dataset, name)
+        _print_column(dataset, name)
     if unused:
         click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
 
@@ -119,7 +119,7 @@ def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: st
 
     dataset = Dataset(dataset_dir)
     add(dataset, name, share=share, labels=labels, split=split, seed=seed, replace=replace)
-    _say(dataset, name)
+    _print_column(dataset, name)
     changed = int((dataset.labels(name).values != dataset.labels(labels).values).sum())
     click.echo(f"  {changed} clips of {split} have another label than in {labels}")
 
@@ -144,7 +144,7 @@ def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime |
     click.echo(f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left")
 
 
-def _say(dataset: Dataset, name: str) -> None:
+def _print_column(dataset: Dataset, name: str) -> None:
     """One line on what a label column holds."""
     from avprep import schema
 
@@ -157,7 +157,7 @@ def _say(dataset: Dataset, name: str) -> None:
     )
 
 
-def _say_lists(dataset: Dataset, name: str, added: AddedLists) -> None:
+def _print_lists(dataset: Dataset, name: str, added: AddedLists) -> None:
     """What a multi-label column holds."""
     from avprep import schema
     from avprep.shared.errors import listed

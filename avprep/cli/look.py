@@ -44,21 +44,21 @@ def verify(
 
     begin = time.monotonic()
     sources = Sources(root, decode_per_shard) if decode else None
-    found = check(dataset_dir, workers or default_workers(), sources)
+    findings = check(dataset_dir, workers or default_workers(), sources)
     seconds = time.monotonic() - begin
-    for note in found.notes:
+    for note in findings.notes:
         click.echo(f"note: {note}")
-    for problem in found.problems[:SHOWN_PROBLEMS]:
+    for problem in findings.problems[:SHOWN_PROBLEMS]:
         click.echo(problem)
-    if len(found.problems) > SHOWN_PROBLEMS:
-        click.echo(f"and {len(found.problems) - SHOWN_PROBLEMS} more problems")
-    count = len(found.problems)
+    if len(findings.problems) > SHOWN_PROBLEMS:
+        click.echo(f"and {len(findings.problems) - SHOWN_PROBLEMS} more problems")
+    count = len(findings.problems)
     verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "all is as it was built"
     click.echo(
-        f"{dataset_dir}: {verdict}; {found.shards} shards, {found.clips} clips, {readable_bytes(found.bytes)} read in "
-        f"{seconds:.1f} s"
+        f"{dataset_dir}: {verdict}; {findings.shards} shards, {findings.clips} clips, {readable_bytes(findings.bytes)} "
+        f"read in {seconds:.1f} s"
     )
-    if found.problems:
+    if findings.problems:
         click.echo(
             "to repair: delete the files below shards/ that are named here, a tar with its .json, and build them again "
             f"(CLIPS: where the manifest's relative paths start):\n  {repair_command(dataset_dir)}"
@@ -108,9 +108,9 @@ doctor = doctor_command(_examine)
 def preview(
     dataset_dir: Path, out: Path, per_class: int | None, split: str | None, root: Path | None, seed: int
 ) -> None:
-    """A self-contained HTML page: a few clips of each class to see and hear, counts, failures."""
+    """A self-contained HTML page: a few clips of each class to look at and listen to, counts, failures."""
     from avprep.preview.content import write_preview
 
     shown = write_preview(dataset_dir, out, per_class=per_class, split=split, root=root, seed=seed)
-    heard = sum(clip.sound is not None for clip in shown.clips)
-    click.echo(f"{out}: {len(shown.clips)} clips, {heard} with sound, {readable_bytes(out.stat().st_size)}")
+    audible = sum(clip.sound is not None for clip in shown.clips)
+    click.echo(f"{out}: {len(shown.clips)} clips, {audible} with sound, {readable_bytes(out.stat().st_size)}")

@@ -152,7 +152,7 @@ def vggsound(
 
     shares = _shares(test_share, val_share, seed)
     clips, report = clips_of_vggsound(
-        _place(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks, shares=shares
+        _folder(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks, shares=shares
     )
     if balanced or per_class is not None:
         clips = choose(clips, per_class, seed)
@@ -192,7 +192,7 @@ def tau2021(
     shares = _shares(test_share, val_share, seed)
     _write(
         out,
-        *clips_of_tau2021(_place(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks, shares=shares),
+        *clips_of_tau2021(_folder(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks, shares=shares),
     )
 
 
@@ -209,7 +209,7 @@ def fsdnoisy18k(
     """FSDnoisy18k: sound only, 20 classes, the training subset by the csv's flags."""
     from avprep.datasets.fsdnoisy18k import clips_of_fsdnoisy18k
 
-    _write(out, *clips_of_fsdnoisy18k(_place(root, out), subset, _shares(test_share, val_share, seed)))
+    _write(out, *clips_of_fsdnoisy18k(_folder(root, out), subset, _shares(test_share, val_share, seed)))
 
 
 @manifest.command(cls=Command)
@@ -267,7 +267,7 @@ def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
     return Shares(test=test_share or 0.0, val=val_share, seed=seed)
 
 
-def _place(root: Path | str, out: Path | str) -> MediaFolder:
+def _folder(root: Path | str, out: Path | str) -> MediaFolder:
     """The folder of a dataset, for a manifest at `out`."""
     from avprep.datasets.output import folder_for
 

@@ -28,6 +28,7 @@ from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 
 NONE = -1
+NOISE = 0x401E  # the stream of random numbers for wrong labels; never change it
 
 Value = TypeVar("Value")
 
@@ -36,7 +37,7 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     """The full origin of the column `name` about to be made, or None where the column of this origin is there.
 
     The origin gains the index's digest and our version. Errors: UserError where `name` is no name for a column, or
-    stands for one of another origin, unless told to `replace` it.
+    belongs to one of another origin, unless `replace`.
     """
     if name == "label" or not schema.LABEL_NAME_PATTERN.fullmatch(name):
         raise UserError(f"{name!r} cannot name a label column; take letters, digits, '_', '-', '.', and not 'label'.")
@@ -139,16 +140,16 @@ def labels_of_table(dataset: Dataset, path: Path, column: str = "label") -> User
 
     Labels are strings or whole numbers; the class names are the different ones, in order (by value where all are
     whole numbers). A clip without a row, with an empty label or with -1 has none. Errors: UserError with all clip ids
-    that the manifest lacks, that stand twice, and labels of another kind, together.
+    that are not in the manifest or there twice, and labels of another kind, together.
     """
-    found = values_of_table(dataset, path, column, class_name)
-    own = [found.get(clip_id) for clip_id in dataset.clip_ids]
+    by_clip = values_of_table(dataset, path, column, class_name)
+    own = [by_clip.get(clip_id) for clip_id in dataset.clip_ids]
     names = sorted({name for name in own if name is not None})
     if all(re.fullmatch(r"-?\d+", name) for name in names):
         names.sort(key=int)
     number_of = {name: number for number, name in enumerate(names)}
     values = np.array([NONE if name is None else number_of[name] for name in own], np.int32)
-    return UserLabels(LabelColumn(values, names), len(found.keys() - set(dataset.clip_ids)))
+    return UserLabels(LabelColumn(values, names), len(by_clip.keys() - set(dataset.clip_ids)))
 
 
 def values_of_table(
@@ -161,33 +162,33 @@ def values_of_table(
     """What `read` makes of `column` of a CSV, JSONL or Parquet table, by clip_id.
 
     Two rows of a clip are an error, unless `joined` makes one value of theirs. Errors: UserError with all clip ids that
-    the manifest lacks, that stand twice, and values of which `read` makes a ValueError, together.
+    are not in the manifest or there twice, and values of which `read` makes a ValueError, together.
     """
     known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
     wanted = Wanted(("clip_id", column), (("clip_id",), (column,)), "rename one, or give --column")
-    found: dict[str, Value] = {}
+    values: dict[str, Value] = {}
     problems = []
     for where, row in read_table(path, wanted):
         try:
             if isinstance(row, str):
                 raise ValueError(row)
-            lacking = [name for name in wanted.columns if name not in row]
-            if lacking:
-                raise ValueError(f"no {lacking[0]}")
+            missing = [name for name in wanted.columns if name not in row]
+            if missing:
+                raise ValueError(f"no {missing[0]}")
             clip_id, new = as_text(row["clip_id"], "clip_id"), read(row[column])
             if clip_id not in known:
                 raise ValueError(f"the dataset has no clip {clip_id!r}")
-            if clip_id in found and joined is None:
+            if clip_id in values and joined is None:
                 raise ValueError(f"clip {clip_id!r} is there twice")
         except ValueError as error:
             problems.append(f"{where}: {error}")
             continue
-        found[clip_id] = joined(found[clip_id], new) if joined and clip_id in found else new
+        values[clip_id] = joined(values[clip_id], new) if joined and clip_id in values else new
     if problems:
         raise UserError(f"{path} cannot be used:{listed(problems)}")
-    if not found:
+    if not values:
         raise UserError(f"{path} has no rows.")
-    return found
+    return values
 
 
 def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int) -> LabelColumn:
@@ -203,7 +204,7 @@ def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int)
         raise UserError(
             f"Label noise needs two classes or more among the clips of the split, which have {len(classes)}."
         )
-    draw = np.random.default_rng([seed, 0x401E])
+    draw = np.random.default_rng([seed, NOISE])
     chosen = draw.permutation(labelled)[: round(share * len(labelled))]
     steps = draw.integers(1, len(classes), len(chosen))
     values = column.values.copy()

@@ -124,11 +124,13 @@ def pseudo_label(
             f"{count} clusters are more than the {fitted.sum()} {FITTED_ON} clips with pictures; ask for fewer.",
         )
         _take_head(classifier.network, config.model)
-        features = [seen.flatten(1).numpy() for seen in _outputs(dataset, rows, config, classifier, device, stopping)]
+        batches = _outputs(dataset, rows, config, classifier, device, stopping)
+        features = [outputs.flatten(1).numpy() for outputs in batches]
         values[rows] = _clusters(np.concatenate(features), fitted, count, config.seed)
         return write_labels(dataset, name, LabelColumn(values, [f"cluster-{n}" for n in range(count)]), whole)
     probability = np.zeros(len(dataset), np.float32)
-    tops = [seen.softmax(1).max(1) for seen in _outputs(dataset, rows, config, classifier, device, stopping)]
+    batches = _outputs(dataset, rows, config, classifier, device, stopping)
+    tops = [outputs.softmax(1).max(1) for outputs in batches]
     values[rows] = torch.cat([top.indices for top in tops]).numpy()
     probability[rows] = torch.cat([top.values for top in tops]).numpy()
     return write_labels(dataset, name, LabelColumn(values, classifier.class_names), whole, probability=probability)

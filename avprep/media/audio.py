@@ -60,7 +60,7 @@ class Laid:
     first_sample: int = 0
 
     def part(self, span: Span) -> tuple[int, int]:
-        """(first, count) of the samples from span.start on, floor(rate * duration); the track may lack some of them."""
+        """(first, count) of the samples from span.start on, floor(rate * duration); the track may end before."""
         first = round((span.start - self.span.start) * self.rate_hz) - self.first_sample
         return first, sample_count(span.duration, self.rate_hz)
 
@@ -99,7 +99,7 @@ def read_audio(sound: Sound, rate_hz: int | None, wanted: Wanted) -> AudioTrack:
 def keep_audio(sound: Sound, rate_hz: int | None, wanted: Wanted, put: Callable[[int, np.ndarray], None]) -> Laid:
     """Where the sound track's samples lie: decoded once, mixed, resampled by swresample; gaps over 50 ms are silence.
 
-    Each piece float32 [n] is handed on as put(first, piece), its first sample's place counted from the wanted cut; what
+    Each piece float32 [n] goes on as put(first, piece), its first sample's position counted from the wanted cut; what
     comes later may lie before, or over, what came. `rate_hz` None keeps the rate of its first samples. Decoding stops
     `end_seconds` after the track's start. Errors: ClipError no-audio; too-long where the track exceeds
     `limit_seconds` before that.
@@ -176,7 +176,7 @@ class _Clock:
 
 
 class _Kept:
-    """Hands samples on with their places; those before the wanted cut are let go.
+    """Hands samples on with their positions; those before the wanted cut are let go.
 
     Sound that is stamped earlier than the track's first sample is let go as well.
     """
@@ -204,7 +204,7 @@ class _Kept:
 
 
 class _InMemory:
-    """Samples at their places in one array that grows in place."""
+    """Samples at their positions in one array that grows in place."""
 
     def __init__(self) -> None:
         self._array = np.zeros(0, np.float32)

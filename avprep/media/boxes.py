@@ -1,4 +1,4 @@
-"""What the boxes of an MP4 / QuickTime file say before any decoder sees it: where it ends, what is encrypted."""
+"""The boxes of an MP4 / QuickTime file, read before any decoder sees it: where it ends, what is encrypted."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def cut_short(path: Path, size: int) -> str:
 
     As in FFmpeg, boxes of unknown kinds are passed over, wherever they lie.
     """
-    seen: set[bytes] = set()
+    kinds: set[bytes] = set()
     with open(path, "rb") as handle:
         for kind, body, end in _boxes(handle, 0, size):
-            if end > size and (kind in MEDIA or (kind in PADDING and not {b"moov", b"mdat"} <= seen)):
+            if end > size and (kind in MEDIA or (kind in PADDING and not {b"moov", b"mdat"} <= kinds)):
                 return f"box {kind.decode()} is {end - size} bytes longer than the file"
             if end < body:
                 break
-            seen.add(kind)
+            kinds.add(kind)
     return ""
 
 
@@ -44,8 +44,8 @@ def encrypted_entry(path: Path, handler: str) -> str:
     Of several tracks it is the first that is enabled, as probe.chosen has it.
     """
     with open(path, "rb") as handle:
-        found = _tracks(handle, handler)
-        media = next((media for enabled, media in found if enabled), found[0][1] if found else [])
+        tracks = _tracks(handle, handler)
+        media = next((media for enabled, media in tracks if enabled), tracks[0][1] if tracks else [])
         tables = _inside(handle, _inside(handle, _inside(handle, media, b"minf"), b"stbl"), b"stsd")
         entries = [kind for body, end in tables for kind, _, _ in _boxes(handle, body + 8, end)]
     return next((kind.decode() for kind in entries if kind in ENCRYPTED), "")
@@ -53,13 +53,13 @@ def encrypted_entry(path: Path, handler: str) -> str:
 
 def _tracks(handle: BinaryIO, handler: str) -> list[tuple[bool, list[tuple[int, int]]]]:
     """(whether it is enabled, its boxes mdia) of each track of `handler`."""
-    found = []
+    tracks = []
     for track in _inside(handle, _inside(handle, [(0, handle.seek(0, 2))], b"moov"), b"trak"):
         media = _inside(handle, [track], b"mdia")
         if any(_read(handle, body + 8, 4) == handler.encode() for body, _ in _inside(handle, media, b"hdlr")):
             flags = [_read(handle, body + 3, 1) for body, _ in _inside(handle, [track], b"tkhd")]
-            found.append((any(flag and flag[0] & ENABLED for flag in flags), media))
-    return found
+            tracks.append((any(flag and flag[0] & ENABLED for flag in flags), media))
+    return tracks
 
 
 def second_movie(path: Path, size: int) -> int | None:
@@ -67,21 +67,21 @@ def second_movie(path: Path, size: int) -> int | None:
 
     A second movie with fragments that go on in time is the same recording's.
     """
-    seen: set[bytes] = set()
+    kinds: set[bytes] = set()
     second: int | None = None
     times: dict[bytes, int] = {}
     with open(path, "rb") as handle:
         for kind, body, end in _boxes(handle, 0, size):
-            if kind == b"ftyp" and b"moov" in seen:
+            if kind == b"ftyp" and b"moov" in kinds:
                 second = body - 8
-            if kind == b"moov" and second is not None and b"moof" not in seen:
+            if kind == b"moov" and second is not None and b"moof" not in kinds:
                 return second
             for track, time in _fragment_times(handle, body, min(end, size)) if kind == b"moof" else ():
                 latest = times.get(track, -1)
                 if time < latest or (time == latest and second is not None):
                     return body - 8 if second is None else second
                 times[track] = time
-            seen.add(kind)
+            kinds.add(kind)
     return None
 
 

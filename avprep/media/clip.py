@@ -116,7 +116,7 @@ def _decode(
 
 @contextlib.contextmanager
 def decoder_errors() -> Iterator[None]:
-    """FFmpeg's own errors as ClipError not-media; lack of memory stays what it is."""
+    """FFmpeg's own errors as ClipError not-media; a MemoryError stays one."""
     try:
         yield
     except MemoryError:
@@ -137,7 +137,7 @@ def _log_mel(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits)
 
 
 def _check_length(headers: list[Header], end_seconds: float | None, longest: float) -> None:
-    """Too-long where the tracks' headers say so of a clip without an end, before anything is decoded."""
+    """Raise ClipError too-long, before anything is decoded, for a clip without an end whose tracks are too long."""
     lengths = [header.track_seconds for header in headers if header.track_seconds is not None]
     if end_seconds is None and len(lengths) == len(headers) and min(lengths) > longest:
         raise ClipError("too-long", f"{min(lengths):.1f} s by its header, the limit is {longest:g} s")

@@ -22,7 +22,7 @@ class Decoder(Protocol):
         ...
 
     def open_sound(self, path: Path, limits: Limits, downmix: str = "mean") -> AbstractContextManager[Sound]:
-        """The sound of a file, to be mixed to mono as AudioSpec.downmix says."""
+        """The sound of a file, to be mixed to mono by AudioSpec.downmix."""
         ...
 
 

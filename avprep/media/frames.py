@@ -80,7 +80,7 @@ def centre(picture: np.ndarray, size: int) -> np.ndarray:
 
 
 def upright(picture: np.ndarray, matrix: bytes | None) -> np.ndarray:
-    """A square picture turned and mirrored as its display matrix (nine int32) says.
+    """A square picture turned and mirrored by its display matrix (nine int32).
 
     Any other angle counts as the nearest of the eight ways to lay a square: where the matrix maps rows more to rows
     than to columns there is no transposition, then each axis is flipped where its entry is negative.

@@ -1,6 +1,6 @@
 """Where a second recording begins in a file: what FFmpeg passes over in silence, since the first one's sizes end it.
 
-Where FFmpeg reads on instead, the tracks' clocks tell (restarts.py), or, in AVI and in elementary streams, there is
+Where FFmpeg reads on instead, the tracks' clocks show it (restarts.py), or, in AVI and in elementary streams, there is
 nothing wrong: the parts follow each other.
 """
 

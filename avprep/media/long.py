@@ -84,8 +84,8 @@ class _OnDisk:
         out = np.zeros(max(end - begin, 0), SAMPLE)
         skipped = max(-(self._first + begin), 0)
         if skipped < len(out):
-            place = (self._first + begin + skipped) * SAMPLE.itemsize
-            os.preadv(self._file.fileno(), [out[skipped:].data], place)
+            offset = (self._first + begin + skipped) * SAMPLE.itemsize
+            os.preadv(self._file.fileno(), [out[skipped:].data], offset)
         return out
 
 

@@ -55,7 +55,7 @@ class _Mean:
         ).configure()
 
     def resample(self, frame: AudioFrame | None) -> list[AudioFrame]:
-        """As Mixer says."""
+        """As in Mixer."""
         self._graph.push(frame)
         out: list[AudioFrame] = []
         while True:

@@ -62,8 +62,8 @@ class Orientation:
 
 def matrix(frame: VideoFrame) -> bytes | None:
     """The display matrix, nine int32, that comes with a picture; the container's where the stream has one as well."""
-    found: Iterable[Any] = frame.side_data  # a mapping by its stubs
-    return next((bytes(data) for data in found if data.type == Type.DISPLAYMATRIX), None)
+    side_data: Iterable[Any] = frame.side_data  # a mapping by its stubs
+    return next((bytes(data) for data in side_data if data.type == Type.DISPLAYMATRIX), None)
 
 
 def held(frame: VideoFrame) -> bytes | None:

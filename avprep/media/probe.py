@@ -47,14 +47,14 @@ FORMATS = (
     "caf",
 )
 IMPAIRED = Disposition.hearing_impaired | Disposition.visual_impaired
-GUESSING = {"aac", "aiff", "amr", "caf", "flac", "mp3", "w64", "wav"}  # where a file lacks its length, FFmpeg guesses
+GUESSING = {"aac", "aiff", "amr", "caf", "flac", "mp3", "w64", "wav"}  # without the length in a file, FFmpeg guesses
 GUESSED = "Estimating duration from bitrate"
 WHOLE_FILE = {"asf"}  # FFmpeg gives each track the file's length
 
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a container claims about one track, in seconds; None where it does not say."""
+    """What a container claims about one track, in seconds; None where it gives nothing."""
 
     track_seconds: float | None = None
     end_seconds: float | None = None
@@ -105,8 +105,8 @@ def open_media(path: Path, limits: Limits, track: str) -> InputContainer:
         source = wav.corrected(path) or f"file:{path.absolute()}"
         return av.open(source, "r", metadata_errors="ignore", options=input_options(limits))
     except (av.error.FFmpegError, ValueError) as error:
-        lacking = boxes.without_index(path, os.stat(path).st_size)
-        raise ClipError("truncated" if lacking else "not-media", lacking or first_words(error)) from None
+        without_index = boxes.without_index(path, os.stat(path).st_size)
+        raise ClipError("truncated" if without_index else "not-media", without_index or first_words(error)) from None
 
 
 def input_options(limits: Limits) -> dict[str, str]:
@@ -137,10 +137,10 @@ def chosen(container: InputContainer, kind: str) -> Stream:
     The first of several, or of those that come nearest: FFmpeg's av_find_best_stream begins with the same two marks.
     Errors: ClipError no-video, no-audio.
     """
-    found = tracks(container, kind)
-    if not found:
+    candidates = tracks(container, kind)
+    if not candidates:
         raise ClipError(f"no-{kind}", f"no {kind} track")
-    stream = max(found, key=_rank)
+    stream = max(candidates, key=_rank)
     if stream.codec_context is None:
         raise ClipError(f"no-{kind}", "no decoder knows its track")
     return stream
@@ -197,7 +197,7 @@ def ends_elsewhere(path: Path, limits: Limits, used: set[int | None], seconds: f
 
 
 def _guessed(container: InputContainer) -> bool:
-    """Whether FFmpeg makes up the length from size and bit rate: its log alone tells."""
+    """Whether FFmpeg makes up the length from size and bit rate: only its log shows it."""
     with decoder_log(av.logging.WARNING) as lines:
         av.open(container.name, metadata_errors="ignore", options=container.options).close()
     return any(GUESSED in line for _, _, line in lines)
@@ -225,7 +225,7 @@ def decoder_log(level: int = av.logging.ERROR) -> Iterator[list[tuple[int, str, 
 
 
 def refused_pixels(log: list[tuple[int, str, str]], limits: Limits) -> str:
-    """WxH where a decoder refused a picture for its size, else ''; only its log tells."""
+    """WxH where a decoder refused a picture for its size, else ''; only its log shows it."""
     for _, _, line in log:
         for width, height in re.findall(r"\b(\d{1,9})x(\d{1,9})\b", line):
             if int(width) * int(height) > limits.max_pixels:
@@ -234,6 +234,6 @@ def refused_pixels(log: list[tuple[int, str, str]], limits: Limits) -> str:
 
 
 def first_words(error: BaseException) -> str:
-    """What a decoder's error says, without the path that it names."""
+    """The words of a decoder's error, without the path that it names."""
     text = getattr(error, "strerror", None) or str(error)
     return text.split(";")[0].split(": '")[0][:120]

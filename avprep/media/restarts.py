@@ -1,4 +1,4 @@
-"""Where the clock of a track starts over: recordings joined byte for byte, whose times say nothing of their order."""
+"""Where the clock of a track starts over: recordings joined byte for byte, whose times do not give their order."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ ANSWER_SECONDS = 60
 
 @dataclass(frozen=True)
 class Decoder:
-    """A decoder: its version and those of CODECS it decodes (none where it cannot tell), or why it does not load."""
+    """A decoder: its version and those of CODECS it decodes (none where that is unknown), or why it does not load."""
 
     name: str
     version: str = ""
@@ -37,7 +37,7 @@ def probe_pyav() -> Decoder:
 
 
 def probe_decord() -> Decoder:
-    """decord; it does not tell which codecs it was built with."""
+    """decord, which does not report the codecs that it was built with."""
     return _loaded("decord", lambda: Decoder("decord", importlib.import_module("decord").__version__))
 
 

@@ -83,7 +83,7 @@ class VideoTrack:
     def sample(
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
     ) -> tuple[np.ndarray, Fraction]:
-        """As Pictures.sample says."""
+        """As in Pictures.sample."""
         try:
             return self._sample(start, until, stop, longest)
         except ContradictionError:
@@ -233,7 +233,7 @@ class Clock:
         self._faults = {"pts": 0, "dts": 0}
 
     def stamp(self, frame: VideoFrame) -> int | None:
-        """The time of the next picture, None where nothing tells."""
+        """The time of the next picture, None where it is unknown."""
         for name, value in (("pts", frame.pts), ("dts", frame.dts)):
             if value is not None:
                 self._faults[name] += name in self._last and value <= self._last[name]

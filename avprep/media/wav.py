@@ -1,7 +1,7 @@
 """WAV files whose samples lie in wider containers, such as 24 bits in 32: read as what they are.
 
 FFmpeg takes the number of valid bits of a WAVE_FORMAT_EXTENSIBLE header for the width of the samples. Such samples are
-aligned to the top of their container, so a header that says that all bits are valid gives the same sound.
+aligned to the top of their container, so a header in which all bits are valid gives the same sound.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Decord, which decodes pictures alone: the sound is PyAV's, and so is the probe that every file passes first.
 
-Decord opens whatever FFmpeg opens, without a whitelist, so no file reaches it that the probe refused. It tells the time
+Decord opens whatever FFmpeg opens, without a whitelist, so no file reaches it that the probe refused. It gives the time
 of a picture since the track's start as a 32-bit float: here that is file time again, rounded to the track's own clock.
 """
 
@@ -25,7 +25,7 @@ __all__ = ["open_pictures", "open_sound"]
 
 
 class DecordPictures:
-    """The pictures that decord gives of one file, as frames.Pictures says."""
+    """The pictures that decord gives of one file, as in frames.Pictures."""
 
     def __init__(
         self, reader: Any, times: list[Fraction], header: probe.Header, spec: VideoSpec, step: Fraction
@@ -36,7 +36,7 @@ class DecordPictures:
     def sample(
         self, start: Fraction, until: Fraction, stop: Fraction | None, longest: float
     ) -> tuple[np.ndarray, Fraction]:
-        """As Pictures.sample says."""
+        """As in Pictures.sample."""
         rate_hz = self._spec.frame_rate_hz
         ticks = frames.TickFrames(timing.first_tick_at_or_after(until - start, rate_hz), self._spec)
         end = self._times[-1] + self._step

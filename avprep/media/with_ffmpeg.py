@@ -2,7 +2,7 @@
 
 The child gets the same whitelists and limits as PyAV, no standard input, and dies with this process. It writes NUT with
 raw pictures or samples and their own timestamps, so that the clip is cut by the same code whoever decoded. Pictures
-that stand at another angle than a quarter turn are turned by it exactly.
+at another angle than a quarter turn are turned by it exactly.
 """
 
 from __future__ import annotations

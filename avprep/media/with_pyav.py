@@ -21,7 +21,7 @@ def open_pictures(path: Path, spec: VideoSpec, limits: Limits) -> Iterator[Video
 
 @contextlib.contextmanager
 def open_sound(path: Path, limits: Limits, downmix: str = "mean") -> Iterator[Sound]:
-    """The sound of a file, to be mixed to mono as AudioSpec.downmix says."""
+    """The sound of a file, to be mixed to mono by AudioSpec.downmix."""
     with probe.open_media(path, limits, "soun") as container:
         header = probe.header(container, probe.audio_stream(container))
         yield Sound(container=container, header=header, downmix=downmix)

@@ -1,4 +1,4 @@
-"""Places on an axis, in percent of its length as CSS wants them."""
+"""Positions on an axis, in percent of its length as CSS wants them."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def percent(value: float) -> str:
 
 
 def nice_ticks(seconds: float) -> list[dict[str, Any]]:
-    """Ticks of an axis from 0 to `seconds`: place in percent, text, css (first and last are kept inside)."""
+    """Ticks of an axis from 0 to `seconds`: position in percent, text, css (first and last are kept inside)."""
     step = next((step for step in TICK_STEPS if seconds / step < MAX_TICKS), seconds)
     ticks = []
     for number in range(int(seconds / step + 1e-9) + 1):
-        place = 100 * number * step / seconds
-        css = "first" if number == 0 else "last" if place > 94 else ""
-        ticks.append({"place": percent(place), "text": f"{number * step:g} s", "css": css})
+        position = 100 * number * step / seconds
+        css = "first" if number == 0 else "last" if position > 94 else ""
+        ticks.append({"position": percent(position), "text": f"{number * step:g} s", "css": css})
     return ticks
 
 
 def hertz_ticks(centres_hz: np.ndarray) -> list[tuple[str, str]]:
-    """(place in percent along the bands, text) of round frequencies that lie between the outer bands."""
+    """(position in percent along the bands, text) of round frequencies that lie between the outer bands."""
     shown = [hertz for hertz in SHOWN_HERTZ if centres_hz[0] <= hertz <= centres_hz[-1]]
     bands = np.interp(shown, centres_hz, np.arange(len(centres_hz)))
-    places = [percent(100 * (band + 0.5) / len(centres_hz)) for band in bands]
-    return list(zip(places, (f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz) for hertz in shown), strict=True))
+    positions = [percent(100 * (band + 0.5) / len(centres_hz)) for band in bands]
+    return list(zip(positions, (f"{hertz / 1000:g}k" if hertz >= 1000 else str(hertz) for hertz in shown), strict=True))

@@ -49,7 +49,7 @@ def write_preview(
     """Write the page `out` of a dataset folder and return what it shows.
 
     `per_class` clips of each class (None: up to 4, fewer of many classes), of one split or of all, chosen by `seed`.
-    `root` is where relative source paths start; without it only absolute ones are heard. Sounds are added while they
+    `root` is where relative source paths start; without it only absolute ones are read. Sounds are added while they
     come to no more than `max_sound_bytes`. Errors: UserError.
     """
     from avprep.media.logmel import band_centres_hz
@@ -157,21 +157,21 @@ def _with_sounds(
     """The clips with their sound while `left` bytes last; the first clip of each class comes first."""
     rank: Counter[int] = Counter()
     order = []
-    for place, clip in enumerate(clips):
-        order.append((rank[clip.class_id], place))
+    for position, clip in enumerate(clips):
+        order.append((rank[clip.class_id], position))
         rank[clip.class_id] += 1
-    heard = list(clips)
-    for _, place in sorted(order):
-        found = _sound(dataset, clips[place], root) if left > 0 else TOO_MUCH
-        if isinstance(found, bytes) and len(found) > left:
-            found, left = TOO_MUCH, 0
-        if isinstance(found, bytes):
-            left -= len(found)
-            heard[place] = replace(clips[place], sound=found)
+    shown = list(clips)
+    for _, position in sorted(order):
+        sound = _sound(dataset, clips[position], root) if left > 0 else TOO_MUCH
+        if isinstance(sound, bytes) and len(sound) > left:
+            sound, left = TOO_MUCH, 0
+        if isinstance(sound, bytes):
+            left -= len(sound)
+            shown[position] = replace(clips[position], sound=sound)
         else:
-            heard[place] = replace(clips[place], silence=found)
+            shown[position] = replace(clips[position], silence=sound)
         progress.advance()
-    return heard
+    return shown
 
 
 def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:

@@ -23,7 +23,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class ShownClip:
-    """One clip of the page; `strip` is None for sound only, `silence` says why there is no `sound` (MP3)."""
+    """One clip of the page; `strip` is None for sound only, `silence` is why there is no `sound` (MP3)."""
 
     row: int
     clip_id: str

@@ -1,4 +1,4 @@
-"""The markup of the preview page: a Preview in, HTML out. One rule for every axis: a place is a percentage."""
+"""The markup of the preview page: a Preview in, HTML out. One rule for every axis: a position is a percentage."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _clip = html.template("""<figure class="clip{{ " heard" if clip.sound }}" data-s
 {% if clip.strip %}
 <div class="strip" style="--tiles: {{ clip.strip.columns }}">{{ strip }}</div>
 {% endif %}
-<div class="y" aria-hidden="true">{% for place, text in hertz %}<span style="bottom: {{ place }}%">{{ text }}</span>
+<div class="y" aria-hidden="true">{% for at, text in hertz %}<span style="bottom: {{ at }}%">{{ text }}</span>
 {% endfor %}</div>
 <div class="heat">{{ heat }}</div>
 <div class="unit" aria-hidden="true">Hz</div>
-<div class="x" aria-hidden="true">{% for tick in ticks %}<i style="left: {{ tick.place }}%"></i>
-<span class="{{ tick.css }}" style="left: {{ tick.place }}%">{{ tick.text }}</span>{% endfor %}</div>
+<div class="x" aria-hidden="true">{% for tick in ticks %}<i style="left: {{ tick.position }}%"></i>
+<span class="{{ tick.css }}" style="left: {{ tick.position }}%">{{ tick.text }}</span>{% endfor %}</div>
 <div class="over"><i></i></div>
 </div>
 {% if clip.sound %}
@@ -74,7 +74,7 @@ def render(preview: Preview) -> str:
 
 
 def _reading(preview: Preview) -> Markup:
-    """How to read the cards, and what can be heard."""
+    """How to read the cards, and which clips have sound."""
     import matplotlib
 
     low, high = preview.scale_db
@@ -92,18 +92,18 @@ def _reading(preview: Preview) -> Markup:
 
 
 def _sound_note(clips: list[ShownClip]) -> str:
-    heard = sum(clip.sound is not None for clip in clips)
+    audible = sum(clip.sound is not None for clip in clips)
     why = Counter(clip.silence for clip in clips if clip.sound is None)
-    if not heard:
+    if not audible:
         return f"Sound is left out: {'; '.join(why)}."
     without = "".join(f"; {count} without: {reason}" for reason, count in why.most_common())
-    return f"Sound: {heard} of {len(clips)} clips can be played, from their source files, as 48 kbit/s MP3{without}."
+    return f"Sound: {audible} of {len(clips)} clips can be played, from their source files, as 48 kbit/s MP3{without}."
 
 
 def _classes(preview: Preview, counts: dict[str, np.ndarray]) -> Markup:
     names = preview.dataset.class_names
     hertz = hertz_ticks(preview.band_centres_hz)
-    noted = any(clip.sound for clip in preview.clips)  # else the note above says it for all
+    noted = any(clip.sound for clip in preview.clips)  # else the note above is for all
     cards: dict[int, list[Markup]] = {}
     for clip in preview.clips:
         cards.setdefault(clip.class_id, []).append(_card(clip, hertz, noted))

@@ -1,4 +1,4 @@
-"""What the preview page says of the whole dataset: facts, clips per class, failures, log-mel statistics."""
+"""Sections of the preview page on the whole dataset: facts, clips per class, failures, log-mel statistics."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ var(--s{{ colour }})"></i>{% endfor %}</span>
 """)
 
 _statistics = html.template("""<div class="chart">
-<div class="y" aria-hidden="true">{% for place, text in decibels %}<span style="bottom: {{ place }}%">{{ text }}</span>
+<div class="y" aria-hidden="true">{% for at, text in decibels %}<span style="bottom: {{ at }}%">{{ text }}</span>
 {% endfor %}</div>
 <div class="lines"><svg viewBox="0 0 100 100" preserveAspectRatio="none" role="img" aria-label="{{ caption }}">
-{% for place, _ in decibels %}<line x1="0" x2="100" y1="{{ 100 - place }}" y2="{{ 100 - place }}"/>{% endfor %}
+{% for at, _ in decibels %}<line x1="0" x2="100" y1="{{ 100 - at }}" y2="{{ 100 - at }}"/>{% endfor %}
 <path class="band" d="{{ band }}"/><path d="{{ line }}"/></svg></div>
 <div class="unit" aria-hidden="true">dB</div>
-<div class="x" aria-hidden="true">{% for place, text in hertz %}<i style="left: {{ place }}%"></i>
-<span style="left: {{ place }}%">{{ text }} Hz</span>{% endfor %}</div>
+<div class="x" aria-hidden="true">{% for at, text in hertz %}<i style="left: {{ at }}%"></i>
+<span style="left: {{ at }}%">{{ text }} Hz</span>{% endfor %}</div>
 </div>
 <p class="note">{{ caption }}</p>
 """)
@@ -119,8 +119,8 @@ def overview(dataset: Dataset, counts: dict[str, np.ndarray], shown: set[int]) -
             "total": f"{total[class_id]:,}",
             "counts": in_words(counts, class_id) or "none",
             "bars": [
-                (place % SPLIT_COLOURS, percent(100 * values[class_id] / total.max()))
-                for place, values in enumerate(counts.values())
+                (number % SPLIT_COLOURS, percent(100 * values[class_id] / total.max()))
+                for number, values in enumerate(counts.values())
                 if values[class_id]
             ],
         }

@@ -2,12 +2,12 @@
 
 Sounds: the Free Spoken Digit Dataset, 10 digits of 6 speakers, 50 recordings each. Pictures: scikit-learn's
 handwritten digits, 8x8, drawn large on a moving path over texture. Each recording and each image is in one clip
-alone. Test clips are of two speakers who are heard nowhere else, validation clips of one of the other four.
+alone. Test clips are of two speakers who are nowhere else, validation clips of one of the other four.
 
-A clip is its recording at a random place in digital silence: a quarter of a second of it at least on either side,
-1.25 s in all at least, whole sixteenths of a second. So a second of sound fits at more than one place, and a recording
+A clip is its recording at a random time in digital silence: a quarter of a second of it at least on either side,
+1.25 s in all at least, whole sixteenths of a second. So a second of sound fits at more than one time, and a recording
 of up to 0.75 s (97 % are) is inside whole. Each is scaled to a peak of one half: the speakers' levels differ by a
-factor of ten, as their microphones do, and the log-mel's floor would tell them in every silent band.
+factor of ten, as their microphones do, and the log-mel's floor would give them away in every silent band.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ FRAME_RATE_HZ = 16
 MARGIN_SECONDS = 0.25
 LEAST_SECONDS = 1.25
 PEAK = 0.5
+PAIRS, RENDERING = 0xD161, 0xF111  # streams of random numbers; never change them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,8 @@ def render_digits(
 ) -> Path:
     """Render the clips into `out` and write out/manifest.csv (group: the speaker), whose path is returned.
 
-    `root`: a folder with FSDD's wav files, at any depth. Files already rendered are kept.
-    Errors: UserError where recordings lack or `out` holds a demo of other settings; Interrupted once `stopping()`.
+    `root`: a folder with FSDD's wav files, at any depth. Files already rendered are kept. Errors: UserError where
+    recordings are missing or `out` holds a demo of other settings; Interrupted once `stopping()`.
     """
     from sklearn.datasets import load_digits
 
@@ -120,19 +121,19 @@ def recordings_below(root: Path) -> dict[tuple[str, str], list[Path]]:
 
     Errors: UserError where one of the digits of one of the six speakers has none.
     """
-    found: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
+    recordings: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
     for name, inside in by_name(LocalFolder(root, root)).items():
         match = RECORDING.fullmatch(name)
         if match:
-            found[match[1], match[2]].append((int(match[3]), root / inside))
+            recordings[match[1], match[2]].append((int(match[3]), root / inside))
     for digit in DIGITS:
         for speaker in (speaker for fold in FOLDS for speaker in fold):
-            if (digit, speaker) not in found:
+            if (digit, speaker) not in recordings:
                 raise UserError(
                     f"{root} has no recording {digit}_{speaker}_*.wav; give the folder of the Free Spoken Digit "
                     "Dataset, from https://github.com/Jakobovski/free-spoken-digit-dataset"
                 )
-    return {key: [path for _, path in sorted(paths)] for key, paths in found.items()}
+    return {key: [path for _, path in sorted(paths)] for key, paths in recordings.items()}
 
 
 def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]], targets: np.ndarray) -> list[Pair]:
@@ -141,11 +142,11 @@ def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]],
     A split's clips of a class are divided among its speakers as evenly as their number allows. The choice does not
     depend on link and frame size. Errors: UserError where recordings or images are too few.
     """
-    draw = np.random.default_rng([config.seed, config.fold, 0xD161])
-    heard = [speaker for fold in FOLDS if fold != FOLDS[config.fold] for speaker in fold]
-    held_out = heard[draw.integers(len(heard))]
+    draw = np.random.default_rng([config.seed, config.fold, PAIRS])
+    others = [speaker for fold in FOLDS if fold != FOLDS[config.fold] for speaker in fold]
+    held_out = others[draw.integers(len(others))]
     speakers_of = {
-        "train": [speaker for speaker in heard if speaker != held_out],
+        "train": [speaker for speaker in others if speaker != held_out],
         "val": [held_out],
         "test": list(FOLDS[config.fold]),
     }
@@ -154,8 +155,8 @@ def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]],
         images = iter(draw.permutation(np.flatnonzero(targets == int(digit))).tolist())
         for split, count in config.counts.items():
             speakers = draw.permutation(speakers_of[split]).tolist()
-            for place, speaker in enumerate(speakers):
-                share = (count + place) // len(speakers)
+            for number, speaker in enumerate(speakers):
+                share = (count + number) // len(speakers)
                 its = recordings[digit, speaker]
                 order = draw.permutation(len(its))[:share]
                 chosen = [Pair(split, digit, speaker, its[k], i) for k, i in zip(order, images, strict=False)]
@@ -170,7 +171,7 @@ def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]],
 
 def _render(order: _Order) -> None:
     config = order.config
-    draw = np.random.default_rng([config.seed, config.fold, 0xF111, order.number])
+    draw = np.random.default_rng([config.seed, config.fold, RENDERING, order.number])
     spoken, rate = read_recording(order.pair.recording)
     spoken_seconds = len(spoken) / rate
     num_frames = math.ceil(max(LEAST_SECONDS, spoken_seconds + 2 * MARGIN_SECONDS) * FRAME_RATE_HZ)

@@ -1,11 +1,11 @@
 """avprep demo: a synthetic labelled set of real mp4 files, a fair miniature of audio-visual learning.
 
-A class is a shape (seen) and a timbre (heard). All else varies freely inside a class: pitch, tempo, loudness, the
-colour and level of the noise; colour, size, path, tilt, scene, grain. In one clip picture and sound share their
-instance: the shape lights up while a note sounds (onsets, tempo, length, strength), the higher the note the smaller
-the shape, and the scene's hue and brightness go with the colour and the level of the noise. That lets an exact pair
-be matched without knowing the class. `instance_cue` mixes it, from 1 (all shared) to 0 (as many flashes and as
-varied sizes and scenes, but of a melody and a noise that nobody hears).
+A class is a shape (in the picture) and a timbre (of the sound). All else varies freely inside a class: pitch, tempo,
+loudness, the colour and level of the noise; colour, size, path, tilt, scene, grain. In one clip picture and sound share
+their instance: the shape lights up while a note sounds (onsets, tempo, length, strength), the higher the note the
+smaller the shape, and the scene's hue and brightness go with the colour and the level of the noise. That lets an exact
+pair be matched without knowing the class. `instance_cue` mixes it, from 1 (all shared) to 0 (as many flashes and as
+varied sizes and scenes, but of a melody and a noise that are not in the sound).
 """
 
 from __future__ import annotations
@@ -109,16 +109,16 @@ def finish(
 def _render(order: _Order) -> None:
     draw = np.random.default_rng([order.config.seed, order.class_id, order.number])
     seconds = float(draw.uniform(2.0, 4.0))
-    heard, other = sounds.melody(draw, seconds), sounds.melody(draw, seconds)
+    melody, other = sounds.melody(draw, seconds), sounds.melody(draw, seconds)
     scene, other_scene = draw.uniform(size=2), draw.uniform(size=2)
     cue = order.config.instance_cue
     rate = FRAME_RATES_HZ[draw.integers(len(FRAME_RATES_HZ))]
     width, height = FRAME_SIZES[draw.integers(len(FRAME_SIZES))]
     times = np.arange(int(seconds * rate)) / float(rate)
-    flash = cue * heard.loudness(times) + (1 - cue) * other.loudness(times)
-    size = 1 - (cue * heard.pitch(times) + (1 - cue) * other.pitch(times))
-    seen_scene = cue * scene + (1 - cue) * other_scene
-    frames = pictures.draw_clip(pictures.SHAPES[order.class_id], times, flash, size, seen_scene, height, width, draw)
+    flash = cue * melody.loudness(times) + (1 - cue) * other.loudness(times)
+    size = 1 - (cue * melody.pitch(times) + (1 - cue) * other.pitch(times))
+    drawn_scene = cue * scene + (1 - cue) * other_scene
+    frames = pictures.draw_clip(pictures.SHAPES[order.class_id], times, flash, size, drawn_scene, height, width, draw)
     sample_rate = SAMPLE_RATES_HZ[draw.integers(len(SAMPLE_RATES_HZ))]
-    samples = sounds.synthesise(sounds.TIMBRES[order.class_id], heard, scene, seconds, sample_rate, draw)
+    samples = sounds.synthesise(sounds.TIMBRES[order.class_id], melody, scene, seconds, sample_rate, draw)
     render_mp4(order.path, frames, rate, samples, sample_rate)

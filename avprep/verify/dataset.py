@@ -1,7 +1,7 @@
 """avprep verify: is every byte of a dataset folder what its build wrote?
 
 The plan must follow from its own manifest, each done-marker from plan and tar, and index.parquet, failures.jsonl and
-dataset.json from the markers: what an altered byte contradicts is found, wherever it stands. Label columns have no
+dataset.json from the markers: what an altered byte contradicts is reported, wherever it is. Label columns have no
 digest: only their form is checked.
 """
 
@@ -60,46 +60,46 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
         started = (folder / schema.PLAN_BUILD).is_file()
         what = "is a build that is not finalized" if started else "is no dataset"
         raise UserError(f"{folder} {what}; run '{'avprep finalize' if started else 'avprep build-shards'}' first.")
-    found = Findings()
+    findings = Findings()
     info: dict[str, Any] = {}
-    with noting(found.problems, schema.DATASET):
+    with noting(findings.problems, schema.DATASET):
         info = dict(read_canonical(folder / schema.DATASET))
-    plan, shards = _check_plan(folder, found, decode is not None)
+    plan, shards = _check_plan(folder, findings, decode is not None)
     if info and plan and info.get("format") == plan.get("format") != schema.FORMAT:
         raise UserError(f"{folder} has format {info.get('format')!r}; this version verifies {schema.FORMAT}.")
-    if decode is not None and found.context is not None and found.context.frame_codec == "raw":
-        decode.must_find(found.context.clips)
-    made = finalize.Gathered(folder, _check_excluded(folder, found))
-    planned, listed = {shard.path: shard for shard in shards}, _listed_shards(found, info)
+    if decode is not None and findings.context is not None and findings.context.frame_codec == "raw":
+        decode.must_find(findings.context.clips)
+    made = finalize.Gathered(folder, _check_excluded(folder, findings))
+    planned, listed = {shard.path: shard for shard in shards}, _listed_shards(findings, info)
     paths = [*planned, *sorted(set(listed) - set(planned))]
-    comparable = found.context is not None
+    comparable = findings.context is not None
     todo: list[Chosen] = []
     absent = 0
 
     def check(path: str) -> ShardCheck:
-        return check_shard(folder, path, listed.get(path), planned.get(path), found.context)
+        return check_shard(folder, path, listed.get(path), planned.get(path), findings.context)
 
     with Progress(len(paths), "shards", "verify", quiet) as progress:
         for done in _in_order(map_local(check, paths, workers), paths):  # only sums of a marker are kept
             progress.advance()
-            found.problems += done.problems
-            found.shards, found.bytes = found.shards + 1, found.bytes + done.bytes
+            findings.problems += done.problems
+            findings.shards, findings.bytes = findings.shards + 1, findings.bytes + done.bytes
             if done.path in planned and comparable:
-                comparable = done.marker is not None and _added(made, planned[done.path], done, found)
-            if decode is not None and found.context is not None and done.marker is not None and not done.problems:
-                chosen, lacking = choose(decode, found.context, done)
-                todo, absent = todo + chosen, absent + lacking
-    _check_strangers(folder, paths, found)
+                comparable = done.marker is not None and _added(made, planned[done.path], done, findings)
+            if decode is not None and findings.context is not None and done.marker is not None and not done.problems:
+                chosen, without_source = choose(decode, findings.context, done)
+                todo, absent = todo + chosen, absent + without_source
+    _check_strangers(folder, paths, findings)
     if comparable:
-        _check_tables(folder, plan, made, info, found)
+        _check_tables(folder, plan, made, info, findings)
     else:
-        found.notes.append("index, dataset.json and failures could not be compared with the damaged plan or markers")
-    _check_labels(folder, found)
-    if decode is not None and found.context is not None:
-        problems, notes = check_sources(folder, decode, found.context, todo, absent, workers, quiet)
-        found.problems += problems
-        found.notes += notes
-    return found
+        findings.notes.append("index, dataset.json and failures could not be compared with the damaged plan or markers")
+    _check_labels(folder, findings)
+    if decode is not None and findings.context is not None:
+        problems, notes = check_sources(folder, decode, findings.context, todo, absent, workers, quiet)
+        findings.problems += problems
+        findings.notes += notes
+    return findings
 
 
 def _in_order(checks: Iterator[ShardCheck], paths: list[str]) -> Iterator[ShardCheck]:
@@ -112,79 +112,79 @@ def _in_order(checks: Iterator[ShardCheck], paths: list[str]) -> Iterator[ShardC
         yield early.pop(path)
 
 
-def _added(made: finalize.Gathered, shard: PlannedShard, check: ShardCheck, found: Findings) -> bool:
+def _added(made: finalize.Gathered, shard: PlannedShard, check: ShardCheck, findings: Findings) -> bool:
     """Whether the marker of `check` could be added to what the tables are made of."""
-    with noting(found.problems, schema.marker_path(shard.path)):
+    with noting(findings.problems, schema.marker_path(shard.path)):
         made.add(shard, check.marker or {})
         return True
     return False
 
 
-def _listed_shards(found: Findings, info: dict[str, Any]) -> dict[str, Any]:
-    """What dataset.json says of each shard, by path."""
+def _listed_shards(findings: Findings, info: dict[str, Any]) -> dict[str, Any]:
+    """What dataset.json records of each shard, by path."""
     listed = {}
-    with noting(found.problems, schema.DATASET):
+    with noting(findings.problems, schema.DATASET):
         for path, facts in info.get("shards", {}).items():
-            with noting(found.problems, schema.DATASET):
+            with noting(findings.problems, schema.DATASET):
                 listed[names.checked(path, schema.DATASET, schema.SHARD_PATTERN)] = dict(facts)
     return listed
 
 
-def _check_plan(folder: Path, found: Findings, decode: bool) -> tuple[dict[str, Any], list[PlannedShard]]:
+def _check_plan(folder: Path, findings: Findings, decode: bool) -> tuple[dict[str, Any], list[PlannedShard]]:
     """plan/build.json and its shards (none where unreadable), checked against its digests and its manifest."""
     plan: dict[str, Any] = {}
     shards: list[PlannedShard] = []
     sound, clips = False, None
-    with noting(found.problems, schema.PLAN_BUILD):
+    with noting(findings.problems, schema.PLAN_BUILD):
         plan = read_canonical(folder / schema.PLAN_BUILD, planned_from_json, planned_to_json)
         shards = [shard for shard in plan.pop("shards") if isinstance(shard, PlannedShard)]
         if configs.digest({k: plan[k] for k in plan if k != "config_digest"}) != plan["config_digest"]:
             raise DamageError("was altered: its config_digest is of other values")
         sound = True
-    with noting(found.problems, schema.PLAN_MANIFEST):
+    with noting(findings.problems, schema.PLAN_MANIFEST):
         rows = read_manifest(folder / schema.PLAN_MANIFEST, as_stored=True)
         if sound and manifest_digest(rows) != plan["manifest_digest"]:
             raise DamageError("was altered: its rows are not those that the build was planned from")
         clips = rows
     if sound and clips is not None:
-        with noting(found.problems, schema.PLAN_BUILD):
+        with noting(findings.problems, schema.PLAN_BUILD):
             written = shards
             shards = plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"]))
-            found.context = Context(plan, clips, decode)
+            findings.context = Context(plan, clips, decode)
             if shards != written:
                 raise DamageError("plans other shards than its manifest and options give")
     return plan, shards
 
 
-def _check_strangers(folder: Path, paths: list[str], found: Findings) -> None:
+def _check_strangers(folder: Path, paths: list[str], findings: Findings) -> None:
     """Files below shards/ that no plan names."""
     known = {name for path in paths for name in (path, schema.marker_path(path))}
-    if found.context is None or found.context.frame_codec == "jpeg":
+    if findings.context is None or findings.context.frame_codec == "jpeg":
         known |= {schema.sizes_path(path) for path in paths}
     for base, _, files in os.walk(folder / "shards"):
         for name in sorted(files):
             path = (Path(base) / name).relative_to(folder).as_posix()
             if name.startswith(".") and name.endswith(".tmp"):
-                found.notes.append(f"{path}: left by a build that was killed; delete it unless a build is running")
+                findings.notes.append(f"{path}: left by a build that was killed; delete it unless a build is running")
             elif path not in known:
-                found.problems.append(f"{path}: is foreign: no shard of this name was planned")
+                findings.problems.append(f"{path}: is foreign: no shard of this name was planned")
 
 
 def _check_tables(
-    folder: Path, plan: dict[str, Any], made: finalize.Gathered, info: dict[str, Any], found: Findings
+    folder: Path, plan: dict[str, Any], made: finalize.Gathered, info: dict[str, Any], findings: Findings
 ) -> None:
     """index.parquet, dataset.json and failures.jsonl against what the markers make of them."""
-    found.clips = made.clips
-    with noting(found.problems, schema.FAILURES), open(folder / schema.FAILURES, "rb") as lines:
+    findings.clips = made.clips
+    with noting(findings.problems, schema.FAILURES), open(folder / schema.FAILURES, "rb") as lines:
         if any(have != want for have, want in itertools.zip_longest(lines, made.failures.lines())):
             raise DamageError("does not list the failures that the done-markers record")
-    with noting(found.problems, schema.INDEX), pq.ParquetFile(folder / schema.INDEX) as index:
+    with noting(findings.problems, schema.INDEX), pq.ParquetFile(folder / schema.INDEX) as index:
         _check_index(index, made.index())
-    with noting(found.problems, schema.DATASET):
+    with noting(findings.problems, schema.DATASET):
         wanted = finalize.dataset_values(folder, plan, made)
         for path, name in HASHED.items():
             if info and wanted[name] != info[name]:
-                found.problems.append(
+                findings.problems.append(
                     f"{path}: has another sha256 than {schema.DATASET} records: one of them was altered"
                 )
                 wanted[name] = info[name]
@@ -194,12 +194,12 @@ def _check_tables(
             raise DamageError(f"differs from plan and done-markers in {', '.join(leaves[:SHOWN_LEAVES])}{more}")
 
 
-def _check_excluded(folder: Path, found: Findings) -> set[str]:
+def _check_excluded(folder: Path, findings: Findings) -> set[str]:
     """Ids of the clips taken out on request; each must be of the manifest, once."""
     ids: list[str] = []
-    with noting(found.problems, schema.EXCLUDED):
+    with noting(findings.problems, schema.EXCLUDED):
         ids = [clip["clip_id"] for clip in finalize.excluded_clips(folder)]
-        strangers = _strangers(found.context, pa.array(ids, pa.string())) if found.context and ids else []
+        strangers = _strangers(findings.context, pa.array(ids, pa.string())) if findings.context and ids else []
         if strangers or len(set(ids)) != len(ids):
             raise DamageError(
                 "names a clip twice" if not strangers else f"names no clip of the manifest: {min(strangers)!r}"
@@ -232,11 +232,11 @@ def _differing(have: Any, want: Any, name: str = "") -> list[str]:
     return [] if have == want else [name.lstrip(".")]
 
 
-def _check_labels(folder: Path, found: Findings) -> None:
+def _check_labels(folder: Path, findings: Findings) -> None:
     """Label columns: of known clips, each once, within their class names, or lists of names."""
     for path in sorted((folder / "labels").glob("*.parquet")):
         name = schema.labels_path(path.stem)
-        with noting(found.problems, name):
+        with noting(findings.problems, name):
             table = pq.read_table(path)
             fixed = pa.schema(list(table.schema)[: len(schema.LABELS_SCHEMA)])  # others may follow
             several = fixed.equals(schema.LABEL_LISTS_SCHEMA)
@@ -245,7 +245,7 @@ def _check_labels(folder: Path, found: Findings) -> None:
             ids, labels = (table.column(column) for column in fixed.names)
             if pc.count_distinct(ids, "all").as_py() != len(ids):
                 raise DamageError("names a clip twice")
-            strangers = _strangers(found.context, ids) if found.context is not None else []
+            strangers = _strangers(findings.context, ids) if findings.context is not None else []
             if strangers:
                 raise DamageError(f"names {len(strangers)} clips that the manifest does not have: {min(strangers)!r}")
             if several:

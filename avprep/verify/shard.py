@@ -69,13 +69,13 @@ def read_canonical(
     """
     text = path.read_bytes().decode()
     value = json.loads(text, object_hook=object_hook)
-    place = 0
+    position = 0
     for piece in store.json_pieces(value, default, allow_nan=True):
-        if not text.startswith(piece, place):
+        if not text.startswith(piece, position):
             break
-        place += len(piece)
+        position += len(piece)
     else:
-        if place == len(text):
+        if position == len(text):
             return value
     raise DamageError("was altered: avprep writes the same values otherwise")
 
@@ -87,12 +87,12 @@ def check_shard(
     planned: PlannedShard | None,
     context: Context | None,
 ) -> ShardCheck:
-    """Check one shard of `folder` against its marker, what dataset.json says of it, and the plan (each where known)."""
+    """Check one shard of `folder` against its marker, its record in dataset.json, and the plan (each where known)."""
     check = ShardCheck(path)
     name = schema.marker_path(path)
     with noting(check.problems, name):
         check.marker = read_canonical(names.inside(folder, name))
-    told = {who: said for who, said in ((name, check.marker), (schema.DATASET, listed)) if said is not None}
+    records = {who: record for who, record in ((name, check.marker), (schema.DATASET, listed)) if record is not None}
     sound = False
     if check.marker is not None and planned is not None and context is not None:
         with noting(check.problems, name):
@@ -100,7 +100,7 @@ def check_shard(
             sound = True
     sizes = None
     if context is not None and context.frame_codec == "jpeg":
-        sizes = _frame_sizes(folder, schema.sizes_path(path), told, check.problems)
+        sizes = _frame_sizes(folder, schema.sizes_path(path), records, check.problems)
         sound = sound and sizes is not None
     with noting(check.problems, path), open(names.inside(folder, path), "rb", buffering=0) as file:
         stream = Stream(file)
@@ -115,18 +115,18 @@ def check_shard(
             fault = f"{path}: does not fit its marker, though all digests fit: "
             belied = [fault + line.removeprefix(f"{path}: ") for line in belied]
         check.problems += belied
-        check.problems += _disagreements(path, {"bytes": check.bytes, "sha256": digest}, told)
+        check.problems += _disagreements(path, {"bytes": check.bytes, "sha256": digest}, records)
     return check
 
 
 def _frame_sizes(
-    folder: Path, path: str, told: Mapping[str, Mapping[str, Any]], problems: list[str]
+    folder: Path, path: str, records: Mapping[str, Mapping[str, Any]], problems: list[str]
 ) -> np.ndarray | None:
     """The bytes of each JPEG of a shard, uint32; None where they cannot be read."""
     with noting(problems, path):
         data = names.inside(folder, path).read_bytes()
         has = {"sizes_bytes": len(data), "sizes_sha256": hashlib.sha256(data).hexdigest()}
-        problems += _disagreements(path, has, told)
+        problems += _disagreements(path, has, records)
         count = (len(data) - schema.SIZES_HEADER_BYTES) // schema.SIZES_DTYPE.itemsize
         header = schema.npy_header(schema.SIZES_DTYPE, (max(count, 0),))
         if data[: len(header)] != header:
@@ -135,12 +135,12 @@ def _frame_sizes(
     return None
 
 
-def _disagreements(path: str, has: Mapping[str, Any], told: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Problems where the files of `told` say other things of a file than it `has`: its fault if all of them do."""
-    wrong = [who for who, said in told.items() if any(said.get(key) != value for key, value in has.items())]
-    if wrong and len(wrong) == len(told):
+def _disagreements(path: str, has: Mapping[str, Any], records: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Problems where the `records` of a file, by where they are, differ from what it `has`: its fault if all do."""
+    wrong = [who for who, record in records.items() if any(record.get(key) != value for key, value in has.items())]
+    if wrong and len(wrong) == len(records):
         size = next(key for key in has if key.endswith("bytes"))
-        length = told[wrong[0]].get(size)
+        length = records[wrong[0]].get(size)
         how = f"{has[size]} bytes, not {length}" if has[size] != length else "another sha256: bytes were altered"
         return [f"{path}: has {how} (by {' and '.join(wrong)})"]
     return [f"{who}: gives {path} a size or sha256 that it does not have" for who in wrong]

@@ -104,10 +104,10 @@ def check_sources(
 def choose(sources: Sources, context: Context, check: ShardCheck) -> tuple[list[Chosen], int]:
     """(clips to decode again, spread evenly over a sound shard, number of its clips whose source is absent)."""
     entries = check.marker["clips"] if check.marker is not None else []
-    there = [place for place, entry in enumerate(entries) if sources.has(context.clips[entry["row"]])]
+    there = [position for position, entry in enumerate(entries) if sources.has(context.clips[entry["row"]])]
     count = min(sources.clips_per_shard, len(there))
-    places = (there[(2 * number + 1) * len(there) // (2 * count)] for number in range(count))
-    chosen = [Chosen(check.path, entries[place]["row"], check.starts[place]) for place in places]
+    positions = (there[(2 * number + 1) * len(there) // (2 * count)] for number in range(count))
+    chosen = [Chosen(check.path, entries[position]["row"], check.starts[position]) for position in positions]
     return chosen, len(entries) - len(there)
 
 

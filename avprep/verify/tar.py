@@ -1,4 +1,4 @@
-"""Reads a shard once: each byte is hashed and, in the same pass, held against what the done-marker says must come next.
+"""Reads a shard once: each byte is hashed and, in the same pass, compared with what must come next by its done-marker.
 
 A member's headers are compared whole with the ones that avprep writes: name, order, size, owner and time of the tar
 header; dtype and shape of the npy header.
@@ -123,9 +123,9 @@ def walk(
         elif entry["num_frames"]:
             _frames(stream, entry, context)
         shape = (entry["num_mel_frames"], bands)
-        found = _array(stream, entry["key"] + schema.LOGMEL_SUFFIX, entry["logmel_offset"], schema.LOGMEL_DTYPE, shape)
-        data = stream.take(found.bytes, found.name)
-        stream.skip(found.padding, found.name)
+        member = _array(stream, entry["key"] + schema.LOGMEL_SUFFIX, entry["logmel_offset"], schema.LOGMEL_DTYPE, shape)
+        data = stream.take(member.bytes, member.name)
+        stream.skip(member.padding, member.name)
         values = np.frombuffer(data, schema.LOGMEL_DTYPE).reshape(shape).astype(np.float64)
         total += values.sum(0)
         squares += np.square(values).sum(0)
@@ -136,9 +136,9 @@ def walk(
     if stream.remaining != len(ending) or stream.take(len(ending), "the end") != ending:
         raise DamageError(f"does not end after the last clip of its marker, at byte {stream.offset}")
     frames = sum(entry["num_mel_frames"] for entry in marker["clips"])
-    told = marker["logmel"]
-    sums = ((told["sum"], total), (told["sum_of_squares"], squares))
-    if told["frames"] != frames or not all(np.array_equal(said, values, equal_nan=True) for said, values in sums):
+    recorded = marker["logmel"]
+    sums = ((recorded["sum"], total), (recorded["sum_of_squares"], squares))
+    if recorded["frames"] != frames or not all(np.array_equal(*pair, equal_nan=True) for pair in sums):
         raise DamageError("holds other log-mel values than the sums in its marker give")
 
 
@@ -187,9 +187,9 @@ def _array(stream: Stream, name: str, offset: int, dtype: np.dtype[Any], shape: 
     """Read both headers of an array that must come now, with its data at `offset`."""
     header = schema.npy_header(dtype, shape)
     size = len(header) + math.prod(shape) * dtype.itemsize
-    found = _header(stream, name)
-    if found != size:
-        raise DamageError(f"has {name} with {found} bytes, {dtype} {list(shape)} needs {size}")
+    held = _header(stream, name)
+    if held != size:
+        raise DamageError(f"has {name} with {held} bytes, {dtype} {list(shape)} needs {size}")
     if stream.take(len(header), name) != header:
         raise DamageError(f"has {name} with an npy header that is not of {dtype} {list(shape)}")
     if stream.offset != offset:
@@ -220,11 +220,11 @@ def _header(stream: Stream, name: str) -> int:
     if not any(block):
         raise DamageError(f"ends its members at byte {where}, before {name}")
     try:
-        found = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+        read = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except tarfile.HeaderError:
         raise DamageError(f"has no readable tar header at byte {where}, where {name} is due") from None
-    if found.name != name:
-        raise DamageError(f"has {found.name} at byte {where}, where {name} is due")
-    if block != schema.tar_header(name, found.size):
+    if read.name != name:
+        raise DamageError(f"has {read.name} at byte {where}, where {name} is due")
+    if block != schema.tar_header(name, read.size):
         raise DamageError(f"has {name} under a tar header that avprep does not write (owner, time, mode or kind)")
-    return found.size
+    return read.size

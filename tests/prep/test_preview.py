@@ -293,7 +293,7 @@ def test_ticks_are_round_few_and_in_place(seconds):
     for tick in ticks:
         value = float(tick["text"].removesuffix(" s"))
         assert 0 <= value <= seconds + 1e-6
-        assert float(tick["place"]) == pytest.approx(100 * value / seconds, abs=1e-3)
+        assert float(tick["position"]) == pytest.approx(100 * value / seconds, abs=1e-3)
 
 
 def test_hertz_labels_stand_on_the_bands_that_hear_them():
