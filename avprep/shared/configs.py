@@ -12,6 +12,8 @@ from typing import Any
 from avprep.shared import store
 from avprep.shared.errors import UserError
 
+NONE: Mapping[str, Any] = {}
+
 
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain JSON values, nested dataclasses as nested objects."""
@@ -42,8 +44,18 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def flat_with(saved: Any, wanted: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """`flat(saved)`, with the `defaults` of what `wanted` has and the earlier version that saved it did not know."""
+    known = flat(wanted)
+    return {name: value for name, value in defaults.items() if name in known} | (
+        flat(saved) if isinstance(saved, Mapping) else {}
+    )
+
+
 @contextlib.contextmanager
-def held(path: Path, wanted: Mapping[str, Any], what: str, result: str) -> Iterator[None]:
+def held(
+    path: Path, wanted: Mapping[str, Any], what: str, result: str, defaults: Mapping[str, Any] = NONE
+) -> Iterator[None]:
     """Take the folder of `path` as `claim` does, and hold it alone while the block makes its file `result`.
 
     A `what` of other settings that was interrupted before it had its result is no hindrance. Errors: as `claim`;
@@ -52,7 +64,7 @@ def held(path: Path, wanted: Mapping[str, Any], what: str, result: str) -> Itera
     folder = path.parent
     begun = path.exists() and not (folder / result).exists()
     if not begun:
-        claimed(path, wanted, what)
+        claimed(path, wanted, what, defaults)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -60,16 +72,17 @@ def held(path: Path, wanted: Mapping[str, Any], what: str, result: str) -> Itera
     with store.folder_lock(folder, f"making the {what} in"):
         if begun and not (folder / result).exists():
             store.write_json(path, dict(wanted))
-        claim(path, wanted, what)
+        claim(path, wanted, what, defaults)
         yield
 
 
-def claim(path: Path, wanted: Mapping[str, Any], what: str) -> None:
+def claim(path: Path, wanted: Mapping[str, Any], what: str, defaults: Mapping[str, Any] = NONE) -> None:
     """Take the folder of `path` for a `what` of these settings, saved under `path`.
 
+    `defaults` are those of settings that a folder of an earlier version may not have on record.
     Errors: UserError with the differences where it holds a `what` of other settings, or where it holds other things.
     """
-    if claimed(path, wanted, what):
+    if claimed(path, wanted, what, defaults):
         return
     try:
         store.write_json(path, dict(wanted))
@@ -77,13 +90,12 @@ def claim(path: Path, wanted: Mapping[str, Any], what: str) -> None:
         raise UserError(f"{path.parent} cannot be written to ({error.strerror}); choose another folder.") from None
 
 
-def claimed(path: Path, wanted: Mapping[str, Any], what: str) -> bool:
+def claimed(path: Path, wanted: Mapping[str, Any], what: str, defaults: Mapping[str, Any] = NONE) -> bool:
     """Whether the folder of `path` is taken for this very `what`; False where it is free. Errors: as `claim`."""
     folder = path.parent
     try:
         if path.exists():
-            saved = store.read_json(path)
-            changed = differences(saved if isinstance(saved, dict) else {}, wanted)
+            changed = differences(flat_with(store.read_json(path), wanted, defaults), wanted)
             if changed:
                 listed = "\n  ".join(changed)
                 one = f"an {what}" if what[0] in "aeiou" else f"a {what}"

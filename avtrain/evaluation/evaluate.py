@@ -149,7 +149,10 @@ def windows_scores(probabilities: np.ndarray, whole: predictions.Predictions, co
 
 def held_for(out: Path | None, settings: dict[str, Any]) -> AbstractContextManager[None]:
     """Within it, the folder of an evaluation of these settings is this process's own; without a folder, nothing."""
-    return nullcontext() if out is None else configs.held(out / "config.json", settings, "evaluation", RESULT)
+    if out is None:
+        return nullcontext()
+    defaults = configs.to_dict(EvaluateConfig())  # an earlier version did not know all settings
+    return configs.held(out / "config.json", settings, "evaluation", RESULT, defaults)
 
 
 def _measure(

@@ -15,11 +15,13 @@ from typing import Any
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
+from avtrain.config import PretrainConfig
 from avtrain.runs.environment import environment
 from avtrain.runs.tensorboard import Board
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
+DEFAULTS = configs.to_dict(PretrainConfig())  # what a run of a version that did not know a setting had
 BEGUN = ("init_checkpoint", "init_digest")
 VALIDATION_SCORE = "val_class_recall_at_1"
 
@@ -33,7 +35,7 @@ def open_run(run: Path, identity: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # claim raises the error
         if {entry.name for entry in run.iterdir()} <= {EXIT, store.LOCK}:
             clear_exit(run)  # of calls that were refused before there was a run
-    configs.claim(run / CONFIG, identity, "run")
+    configs.claim(run / CONFIG, identity, "run", DEFAULTS)
     if not (run / ENVIRONMENT).exists():
         store.write_json(run / ENVIRONMENT, environment())
 

@@ -58,7 +58,7 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
     saved = store.read_json(run / run_folder.CONFIG) if (run / run_folder.CONFIG).exists() else {}
     if not (isinstance(saved, dict) and saved.get("config")):
         return course  # a new folder, or one that is no run, which open_run refuses
-    before, after = configs.flat(saved), configs.flat(ready.identity)
+    before, after = configs.flat_with(saved, ready.identity, run_folder.DEFAULTS), configs.flat(ready.identity)
     changed = {
         name: [before.get(name), after.get(name)]
         for name in sorted(before.keys() | after.keys())
