@@ -80,8 +80,25 @@ class PretrainConfig:
     """train it too, from that value, within 0.01 to 1"""
     spec_augment: bool = False
     """mask a band of frequencies and a stretch of time of each sound"""
+    crop_size: int = 0
+    """side in px of the part of each stored picture that is encoded: in training at a random position, else the middle;
+    0: the whole picture"""
+    crop_min_area: float = 1.0
+    """below 1, that part has a random share of the picture's area, at least this, and is resized; 1: it is crop_size px
+    as stored"""
+    colour_jitter: float = 0.0
+    """strength, 0 to 1, of random changes of brightness, contrast, saturation and hue, the same in all pictures of a
+    clip"""
+    grey_share: float = 0.0
+    """share of clips whose pictures are grey"""
+    gain_db: float = 0.0
+    """each sound is made louder or softer by up to this"""
+    time_shift_seconds: float = 0.0
+    """each sound is shifted in its window by up to this; what leaves at one end comes back at the other"""
+    sound_mixup: float = 0.0
+    """largest share, at most 0.5, that the sound of another pair of the batch has in each sound; the loss is the same"""
     seed: int = 0
-    """of weights, plans, windows, flips, masks and the clips of val_share"""
+    """of weights, plans, windows, augmentation and the clips of val_share"""
     checkpoint_every_steps: int = 500
     """updates between checkpoints; there is always one at the end"""
     keep_checkpoints: int = 2
@@ -114,8 +131,29 @@ class PretrainConfig:
             self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}."
         )
         check(self.warmup_steps >= 0 and self.grad_clip_norm >= 0, "warmup_steps and grad_clip_norm must be 0 or more.")
+        _check_augmentation(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
+
+
+def _check_augmentation(config: PretrainConfig) -> None:
+    """UserError where a setting of the augmentation is out of range."""
+    check(
+        config.crop_size == 0 or config.crop_size >= 8,
+        f"crop_size must be 8 px or more, or 0 for the whole picture, not {config.crop_size}.",
+    )
+    check(
+        0 < config.crop_min_area <= 1,
+        f"crop_min_area must be above 0 and at most 1, the whole picture, not {config.crop_min_area}.",
+    )
+    check(0 <= config.colour_jitter <= 1, f"colour_jitter must be 0 to 1, not {config.colour_jitter}.")
+    check(0 <= config.grey_share <= 1, f"grey_share must be 0 to 1, not {config.grey_share}.")
+    check(0 <= config.gain_db <= 60, f"gain_db must be 0 to 60, not {config.gain_db}.")
+    check(0 <= config.time_shift_seconds <= 60, f"time_shift_seconds must be 0 to 60, not {config.time_shift_seconds}.")
+    check(
+        0 <= config.sound_mixup <= 0.5,
+        f"sound_mixup must be 0 to 0.5, so that a sound stays the louder one, not {config.sound_mixup}.",
+    )
 
 
 def _check_batches(config: PretrainConfig | PlanConfig) -> None:

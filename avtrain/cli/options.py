@@ -33,6 +33,46 @@ OUT_EMBEDDINGS = Output(
 )
 
 
+def augmentation_options(command: click.decorators.FC) -> click.decorators.FC:
+    """What changes pictures and sounds at random: --crop-size to --sound-mixup."""
+    for option in (
+        click.option(
+            "--sound-mixup",
+            type=float,
+            default=PRETRAIN.sound_mixup,
+            help="Largest share, to 0.5, of the sound of another pair in each sound; the loss is the same.",
+        ),
+        click.option(
+            "--time-shift-seconds",
+            type=float,
+            default=PRETRAIN.time_shift_seconds,
+            help="Longest shift of each sound within its window, around its end.",
+        ),
+        click.option("--gain-db", type=float, default=PRETRAIN.gain_db, help="Each sound is louder or softer by this."),
+        click.option("--grey-share", type=float, default=PRETRAIN.grey_share, help="Share of clips that are grey."),
+        click.option(
+            "--colour-jitter",
+            type=float,
+            default=PRETRAIN.colour_jitter,
+            help="Strength, 0 to 1, of changes of brightness, contrast, saturation and hue.",
+        ),
+        click.option(
+            "--crop-min-area",
+            type=float,
+            default=PRETRAIN.crop_min_area,
+            help="Below 1: crops have a random share of the picture's area, at least this, and are resized.",
+        ),
+        click.option(
+            "--crop-size",
+            type=int,
+            default=PRETRAIN.crop_size,
+            help="Train on random crops of this many px, measure on the middle; 0: whole pictures.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def cache_options(command: click.decorators.FC) -> click.decorators.FC:
     """--cache and --cache-bytes."""
     command = click.option(

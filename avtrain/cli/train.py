@@ -15,6 +15,7 @@ from avtrain.cli.options import (
     OUT_FOLDER,
     OUT_FOLDER_OR_URL,
     PRETRAIN,
+    augmentation_options,
     cache_options,
     device_options,
     sampling_options,
@@ -96,6 +97,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
 )
 @click.option("--spec-augment", is_flag=True, default=PRETRAIN.spec_augment, help="Mask bands and times of the sound.")
+@augmentation_options
 @click.option(
     "--deterministic/--no-deterministic",
     default=None,

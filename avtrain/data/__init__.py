@@ -15,15 +15,19 @@ if TYPE_CHECKING:
     from avtrain.data.batches import Batch, Recipe
     from avtrain.data.cache import CacheConfig
     from avtrain.data.loader import Loader
+    from avtrain.data.picture_augment import PictureAugment
     from avtrain.data.planned_batches import PlannedBatches
     from avtrain.data.plans import strategy_of, training_table
     from avtrain.data.reader import Reader
+    from avtrain.data.sound_augment import SoundAugment
     from avtrain.sampling import ClipTable
     from avtrain.sampling.windows import WindowSpec
 
 _HOMES = {
     "avprep.dataset": ["Dataset"],
     "avtrain.data.augment": ["Augment", "Normalise", "SpecAugment"],
+    "avtrain.data.picture_augment": ["PictureAugment"],
+    "avtrain.data.sound_augment": ["SoundAugment"],
     "avtrain.data.batches": ["Batch", "Recipe"],
     "avtrain.data.cache": ["CacheConfig"],
     "avtrain.data.loader": ["Loader"],
@@ -48,6 +52,8 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "Augment",
     "Normalise",
     "SpecAugment",
+    "PictureAugment",
+    "SoundAugment",
     "Reader",
     "CacheConfig",
 ]

@@ -1,4 +1,4 @@
-"""What happens to a batch on its device: flip, dtype, normalisation, masks."""
+"""What happens to a batch on its device: augmentation, flip, dtype, normalisation, masks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import torch
 from torch import nn
 
 from avprep.dataset import Dataset
+from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
-from avtrain.sampling.base import Stream
+from avtrain.data.picture_augment import PICTURE_DRAWS, PictureAugment
+from avtrain.data.sound_augment import SOUND_DRAWS, SoundAugment
+from avtrain.sampling.base import Stream, generator
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,7 +35,8 @@ class Normalise(nn.Module):
     """Raw batches to model inputs.
 
     video uint8 [B, T, H, W, 3] -> float [B, 3, T, H, W], ImageNet mean and deviation; audio float16 [B, F, M] dB ->
-    float [B, 1, F, M], per-band mean and deviation (at least 1 dB).
+    float [B, 1, F, M], per-band mean and deviation (at least 1 dB). With `crop_size`, of larger pictures the middle
+    [crop_size, crop_size] remains.
     """
 
     logmel_mean: torch.Tensor
@@ -40,8 +44,9 @@ class Normalise(nn.Module):
     video_mean: torch.Tensor
     video_std: torch.Tensor
 
-    def __init__(self, logmel_mean: np.ndarray, logmel_std: np.ndarray) -> None:
+    def __init__(self, logmel_mean: np.ndarray, logmel_std: np.ndarray, crop_size: int = 0) -> None:
         super().__init__()
+        self.crop_size = crop_size
         mean, std = logmel_statistics(logmel_mean, logmel_std)
         self.register_buffer("logmel_mean", mean)
         self.register_buffer("logmel_std", std)
@@ -50,6 +55,9 @@ class Normalise(nn.Module):
 
     def video(self, frames: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
         """Normalised pictures; those of items with `flip` [B] true are mirrored left to right."""
+        if 0 < self.crop_size < frames.shape[3]:
+            first = (frames.shape[3] - self.crop_size) // 2
+            frames = frames[:, :, first : first + self.crop_size, first : first + self.crop_size]
         if flip is not None:
             frames = torch.where(flip.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
         # whole rows of pixels against a row of means: three times faster on a CPU than three colours at a time
@@ -87,22 +95,56 @@ class SpecAugment:
 class Augment(nn.Module):
     """Batches to model inputs on the device this module was moved to: flips of p 0.5, the dataset's normalisation.
 
-    With `spec_augment`, parts of the sound are masked, drawn from (seed, epoch, step).
+    `pictures` and `sounds` change the media before that, and with `spec_augment` parts of the sound are masked. What
+    they draw is a function of (seed, epoch, step) and of the item's position in the global batch.
     """
 
     def __init__(
-        self, dataset: Dataset, *, flip: bool = True, spec_augment: SpecAugment | None = None, seed: int = 0
+        self,
+        dataset: Dataset,
+        *,
+        flip: bool = True,
+        pictures: PictureAugment | None = None,
+        sounds: SoundAugment | None = None,
+        spec_augment: SpecAugment | None = None,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         self.normalise = Normalise(dataset.logmel_mean, dataset.logmel_std)
-        self.flip, self.spec_augment, self.seed = flip, spec_augment, seed
+        self.flip, self.pictures, self.sounds, self.spec_augment = flip, pictures, sounds, spec_augment
+        self.seed = seed
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(video float [b, 3, T, H, W], audio float [b, 1, F, M])."""
         device = self.normalise.video_mean.device
         moved = batch.to(device)
-        video = self.normalise.video(moved.video, moved.flip if self.flip else None)
-        audio = self.normalise.audio(moved.audio)
+        frames, logmel = moved.video, moved.audio
+        if self.pictures is not None:
+            frames = self.pictures(frames, item_draws(batch, self.seed, Stream.PICTURES, PICTURE_DRAWS))
+        if self.sounds is not None:
+            draws = item_draws(batch, self.seed, Stream.SOUNDS, SOUND_DRAWS)
+            logmel = self.sounds(logmel, moved.background, draws)
+        video = self.normalise.video(frames, moved.flip if self.flip else None)
+        audio = self.normalise.audio(logmel)
         if self.spec_augment is not None:
             audio = audio * self.spec_augment.mask(batch, self.seed).to(device)
         return video, audio
+
+
+def item_draws(batch: Batch, seed: int, stream: Stream, count: int) -> np.ndarray:
+    """Random numbers in [0, 1), float [count, b], for the items of a batch: the same for an item on any rank."""
+    draws = generator(seed, batch.epoch, stream, batch.step).random((count, batch.global_size))
+    return draws[:, batch.first_item : batch.first_item + len(batch.audio)]
+
+
+def augment_of(dataset: Dataset, config: PretrainConfig) -> Augment:
+    """What the settings of a run ask for."""
+    pictures = PictureAugment(**{name: getattr(config, name) for name in PictureAugment.__dataclass_fields__})
+    sounds = SoundAugment(**{name: getattr(config, name) for name in SoundAugment.__dataclass_fields__})
+    return Augment(
+        dataset,
+        pictures=pictures if pictures.used else None,
+        sounds=sounds if sounds.used else None,
+        spec_augment=SpecAugment() if config.spec_augment else None,
+        seed=config.seed,
+    )

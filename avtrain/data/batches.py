@@ -14,19 +14,21 @@ from avtrain.data.byte_ranges import window_of
 from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
 from avtrain.sampling import ClipTable, Strategy
+from avtrain.sampling.backgrounds import background_items
 from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
 
 
 class Buffers:
     """Memory for one batch, as tensors and as the numpy arrays over the same bytes; pinned where CUDA is used."""
 
-    def __init__(self, batch: int, dataset: Dataset, spec: WindowSpec, pinned: bool) -> None:
+    def __init__(self, batch: int, dataset: Dataset, spec: WindowSpec, pinned: bool, background: bool = False) -> None:
         size = dataset.frame_size
         self.video = torch.empty((batch, spec.num_frames, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
-        self.audio = torch.empty(
-            (batch, spec.num_mel_frames, dataset.num_mel_bands), dtype=torch.float16, pin_memory=pinned
-        )
+        sounds = (batch, spec.num_mel_frames, dataset.num_mel_bands)
+        self.audio = torch.empty(sounds, dtype=torch.float16, pin_memory=pinned)
+        self.background = torch.empty(sounds if background else 0, dtype=torch.float16, pin_memory=pinned)
         self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
+        self.background_array = self.background.numpy()
         self.copied: torch.cuda.Event | None = None
 
     def wait(self) -> None:
@@ -41,7 +43,7 @@ class Batch:
 
     video uint8 [b, T, H, W, 3]; audio float16 [b, F, M] dB; flip bool [b]; plan int64 [b, 2] of dataset rows (audio,
     video); `first_item` is its position among the `global_size` pairs of all ranks; `waited_seconds` that the trainer
-    waited for it.
+    waited for it; `background` as `audio`, the sound of another pair of the batch for each, where the recipe wants it.
     """
 
     epoch: int
@@ -52,6 +54,7 @@ class Batch:
     video: torch.Tensor
     audio: torch.Tensor
     flip: torch.Tensor
+    background: torch.Tensor | None = None
     waited_seconds: float = 0.0
     buffers: Buffers | None = field(default=None, repr=False)
 
@@ -62,6 +65,7 @@ class Batch:
             video=self.video.to(device, non_blocking=True),
             audio=self.audio.to(device, non_blocking=True),
             flip=self.flip.to(device, non_blocking=True),
+            background=None if self.background is None else self.background.to(device, non_blocking=True),
         )
         if self.buffers is not None and moved.video.is_cuda:
             self.buffers.copied = torch.cuda.Event()
@@ -71,7 +75,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """All that decides the batches: dataset, clips and labels, strategy, batch size, seed, windows, rank.
+    """All that decides the batches: dataset, clips and labels, strategy, batch size, seed, windows, backgrounds, rank.
 
     Rank r of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. Errors: UserError (the
     strategy cannot serve this table, batch size or number of ranks; the dataset's frame rate).
@@ -83,6 +87,7 @@ class Recipe:
     batch_size: int
     seed: int = 0
     window: WindowSpec | None = None
+    background: bool = False
     rank: int = 0
     world_size: int = 1
 
@@ -104,7 +109,7 @@ class Recipe:
     def buffers(self, pinned: bool = False) -> Buffers:
         """Memory for the largest batch of this rank."""
         largest = -(-self.batch_size // self.world_size)
-        return Buffers(largest, self.dataset, self.spec, pinned)
+        return Buffers(largest, self.dataset, self.spec, pinned, self.background)
 
     def plans(self, epoch: int, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
         """(step, global plan int64 [batch, 2]) of an epoch from a step on."""
@@ -133,6 +138,9 @@ class Recipe:
         reader.read_pairs(
             plan[mine], windows.take(mine), buffers.video_array[: len(mine)], buffers.audio_array[: len(mine)]
         )
+        if self.background:
+            others = background_items(len(plan), seed=self.seed, epoch=epoch, step=step)[mine]
+            reader.read_logmel(plan[others, 0], windows.mel_frame[others], buffers.background_array[: len(mine)])
         return Batch(
             epoch=epoch,
             step=step,
@@ -142,5 +150,6 @@ class Recipe:
             video=video,
             audio=audio,
             flip=torch.from_numpy(windows.flip[mine]),
+            background=buffers.background[: len(mine)] if self.background else None,
             buffers=buffers,
         )

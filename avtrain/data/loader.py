@@ -23,9 +23,9 @@ class Loader:
     """Batches of `strategy` over `table`, epoch after epoch up to `epochs`; iterate once per state.
 
     `state_dict()` names the next batch to come; `load_state_dict` goes there, whatever the number of ranks was. Rank r
-    of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. `pinned` buffers make copies to
-    CUDA faster; `cache` keeps shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the
-    strategy cannot serve this table, batch size or number of ranks).
+    of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. With `background`, a batch
+    also has the sound of another of its pairs for each. `pinned` buffers make copies to CUDA faster; `cache` keeps
+    shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the strategy cannot serve this table, batch size or number of ranks).
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class Loader:
         epochs: int,
         seed: int = 0,
         window: WindowSpec | None = None,
+        background: bool = False,
         rank: int = 0,
         world_size: int = 1,
         prefetch: int = 2,
@@ -54,6 +55,7 @@ class Loader:
             batch_size=batch_size,
             seed=seed,
             window=window,
+            background=background,
             rank=rank,
             world_size=world_size,
         )

@@ -21,7 +21,7 @@ from avtrain.evaluation.finite import check_finite
 from avtrain.evaluation.ranking import retrieval_scores
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
-from avtrain.runs.data_spec import check_pictures, check_sounds
+from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser
 from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower
 from avtrain.runs.trained_on import seen_of
 from avtrain.sampling.windows import aligned_windows
@@ -49,7 +49,7 @@ def retrieve(
     rows = rows[column.values[rows] >= 0]
     if not len(rows):
         raise UserError(f"No {split} clip of {dataset.folder} has a label in {labels!r}; choose another --labels.")
-    model, measured = _model_for(dataset, run, rows, which)
+    model, normalise, measured = _model_for(dataset, run, rows, which)
     config = {"protocol": "retrieval", "checkpoint": which}
     settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
     if labels != "label":
@@ -57,7 +57,7 @@ def retrieve(
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
     seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
     with held_for(out, settings):
-        audio, video = _embedded(dataset, model, rows, device)
+        audio, video = _embedded(dataset, model, normalise, rows, device)
     scores = summary(audio, video, column.values[rows])
     result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
     if out is not None:
@@ -72,22 +72,25 @@ def embed_rows(
 
     Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
     """
-    return _embedded(dataset, _model_for(dataset, run, rows, which)[0], rows, device)
+    model, normalise, _ = _model_for(dataset, run, rows, which)
+    return _embedded(dataset, model, normalise, rows, device)
 
 
-def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, dict[str, Any]]:
-    """(the run's model, what identity_of says of it). Errors: as `embed_rows`."""
+def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, Normalise, dict[str, Any]]:
+    """(the run's model, what makes its input, its `identity_of`). Errors: as `embed_rows`."""
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
-    return load_two_tower(folder, meta, dataset.frame_size), identity_of(folder, meta)
+    model = load_two_tower(folder, meta, dataset.frame_size)
+    return model, normaliser(dataset, "dataset", folder, meta), identity_of(folder, meta)
 
 
-def _embedded(dataset: Dataset, model: TwoTower, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
-    model = place(model, device)
-    normalise = Normalise(dataset.logmel_mean, dataset.logmel_std).to(device)
+def _embedded(
+    dataset: Dataset, model: TwoTower, normalise: Normalise, rows: np.ndarray, device: str
+) -> tuple[np.ndarray, np.ndarray]:
+    model, normalise = place(model, device), normalise.to(device)
     with Reader(dataset) as reader:
         blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))
         sides = [embed_clips(model, dataset, reader, normalise, block) for block in blocks]

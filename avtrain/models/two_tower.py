@@ -91,14 +91,15 @@ def build_two_tower(
 def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 128) -> TwoTower:
     """A fresh pair of encoders as a run of these settings has it, with its temperature where that is learnt.
 
-    Settings are those of PretrainConfig; runs of earlier versions lack some. Errors: UserError.
+    Settings are those of PretrainConfig; runs of earlier versions lack some. `frame_size` is that of stored pictures.
+    Errors: UserError.
     """
     model = build_two_tower(
         settings["model_size"],
         video_model=settings.get("video_model", ""),
         video_pool=settings.get("video_pool", "auto"),
         audio_model=settings.get("audio_model", ""),
-        frame_size=frame_size,
+        frame_size=settings.get("crop_size") or frame_size,
         num_mel_bands=num_mel_bands,
     )
     if settings.get("learn_temperature", False):

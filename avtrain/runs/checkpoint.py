@@ -27,7 +27,7 @@ FORMAT = "avtrain-checkpoint/1"
 MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
 IMPORTED = "imported"
 LOADER = ("epoch", "step")
-MOST_UPDATES, MOST_MEL_BANDS = 2**40, 512
+MOST_UPDATES, MOST_MEL_BANDS, MOST_PIXELS = 2**40, 512, 2**16
 STEP = re.compile(r"step_[0-9]{8,18}")
 
 
@@ -138,6 +138,7 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
         texts([config[name] for name in MODEL_SETTINGS if name in config], "config")
         if config.get("model_size", "full") not in MODEL_SIZES:
             raise ValueError(f"model_size is {ascii(config['model_size'])[:80]}")
+        whole_number(config.get("crop_size", 0), "crop_size", MOST_PIXELS)
         bands = whole_number(data.get("audio", {}).get("num_mel_bands", 128), "num_mel_bands", MOST_MEL_BANDS)
         for name in ("logmel_mean", "logmel_std"):
             if name in data:

@@ -36,6 +36,11 @@ def num_mel_bands_of(meta: Mapping[str, Any]) -> int:
     return int(meta.get(DATA, {}).get("audio", {}).get("num_mel_bands", 128))
 
 
+def crop_size_of(meta: Mapping[str, Any]) -> int:
+    """Side in px of the part of each picture that a checkpoint's encoder was trained on; 0: the whole picture."""
+    return int(meta.get("config", {}).get("crop_size", 0))
+
+
 def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
     """UserError with the differences where the checkpoint in `folder` knows log-mel of other settings.
 
@@ -47,20 +52,22 @@ def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> Non
 
 
 def check_pictures(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:
-    """As `check_sounds`, of the size, rate and shape of pictures."""
+    """As `check_sounds`, of the size, rate and shape of pictures; those of the size of its crops fit as well."""
     known = meta.get(DATA, {}).get("video", {})
+    if dataset.frame_size == crop_size_of(meta):
+        known = {name: value for name, value in known.items() if name != "frame_size"}
     known = {name: known[name] for name in PICTURE_SETTINGS if name in known}
     _check(folder, known, dataset.info["video"], "pictures", dataset)
 
 
 def normaliser(dataset: Dataset, norm: str, folder: Path | None, meta: Mapping[str, Any]) -> Normalise:
-    """What makes the dataset's log-mel the encoder's input: by the dataset's train statistics, or the encoder's own.
+    """What makes media the encoder's input: log-mel by the dataset's train statistics or the encoder's own; crops.
 
-    `norm` is one of config.NORMS; the encoder's are those in the `meta` of its checkpoint in `folder`. Errors:
-    UserError where there are none.
+    `norm` is one of config.NORMS; the encoder's statistics and the size of its crops are those in the `meta` of its
+    checkpoint in `folder`. Errors: UserError where there are no statistics.
     """
     if norm == "dataset":
-        return Normalise(dataset.logmel_mean, dataset.logmel_std)
+        return Normalise(dataset.logmel_mean, dataset.logmel_std, crop_size_of(meta))
     if folder is None:
         raise UserError("--norm encoder takes the statistics that a run was trained with; give --run.")
     data = meta.get(DATA, {})
@@ -68,7 +75,7 @@ def normaliser(dataset: Dataset, norm: str, folder: Path | None, meta: Mapping[s
         raise UserError(
             f"{folder} holds no log-mel statistics (it is an import, or of an earlier version); leave --norm out."
         )
-    return Normalise(np.array(data["logmel_mean"]), np.array(data["logmel_std"]))
+    return Normalise(np.array(data["logmel_mean"]), np.array(data["logmel_std"]), crop_size_of(meta))
 
 
 def _check(folder: Path, known: Mapping[str, Any], given: Mapping[str, Any], what: str, dataset: Dataset) -> None:

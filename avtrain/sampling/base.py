@@ -25,6 +25,9 @@ class Stream(IntEnum):
     LABELS = 4
     LABELLED = 5
     LAYERS = 6
+    PICTURES = 7
+    SOUNDS = 8
+    BACKGROUNDS = 9
 
 
 @dataclass(frozen=True)

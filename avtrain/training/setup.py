@@ -10,6 +10,7 @@ import torch
 
 from avprep.dataset import Dataset
 from avprep.shared import configs
+from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
@@ -45,6 +46,11 @@ def make_ready(
 ) -> Ready:
     """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
     dataset = Dataset(dataset_dir)
+    if config.crop_size > dataset.frame_size:
+        raise UserError(
+            f"--crop-size {config.crop_size} is larger than the {dataset.frame_size} px of the pictures in "
+            f"{dataset.folder}; choose {dataset.frame_size} or less, or build it with a larger --frame-size."
+        )
     table = training_table(dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE)
     table, aside = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
@@ -56,6 +62,7 @@ def make_ready(
         batch_size=config.batch_size,
         epochs=config.epochs,
         seed=config.seed,
+        background=config.sound_mixup > 0,
         rank=ranks.rank,
         world_size=ranks.world_size,
         pinned=device.startswith("cuda"),

@@ -60,7 +60,8 @@ class Validation:
 
     def _embedded(self, model: TwoTower, stopping: Callable[[], bool]) -> torch.Tensor | None:
         """(sound, picture) [clips, 2, D] of all clips on every rank; None once a rank is to stop."""
-        normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std).to(self.device)
+        normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std, self.config.crop_size)
+        normalise = normalise.to(self.device)
         blocks = np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // CLIPS_AT_ONCE))
         embedded = torch.zeros(len(self.clips), 2, model.audio_head.out_features)
         precision = torch.autocast(

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,16 +112,22 @@ def _bits(run: Path) -> object:
     return lines, {path.name: path.read_bytes() for path in end.iterdir()}
 
 
-def on_one_process(dataset: Path, folder: Path, signals: list[signal.Signals], seed: int) -> Iterator[Trial]:
-    """A run for each of `signals`, stopped by it and started again, against a run that nothing stopped."""
+def on_one_process(
+    dataset: Path, folder: Path, signals: list[signal.Signals], seed: int, more: Sequence[str] = ()
+) -> Iterator[Trial]:
+    """A run for each of `signals`, stopped by it and started again, against a run that nothing stopped.
+
+    All have OPTIONS and `more`.
+    """
+    options = [*OPTIONS, *more]
     draw = random.Random(seed)
-    seconds = trained(dataset, folder / "whole", OPTIONS)
+    seconds = trained(dataset, folder / "whole", options)
     for number, each in enumerate(signals):
         run, step, then = folder / f"run{number}", draw.randrange(STEPS), draw.uniform(0, 2 * seconds / STEPS)
-        arguments = [*COMMAND, "pretrain", str(dataset), "--run", str(run), *OPTIONS]
+        arguments = [*COMMAND, "pretrain", str(dataset), "--run", str(run), *options]
         code = interrupt(arguments, run, each, step, then, folder)
         kept = kept_steps(run)
-        trained(dataset, run, OPTIONS)
+        trained(dataset, run, options)
         yield Trial(each.name, step, code, kept, same_bits(run, folder / "whole"))
 
 

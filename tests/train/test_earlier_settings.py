@@ -43,11 +43,11 @@ def test_a_run_of_before_goes_on_and_is_measured(data, tmp_path):
     assert pretrain(data, run, PretrainConfig(**(SETTINGS | {"max_steps": 3})), quiet=True).steps == 3
 
     measuring = EvaluateConfig(protocol="knn")
-    scores = evaluate(data, run, measuring, out=tmp_path / "knn")
+    scores = evaluate(data, measuring, run=run, out=tmp_path / "knn")
     forget(tmp_path / "knn" / "config.json", "protocol", "epochs", "seed")
-    assert evaluate(data, run, measuring, out=tmp_path / "knn") == scores
+    assert evaluate(data, measuring, run=run, out=tmp_path / "knn") == scores
     with pytest.raises(UserError, match="windows_per_clip: 4 -> 3"):
-        evaluate(data, run, EvaluateConfig(protocol="knn", windows_per_clip=3), out=tmp_path / "knn")
+        evaluate(data, EvaluateConfig(protocol="knn", windows_per_clip=3), run=run, out=tmp_path / "knn")
 
 
 def test_only_settings_that_are_wanted_have_defaults():
