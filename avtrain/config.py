@@ -96,7 +96,7 @@ class PretrainConfig:
     time_shift_seconds: float = 0.0
     """each sound is shifted in its window by up to this; what leaves at one end comes back at the other"""
     sound_mixup: float = 0.0
-    """largest share, at most 0.5, that the sound of another pair of the batch has in each sound; the loss is the same"""
+    """largest share, to 0.5, that the sound of another pair of the batch has in each sound; the loss stays the same"""
     seed: int = 0
     """of weights, plans, windows, augmentation and the clips of val_share"""
     checkpoint_every_steps: int = 500

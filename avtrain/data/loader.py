@@ -25,7 +25,8 @@ class Loader:
     `state_dict()` names the next batch to come; `load_state_dict` goes there, whatever the number of ranks was. Rank r
     of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. With `background`, a batch
     also has the sound of another of its pairs for each. `pinned` buffers make copies to CUDA faster; `cache` keeps
-    shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the strategy cannot serve this table, batch size or number of ranks).
+    shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the strategy cannot serve this
+    table, batch size or number of ranks).
     """
 
     def __init__(

@@ -44,7 +44,7 @@ def test_a_run_of_before_goes_on_and_is_measured(data, tmp_path):
 
     measuring = EvaluateConfig(protocol="knn")
     scores = evaluate(data, measuring, run=run, out=tmp_path / "knn")
-    forget(tmp_path / "knn" / "config.json", "protocol", "epochs", "seed")
+    forget(tmp_path / "knn" / "config.json", "protocol", "model_size", "epochs", "seed")
     assert evaluate(data, measuring, run=run, out=tmp_path / "knn") == scores
     with pytest.raises(UserError, match="windows_per_clip: 4 -> 3"):
         evaluate(data, EvaluateConfig(protocol="knn", windows_per_clip=3), run=run, out=tmp_path / "knn")
