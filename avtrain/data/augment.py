@@ -114,6 +114,19 @@ class Augment(nn.Module):
         self.flip, self.pictures, self.sounds, self.spec_augment = flip, pictures, sounds, spec_augment
         self.seed = seed
 
+    @classmethod
+    def of(cls, dataset: Dataset, config: PretrainConfig) -> Augment:
+        """What the settings of a run ask for."""
+        pictures = PictureAugment(**{name: getattr(config, name) for name in PictureAugment.__dataclass_fields__})
+        sounds = SoundAugment(**{name: getattr(config, name) for name in SoundAugment.__dataclass_fields__})
+        return cls(
+            dataset,
+            pictures=pictures if pictures.used else None,
+            sounds=sounds if sounds.used else None,
+            spec_augment=SpecAugment() if config.spec_augment else None,
+            seed=config.seed,
+        )
+
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """(video float [b, 3, T, H, W], audio float [b, 1, F, M])."""
         device = self.normalise.video_mean.device
@@ -135,16 +148,3 @@ def item_draws(batch: Batch, seed: int, stream: Stream, count: int) -> np.ndarra
     """Random numbers in [0, 1), float [count, b], for the items of a batch: the same for an item on any rank."""
     draws = generator(seed, batch.epoch, stream, batch.step).random((count, batch.global_size))
     return draws[:, batch.first_item : batch.first_item + len(batch.audio)]
-
-
-def augment_of(dataset: Dataset, config: PretrainConfig) -> Augment:
-    """What the settings of a run ask for."""
-    pictures = PictureAugment(**{name: getattr(config, name) for name in PictureAugment.__dataclass_fields__})
-    sounds = SoundAugment(**{name: getattr(config, name) for name in SoundAugment.__dataclass_fields__})
-    return Augment(
-        dataset,
-        pictures=pictures if pictures.used else None,
-        sounds=sounds if sounds.used else None,
-        spec_augment=SpecAugment() if config.spec_augment else None,
-        seed=config.seed,
-    )

@@ -17,7 +17,7 @@ from avprep.shared import configs
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.config import PretrainConfig
-from avtrain.data.augment import augment_of
+from avtrain.data.augment import Augment
 from avtrain.data.batches import Batch
 from avtrain.distributed import Ranks, any_rank, by_all, by_first, gather_rows, one_value, parallel, unsynchronised
 from avtrain.models.two_tower import WithTemperature
@@ -88,7 +88,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config, loader = self.config, self.ready.loader
-        self.augment = augment_of(self.ready.dataset, config).to(self.device)
+        self.augment = Augment.of(self.ready.dataset, config).to(self.device)
         self.labels = _labels_by_row(self.ready, config.seed)
         self.model: nn.Module = self.ready.model
         self.optimiser = optimiser_of(self.ready.model, config)

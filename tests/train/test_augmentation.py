@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional as pictures
 from avprep.dataset import Dataset
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
-from avtrain.data.augment import Augment, Normalise, SpecAugment, augment_of
+from avtrain.data.augment import Augment, Normalise, SpecAugment
 from avtrain.data.picture_augment import PICTURE_DRAWS, PictureAugment, crop_box
 from avtrain.data.sound_augment import SoundAugment, mixed, shifted
 from avtrain.evaluation.retrieval import retrieve
@@ -176,9 +176,9 @@ def test_the_background_is_the_sound_of_another_pair_of_the_global_batch(short_d
 
 
 def test_settings_of_a_run_that_ask_for_nothing_change_nothing(data):
-    augment = augment_of(Dataset(data), PretrainConfig())
+    augment = Augment.of(Dataset(data), PretrainConfig())
     assert (augment.pictures, augment.sounds, augment.spec_augment) == (None, None, None)
-    augment = augment_of(Dataset(data), PretrainConfig(**EVERYTHING))
+    augment = Augment.of(Dataset(data), PretrainConfig(**EVERYTHING))
     assert augment.pictures == PictureAugment(crop_size=24, crop_min_area=0.3, colour_jitter=0.5, grey_share=0.2)
     assert augment.sounds == SoundAugment(sound_mixup=0.4, gain_db=6, time_shift_seconds=0.1)
 
