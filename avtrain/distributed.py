@@ -23,7 +23,7 @@ from torch import nn
 from avprep.shared.errors import UserError
 from avtrain.devices import device_for
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 NAMES = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 SENTENCE_BYTES = 4096
 SECONDS_BETWEEN_MEETINGS = 0.5
@@ -60,7 +60,7 @@ ALONE = Ranks()
 
 
 def read_ranks(environ: Mapping[str, str]) -> Ranks:
-    """What torchrun says in `environ`; one process where it says nothing. Errors: UserError where it is incomplete."""
+    """The ranks that torchrun put into `environ`; one process without it. Errors: UserError where it is incomplete."""
     given = [name for name in NAMES if name in environ]
     if not given:
         return ALONE
@@ -69,8 +69,10 @@ def read_ranks(environ: Mapping[str, str]) -> Ranks:
         if not (0 <= rank < world_size and 0 <= local_rank < world_size):
             raise ValueError
     except (KeyError, ValueError):
-        said = ", ".join(f"{name}={environ[name]}" for name in given)
-        raise UserError(f"The environment has {said}, which is no rank; start with torchrun, or unset these.") from None
+        variables = ", ".join(f"{name}={environ[name]}" for name in given)
+        raise UserError(
+            f"The environment has {variables}, which is no rank; start with torchrun, or unset these."
+        ) from None
     return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, launched=True)
 
 
@@ -93,7 +95,7 @@ def process_group(ranks: Ranks, device: str, timeout_seconds: float = 600.0) -> 
             world_size=ranks.world_size,
             timeout=timedelta(seconds=timeout_seconds),
         )
-    except ValueError as error:  # nobody said where the others are
+    except ValueError as error:  # without the address of the others
         raise UserError(f"The processes cannot meet ({error}); start them with torchrun.") from None
     try:
         device = by_all(lambda: device_for(device, ranks.local_rank), ranks)
@@ -140,15 +142,15 @@ def sum_ranks(values: torch.Tensor, ranks: Ranks) -> torch.Tensor:
     """The sum over all ranks of a tensor on the CPU, there too."""
     if ranks.world_size == 1:
         return values
-    found = values.clone()
-    dist.all_reduce(found)
-    return found
+    total = values.clone()
+    dist.all_reduce(total)
+    return total
 
 
 def gather_rows(rows: torch.Tensor, total: int, ranks: Ranks) -> torch.Tensor:
     """Rows [total, ...] of all ranks in the order of the global batch, from this rank's `slice_of(total)`.
 
-    Slices may be uneven: they travel padded to the longest and are trimmed. The gradient is as the module says.
+    Slices may be uneven: they travel padded to the longest and are trimmed. The gradient: see the module.
     Errors: ValueError where `rows` are not as many as this rank's slice.
     """
     parts = [Ranks(rank=rank, world_size=ranks.world_size).slice_of(total) for rank in range(ranks.world_size)]
@@ -162,15 +164,15 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
     """Whether `flag` is set on any rank, the same answer on all: so that all stop at the same step."""
     if ranks.world_size == 1:
         return flag
-    found = torch.tensor(int(flag))
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return bool(found.item())
+    flags = torch.tensor(int(flag))
+    dist.all_reduce(flags, dist.ReduceOp.MAX)
+    return bool(flags.item())
 
 
 def by_first(work: Callable[[], object], ranks: Ranks) -> None:
     """Do `work()` on rank 0 while the others wait, for as long as it takes; a UserError there is raised on all.
 
-    It runs in a thread, and meanwhile all ranks meet every SECONDS_BETWEEN_MEETINGS: an upload may last longer than the
+    It runs in a thread, while all ranks meet every SECONDS_BETWEEN_MEETINGS: an upload may last longer than the
     time that a collective waits for a rank.
     """
     if ranks.world_size == 1:
@@ -189,26 +191,26 @@ def _ended(done: Future[object]) -> bool:
     return done.done()
 
 
-def by_all(work: Callable[[], Found], ranks: Ranks) -> Found:
+def by_all(work: Callable[[], Result], ranks: Ranks) -> Result:
     """What `work()` gives this rank, once all ranks have done it; a UserError on any is raised on all, the first's."""
     if ranks.world_size == 1:
         return work()
-    told = torch.zeros(1, SENTENCE_BYTES, dtype=torch.uint8)
+    message = torch.zeros(1, SENTENCE_BYTES, dtype=torch.uint8)
     try:
-        found = work()
+        result = work()
     except UserError as error:
         sentence = str(error).encode()[:SENTENCE_BYTES]
-        told[0, : len(sentence)] = torch.tensor(list(sentence), dtype=torch.uint8)
-    for sentence in gather_rows(told, ranks.world_size, ranks):
+        message[0, : len(sentence)] = torch.tensor(list(sentence), dtype=torch.uint8)
+    for sentence in gather_rows(message, ranks.world_size, ranks):
         if sentence.any():
             raise UserError(bytes(sentence.tolist()).rstrip(b"\0").decode(errors="ignore"))
-    return found
+    return result
 
 
 def one_value(value: int, ranks: Ranks) -> bool:
     """Whether `value` is the same on all ranks."""
-    found = gather_rows(torch.tensor([value]), ranks.world_size, ranks)
-    return bool((found == value).all())
+    values = gather_rows(torch.tensor([value]), ranks.world_size, ranks)
+    return bool((values == value).all())
 
 
 class _Gather(torch.autograd.Function):

@@ -24,7 +24,7 @@ NEEDED_PACKAGES = (
     "simplejpeg",
 )
 OTHER_PACKAGES = ("fsspec", "s3fs", "gcsfs", "tensorboard", "onnx", "onnxruntime")
-SHARED_BYTES = 1_000_000_000  # NCCL between the GPUs of a machine; a container has 64 MB unless told
+SHARED_BYTES = 1_000_000_000  # NCCL between the GPUs of a machine; a container has 64 MB by default
 
 
 def examine(folders: Sequence[Path] = ()) -> list[Finding]:
@@ -38,7 +38,7 @@ def examine(folders: Sequence[Path] = ()) -> list[Finding]:
         _cuda(),
         *(_gpu(number) for number in range(gpus)),
         _nccl(),
-        Finding("gloo: " + ("there" if dist.is_gloo_available() else "lacks"), fine=dist.is_gloo_available()),
+        Finding("gloo: " + ("there" if dist.is_gloo_available() else "missing"), fine=dist.is_gloo_available()),
         _compiler(),
         *computer(),
         *disks(folders),
@@ -74,5 +74,5 @@ def _nccl() -> Finding:
 
 
 def _compiler() -> Finding:
-    found = shutil.which("g++") or shutil.which("c++")
-    return Finding(f"C++ compiler: {found or 'none, and pretrain --compile needs one'}", fine=found is not None)
+    compiler = shutil.which("g++") or shutil.which("c++")
+    return Finding(f"C++ compiler: {compiler or 'none, and pretrain --compile needs one'}", fine=compiler is not None)

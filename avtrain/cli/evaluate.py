@@ -78,24 +78,24 @@ def evaluate(
 
     result, written = measure(dataset, run, out, {"protocol": protocol, **settings}, device=device_of(device, threads))
     if protocol == "retrieval":
-        _say_retrieval(result)
+        _print_retrieval(result)
     else:
-        _say_scores(result, run)
+        _print_scores(result, run)
     if written is not None:
         click.echo(f"written to {written}")
 
 
-def _say_retrieval(found: dict[str, Any]) -> None:
+def _print_retrieval(scores: dict[str, Any]) -> None:
     """A line on pairs and classes that were retrieved."""
     click.echo(
-        f"exact pairs among {found['clips']} test clips: R@1 {100 * found['recall_at_1']:.1f} % "
-        f"(chance {100 * found['chance_at_1']:.1f} %), R@5 {100 * found['recall_at_5']:.1f} %; "
-        f"their classes: R@1 {100 * found['class_recall_at_1']:.1f} % "
-        f"(chance {100 * found['chance']['class']['recall_at_1']:.1f} %)"
+        f"exact pairs among {scores['clips']} test clips: R@1 {100 * scores['recall_at_1']:.1f} % "
+        f"(chance {100 * scores['chance_at_1']:.1f} %), R@5 {100 * scores['recall_at_5']:.1f} %; "
+        f"their classes: R@1 {100 * scores['class_recall_at_1']:.1f} % "
+        f"(chance {100 * scores['chance']['class']['recall_at_1']:.1f} %)"
     )
 
 
-def _say_scores(result: dict[str, Any], run: Path | str | None) -> None:
+def _print_scores(result: dict[str, Any], run: Path | str | None) -> None:
     """Lines on the scores of a classification."""
     protocol, (low, high) = result["protocol"], result["interval_95"]
     chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
@@ -105,46 +105,47 @@ def _say_scores(result: dict[str, Any], run: Path | str | None) -> None:
         f"on {result['test_clips']} test clips; {chosen} was best in validation"
     )
     if result["windows"] is not None:
-        _say_windows(result["windows"])
+        _print_windows(result["windows"])
     if result["interval_note"]:
         click.echo(f"interval by clips: {result['interval_note']}")
     if run is None and protocol != "supervised":
         click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
     if result["unfitted"]["clips"]:
-        _say_fitted(result["unfitted"])
+        _print_fitted(result["unfitted"])
     if "audible" in result:
-        _say_audible(result["audible"], result["test_clips"])
+        _print_audible(result["audible"], result["test_clips"])
 
 
-def _say_fitted(found: dict[str, Any]) -> None:
-    """A line on the test clips whose class could be predicted; of the others a warning speaks before the fit."""
-    said = f"without the {found['clips']:,} test clips of classes that were not fitted: "
-    if not found["fitted_clips"]:
-        click.echo(f"{said}no clip is left")
+def _print_fitted(scores: dict[str, Any]) -> None:
+    """A line on the test clips whose class could be predicted; a warning before the fit names the others."""
+    subset = f"without the {scores['clips']:,} test clips of classes that were not fitted: "
+    if not scores["fitted_clips"]:
+        click.echo(f"{subset}no clip is left")
         return
-    low, high = found["fitted_interval_95"]
+    low, high = scores["fitted_interval_95"]
     click.echo(
-        f"{said}accuracy {100 * found['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) on "
-        f"{found['fitted_clips']:,}"
+        f"{subset}accuracy {100 * scores['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+        f"on {scores['fitted_clips']:,}"
     )
 
 
-def _say_windows(found: dict[str, Any]) -> None:
+def _print_windows(scores: dict[str, Any]) -> None:
     """A line on the accuracy by windows, that above being of whole clips."""
-    low, high = found["interval_95"]
+    low, high = scores["interval_95"]
     click.echo(
-        f"by the mean features of {found['test_windows']} windows of {found['window_seconds']:g} s, as fitted on, "
-        f"not of whole clips: {100 * found['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        f"by the mean features of {scores['test_windows']} windows of {scores['window_seconds']:g} s, as fitted on, "
+        f"not of whole clips: {100 * scores['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
 
 
-def _say_audible(found: dict[str, Any], test_clips: int) -> None:
-    """Two lines on what the labels that can be heard make of the predictions."""
+def _print_audible(scores: dict[str, Any], test_clips: int) -> None:
+    """Two lines on the predictions by the labels that are audible."""
     accuracy, hit = (
-        f"{100 * found[name]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        for name, (low, high) in (("accuracy", found["interval_95"]), ("hit", found["hit_interval_95"]))
+        f"{100 * scores[name]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+        for name, (low, high) in (("accuracy", scores["interval_95"]), ("hit", scores["hit_interval_95"]))
     )
     click.echo(
-        f"audible by {found['column']!r}: accuracy {accuracy} on the {found['clips']} of {test_clips} test clips whose "
-        f"own label is;\n  predictions among a clip's audible labels {hit}, of {found['hit_clips']} clips with any"
+        f"audible by {scores['column']!r}: accuracy {accuracy} on the {scores['clips']} of {test_clips} test clips "
+        f"whose own label is;\n  predictions among a clip's audible labels {hit}, of {scores['hit_clips']} clips with "
+        "any"
     )

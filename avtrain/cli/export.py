@@ -47,7 +47,7 @@ def embed(
 
     encoder = load_encoder(run, device_of(device, threads))
     with stop_on_signals() as request:
-        found = write(
+        written = write(
             encoder,
             sources,
             out,
@@ -56,9 +56,9 @@ def embed(
             workers=workers,
             stopping=lambda: bool(request),
         )
-    failed = len(found.failures)
-    click.echo(f"{out}: {found.rows} embeddings of {found.clips} clips, {failed} failed")
-    for one in found.failures[:SHOWN_FAILURES]:
+    failed = len(written.failures)
+    click.echo(f"{out}: {written.rows} embeddings of {written.clips} clips, {failed} failed")
+    for one in written.failures[:SHOWN_FAILURES]:
         click.echo(f"  {one['reason']}: {one['clip_id']} ({one['detail']})")
     if failed > SHOWN_FAILURES:
         click.echo(f"  and {failed - SHOWN_FAILURES} more in {failures_path(out)}")

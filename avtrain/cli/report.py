@@ -1,4 +1,4 @@
-"""avtrain compare and report: what runs say beside each other."""
+"""avtrain compare and report: runs beside each other."""
 
 from __future__ import annotations
 
@@ -60,10 +60,10 @@ def compare(
     if base is not None or others:
         if runs:
             raise UserError("Give either runs or the groups --a and --b, not both.")
-        found = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
+        compared = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
     else:
-        found = compare_runs(runs, evaluation, seed)
-    click.echo(json_text(without_nan(found), indent=2) if as_json else printed(found))
+        compared = compare_runs(runs, evaluation, seed)
+    click.echo(json_text(without_nan(compared), indent=2) if as_json else printed(compared))
 
 
 @click.command(cls=Command)
@@ -91,8 +91,8 @@ def report(
     """
     from avtrain.report import write_report
 
-    place = device_of(device, threads)
-    found = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=place)
-    for sentence in found.skipped:
+    chosen_device = device_of(device, threads)
+    reported = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=chosen_device)
+    for sentence in reported.skipped:
         click.echo(f"skipped: {sentence}", err=True)
-    click.echo(f"{found.runs} runs, {found.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")
+    click.echo(f"{reported.runs} runs, {reported.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")

@@ -35,7 +35,7 @@ for command in (table1, table2):
 def av_digits(
     out: Path, fsdd: Path, esc10: Path | None, quick: bool, names: tuple[str, ...], workers: int | None
 ) -> None:
-    """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers never heard."""
+    """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers outside training."""
     from avtrain.reproduce.av_digits.data import Sources
     from avtrain.reproduce.av_digits.page import write_page
     from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named

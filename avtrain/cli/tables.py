@@ -64,14 +64,14 @@ def _command(name: str, what: str) -> click.Command:
     ) -> None:
         from avtrain.reproduce.tables.emit import write_jobs
         from avtrain.reproduce.tables.forecast import forecast
-        from avtrain.reproduce.tables.matrix import Places, matrix_of
+        from avtrain.reproduce.tables.matrix import Site, matrix_of
         from avtrain.reproduce.tables.page import write_table
         from avtrain.reproduce.tables.running import run
         from avtrain.reproduce.tables.settings import TABLES, read_settings
         from avtrain.training.multi_seed import seeds_of
 
         given = {"vggsound": vggsound, "tau2021": tau, "fsdnoisy18k": fsd}
-        places = Places(
+        site = Site(
             roots={dataset: _whole(root) for dataset, root in given.items() if root is not None},
             out=_whole(out),
             pseudo_weights=pseudo_weights and _whole(pseudo_weights),
@@ -79,7 +79,7 @@ def _command(name: str, what: str) -> click.Command:
             workers=workers,
             device=device,
         )
-        whole = matrix_of(TABLES[name] if config is None else read_settings(config, name), places)
+        whole = matrix_of(TABLES[name] if config is None else read_settings(config, name), site)
         if dry_run:
             click.echo("\n".join(forecast(whole, call)))
         elif emit is not None:

@@ -87,8 +87,8 @@ def bench(
 
     chosen = {"strategies": strategies} if strategies else {}
     config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
-    found = measure(Dataset(dataset), config, cache_for(dataset, cache, cache_bytes))
-    click.echo(json_text(found, indent=2) if as_json else printed(found))
+    measured = measure(Dataset(dataset), config, cache_for(dataset, cache, cache_bytes))
+    click.echo(json_text(measured, indent=2) if as_json else printed(measured))
 
 
 def _examine(folders: Sequence[Path]) -> list[Finding]:

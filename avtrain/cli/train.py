@@ -40,8 +40,8 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     from avtrain.api import plan as survey
     from avtrain.data.plan_survey import printed
 
-    found = survey(dataset, **settings)
-    click.echo(json_text(found, indent=2) if as_json else printed(found))
+    surveyed = survey(dataset, **settings)
+    click.echo(json_text(surveyed, indent=2) if as_json else printed(surveyed))
 
 
 @click.command(cls=Command)
@@ -147,19 +147,19 @@ def pretrain(
         change=change,
         deterministic=deterministic,
         check=check,
-        finished=lambda name, result: click.echo(_said_of(name, result)),
+        finished=lambda name, result: click.echo(_ended(name, result)),
     )
 
 
-def _said_of(run: str, result: PretrainResult) -> str:
+def _ended(run: str, result: PretrainResult) -> str:
     """A line for a run that has ended, and one for its best checkpoint."""
-    said = (
+    lines = (
         f"{run}: {result.steps} updates, loss {result.last_loss:.3f} in the last epoch, "
         f"{result.pairs_per_second:.0f} pairs/s, {100 * result.waited_share:.1f} % of the time waiting for data"
     )
     if result.best is None:
-        return said
-    return said + (
+        return lines
+    return lines + (
         f"\nbest in validation: update {result.best['step']}, at the end of epoch {result.best['epoch']}, "
         f"R@1 of the class {100 * result.best['class_recall_at_1']:.1f} %"
     )

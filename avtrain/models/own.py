@@ -37,15 +37,15 @@ def _function(name: str) -> Callable[[], object]:
     if package.partition(".")[0] in sys.stdlib_module_names:  # a run's config.json may come from anybody
         raise UserError(f"{name} is of Python's own library and no encoder; name a function of your own.")
     try:
-        found = getattr(importlib.import_module(package), function, None)
+        maker = getattr(importlib.import_module(package), function, None)
     except Exception as error:
         raise UserError(
             f"{name} cannot be imported ({type(error).__name__}: {error}); name it package:function and put the folder "
             "that holds the package on PYTHONPATH."
         ) from error
-    if not (inspect.isfunction(found) or inspect.isclass(found)):
+    if not (inspect.isfunction(maker) or inspect.isclass(maker)):
         raise UserError(f"{package} has no function {function!r}; name one that returns an encoder without arguments.")
-    return found
+    return maker
 
 
 def _call(name: str, function: Callable[[], object]) -> nn.Module:

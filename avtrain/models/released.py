@@ -97,14 +97,14 @@ def our_name(theirs: str) -> str | None:
     >>> our_name("audio_model.block4.conv1.weight")
     'audio.layers.7.0.weight'
     """
-    if found := re.fullmatch(r"video_model\.conv1\.(\w+\.\w+)", theirs):
-        return f"video.stem.{found[1]}"
-    if found := re.fullmatch(r"video_model\.conv([2-5])x\.(\d)\.(\w+)\.(\w+)", theirs):
-        name = BLOCK_NAMES.get(found[3])
-        return f"video.stages.{int(found[1]) - 2}.{found[2]}.{name}.{found[4]}" if name else None
-    if found := re.fullmatch(r"audio_model\.conv1\.(\w+\.\w+)", theirs):
-        return f"audio.layers.0.{found[1]}"
-    if found := re.fullmatch(r"audio_model\.block([1-4])\.(conv|bn)([12])\.(\w+)", theirs):
-        layer = 2 * (int(found[1]) - 1) + int(found[3])
-        return f"audio.layers.{layer}.{('conv', 'bn').index(found[2])}.{found[4]}"
+    if match := re.fullmatch(r"video_model\.conv1\.(\w+\.\w+)", theirs):
+        return f"video.stem.{match[1]}"
+    if match := re.fullmatch(r"video_model\.conv([2-5])x\.(\d)\.(\w+)\.(\w+)", theirs):
+        name = BLOCK_NAMES.get(match[3])
+        return f"video.stages.{int(match[1]) - 2}.{match[2]}.{name}.{match[4]}" if name else None
+    if match := re.fullmatch(r"audio_model\.conv1\.(\w+\.\w+)", theirs):
+        return f"audio.layers.0.{match[1]}"
+    if match := re.fullmatch(r"audio_model\.block([1-4])\.(conv|bn)([12])\.(\w+)", theirs):
+        layer = 2 * (int(match[1]) - 1) + int(match[3])
+        return f"audio.layers.{layer}.{('conv', 'bn').index(match[2])}.{match[4]}"
     return None

@@ -55,8 +55,8 @@ class WithTemperature(nn.Module):
     def forward(
         self, video: torch.Tensor, audio: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-        seen, heard = self.model(video, audio)
-        return seen, heard, None if self.model.temperature is None else self.model.temperature()
+        video_embeddings, audio_embeddings = self.model(video, audio)
+        return video_embeddings, audio_embeddings, None if self.model.temperature is None else self.model.temperature()
 
 
 def audio_model_of(model_size: str, audio_model: str = "") -> str:
@@ -91,7 +91,7 @@ def build_two_tower(
 def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 128) -> TwoTower:
     """A fresh pair of encoders as a run of these settings has it, with its temperature where that is learnt.
 
-    Settings are those of PretrainConfig; runs of earlier versions lack some. `frame_size` is that of stored pictures.
+    Settings are those of PretrainConfig; runs of earlier versions have fewer. `frame_size` is that of stored pictures.
     Errors: UserError.
     """
     model = build_two_tower(

@@ -103,8 +103,8 @@ class _Layer(nn.Module):
 
     def forward(self, pictures: torch.Tensor, length: int) -> torch.Tensor:
         # channels last throughout: the two reshapes below are then views, and CPUs convolve 1.5x faster
-        seen = torch.relu_(self.space_norm(self.space(pictures)))
-        count, width, height, breadth = seen.shape
-        by_time = seen.permute(0, 2, 3, 1).reshape(-1, length, height * breadth, width).permute(0, 3, 1, 2)
+        spatial = torch.relu_(self.space_norm(self.space(pictures)))
+        count, width, height, breadth = spatial.shape
+        by_time = spatial.permute(0, 2, 3, 1).reshape(-1, length, height * breadth, width).permute(0, 3, 1, 2)
         mixed = torch.relu_(self.time_norm(self.time(by_time)))
         return mixed.permute(0, 2, 3, 1).reshape(count, height, breadth, width).permute(0, 3, 1, 2)

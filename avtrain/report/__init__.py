@@ -23,7 +23,7 @@ from avtrain.report.gather import (
     read_run,
     with_seeds,
 )
-from avtrain.report.scores import tell
+from avtrain.report.scores import scored
 from avtrain.report.style import style_of
 
 
@@ -48,56 +48,56 @@ def write_report(
 ) -> Reported:
     """Write the page `out` of run folders (or evaluations without a run); the first one's kind is the base of tests.
 
-    `datasets` are matched to runs by digest: retrieved examples and pair statistics need them, and say so where they
-    are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. What is no
-    run is skipped and named on the page. Errors: UserError where a folder does not exist, or none is a run.
+    `datasets` are matched to runs by digest: retrieved examples and pair statistics need them; the page names those
+    that are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. What
+    is no run is skipped and named on the page. Errors: UserError where a folder does not exist, or none is a run.
     """
-    lacking = [folder for folder in folders if not folder.exists()]
-    if lacking:
-        raise UserError(f"{lacking[0]} does not exist; give folders that 'avtrain pretrain' wrote.")
+    missing = [folder for folder in folders if not folder.exists()]
+    if missing:
+        raise UserError(f"{missing[0]} does not exist; give folders that 'avtrain pretrain' wrote.")
     unique = list(dict.fromkeys(run for folder in folders for run in with_seeds(folder.resolve())))
-    found, skipped = _runs(unique)
+    read, skipped = _runs(unique)
     opened = open_datasets(datasets)
     names = {digest: name_of(dataset) for digest, dataset in opened.items()}
-    kinds = kinds_of(found, names, folds)
+    kinds = kinds_of(read, names, folds)
     measurements = measurements_of(kinds, names, folds)
-    told = [tell(one, kinds, folds) for one in measurements if one.protocol != RETRIEVAL]
+    measured = [scored(one, kinds, folds) for one in measurements if one.protocol != RETRIEVAL]
     recalls = [
         results.retrieval(one, [kind for kind in kinds if kind.name in one.by_kind])
         for one in measurements
         if one.protocol == RETRIEVAL
     ]
     sections = [
-        ("Results", results.results(told)),
+        ("Results", results.results(measured)),
         *([("Retrieval", Markup("").join(recalls))] if recalls else []),
         ("What the runs retrieve", examples(kinds, opened, device)),
         ("Training", curves.charts(kinds)),
-        ("Classes", classes.classes(told)),
-        ("Confusion", classes.confusions(told)),
+        ("Classes", classes.classes(measured)),
+        ("Confusion", classes.confusions(measured)),
         ("Pairs", runs.plans(kinds, opened)),
         ("Runs", runs.table(kinds) + runs.left_out(skipped)),
         ("Settings and environment", runs.settings(kinds)),
     ]
-    evaluations = sum(len(run.evaluations) for run in found)
-    figures = [("runs", f"{len(found):,}"), ("kinds of run", f"{len(kinds):,}"), ("evaluations", f"{evaluations:,}")]
-    figures += [("updates in all", f"{sum(run.updates for run in found):,}")]
-    unfinished = sum(run.status not in ("done", "evaluation", "imported") for run in found)
+    evaluations = sum(len(run.evaluations) for run in read)
+    figures = [("runs", f"{len(read):,}"), ("kinds of run", f"{len(kinds):,}"), ("evaluations", f"{evaluations:,}")]
+    figures += [("updates in all", f"{sum(run.updates for run in read):,}")]
+    unfinished = sum(run.status not in ("done", "evaluation", "imported") for run in read)
     figures += [("not finished", f"{unfinished:,}")] if unfinished else []
     sections[0] = ("Results", runs.facts(figures) + sections[0][1])
     style = style_of(len(kinds))
-    page = html.page(title, results.lead_of(told), sections, style=style, contents=True, kind="report")
+    page = html.page(title, results.lead_of(measured), sections, style=style, contents=True, kind="report")
     store.write_bytes(out, page.encode())
-    return Reported(len(found), evaluations, skipped)
+    return Reported(len(read), evaluations, skipped)
 
 
 def _runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
     """(the runs, why the others are none). Errors: UserError where there is no run."""
-    found, skipped = [], []
+    read, skipped = [], []
     for folder, name in zip(folders, short_names(folders), strict=True):
         try:
-            found.append(read_run(folder, name))
+            read.append(read_run(folder, name))
         except UserError as error:
             skipped.append(str(error))
-    if not found:
+    if not read:
         raise UserError(skipped[0])
-    return found, skipped
+    return read, skipped

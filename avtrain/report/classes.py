@@ -13,7 +13,7 @@ from avprep.shared import html
 from avtrain.report.curves import swatch
 from avtrain.report.gather import Kind
 from avtrain.report.results import details, per_cent
-from avtrain.report.scores import Told
+from avtrain.report.scores import Scored
 
 ALL_CLASSES = 16
 SHOWN_CLASSES = 8
@@ -32,41 +32,41 @@ _matrix = html.template("""<figure class="matrix" data-kind="{{ name }}"><h4>{{ 
 """)
 
 
-def shares_of(told: Told) -> dict[str, np.ndarray]:
+def shares_of(scored: Scored) -> dict[str, np.ndarray]:
     """Mean accuracy of each class over a kind's evaluations, float [classes] (nan: no clips), by kind."""
-    found = {}
-    for score in told.scores:
-        rows = [one.result.get("per_class") for _, one in told.measurement.by_kind[score.kind.name]]
+    shares = {}
+    for score in scored.scores:
+        rows = [one.result.get("per_class") for _, one in scored.measurement.by_kind[score.kind.name]]
         if all(rows):
             values = [[math.nan if c["accuracy"] is None else c["accuracy"] for c in row] for row in rows if row]
-            found[score.kind.name] = np.array(values).mean(axis=0)
-    return found
+            shares[score.kind.name] = np.array(values).mean(axis=0)
+    return shares
 
 
-def classes(told: Sequence[Told]) -> Markup:
+def classes(measured: Sequence[Scored]) -> Markup:
     """Of each measurement a table of classes by kind of run: all, or the best and worst ones."""
     parts = []
-    for one in told:
+    for one in measured:
         shares = shares_of(one)
         if shares:
             body = _class_table(one, shares)
-            parts.append(details(one.measurement.name, body, opened=one is told[0]))
+            parts.append(details(one.measurement.name, body, opened=one is measured[0]))
     return Markup("").join(parts) or html.paragraph("No evaluation reports single classes.")
 
 
-def _class_table(told: Told, shares: dict[str, np.ndarray]) -> Markup:
-    result = _results(told, next(iter(shares)))[0]
+def _class_table(scored: Scored, shares: dict[str, np.ndarray]) -> Markup:
+    result = _results(scored, next(iter(shares)))[0]
     names, clips = result["class_names"], [entry["clips"] for entry in result["per_class"]]
     mean = np.mean(list(shares.values()), axis=0)
-    order = [int(place) for place in np.argsort(-mean, kind="stable") if not math.isnan(mean[place])]
+    order = [int(label) for label in np.argsort(-mean, kind="stable") if not math.isnan(mean[label])]
     left_out = len(order) - 2 * SHOWN_CLASSES if len(order) > ALL_CLASSES else 0
     rows: list[list[object]] = []
-    for number, place in enumerate(order):
+    for number, label in enumerate(order):
         if left_out and SHOWN_CLASSES <= number < len(order) - SHOWN_CLASSES:
             if number == SHOWN_CLASSES:
                 rows.append([f"... {left_out:,} more ...", "", *("" for _ in shares)])
             continue
-        rows.append([names[place], clips[place], *(_cell(float(values[place])) for values in shares.values())])
+        rows.append([names[label], clips[label], *(_cell(float(values[label])) for values in shares.values())])
     note = "Mean accuracy over a kind's runs, %; classes from best to worst by the mean of all kinds."
     table = html.table(["class", "test clips", *shares], rows, css="heat classes")
     return table + Markup('<p class="note">{}</p>').format(note)
@@ -78,19 +78,19 @@ def _cell(share: float) -> Markup:
     )
 
 
-def _results(told: Told, kind: str) -> list[dict]:
-    return [one.result for _, one in told.measurement.by_kind[kind]]
+def _results(scored: Scored, kind: str) -> list[dict]:
+    return [one.result for _, one in scored.measurement.by_kind[kind]]
 
 
-def confusions(told: Sequence[Told]) -> Markup:
+def confusions(measured: Sequence[Scored]) -> Markup:
     """Of each measurement a matrix a kind of run, summed over its runs."""
     parts = []
-    for one in told:
+    for one in measured:
         by_kind = [(score.kind, _results(one, score.kind.name)) for score in one.scores]
         cards = [_card(kind, results) for kind, results in by_kind if all("confusion" in result for result in results)]
         if cards:
             body = Markup('<div class="matrices">{}</div>').format(Markup("").join(cards))
-            parts.append(details(one.measurement.name, body, opened=one is told[0]))
+            parts.append(details(one.measurement.name, body, opened=one is measured[0]))
     return Markup("").join(parts) or html.paragraph("No evaluation has a confusion matrix.")
 
 
@@ -132,8 +132,8 @@ def _most_confused(names: Sequence[str], counts: np.ndarray) -> str:
     wrong = counts - np.diag(np.diag(counts))
     order = np.argsort(-wrong, axis=None, kind="stable")[:SHOWN_CONFUSIONS]
     pairs = [divmod(int(cell), len(names)) for cell in order if wrong.flat[cell] > 0]
-    said = [f"{names[true]} as {names[told]} ({wrong[true, told]:,})" for true, told in pairs]
-    return "Most often mistaken: " + ", ".join(said) + "." if said else "No clip was mistaken."
+    mistakes = [f"{names[true]} as {names[taken_for]} ({wrong[true, taken_for]:,})" for true, taken_for in pairs]
+    return "Most often mistaken: " + ", ".join(mistakes) + "." if mistakes else "No clip was mistaken."
 
 
 def _picture(shares: np.ndarray, alt: str) -> Markup:

@@ -54,7 +54,7 @@ def swatch(kind: Kind) -> Markup:
     return Markup(
         '<svg class="swatch" viewBox="0 0 24 10" aria-hidden="true"><line x1="0" x2="24" y1="6" y2="6" '
         'stroke-dasharray="{}" style="stroke: var(--k{})"/></svg>'
-    ).format(_dash(kind), kind.place)
+    ).format(_dash(kind), kind.number)
 
 
 def legend(kinds: Sequence[Kind]) -> Markup:
@@ -63,11 +63,11 @@ def legend(kinds: Sequence[Kind]) -> Markup:
 
 
 def _dash(kind: Kind) -> str:
-    return DASHES[kind.place % len(DASHES)]
+    return DASHES[kind.number % len(DASHES)]
 
 
 def charts(kinds: Sequence[Kind]) -> Markup:
-    """The loss, and every validation series found in metrics.jsonl, a line a run."""
+    """The loss, and every validation series in metrics.jsonl, a line a run."""
     trained = [(kind, run) for kind in kinds for run in kind.runs if run.metrics]
     drawn = [Line(kind, run, *means(run.losses, "loss")) for kind, run in trained if run.losses]
     if not drawn:
@@ -116,7 +116,7 @@ def validation_series(runs: Sequence[Run]) -> list[str]:
 
 
 def chance_of(name: str) -> str:
-    """The series that tells what chance would score, '' where there cannot be one."""
+    """The series of what chance would score, '' where there cannot be one."""
     return name.replace("_recall_", "_chance_") if "_recall_" in name else ""
 
 
@@ -159,7 +159,7 @@ def chart(title: str, lines: Sequence[Line], levels: Sequence[float] = ()) -> Ma
             lines=[
                 {
                     "run": line.run.name,
-                    "colour": line.kind.place,
+                    "colour": line.kind.number,
                     "dash": _dash(line.kind),
                     "path": _path(100 * line.x / end, 100 * (y[-1] - line.y) / (y[-1] - y[0])),
                 }

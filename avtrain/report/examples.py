@@ -21,8 +21,9 @@ NEAREST = 5
 GALLERY = 1000
 MAX_KINDS = 6
 JPEG_QUALITY = 85
+GALLERY_DRAW, QUERY_DRAW = 0x6A11, 0x9E41  # streams of random numbers; never change them
 
-_query = html.template("""<div class="query"><figure>{{ heard }}<figcaption>the sound of <b>{{ label }}</b><br>
+_query = html.template("""<div class="query"><figure>{{ sound }}<figcaption>the sound of <b>{{ label }}</b><br>
 <small>{{ clip_id }}</small></figcaption></figure><div>
 {% for answer in answers %}<div class="answer" data-run="{{ answer.run }}"><span class="name">
 {{ answer.mark }}{{ answer.kind }}</span><div class="tiles">
@@ -33,7 +34,7 @@ _query = html.template("""<div class="query"><figure>{{ heard }}<figcaption>the 
 
 
 @dataclass(frozen=True)
-class Found:
+class Retrieved:
     """Dataset rows int64 [queries, nearest] of one run, best first."""
 
     kind: Kind
@@ -60,15 +61,15 @@ def examples(kinds: Sequence[Kind], datasets: Mapping[str, Dataset], device: str
             missing.append(f"{name_of(dataset)} has no test clips with a picture.")
             continue
         queries = choose_queries(dataset, rows, seed)
-        found = []
+        shown = []
         for kind in mine[:MAX_KINDS]:
             try:
-                found.append(Found(kind, kind.runs[0], nearest(dataset, kind.runs[0], rows, queries, device)))
+                shown.append(Retrieved(kind, kind.runs[0], nearest(dataset, kind.runs[0], rows, queries, device)))
             except (UserError, OSError) as error:
                 missing.append(f"{kind.name}: {error}")
         missing += [f"{kind.name}: left out, {MAX_KINDS} kinds are shown." for kind in mine[MAX_KINDS:]]
-        if found:
-            parts.append(_shown(dataset, rows, queries, found))
+        if shown:
+            parts.append(_shown(dataset, rows, queries, shown))
     notes = Markup("").join(Markup('<p class="note missing">{}</p>').format(text) for text in missing)
     return Markup("").join(parts) + notes
 
@@ -79,14 +80,14 @@ def gallery(dataset: Dataset, seed: int) -> np.ndarray:
         return np.empty(0, np.int64)
     rows = dataset.rows_of("test")
     rows = rows[dataset.num_frames[rows] > 0]
-    return np.sort(np.random.default_rng([seed, 0x6A11]).permutation(rows)[:GALLERY])
+    return np.sort(np.random.default_rng([seed, GALLERY_DRAW]).permutation(rows)[:GALLERY])
 
 
 def choose_queries(dataset: Dataset, rows: np.ndarray, seed: int) -> np.ndarray:
     """Positions in `rows` of clips of different classes where there are enough, drawn by the seed."""
-    order = np.random.default_rng([seed, 0x9E41]).permutation(len(rows))
+    order = np.random.default_rng([seed, QUERY_DRAW]).permutation(len(rows))
     _, first = np.unique(dataset.label[rows[order]], return_index=True)
-    chosen = list(order[np.sort(first)]) + [place for place in order if place not in order[first]]
+    chosen = list(order[np.sort(first)]) + [position for position in order if position not in order[first]]
     return np.array(chosen[:QUERIES], np.int64)
 
 
@@ -99,17 +100,17 @@ def nearest(dataset: Dataset, run: Run, rows: np.ndarray, queries: np.ndarray, d
     return rows[np.argsort(-similarity, axis=1, kind="stable")[:, :NEAREST]]
 
 
-def _shown(dataset: Dataset, rows: np.ndarray, queries: np.ndarray, found: Sequence[Found]) -> Markup:
+def _shown(dataset: Dataset, rows: np.ndarray, queries: np.ndarray, shown: Sequence[Retrieved]) -> Markup:
     cards, pictures = Markup(""), dict[int, bytes]()
-    for place, query in enumerate(rows[queries]):
+    for number, query in enumerate(rows[queries]):
         answers = []
-        for one in found:
-            tiles = [_tile(dataset, int(query), int(row), pictures) for row in one.rows[place]]
+        for one in shown:
+            tiles = [_tile(dataset, int(query), int(row), pictures) for row in one.rows[number]]
             answers.append({"run": one.run.name, "kind": one.kind.name, "mark": swatch(one.kind), "tiles": tiles})
         label = dataset.class_names[dataset.label[query]]
         cards += Markup(
             _query.render(
-                heard=_spectrogram(dataset, int(query)),
+                sound=_spectrogram(dataset, int(query)),
                 label=label,
                 clip_id=dataset.clip_ids[int(query)],
                 answers=answers,

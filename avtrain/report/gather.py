@@ -20,11 +20,7 @@ from avtrain.runs.changes import read_changes, sentence_of
 
 NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
 MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
-BESIDE = (
-    "protocol",
-    "audible",
-    "test_windows",
-)  # of an evaluation: told by itself, and scores that leave the others as they are
+BESIDE = ("protocol", "audible", "test_windows")  # of an evaluation: `protocol`, and what adds scores to the others
 RETRIEVAL = "retrieval"
 RESULT = "result.json"
 IMPORTED = "imported"
@@ -46,7 +42,7 @@ class Evaluation:
 
     @property
     def dataset_name(self) -> str:
-        """As the folder's name says, '' where it does not."""
+        """As in the folder's name, '' where that has none."""
         named = re.fullmatch(rf"(.+)-{re.escape(self.protocol)}-s\d+(-.+)?", self.folder.name)
         return named[1] if named else ""
 
@@ -82,7 +78,7 @@ class Run:
 
     @property
     def updates(self) -> int:
-        """Updates that metrics.jsonl tells of."""
+        """Updates in metrics.jsonl."""
         return max((int(line["step"]) + 1 for line in self.losses), default=0)
 
     @property
@@ -104,7 +100,7 @@ class Kind:
 
     name: str
     runs: list[Run]
-    place: int = 0
+    number: int = 0
 
 
 @dataclass
@@ -131,7 +127,7 @@ def with_seeds(folder: Path) -> list[Path]:
 
 
 def read_run(folder: Path, name: str) -> Run:
-    """All that the folder says. Errors: UserError where it is neither a run nor an evaluation."""
+    """All that the folder holds. Errors: UserError where it is neither a run nor an evaluation."""
     saved = _json_or_empty(folder / run_folder.CONFIG)
     config = dict(saved.get("config", {}))
     trained = bool(config) and ("strategy" in config or IMPORTED in saved or any(folder.glob("step_*")))
@@ -144,7 +140,7 @@ def read_run(folder: Path, name: str) -> Run:
         raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
     unreadable: list[str] = []
     results = sorted(folder.glob(f"eval/*/{RESULT}")) if trained else [folder / RESULT]
-    evaluations = [found for path in results if (found := _evaluation(path, trained, unreadable))]
+    evaluations = [evaluation for path in results if (evaluation := _evaluation(path, trained, unreadable))]
     if not trained and not evaluations:
         raise UserError(f"{folder} holds no finished evaluation; run 'avtrain evaluate' with --out {folder} again.")
     return Run(
@@ -167,24 +163,24 @@ def _is_longer(change: Mapping[str, Any], config: Mapping[str, Any]) -> bool:
 
 
 def _environment(folder: Path) -> dict[str, Any]:
-    """env.json, and what the newest checkpoint's meta.json says beyond configs (a commit, versions)."""
-    found = _json_or_empty(folder / run_folder.ENVIRONMENT)
+    """env.json, and what the newest checkpoint's meta.json has beyond configs (a commit, versions)."""
+    values = _json_or_empty(folder / run_folder.ENVIRONMENT)
     metas = sorted(folder.glob("step_*/meta.json"))
     meta = _json_or_empty(metas[-1]) if metas else {}
     for name, value in meta.items():
         if name in ("versions", "environment") and isinstance(value, Mapping):
-            found |= value
+            values |= value
         elif "commit" in name:
-            found[name] = value
-    return found
+            values[name] = value
+    return values
 
 
 def _json_or_empty(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation | None:
@@ -199,20 +195,20 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
     seed = int(config.pop("seed", 0))
     for name in (*BESIDE, *(MODELS if of_run else ())):
         config.pop(name, None)
-    found = None
+    predicted = None
     if (path.parent / predictions.FILE).exists():
         try:
-            found = predictions.read_predictions(path.parent / predictions.FILE)
+            predicted = predictions.read_predictions(path.parent / predictions.FILE)
         except UserError:
             unreadable.append(f"{path.parent.name}/{predictions.FILE}")
     digest = str(result.get("dataset_digest", ""))
-    return Evaluation(path.parent, result, str(protocol), seed, digest, config, found)
+    return Evaluation(path.parent, result, str(protocol), seed, digest, config, predicted)
 
 
 def kinds_of(runs: Sequence[Run], datasets: Mapping[str, str], folds: bool) -> list[Kind]:
     """Runs grouped by settings and dataset (whatever dataset where `folds`), in the order given.
 
-    A kind's name is its strategy and as few settings as tell the kinds of that strategy apart. `datasets`: names by
+    A kind's name is its strategy and as few settings as set the kinds of that strategy apart. `datasets`: names by
     digest.
     """
     keys = [_key(run, folds) for run in runs]
@@ -221,12 +217,12 @@ def kinds_of(runs: Sequence[Run], datasets: Mapping[str, str], folds: bool) -> l
     firsts = [group[0] for group in members]
     names = [_name(run, [other for other in firsts if other.config]) for run in firsts]
     kinds: list[Kind] = []
-    for place, (name, group) in enumerate(zip(names, members, strict=True)):
+    for number, (name, group) in enumerate(zip(names, members, strict=True)):
         if names.count(name) > 1:
             name += f" on {dataset_name(group[0].dataset_digest, datasets)}"
         while any(name == kind.name for kind in kinds):
             name += "'"
-        kinds.append(Kind(name, group, place))
+        kinds.append(Kind(name, group, number))
     return kinds
 
 
@@ -239,7 +235,7 @@ def _key(run: Run, folds: bool) -> str:
 
 
 def _name(run: Run, others: Sequence[Run]) -> str:
-    """The strategy or the imported file, the settings that tell it from its other kinds, and how many more differ.
+    """The strategy or the imported file, the settings that set it apart from its other kinds, and how many more differ.
 
     Those named are the first, FIRST_NAMED before others, that are needed to give each kind of the strategy a name of
     its own; "and N more" counts other settings in which this kind differs from the first of them.
@@ -274,35 +270,35 @@ def dataset_name(digest: str, datasets: Mapping[str, str]) -> str:
 
 def measurements_of(kinds: Sequence[Kind], datasets: Mapping[str, str], folds: bool) -> list[Measurement]:
     """Evaluations grouped by protocol, settings and dataset; in the order of protocols, retrieval last."""
-    found: dict[str, list[tuple[Kind, Run, Evaluation]]] = {}
+    by_key: dict[str, list[tuple[Kind, Run, Evaluation]]] = {}
     for kind in kinds:
         for run in kind.runs:
             for one in run.evaluations:
                 where = one.result.get("class_names") if folds else one.dataset_digest
                 settings = {k: v for k, v in one.settings.items() if k not in MODELS}
                 key = json.dumps([one.protocol, where, settings], sort_keys=True)
-                found.setdefault(key, []).append((kind, run, one))
+                by_key.setdefault(key, []).append((kind, run, one))
     order = [*PROTOCOLS, RETRIEVAL]
-    groups = sorted(found.values(), key=lambda rows: order.index(rows[0][2].protocol))
+    groups = sorted(by_key.values(), key=lambda rows: order.index(rows[0][2].protocol))
     firsts = [rows[0][2] for rows in groups]
     out = []
     for rows, first in zip(groups, firsts, strict=True):
-        names = dict.fromkeys(_place(one, datasets) for _, _, one in rows)
+        names = dict.fromkeys(_dataset_of(one, datasets) for _, _, one in rows)
         alike = [other for other in firsts if other.protocol == first.protocol and other is not first]
-        telling = sorted(
+        differing = sorted(
             {name for other in alike for name, value in first.settings.items() if other.settings.get(name) != value}
         )
-        said = [first.protocol, *(f"{name.replace('_', ' ')} {first.settings[name]}" for name in telling)]
+        words = [first.protocol, *(f"{name.replace('_', ' ')} {first.settings[name]}" for name in differing)]
         count = len({one.dataset_digest for _, _, one in rows})
-        place = next(iter(names)) if count == 1 else f"{count} folds"
-        measurement = Measurement(f"{', '.join(said)}, {place}", first.protocol)
+        dataset = next(iter(names)) if count == 1 else f"{count} folds"
+        measurement = Measurement(f"{', '.join(words)}, {dataset}", first.protocol)
         for kind, run, one in rows:
             measurement.by_kind.setdefault(kind.name, []).append((run, one))
         out.append(measurement)
     return out
 
 
-def _place(one: Evaluation, datasets: Mapping[str, str]) -> str:
+def _dataset_of(one: Evaluation, datasets: Mapping[str, str]) -> str:
     return datasets.get(one.dataset_digest) or one.dataset_name or dataset_name(one.dataset_digest, datasets)
 
 

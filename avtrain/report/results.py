@@ -17,7 +17,7 @@ from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.unfitted import sentence_of
 from avtrain.report.curves import swatch, ticks
 from avtrain.report.gather import Kind, Measurement
-from avtrain.report.scores import LEVEL, Comparison, Told
+from avtrain.report.scores import LEVEL, Comparison, Scored
 
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (
@@ -68,49 +68,55 @@ def span(low: float, high: float) -> str:
     return "" if math.isnan(low) else f"{per_cent(low)} to {per_cent(high)}"
 
 
-def results(told: Sequence[Told]) -> Markup:
+def results(measured: Sequence[Scored]) -> Markup:
     """Every measurement: a forest plot, every run, run by run on the same clips."""
-    if not told:
+    if not measured:
         return html.paragraph("No run has been evaluated yet; 'avtrain evaluate DIR --run RUN' does.")
     parts = [Markup('<p class="note">{}</p>').format(KEY)]
-    for one in told:
+    for one in measured:
         parts.append(Markup("<h3>{}{}</h3>").format(one.measurement.name, _clips(one)))
         parts.append(forest(one))
         parts += [Markup('<p class="note">{}</p>').format(text) for text in notes(one)]
         parts.append(details("Every run", every_run(one)))
-        heard = audible(one)
-        if heard:
-            parts.append(details("What is audible", heard, opened=True))
+        audible_table = audible(one)
+        if audible_table:
+            parts.append(details("What is audible", audible_table, opened=True))
         if one.pairs:
             parts.append(details("Run by run on the same test clips", run_by_run(one)))
     return Markup("").join(parts)
 
 
-def notes(told: Told) -> list[str]:
+def notes(scored: Scored) -> list[str]:
     """What chance would score, and test clips of classes that were never fitted."""
-    found = []
-    if told.chance is not None:
-        found.append(f"Grey dashes: chance, {per_cent(told.chance)} %, is to name the most frequent test class always.")
-    unfitted = [run.result.get("unfitted") for rows in told.measurement.by_kind.values() for _, run in rows]
-    said = {json.dumps([one["classes"], one["clips"], one["fitted_clips"]]) for one in unfitted if one and one["clips"]}
-    for text in sorted(said):
+    lines = []
+    if scored.chance is not None:
+        lines.append(
+            f"Grey dashes: chance, {per_cent(scored.chance)} %, is to name the most frequent test class always."
+        )
+    unfitted = [run.result.get("unfitted") for rows in scored.measurement.by_kind.values() for _, run in rows]
+    groups = {
+        json.dumps([one["classes"], one["clips"], one["fitted_clips"]]) for one in unfitted if one and one["clips"]
+    }
+    for text in sorted(groups):
         names, clips, fitted = json.loads(text)
-        found.append(f"{sentence_of({'classes': names, 'clips': clips}, clips + fitted)}.")
-    return found
+        lines.append(f"{sentence_of({'classes': names, 'clips': clips}, clips + fitted)}.")
+    return lines
 
 
-def _clips(told: Told) -> str:
-    if not told.clips:
+def _clips(scored: Scored) -> str:
+    if not scored.clips:
         return ""
-    count = " or ".join(f"{number:,}" for number in told.clips)
-    shared = told.clusters if told.clusters and told.clusters != told.clips else []
+    count = " or ".join(f"{number:,}" for number in scored.clips)
+    shared = scored.clusters if scored.clusters and scored.clusters != scored.clips else []
     return f", {count} test clips" + "".join(f" in {number:,} cluster{'s' * (number > 1)}" for number in shared)
 
 
-def forest(told: Told) -> Markup:
-    """A row a kind: its runs, mean and interval, and how it stands to the first."""
-    ends = [value for score in told.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)]
-    ends += [] if told.chance is None else [told.chance]
+def forest(scored: Scored) -> Markup:
+    """A row a kind: its runs, mean and interval, and its difference from the first."""
+    ends = [
+        value for score in scored.scores for value in (*score.values, score.low, score.high) if not math.isnan(value)
+    ]
+    ends += [] if scored.chance is None else [scored.chance]
     low, high = min(max(0.0, min(ends)), 0.99), min(1.0, max(ends))
     marks = ticks(100 * low, 100 * max(high, low + 0.01))
     first, last = max(0.0, marks[0]), min(100.0, marks[-1])
@@ -118,37 +124,42 @@ def forest(told: Told) -> Markup:
     def at(share: float) -> float:
         return round(100 * (min(max(100 * share, first), last) - first) / (last - first), 2)
 
-    by_kind = {row.kind.name: row for row in told.comparisons}
+    by_kind = {row.kind.name: row for row in scored.comparisons}
     rows = []
-    for score in told.scores:
+    for score in scored.scores:
         row: dict[str, Any] = {"name": score.kind.name, "swatch": swatch(score.kind), "mean": at(score.mean)}
-        row |= {"colour": score.kind.place, "value": per_cent(score.mean), "interval": "one run"}
+        row |= {"colour": score.kind.number, "value": per_cent(score.mean), "interval": "one run"}
         row |= {"dots": [at(value) for value in score.values] if len(score.values) > 1 else [], "bar": None}
         if not math.isnan(score.low):
             row["bar"] = at(score.low), round(at(score.high) - at(score.low), 2)
             row["interval"] = span(score.low, score.high)
-        rows.append(row | _gap(by_kind.get(score.kind.name), len(told.scores)))
+        rows.append(row | _gap(by_kind.get(score.kind.name), len(scored.scores)))
     shown = [(at(mark / 100), f"{mark:g}") for mark in marks if first <= mark <= last]
-    chance = None if told.chance is None else at(told.chance)
-    base = told.scores[0].kind.name
-    return Markup(_forest.render(name=told.measurement.name, base=base, rows=rows, ticks=shown, chance=chance))
+    chance = None if scored.chance is None else at(scored.chance)
+    base = scored.scores[0].kind.name
+    return Markup(_forest.render(name=scored.measurement.name, base=base, rows=rows, ticks=shown, chance=chance))
 
 
-def _gap(found: Comparison | None, scores: int) -> dict[str, str]:
-    if found is None:
+def _gap(compared: Comparison | None, scores: int) -> dict[str, str]:
+    if compared is None:
         return {"gap": "what the others are held against" if scores > 1 else "", "mark": ""}
-    said = f" [{points(found.low)}, {points(found.high)}]" if not math.isnan(found.low) else ""
-    test = f"p {p_text(found.p_holm)}, {found.how}" if found.mark != "untested" else found.why
-    return {"gap": points(found.difference) + said, "mark": MARKS[found.mark], "css": found.mark, "test": test}
+    interval = f" [{points(compared.low)}, {points(compared.high)}]" if not math.isnan(compared.low) else ""
+    test = f"p {p_text(compared.p_holm)}, {compared.how}" if compared.mark != "untested" else compared.why
+    return {
+        "gap": points(compared.difference) + interval,
+        "mark": MARKS[compared.mark],
+        "css": compared.mark,
+        "test": test,
+    }
 
 
-def every_run(told: Told) -> Markup:
+def every_run(scored: Scored) -> Markup:
     """A row an evaluation, figures as in its result.json."""
     header = ["run", "kind", "seed", "accuracy, %", "95 % interval", "top 5, %", "mAP, %", "balanced, %", "test clips"]
     header += ["at update"]
     rows = []
-    for score in told.scores:
-        for run, one in told.measurement.by_kind[score.kind.name]:
+    for score in scored.scores:
+        for run, one in scored.measurement.by_kind[score.kind.name]:
             result = one.result
             rows.append(
                 [
@@ -165,18 +176,18 @@ def every_run(told: Told) -> Markup:
     return html.table(header, rows, css="runs")
 
 
-def audible(told: Told) -> Markup:
-    """A row an evaluation that was told which labels can be heard, figures as in its result.json; '' without any."""
+def audible(scored: Scored) -> Markup:
+    """A row an evaluation with audible labels, figures as in its result.json; '' without any."""
     header = ["run", "kind", "by column", "accuracy, %", "95 % interval", "clips"]
     header += ["hit, %", "95 % interval of hit", "clips for hit"]
     rows = []
-    for score in told.scores:
-        for run, one in told.measurement.by_kind[score.kind.name]:
-            found = one.result.get("audible")
-            if found:
-                accuracy = per_cent(found["accuracy"]), span(*found["interval_95"]), f"{found['clips']:,}"
-                hit = per_cent(found["hit"]), span(*found["hit_interval_95"]), f"{found['hit_clips']:,}"
-                rows.append([run.name, score.kind.name, found["column"], *accuracy, *hit])
+    for score in scored.scores:
+        for run, one in scored.measurement.by_kind[score.kind.name]:
+            scores = one.result.get("audible")
+            if scores:
+                accuracy = per_cent(scores["accuracy"]), span(*scores["interval_95"]), f"{scores['clips']:,}"
+                hit = per_cent(scores["hit"]), span(*scores["hit_interval_95"]), f"{scores['hit_clips']:,}"
+                rows.append([run.name, score.kind.name, scores["column"], *accuracy, *hit])
     if not rows:
         return Markup("")
     note = (
@@ -186,42 +197,42 @@ def audible(told: Told) -> Markup:
     return html.table(header, rows, css="audible") + Markup('<p class="note">{}</p>').format(note)
 
 
-def run_by_run(told: Told) -> Markup:
+def run_by_run(scored: Scored) -> Markup:
     """A row a pair of runs of one seed (fold) on the same clips."""
     header = ["run", "against", "difference, points", "95 % interval", "right in one alone", "p exact", "p Holm"]
     rows = []
-    for pair in told.pairs:
-        found = pair.found
-        table = found["mcnemar"]
-        low, high = found["difference_95"]
+    for pair in scored.pairs:
+        compared = pair.compared
+        table = compared["mcnemar"]
+        low, high = compared["difference_95"]
         rows.append(
             [
                 pair.second.name,
                 pair.first.name,
-                points(found["difference"]),
+                points(compared["difference"]),
                 f"{points(low)} to {points(high)}",
                 f"{table['second_only']:,} : {table['first_only']:,}",
-                p_text(found["p"]),
+                p_text(compared["p"]),
                 p_text(pair.p_holm),
             ]
         )
-    grouped = any(pair.found["unit"] == "clusters" for pair in told.pairs)
+    grouped = any(pair.compared["unit"] == "clusters" for pair in scored.pairs)
     how = (
         "Interval: paired bootstrap over clusters of clips; p: exact sign flips by cluster."
         if grouped
         else "Interval: paired bootstrap over clips; p: McNemar's exact test."
     )
-    note = f"{how} Holm's correction is for the {len(told.pairs)} rows of this table."
+    note = f"{how} Holm's correction is for the {len(scored.pairs)} rows of this table."
     return html.table(header, rows, css="pairs-of-runs") + Markup('<p class="note">{}</p>').format(note)
 
 
 def retrieval(measurement: Measurement, kinds: Sequence[Kind]) -> Markup:
     """A row a kind: means over its runs of what retrieval's result.json has, half-widths of Student's interval."""
     ways = (("audio_to_video", "sound to picture"), ("video_to_audio", "picture to sound"))
-    figures = [(f"{said}, own R@{k}, %", way, "pair", f"recall_at_{k}") for way, said in ways for k in (1, 10)] + [
-        (f"{said}, class R@1, %", way, "class", "recall_at_1") for way, said in ways
-    ]
-    medians = [(f"{said}, own median rank", way, "pair", "median_rank") for way, said in ways]
+    figures = [
+        (f"{direction}, own R@{k}, %", way, "pair", f"recall_at_{k}") for way, direction in ways for k in (1, 10)
+    ] + [(f"{direction}, class R@1, %", way, "class", "recall_at_1") for way, direction in ways]
+    medians = [(f"{direction}, own median rank", way, "pair", "median_rank") for way, direction in ways]
     rows: list[list[Any]] = []
     for kind in kinds:
         by_run: dict[Path, list[dict[str, Any]]] = {}
@@ -250,25 +261,26 @@ def _mean(values: list[float]) -> str:
     return f"{mean:.1f}" + (f" ± {half:.1f}" if not math.isnan(half) else "")
 
 
-def lead_of(told: Sequence[Told]) -> str:
+def lead_of(measured: Sequence[Scored]) -> str:
     """The first measurement in one sentence: the best kind against the first."""
-    if not told:
+    if not measured:
         return "None of these runs has been evaluated yet."
-    first = told[0]
+    first = measured[0]
     base, best = first.scores[0], max(first.scores, key=lambda score: score.mean)
     name, count = first.measurement.name, len(first.scores)
-    said = f"{name[0].upper()}{name[1:]}: "
+    lead = f"{name[0].upper()}{name[1:]}: "
     chance = "" if first.chance is None else f" (chance: {per_cent(first.chance)} %)"
     if count > 1 and all(per_cent(score.mean) == per_cent(best.mean) for score in first.scores):
-        return f"{said}all {count} kinds of run reach an accuracy of {per_cent(best.mean)} %{chance}; none is the best."
-    said += f"{best.kind.name} reaches an accuracy of {per_cent(best.mean)} %{chance}"
+        return f"{lead}all {count} kinds of run reach an accuracy of {per_cent(best.mean)} %{chance}; none is the best."
+    lead += f"{best.kind.name} reaches an accuracy of {per_cent(best.mean)} %{chance}"
     if best is base:
         worse = sum(row.mark == "worse" for row in first.comparisons)
-        return said + (
+        return lead + (
             f", the highest mean; {worse} of {count - 1} others are shown to be worse." if count > 1 else "."
         )
-    found = next(row for row in first.comparisons if row.kind is best.kind)
-    how = f", {points(found.difference)} points against {base.kind.name}"
-    if not math.isnan(found.low):
-        how += f" (95 % interval {points(found.low)} to {points(found.high)}, p {p_text(found.p_holm)} after Holm)"
-    return said + how + ("." if found.mark != "open" else "; a difference is not shown.")
+    compared = next(row for row in first.comparisons if row.kind is best.kind)
+    how = f", {points(compared.difference)} points against {base.kind.name}"
+    if not math.isnan(compared.low):
+        interval = f"{points(compared.low)} to {points(compared.high)}"
+        how += f" (95 % interval {interval}, p {p_text(compared.p_holm)} after Holm)"
+    return lead + how + ("." if compared.mark != "open" else "; a difference is not shown.")

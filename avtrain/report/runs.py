@@ -101,7 +101,7 @@ def left_out(skipped: Sequence[str]) -> Markup:
 
 
 def _pairs(run: Run) -> int:
-    """Pairs of all updates; a line that does not tell its own had as many as there can be."""
+    """Pairs of all updates; a line without its own had as many as there can be."""
     most = run.config.get("batch_size", 0) * run.config.get("accumulate", 1)
     return sum(int(line.get("pairs", most)) for line in run.losses)
 
@@ -111,7 +111,7 @@ def _figure(value: float, digits: int) -> str:
 
 
 def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
-    """A row a kind: what `avtrain plan` says of its pairs; or that the dataset was not given."""
+    """A row a kind: its pairs as in `avtrain plan`; or that the dataset was not given."""
     rows, missing = [], []
     for kind in kinds:
         run = kind.runs[0]
@@ -137,7 +137,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
 
 
 def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
-    """What `avtrain plan` says of the run's settings. Errors: UserError."""
+    """The survey of `avtrain plan` by the run's settings. Errors: UserError."""
     from avtrain.config import PlanConfig
     from avtrain.data.plan_survey import survey
 
@@ -145,9 +145,9 @@ def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
     return survey(dataset, PlanConfig(**{name: run.config[name] for name in names if name in run.config}))
 
 
-def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
-    shares = [found["pair_shares"][name] for name in ("exact", "soft", "fallback")]
-    of_one_class = found["soft_pairs_of_one_true_class"]
+def _plan_row(kind: Kind, planned: dict[str, Any]) -> list[Any]:
+    shares = [planned["pair_shares"][name] for name in ("exact", "soft", "fallback")]
+    of_one_class = planned["soft_pairs_of_one_true_class"]
     colours = ("var(--ink)", "var(--soft)", "var(--line)")  # kinds alone have hues
     bars = [(round(100 * share, 2), colour) for share, colour in zip(shares, colours, strict=True)]
     caption = ", ".join(
@@ -157,10 +157,10 @@ def _plan_row(kind: Kind, found: dict[str, Any]) -> list[Any]:
         Markup("{}{}").format(swatch(kind), kind.name),
         Markup(_stack.render(parts=bars, caption=caption)),
         *(f"{100 * share:.1f}" for share in shares),
-        f"{found['same_class_negatives_per_anchor']:.2f}",
+        f"{planned['same_class_negatives_per_anchor']:.2f}",
         "" if of_one_class is None else f"{100 * of_one_class:.1f}",
-        f"{found['updates'] // found['config']['epochs']:,}",
-        f"{found['bytes_per_pair'] / 1000:,.1f}",
+        f"{planned['updates'] // planned['config']['epochs']:,}",
+        f"{planned['bytes_per_pair'] / 1000:,.1f}",
     ]
 
 
@@ -182,11 +182,11 @@ def settings(kinds: Sequence[Kind]) -> Markup:
             parts.append(html.paragraph("Not recorded by these runs."))
         if other:
             rows = [
-                [run.name, *(_said(own.get(name)) for name in other)] for run, own in zip(runs, leaves, strict=True)
+                [run.name, *(_shown(own.get(name)) for name in other)] for run, own in zip(runs, leaves, strict=True)
             ]
             parts.append(html.table(["run", *(name.replace("_", " ") for name in other)], rows, css="differing"))
         if same:
-            rows = [[name.replace("_", " "), _said(leaves[0][name])] for name in same]
+            rows = [[name.replace("_", " "), _shown(leaves[0][name])] for name in same]
             parts.append(html.table(["the same for all", "value"], rows, css="text same"))
     return Markup("").join(parts)
 
@@ -198,5 +198,5 @@ def _settings(run: Run) -> dict[str, Any]:
     }
 
 
-def _said(value: object) -> str:
+def _shown(value: object) -> str:
     return "none" if value in (None, "") else str(value)

@@ -1,4 +1,4 @@
-"""What a measurement says: a score a kind of run with its interval, and tests against the first kind."""
+"""The scores of a measurement: one a kind of run with its interval, and tests against the first kind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Score:
 
 @dataclass
 class Comparison:
-    """A kind against the first one, in shares of clips; p is nan where no test can be made, and `why` says why."""
+    """A kind against the first one, in shares of clips; p is nan where no test can be made, which `why` explains."""
 
     kind: Kind
     difference: float
@@ -56,18 +56,18 @@ class Comparison:
 
 @dataclass
 class PairOfRuns:
-    """Two runs of one seed (fold) on the same clips; what `avtrain compare` says of them."""
+    """Two runs of one seed (fold) on the same clips, compared as by `avtrain compare`."""
 
     kind: Kind
     first: Run
     second: Run
     unit: str
-    found: dict[str, Any]
+    compared: dict[str, Any]
     p_holm: float = math.nan
 
 
 @dataclass
-class Told:
+class Scored:
     """All scores of a measurement; comparisons are against the first of them."""
 
     measurement: Measurement
@@ -102,7 +102,7 @@ def unit_of(run: Run, one: Evaluation, folds: bool) -> str:
     return f"fold {one.dataset_digest[:8]}" if folds else f"seed {run.seed}"
 
 
-def tell(measurement: Measurement, kinds: list[Kind], folds: bool) -> Told:
+def scored(measurement: Measurement, kinds: list[Kind], folds: bool) -> Scored:
     """Scores in the order of `kinds`, and the tests of each against the first that was measured."""
     mine = [kind for kind in kinds if kind.name in measurement.by_kind]
     by_unit = {kind.name: _by_unit(measurement.by_kind[kind.name], folds) for kind in mine}
@@ -116,19 +116,19 @@ def tell(measurement: Measurement, kinds: list[Kind], folds: bool) -> Told:
         comparisons.append(_compare(kind, scores[0], score, shared, of_kind, why))
     for comparison, corrected in zip(comparisons, holm(np.array([row.p for row in comparisons])), strict=True):
         comparison.p_holm = float(corrected)
-    for pair, corrected in zip(pairs, holm(np.array([row.found["p"] for row in pairs])), strict=True):
+    for pair, corrected in zip(pairs, holm(np.array([row.compared["p"] for row in pairs])), strict=True):
         pair.p_holm = float(corrected)
-    return Told(measurement, scores, comparisons, pairs)
+    return Scored(measurement, scores, comparisons, pairs)
 
 
 Units = dict[str, list[tuple[Run, Evaluation]]]
 
 
 def _by_unit(rows: list[tuple[Run, Evaluation]], folds: bool) -> Units:
-    found: Units = {}
+    units: Units = {}
     for run, one in rows:
-        found.setdefault(unit_of(run, one, folds), []).append((run, one))
-    return found
+        units.setdefault(unit_of(run, one, folds), []).append((run, one))
+    return units
 
 
 def _score(kind: Kind, units: Units) -> Score:
@@ -149,10 +149,10 @@ def _pairs(kind: Kind, shared: list[str], theirs: Units, ours: Units) -> tuple[l
         if one.predictions is None or two.predictions is None:
             return [], "predictions.parquet is missing"
         try:
-            found = compare_predictions(one.predictions, two.predictions, first.name, second.name)
+            compared = compare_predictions(one.predictions, two.predictions, first.name, second.name)
         except UserError as error:
             return [], str(error)
-        pairs.append(PairOfRuns(kind, first, second, unit, found))
+        pairs.append(PairOfRuns(kind, first, second, unit, compared))
     return pairs, ""
 
 
@@ -162,8 +162,8 @@ def _compare(kind: Kind, base: Score, score: Score, shared: list[str], pairs: li
         gap = paired_t(one, two)
         return Comparison(kind, gap.mean, gap.low, gap.high, gap.p, f"paired t, {len(shared)} pairs", NO_SPREAD)
     if len(pairs) == 1:
-        found = pairs[0].found
-        how = "McNemar, bootstrap" if found["unit"] == "clips" else "sign flips and bootstrap by cluster"
-        low, high = found["difference_95"]
-        return Comparison(kind, found["difference"], low, high, found["p"], f"{how}, {shared[0]}")
+        compared = pairs[0].compared
+        how = "McNemar, bootstrap" if compared["unit"] == "clips" else "sign flips and bootstrap by cluster"
+        low, high = compared["difference_95"]
+        return Comparison(kind, compared["difference"], low, high, compared["p"], f"{how}, {shared[0]}")
     return Comparison(kind, score.mean - base.mean, math.nan, math.nan, math.nan, "", why or "no seed in common")

@@ -125,10 +125,10 @@ details { margin: .8rem 0; } summary { cursor: pointer; color: var(--soft); padd
 
 def style_of(kinds: int) -> str:
     """STYLE with a colour for each of so many kinds: beyond the first COLOURS, HUES, then a golden angle apart."""
-    hues = [*HUES, *(round(place * GOLDEN_ANGLE % 360) for place in range(kinds))]
+    hues = [*HUES, *(round(number * GOLDEN_ANGLE % 360) for number in range(kinds))]
     more = list(zip(range(COLOURS, kinds), hues, strict=False))
     light, dark = (
-        " ".join(f"--k{place}: hsl({hue} {saturation}% {lightness}%);" for place, hue in more)
+        " ".join(f"--k{number}: hsl({hue} {saturation}% {lightness}%);" for number, hue in more)
         for saturation, lightness in ((75, 33), (70, 72))
     )
     return (

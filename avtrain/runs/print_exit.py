@@ -1,7 +1,7 @@
 """python -m avtrain.runs.print_exit URL: the code in exit.json of a run at a URL, and what marks this file as newer.
 
-For docker/exit-as-told, which must know both without the seconds that torch takes to import. Prints nothing where there
-is no such file.
+For `docker/exit-as-told`, which must know both without the seconds that torch takes to import. Prints nothing where
+there is no such file.
 """
 
 from __future__ import annotations

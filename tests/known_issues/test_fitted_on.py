@@ -7,12 +7,12 @@ import dataclasses
 from avtrain.reproduce.tables.matrix import matrix_of
 from avtrain.reproduce.tables.page import notes_of
 from avtrain.reproduce.tables.settings import BALANCED, TABLES
-from tests.train.tablemaking import PLACES
+from tests.train.tablemaking import SITE
 
 
 def evaluations(settings):
     """(steps that measure on VGGSound, all others that measure, all steps by name)."""
-    steps = matrix_of(settings, PLACES).steps
+    steps = matrix_of(settings, SITE).steps
     measured = [step for step in steps if step.kind == "evaluate"]
     own = [step for step in measured if step.dataset == "vggsound"]
     return own, [step for step in measured if step not in own], {step.name: step for step in steps}
@@ -44,7 +44,7 @@ def test_it_is_a_setting_and_the_page_says_which():
     assert not any("--labels" in step.command for step in own)
     found = {"seeds": [0], "steps": {"done": 0, "all": 1}, "datasets": {}, "left_out": []}
     for one, said in ((settings, "vggsound_balanced_38007.csv"), (everything, "all of its clips")):
-        (note,) = [note for note in notes_of(found, matrix_of(one, PLACES)) if "fitted_on" in note]
+        (note,) = [note for note in notes_of(found, matrix_of(one, SITE)) if "fitted_on" in note]
         assert said in note
         assert "31.9" in note
     assert settings.vggsound.fitted_on == BALANCED

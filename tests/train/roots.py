@@ -108,20 +108,20 @@ def _render_vggsound(root: Path) -> None:
 def _render_tau(root: Path) -> None:
     """Segments of two places for training, of one that the paper validates on, of two for test, in each scene."""
     held_out = (LISTS / "tau2021_val_locations_paper.txt").read_text().split()
-    lists = {"train": [_listed(f"{place}-1") for place in held_out], "evaluate": []}
+    lists = {"train": [_listed(f"{location}-1") for location in held_out], "evaluate": []}
     for label, scene in enumerate(SCENES):
-        validated = next(place for place in held_out if place.split("-")[0] == scene)
-        places = [
+        validated = next(location for location in held_out if location.split("-")[0] == scene)
+        locations = [
             f"{scene}-{city}-90{number}{label}" for number, city in enumerate(("lyon", "paris", "milan", "prague"))
         ]
-        still = root / "video" / f"{places[0]}-7000.mp4"
+        still = root / "video" / f"{locations[0]}-7000.mp4"
         write_video(still, label, 0)
-        for number, place in enumerate([*places, validated] * 2):
-            name = f"{place}-{7000 + number // 5}"
+        for number, location in enumerate([*locations, validated] * 2):
+            name = f"{location}-{7000 + number // 5}"
             write_wav(root / "audio" / f"{name}.wav", label, number, 2.4)
             if number:
                 shutil.copy(still, root / "video" / f"{name}.mp4")
-            lists["evaluate" if place in places[2:] else "train"].append(_listed(name))
+            lists["evaluate" if location in locations[2:] else "train"].append(_listed(name))
     for name, rows in lists.items():
         header = ["filename_audio", "filename_video", "scene_label"]
         write_rows(root / "evaluation_setup" / f"fold1_{name}.csv", [header, *rows], "\t")

@@ -7,10 +7,10 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from avtrain.cli import main
-from avtrain.reproduce.tables.matrix import Places
+from avtrain.reproduce.tables.matrix import Site
 
 FOLDERS = {name: Path("/clips") / name for name in ("vggsound", "tau2021", "fsdnoisy18k")}
-PLACES = Places(roots=FOLDERS, out=Path("/runs/table"), pseudo_weights=Path("/clips/b0.pth"))
+SITE = Site(roots=FOLDERS, out=Path("/runs/table"), pseudo_weights=Path("/clips/b0.pth"))
 
 
 def reproduce(table: str, *words: object) -> str:

@@ -18,7 +18,7 @@ import torch
 from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avtrain.reproduce.tables import published
-from avtrain.reproduce.tables.matrix import Matrix, Places, Step, matrix_of
+from avtrain.reproduce.tables.matrix import Matrix, Site, Step, matrix_of
 from avtrain.reproduce.tables.settings import SUPERVISED, TABLES, read_settings
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
@@ -56,7 +56,7 @@ def whole(words, tmp_path_factory) -> tuple[Path, str]:
 def matrix(roots: Roots, out: Path) -> Matrix:
     """The matrix that the command makes of the fixture's words."""
     folders = {"vggsound": roots.vggsound, "tau2021": roots.tau, "fsdnoisy18k": roots.fsd}
-    return matrix_of(miniature("table1"), Places(roots=folders, out=out, workers=2, device="cpu"))
+    return matrix_of(miniature("table1"), Site(roots=folders, out=out, workers=2, device="cpu"))
 
 
 def table_of(out: Path, name: str = "table1") -> dict:

@@ -18,7 +18,7 @@ import yaml
 from avtrain.reproduce.tables.matrix import matrix_of
 from avtrain.reproduce.tables.settings import TABLES
 from tests.docker.recipes import DOCKER, expanded, lint, of_ours, parsed
-from tests.train.tablemaking import FOLDERS, PLACES, refused, reproduce
+from tests.train.tablemaking import FOLDERS, SITE, refused, reproduce
 
 pytestmark = pytest.mark.slow
 
@@ -69,8 +69,8 @@ def test_slurm_has_a_job_a_step_after_those_it_needs(submitted, tmp_path):
     roots = ["--vggsound", "/clips/vggsound", "--fsd", "/clips/fsdnoisy18k", "--pseudo-weights", "/clips/b0.pth"]
     calls = submitted(*roots, "--out", tmp_path / "out", "--device", "cuda:0")
     folders = {name: FOLDERS[name] for name in ("vggsound", "fsdnoisy18k")}
-    places = dataclasses.replace(PLACES, roots=folders, out=tmp_path / "out", device="cuda:0")
-    steps = matrix_of(TABLES["table1"], places).steps
+    site = dataclasses.replace(SITE, roots=folders, out=tmp_path / "out", device="cuda:0")
+    steps = matrix_of(TABLES["table1"], site).steps
     ids: dict[str, str] = {}  # job that ends a step, by the step's name
     left = list(enumerate(calls, start=100))
 
@@ -113,8 +113,8 @@ def test_slurm_has_a_job_a_step_after_those_it_needs(submitted, tmp_path):
 def test_what_is_done_is_not_submitted(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "out"
-    places = dataclasses.replace(PLACES, roots={"vggsound": FOLDERS["vggsound"]}, out=out, pseudo_weights=None)
-    for step in matrix_of(TABLES["table1"], places).steps[:2]:
+    site = dataclasses.replace(SITE, roots={"vggsound": FOLDERS["vggsound"]}, out=out, pseudo_weights=None)
+    for step in matrix_of(TABLES["table1"], site).steps[:2]:
         step.ends_with.parent.mkdir(parents=True)
         step.ends_with.touch()
     reproduce("table1", "--vggsound", "/clips/vggsound", "--out", out, "--device", "cpu", "--emit", "slurm")
@@ -175,7 +175,7 @@ def test_jobs_of_kubernetes_are_the_steps_and_made_as_the_recipes(jobs):
         one for one in yaml.safe_load_all((DOCKER / "k8s" / "base" / "train.yaml").read_text()) if one["kind"] == "Job"
     ]
     names: dict[str, str] = {}
-    for step in matrix_of(TABLES["table1"], dataclasses.replace(PLACES, out=Path("/runs/table"))).steps:
+    for step in matrix_of(TABLES["table1"], dataclasses.replace(SITE, out=Path("/runs/table"))).steps:
         name = f"{step.name}-{step.digest[:8]}"
         job = every.pop(name)
         pod = copy.deepcopy(job["spec"]["template"]["spec"])

@@ -18,7 +18,7 @@ from avtrain.reproduce.tables.matrix import Step, matrix_of
 from avtrain.reproduce.tables.settings import SUPERVISED, TABLES, TableSettings, changed
 from tests.docker.recipes import parsed
 from tests.train.roots import LISTS
-from tests.train.tablemaking import FOLDERS, PLACES, refused, reproduce
+from tests.train.tablemaking import FOLDERS, SITE, refused, reproduce
 
 OTHER_WORDS = {
     "resize": ("crop",),
@@ -93,7 +93,7 @@ def varied() -> list[tuple[tuple[Any, ...], TableSettings]]:
 
 
 def keys(settings: TableSettings) -> dict[str, str]:
-    return {step.name: step.digest for step in matrix_of(settings, PLACES).steps}
+    return {step.name: step.digest for step in matrix_of(settings, SITE).steps}
 
 
 def concerned(path: tuple[Any, ...], usual: TableSettings, steps: list[Step]) -> set[str]:
@@ -127,7 +127,7 @@ def concerned(path: tuple[Any, ...], usual: TableSettings, steps: list[Step]) ->
 
 def test_every_setting_keys_its_cells_and_what_is_made_from_them_and_nothing_else():
     (_, usual), *others = varied()
-    before, steps = keys(usual), matrix_of(usual, PLACES).steps
+    before, steps = keys(usual), matrix_of(usual, SITE).steps
     assert len(others) > 200
     for path, settings in others:
         after = keys(settings)
@@ -148,12 +148,12 @@ def test_tables_from_before_a_setting_keep_their_cells():
 def test_means_are_no_settings():
     """Devices, processes and --out change no key; another folder of clips changes those of its dataset."""
     usual = keys(TABLES["table1"])
-    for places in (
-        dataclasses.replace(PLACES, workers=3, device="cuda:1"),
-        dataclasses.replace(PLACES, out=Path("/elsewhere")),
+    for site in (
+        dataclasses.replace(SITE, workers=3, device="cuda:1"),
+        dataclasses.replace(SITE, out=Path("/elsewhere")),
     ):
-        assert {step.name: step.digest for step in matrix_of(TABLES["table1"], places).steps} == usual
-    moved = dataclasses.replace(PLACES, roots=FOLDERS | {"tau2021": Path("/other")})
+        assert {step.name: step.digest for step in matrix_of(TABLES["table1"], site).steps} == usual
+    moved = dataclasses.replace(SITE, roots=FOLDERS | {"tau2021": Path("/other")})
     after = {step.name: step.digest for step in matrix_of(TABLES["table1"], moved).steps}
     assert {name for name in usual if after[name] != usual[name]} == {name for name in usual if "tau2021" in name}
 
@@ -163,7 +163,7 @@ def test_commands_say_all_that_is_set(table):
     """What the program takes from the command of a step are the settings that key it."""
     settings = changed(TABLES[table], {"build": {"audio": {"resample": False}}, "pretext": {"compile": True}}, "here")
     kinds: dict[str, type] = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}
-    for step in matrix_of(settings, dataclasses.replace(PLACES, workers=5)).steps:
+    for step in matrix_of(settings, dataclasses.replace(SITE, workers=5)).steps:
         found = parsed([*step.command, *step.means])
         if step.kind in kinds:
             names = {field.name for field in dataclasses.fields(kinds[step.kind])}
@@ -177,7 +177,7 @@ def test_commands_say_all_that_is_set(table):
 
 
 def test_a_run_is_done_when_it_ended_well(tmp_path):
-    steps = matrix_of(TABLES["table1"], dataclasses.replace(PLACES, out=tmp_path)).steps
+    steps = matrix_of(TABLES["table1"], dataclasses.replace(SITE, out=tmp_path)).steps
     step = next(step for step in steps if step.kind == "pretrain")
     for status, code in (("interrupted", 75), ("failed", 1), ("user-error", 2), ("done", 0)):
         assert not step.is_done

@@ -83,7 +83,7 @@ def _made(cell: Cell) -> dict[str, Any]:
 
 
 def _pretrained(cell: Cell) -> dict[str, Any]:
-    """Make the updates that every row makes; what the table says of the batches."""
+    """Make the updates that every row makes; returns what the table has on the batches."""
     from avtrain.data.plan_survey import survey
     from avtrain.data.plans import steps_of, strategy_of, training_table
     from avtrain.training.pretrain import pretrain

@@ -33,6 +33,7 @@ CLUSTERED_BY = "efficientnet-lite0"
 ESC_FOLDS = 5
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.3, 7.2  # the lengths of FSDnoisy18k, as far as ESC-10's clips go
 FROZEN = "frozen.parquet"
+SHUFFLE, FROZEN_PAIRS, CUTS = 0x5F0F, 0xF202, 0xE5C  # streams of random numbers; never change them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +91,14 @@ def add_shuffled(dataset: Dataset, seed: int) -> None:
         return
     column, rows = dataset.labels("label"), dataset.rows_of("train")
     values = column.values.copy()
-    values[rows] = np.random.default_rng([seed, 0x5F0F]).permutation(values[rows])
+    values[rows] = np.random.default_rng([seed, SHUFFLE]).permutation(values[rows])
     write_labels(dataset, "shuffled", LabelColumn(values, column.class_names), origin)
 
 
 def write_frozen_pairs(dataset: Dataset, path: Path, seed: int) -> None:
     """Write pairs in which each training sound has one picture, of another clip of its class, and each picture one."""
     table = training_table(dataset)
-    draw = np.random.default_rng([seed, 0xF202])
+    draw = np.random.default_rng([seed, FROZEN_PAIRS])
     audio, video = [], []
     for label in np.unique(table.labels):
         rows = draw.permutation(table.rows[table.labels == label])
@@ -115,22 +116,22 @@ def prepare_sounds(
     """ESC-10's datasets of each run, fold after fold; None for all where there is no `root`."""
     if root is None:
         return [None] * runs
-    found: dict[int, Sounds] = {}
+    sounds: dict[int, Sounds] = {}
     for run in range(min(runs, ESC_FOLDS)):
         fold = run + 1
         clips, _ = clips_of_folder(LocalFolder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
         clips = with_clusters(clips, r"\d-(\d+)-")  # the recording that a clip was cut from
-        draw = np.random.default_rng([0xE5C, fold])
+        draw = np.random.default_rng([CUTS, fold])
         lengths = SHORTEST_SECONDS * (LONGEST_SECONDS / SHORTEST_SECONDS) ** draw.uniform(size=len(clips))
         cut = [
             dataclasses.replace(clip, end_seconds=round(float(seconds), 3))
             for clip, seconds in zip(clips, lengths, strict=True)
         ]
-        found[run] = Sounds(
+        sounds[run] = Sounds(
             whole=_built(folder / f"fold-{fold}", clips, workers, stopping),
             cut=_built(folder / f"fold-{fold}-cut", cut, workers, stopping),
         )
-    return [found[run % ESC_FOLDS] for run in range(runs)]
+    return [sounds[run % ESC_FOLDS] for run in range(runs)]
 
 
 def _built(folder: Path, clips: list[Clip], workers: int, stopping: Callable[[], bool]) -> Path:

@@ -29,11 +29,14 @@ of the anchor's own class a batch holds: see the column. The paper's batches of 
 
 def write_page(out: Path, settings: DigitsSettings, lines: Sequence[dict[str, Any]]) -> Path:
     """Write out/report.html from the table's lines and the folder; returns the path."""
-    said = [[claim, verdict(held), figures] for claim, held, figures in claims(lines)]
+    judged = [[claim, verdict(holds), figures] for claim, holds, figures in claims(lines)]
     sections = [
         ("Read this first", html.paragraph(HONEST)),
-        ("What it was to show", html.table(["claim", "", "points"], said)),
-        ("Linear accuracy on speakers never heard", html.figure(html.plot(_bars(lines), "accuracies"), BARS, "plot")),
+        ("What it was to show", html.table(["claim", "", "points"], judged)),
+        (
+            "Linear accuracy on speakers outside training",
+            html.figure(html.plot(_bars(lines), "accuracies"), BARS, "plot"),
+        ),
         ("All columns, %", html.table(HEADER, [cells_text(line) for line in lines])),
         ("Loss", html.figure(html.plot(_losses(out, lines), "loss curves"), LOSSES, "plot")),
         *_shown_clips(out),
@@ -55,13 +58,13 @@ LOSSES = (
 
 
 def _lead(lines: Sequence[dict[str, Any]]) -> str:
-    found = [line for line in lines if line["name"] == "soft-positive" and line["link"] == ENVELOPE and line["gap"]]
-    if not found:
+    soft = [line for line in lines if line["name"] == "soft-positive" and line["link"] == ENVELOPE and line["gap"]]
+    if not soft:
         return f"{len(lines)} rows so far."
-    mean, runs = 100 * found[0]["gap"]["mean"], found[0]["gap"]["units"]
+    mean, runs = 100 * soft[0]["gap"]["mean"], soft[0]["gap"]["units"]
     return (
         f"A linear layer on the audio encoder is right {abs(mean):.1f} points {'more' if mean > 0 else 'less'} often "
-        f"after soft-positive than after random sampling: mean of {runs} runs, {found[0]['updates']} updates each."
+        f"after soft-positive than after random sampling: mean of {runs} runs, {soft[0]['updates']} updates each."
     )
 
 
@@ -74,11 +77,11 @@ def _colour(line: dict[str, Any]) -> str:
 def _bars(lines: Sequence[dict[str, Any]]) -> Any:
     shown = [line for line in lines if MAIN in line["scores"]][::-1]
     figure, (axis,) = axes_of(8, 0.8 + 0.27 * len(shown))
-    for place, line in enumerate(shown):
+    for height, line in enumerate(shown):
         score = line["scores"][MAIN]
-        axis.barh(place, 100 * score["mean"], xerr=100 * (score["half"] or 0), color=_colour(line), height=0.65)
+        axis.barh(height, 100 * score["mean"], xerr=100 * (score["half"] or 0), color=_colour(line), height=0.65)
         for run, value in score["by_run"].items():
-            axis.plot(100 * value, place, ".", color=("black", "royalblue", "crimson")[int(run) % 3], markersize=4)
+            axis.plot(100 * value, height, ".", color=("black", "royalblue", "crimson")[int(run) % 3], markersize=4)
     named = [line["name"] + ("" if line["link"] == ENVELOPE else " (link off)") for line in shown]
     axis.set_yticks(range(len(shown)), named, fontsize=8)
     axis.axvline(10, color="k", linestyle=":", linewidth=1)

@@ -1,6 +1,6 @@
 """avtrain reproduce av-digits: which sampling teaches an audio encoder most from 400 real recordings, with controls.
 
-Run s of a row uses fold s mod 3 (two speakers never heard in training are the test) and clips of its own; every row of
+Run s of a row uses fold s mod 3 (two speakers outside training are the test) and clips of its own; every row of
 a run sees the same clips and is trained for equally many updates. What is done is never done again: the same command
 goes on after any stop, to the same table. Choices were made on validation speakers only (README, "av-digits").
 """
@@ -42,10 +42,10 @@ def reproduce_digits(
     workers: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> list[dict[str, Any]]:
-    """Run the cells that lack, all rows on three folds before any is on three more; the table's lines (table.summary).
+    """Run the missing cells, all rows on three folds before any is on three more; the table's lines (table.summary).
 
-    `out` gets data/, runs/, results.csv and table.md, which grow cell by cell. Errors: UserError where recordings lack
-    or `out` was made with other settings; Interrupted once `stopping()`.
+    `out` gets data/, runs/, results.csv and table.md, which grow cell by cell. Errors: UserError where recordings
+    are missing or `out` was made with other settings; Interrupted once `stopping()`.
     """
     workers = workers or default_workers()
     configs.claim(out / "settings.json", configs.to_dict(settings), "table")

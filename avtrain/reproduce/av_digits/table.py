@@ -77,19 +77,19 @@ def _add_gaps(lines: list[dict[str, Any]]) -> None:
     for name, folds in (("gap", False), ("gap_folds", True)):
         for line in lines:
             line[name] = gap(lines, line["name"], line["link"], folds)
-        told = [line[name] for line in lines if line[name]]
-        corrected = holm(np.array([math.nan if found["p"] is None else found["p"] for found in told]))
-        for found, p in zip(told, corrected, strict=True):
-            found["p_holm"] = _number(float(p))
+        gaps = [line[name] for line in lines if line[name]]
+        corrected = holm(np.array([math.nan if one["p"] is None else one["p"] for one in gaps]))
+        for one, p in zip(gaps, corrected, strict=True):
+            one["p_holm"] = _number(float(p))
 
 
 def gap(lines: Sequence[dict[str, Any]], name: str, link: str, folds: bool = False) -> dict[str, Any] | None:
     """Row minus random of the same link, linear column: mean, low, high, p, over runs or over the means of folds.
 
-    `equal`: p that it is not within MARGIN; `below`: that it is MARGIN or more. None where one of the rows lacks.
+    `equal`: p that it is not within MARGIN; `below`: that it is MARGIN or more. None where a row is missing.
     """
-    found = {line["name"]: line["scores"].get(MAIN) for line in lines if line["link"] == link}
-    mine, random = found.get(name), found.get(REFERENCE)
+    by_name = {line["name"]: line["scores"].get(MAIN) for line in lines if line["link"] == link}
+    mine, random = by_name.get(name), by_name.get(REFERENCE)
     if name == REFERENCE or mine is None or random is None:
         return None
     runs = np.array(sorted(mine["by_run"].keys() & random["by_run"].keys()))
@@ -106,47 +106,47 @@ def gap(lines: Sequence[dict[str, Any]], name: str, link: str, folds: bool = Fal
 def claims(lines: Sequence[dict[str, Any]]) -> list[tuple[str, bool | None, str]]:
     """(claim, whether the figures bear it out, figures) of what is to be shown.
 
-    They are judged over the means of folds. None: the figures decide neither way, or cells or updates lack. That there
-    is no difference is shown by a test of equivalence within MARGIN, decided before anything was measured, and not by
-    a difference that is not significant.
+    They are judged over the means of folds. None: the figures decide neither way, or cells or updates are missing. That
+    there is no difference is shown by a test of equivalence within MARGIN, decided before anything was measured, and
+    not by a difference that is not significant.
     """
     updates = max((line["updates"] for line in lines), default=0)
     margin = f"{100 * MARGIN:g} points"
-    told: list[tuple[str, bool | None, str]] = []
-    for claim, name, link, holds, test in (
+    judged: list[tuple[str, bool | None, str]] = []
+    for claim, name, link, test_holds, test in (
         ("soft-positive beats random by 10 points or more, interval above 0", "soft-positive", ENVELOPE, _beats, ""),
         (f"with shuffled labels it is less than {margin} better", SHUFFLED, ENVELOPE, _not_better, "below"),
         (f"without the link, a frozen partner is within {margin}", "frozen partner", UNLINKED, _alike, "equal"),
     ):
         over_runs, over_folds = (gap(lines, name, link, folds) for folds in (False, True))
         if over_runs is None or over_folds is None:
-            told.append((claim, None, ""))
+            judged.append((claim, None, ""))
         elif updates < CLAIMED_UPDATES:
-            told.append((claim, None, f"{gap_text(over_runs)} after {updates} updates, too few to judge"))
+            judged.append((claim, None, f"{gap_text(over_runs)} after {updates} updates, too few to judge"))
         else:
             p = over_folds.get(test)
             tested = "" if p is None else f", p {p_text(p)} by them"
             figures = f"{gap_text(over_runs)} over runs, {gap_text(over_folds)} over means of folds{tested}"
-            told.append((claim, holds(over_folds), figures))
-    return told
+            judged.append((claim, test_holds(over_folds), figures))
+    return judged
 
 
-def _beats(found: dict[str, Any]) -> bool:
-    return bool(found["mean"] >= CLAIMED_GAP and found["low"] is not None and found["low"] > 0)
+def _beats(difference: dict[str, Any]) -> bool:
+    return bool(difference["mean"] >= CLAIMED_GAP and difference["low"] is not None and difference["low"] > 0)
 
 
-def _not_better(found: dict[str, Any]) -> bool | None:
+def _not_better(difference: dict[str, Any]) -> bool | None:
     """Non-superiority: shown by a one-sided test, refuted by an interval above the margin, else undecided."""
-    if found["below"] is not None and found["below"] < LEVEL:
+    if difference["below"] is not None and difference["below"] < LEVEL:
         return True
-    return False if (found["low"] if found["low"] is not None else found["mean"]) > MARGIN else None
+    return False if (difference["low"] if difference["low"] is not None else difference["mean"]) > MARGIN else None
 
 
-def _alike(found: dict[str, Any]) -> bool | None:
+def _alike(difference: dict[str, Any]) -> bool | None:
     """Equivalence: shown by two one-sided tests, refuted by an interval outside the margin, else undecided."""
-    if found["equal"] is not None and found["equal"] < LEVEL:
+    if difference["equal"] is not None and difference["equal"] < LEVEL:
         return True
-    low, high = (found["mean"] if found[end] is None else found[end] for end in ("low", "high"))
+    low, high = (difference["mean"] if difference[end] is None else difference[end] for end in ("low", "high"))
     return False if low > MARGIN or high < -MARGIN else None
 
 
@@ -179,9 +179,9 @@ def cells_text(line: dict[str, Any]) -> list[str]:
         *(text for name in ("gap", "gap_folds") for text in _gap_and_p(line[name])),
     ]
     for column in COLUMNS:
-        found = line["scores"].get(column)
-        half = "" if found is None or found["half"] is None else f" ± {100 * found['half']:.1f}"
-        shown.append("" if found is None else f"{100 * found['mean']:.1f}{half}")
+        score = line["scores"].get(column)
+        half = "" if score is None or score["half"] is None else f" ± {100 * score['half']:.1f}"
+        shown.append("" if score is None else f"{100 * score['mean']:.1f}{half}")
     return shown
 
 
@@ -198,10 +198,10 @@ NOTES = (
 )
 
 
-def _gap_and_p(found: dict[str, Any] | None) -> tuple[str, str]:
-    if not found:
+def _gap_and_p(difference: dict[str, Any] | None) -> tuple[str, str]:
+    if not difference:
         return "", ""
-    return gap_text(found), "" if found["p_holm"] is None else p_text(found["p_holm"])
+    return gap_text(difference), "" if difference["p_holm"] is None else p_text(difference["p_holm"])
 
 
 def markdown(lines: Sequence[dict[str, Any]]) -> str:
@@ -218,16 +218,16 @@ def printed(lines: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*table, "", *judged, "", *NOTES])
 
 
-def verdict(held: bool | None) -> str:
+def verdict(holds: bool | None) -> str:
     """One word on a claim."""
-    return {True: "holds", False: "DOES NOT HOLD", None: "open"}[held]
+    return {True: "holds", False: "DOES NOT HOLD", None: "open"}[holds]
 
 
-def gap_text(found: dict[str, Any]) -> str:
+def gap_text(difference: dict[str, Any]) -> str:
     """A difference in points with its interval."""
-    if found["low"] is None:
-        return f"{100 * found['mean']:+.1f}"
-    return f"{100 * found['mean']:+.1f} [{100 * found['low']:+.1f}, {100 * found['high']:+.1f}]"
+    if difference["low"] is None:
+        return f"{100 * difference['mean']:+.1f}"
+    return f"{100 * difference['mean']:+.1f} [{100 * difference['low']:+.1f}, {100 * difference['high']:+.1f}]"
 
 
 def _number(value: float) -> float | None:

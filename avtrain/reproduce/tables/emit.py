@@ -14,7 +14,7 @@ FILES: dict[str, Callable[[Matrix, list[str]], dict[str, str]]] = {"slurm": slur
 
 
 def write_jobs(whole: Matrix, kind: str, folder: Path, config: Path | None) -> str:
-    """Write the files of a scheduler into `folder`; a line that says what to do.
+    """Write the files of a scheduler into `folder`; returns a line on what to do.
 
     Files of an earlier call are replaced, but not those that are there to be edited. Errors: UserError where the folder
     holds other things.
@@ -42,11 +42,11 @@ def _check_folder(folder: Path, table: str) -> None:
 
 
 def collecting(whole: Matrix, config: Path | None) -> list[str]:
-    """The command that writes the table once all is done, or goes on with what lacks."""
-    places, words = whole.places, ["avtrain", "reproduce", whole.settings.table]
+    """The command that writes the table once all is done, or goes on with what is missing."""
+    site, words = whole.site, ["avtrain", "reproduce", whole.settings.table]
     for option, dataset in (("--vggsound", "vggsound"), ("--tau", "tau2021"), ("--fsd", "fsdnoisy18k")):
-        if dataset in places.roots:
-            words += [option, str(places.roots[dataset])]
-    words += ["--out", str(places.out), "--seeds", ",".join(map(str, places.seeds)), "--device", places.device]
-    words += [] if places.pseudo_weights is None else ["--pseudo-weights", str(places.pseudo_weights)]
+        if dataset in site.roots:
+            words += [option, str(site.roots[dataset])]
+    words += ["--out", str(site.out), "--seeds", ",".join(map(str, site.seeds)), "--device", site.device]
+    words += [] if site.pseudo_weights is None else ["--pseudo-weights", str(site.pseudo_weights)]
     return words + ([] if config is None else ["--config", str(config)])

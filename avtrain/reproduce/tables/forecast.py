@@ -1,7 +1,7 @@
 """What a table will take before anything is made: clips, disk, pairs, updates, hours of each step; no media is decoded.
 
-Clips come from the lists and from which files are there. Hours rest on figures of others or on arithmetic, as `BASIS`
-says: nothing is tried out here.
+Clips come from the lists and from which files are there. Hours rest on figures of others or on arithmetic (`BASIS`):
+nothing is tried out here.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ BASIS = (
 
 @dataclass
 class Work:
-    """What is told of a step: words for it, bytes on disk, hours."""
+    """What a step takes: words for it, bytes on disk, hours."""
 
-    said: str
+    words: str
     stored_bytes: float = 0.0
     hours: float = 0.0
 
@@ -67,8 +67,8 @@ def forecast(whole: Matrix, call: Call) -> list[str]:
         if not step.is_done:
             total.stored_bytes += work.stored_bytes
             total.hours += work.hours
-        lines.append(f"{step.name:<{width}}  {state:<5}  {_hours(work.hours):>8}  {work.said}")
-    out = next(path for path in (whole.places.out, *whole.places.out.parents) if path.exists())
+        lines.append(f"{step.name:<{width}}  {state:<5}  {_hours(work.hours):>8}  {work.words}")
+    out = next(path for path in (whole.site.out, *whole.site.out.parents) if path.exists())
     free = shutil.disk_usage(out).free
     short = ", NOT ENOUGH" if free < total.stored_bytes else ""
     lines.append(
@@ -120,11 +120,11 @@ def _splits(clips: Clips) -> str:
 
 def _of_build(whole: Matrix, clips: Clips, seconds: float) -> Work:
     config = whole.settings.build
-    seen = sum(bool(path) for path in clips.values("video_path"))
-    heard = len(clips) - seen
-    stored = seconds * (len(clips) * _sound_bytes(config) + seen * _picture_bytes(config))
-    cores = whole.places.workers or default_workers()
-    hours = seconds / 10 * (seen / CLIPS_A_SECOND + heard / SOUNDS_A_SECOND) / cores / 3600
+    pictures = sum(bool(path) for path in clips.values("video_path"))
+    sounds_alone = len(clips) - pictures
+    stored = seconds * (len(clips) * _sound_bytes(config) + pictures * _picture_bytes(config))
+    cores = whole.site.workers or default_workers()
+    hours = seconds / 10 * (pictures / CLIPS_A_SECOND + sounds_alone / SOUNDS_A_SECOND) / cores / 3600
     return Work(f"{len(clips):,} clips, {stored / 1e9:,.1f} GB, {cores} processes", stored, hours)
 
 
@@ -153,8 +153,8 @@ def _of_pretrain(step: Step, clips: Clips) -> Work:
     updates = settings["epochs"] * updates_per_epoch(batches, settings["accumulate"])
     updates = min(updates, settings["max_steps"]) if settings["max_steps"] else updates
     hours = settings["epochs"] * pairs * SECONDS_A_PAIR / 3600
-    said = f"{len(train):,} clips, {pairs:,} pairs and {batches:,} batches of {settings['batch_size']} an epoch"
-    return Work(f"{said}, {updates:,} updates", hours=hours)
+    words = f"{len(train):,} clips, {pairs:,} pairs and {batches:,} batches of {settings['batch_size']} an epoch"
+    return Work(f"{words}, {updates:,} updates", hours=hours)
 
 
 def _of_evaluation(step: Step, clips: Clips, seconds: float) -> Work:
@@ -171,8 +171,8 @@ def _of_evaluation(step: Step, clips: Clips, seconds: float) -> Work:
     flop += epochs * held * settings["windows_per_clip"] * window * FLOP_A_SECOND
     flop += splits["test"] * seconds * FLOP_A_SECOND
     updates = epochs * -(-fit // settings["batch_size"])
-    said = f"fits on {fit:,} clips, chooses on {held:,}, tests on {splits['test']:,}; {updates:,} updates"
-    return Work(said, hours=flop / FLOPS / 3600)
+    words = f"fits on {fit:,} clips, chooses on {held:,}, tests on {splits['test']:,}; {updates:,} updates"
+    return Work(words, hours=flop / FLOPS / 3600)
 
 
 def _hours(hours: float) -> str:

@@ -1,7 +1,7 @@
 """One Kubernetes Job a step, made like those of docker/k8s: their images, volumes, guards and rules of failure.
 
 Jobs that need no other of those left are a wave; a wave is applied when the one before it is complete, so that no pod
-holds a GPU while it waits. Each Job says in an annotation which ones it needs.
+holds a GPU while it waits. Each Job names in an annotation the ones that it needs.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Job:
 
 def files(whole: Matrix, collect: Sequence[str]) -> dict[str, str]:
     """The files by name: a folder a wave, cluster/kustomization.yaml, submit.sh. Errors: UserError."""
-    _check_places(whole)
+    _check_volumes(whole)
     jobs: dict[str, Job] = {}
     last: dict[str, str] = {}  # job that ends a step, by the step's digest
     for step in whole.steps:
@@ -204,12 +204,12 @@ def files(whole: Matrix, collect: Sequence[str]) -> dict[str, str]:
     jobs[table.name] = table
     waves = _waves(jobs)
     fill = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False).from_string
-    found = {"submit.sh": fill(SUBMIT).render(table=whole.settings.table, waves=waves)}
-    found[EDITED] = CLUSTER
+    manifests = {"submit.sh": fill(SUBMIT).render(table=whole.settings.table, waves=waves)}
+    manifests[EDITED] = CLUSTER
     for number, wave in enumerate(waves, start=1):
-        found[f"wave-{number}/kustomization.yaml"] = fill(WAVE).render(jobs=wave)
-        found |= {f"wave-{number}/{job.name}.yaml": fill(JOB).render(job=job) for job in wave}
-    return found
+        manifests[f"wave-{number}/kustomization.yaml"] = fill(WAVE).render(jobs=wave)
+        manifests |= {f"wave-{number}/{job.name}.yaml": fill(JOB).render(job=job) for job in wave}
+    return manifests
 
 
 def _table_name(whole: Matrix, collect: Sequence[str], needs: Iterable[str]) -> str:
@@ -217,10 +217,10 @@ def _table_name(whole: Matrix, collect: Sequence[str], needs: Iterable[str]) -> 
     return f"{whole.settings.table}-{configs.digest([*collect, *needs])[:8]}"
 
 
-def _check_places(whole: Matrix) -> None:
+def _check_volumes(whole: Matrix) -> None:
     """UserError where a path is in none of the volumes that the pods have."""
-    places = whole.places
-    given = [*places.roots.values(), places.out, *filter(None, [places.pseudo_weights])]
+    site = whole.site
+    given = [*site.roots.values(), site.out, *filter(None, [site.pseudo_weights])]
     for path in map(str, given):
         if not path.startswith(tuple(f"{mount}/" for mount in MOUNTS)):
             raise UserError(

@@ -46,7 +46,7 @@ is not at its default, so that tables from before it keep their cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Places:
+class Site:
     """Where a table is made, of what, and with which means: none of it is a setting of the experiments."""
 
     roots: Mapping[str, Path]
@@ -111,7 +111,7 @@ class Matrix:
     """All steps in an order in which they can be made, and what they are for."""
 
     settings: TableSettings
-    places: Places
+    site: Site
     steps: list[Step] = field(default_factory=list)
     cells: list[Cell] = field(default_factory=list)
     manifests: dict[str, Step] = field(default_factory=dict)
@@ -136,13 +136,13 @@ def digest_of(kind: str, settings: Mapping[str, Any], needs: tuple[Step, ...]) -
     return configs.digest({"kind": kind, "settings": dict(settings), "needs": [step.digest for step in needs]})
 
 
-def matrix_of(settings: TableSettings, places: Places) -> Matrix:
+def matrix_of(settings: TableSettings, site: Site) -> Matrix:
     """The matrix of a table; nothing is read or written. Errors: UserError where no dataset is given."""
-    if not places.roots:
+    if not site.roots:
         raise UserError("No dataset is given; give the folders that you have: --vggsound, --tau, --fsd.")
-    whole = Matrix(settings, places)
+    whole = Matrix(settings, site)
     for name, task in settings.tasks.items():
-        if name in places.roots:
+        if name in site.roots:
             whole.manifests[name] = whole.add(_manifest(whole, name, task.manifest, f"manifest-{name}"))
         else:
             whole.left_out.append(f"{task.title}: its folder was not given")
@@ -153,7 +153,7 @@ def matrix_of(settings: TableSettings, places: Places) -> Matrix:
     columns = _label_columns(whole)
     if "vggsound" not in whole.datasets:
         whole.left_out.append("all rows but supervised: the pretext task needs VGGSound")
-    for seed in places.seeds:
+    for seed in site.seeds:
         for row in settings.rows if "vggsound" in whole.datasets else ():
             if row.labels in columns:
                 _add_row(whole, row, columns[row.labels], seed)
@@ -179,10 +179,10 @@ def _add_row(whole: Matrix, row: Row, column: Step | None, seed: int) -> None:
 
 
 def _manifest(whole: Matrix, name: str, words: tuple[str, ...], step_name: str) -> Step:
-    root = str(whole.places.roots[name])
+    root = str(whole.site.roots[name])
     words = tuple(word.format(root=root) for word in words)
     settings = {"words": words, "root": root}
-    path = whole.places.out / "manifests" / f"{name}-{digest_of('manifest', settings, ())[:DIGITS]}.csv"
+    path = whole.site.out / "manifests" / f"{name}-{digest_of('manifest', settings, ())[:DIGITS]}.csv"
     command = ("avprep", "manifest", *words, "--root", root, "--out", str(path))
     return Step("manifest", name, step_name, settings, (), command, (), path)
 
@@ -201,28 +201,28 @@ def _fitted_on(whole: Matrix, name: str, dataset: Step) -> Step:
 def _dataset(whole: Matrix, name: str, manifest: Step) -> Step:
     config = whole.settings.build
     settings, needs = configs.to_dict(config), (manifest,)
-    folder = whole.places.out / "datasets" / f"{name}-{digest_of('build', settings, needs)[:DIGITS]}"
+    folder = whole.site.out / "datasets" / f"{name}-{digest_of('build', settings, needs)[:DIGITS]}"
     line = ("avprep", "build-shards", str(manifest.ends_with), "--out", str(folder))
     command = (*line, *options_of(config, BuildConfig()))
-    means = () if whole.places.workers is None else ("--workers", str(whole.places.workers))
+    means = () if whole.site.workers is None else ("--workers", str(whole.site.workers))
     return Step("build", name, f"build-{name}", settings, needs, command, means, folder / DATASET)
 
 
 def _label_columns(whole: Matrix) -> dict[str, Step | None]:
     """The step that makes each label column that can be made, None for that of the dataset itself."""
-    found: dict[str, Step | None] = {"label": None}
+    columns: dict[str, Step | None] = {"label": None}
     dataset, wanted = whole.datasets.get("vggsound"), {row.labels for row in whole.settings.rows}
     if dataset is None:
-        return found
-    weights = whole.places.pseudo_weights
+        return columns
+    weights = whole.site.pseudo_weights
     words = whole.settings.pseudo_labels
     if "pseudo" in wanted and (weights is not None or OWN_WEIGHTS in words):
         words += () if weights is None else ("--weights", str(weights))
-        means = ("--device", whole.places.device)
-        found["pseudo"] = whole.add(_label_column("pseudo-label", words, dataset, means))
+        means = ("--device", whole.site.device)
+        columns["pseudo"] = whole.add(_label_column("pseudo-label", words, dataset, means))
     if "noise" in wanted:
-        found["noise"] = whole.add(_label_column("add-noise", whole.settings.label_noise, dataset, ()))
-    return found
+        columns["noise"] = whole.add(_label_column("add-noise", whole.settings.label_noise, dataset, ()))
+    return columns
 
 
 def _label_column(command: str, words: tuple[str, ...], dataset: Step, means: tuple[str, ...]) -> Step:
@@ -243,9 +243,9 @@ def _run(whole: Matrix, row: Row, column: Step | None, seed: int) -> Step:
     )
     settings, needs = configs.to_dict(config), (dataset,) if column is None else (dataset, column)
     name = f"{slug(row.name)}-s{seed}"
-    run = whole.places.out / "runs" / f"{name}-{digest_of('pretrain', settings, needs)[:DIGITS]}"
+    run = whole.site.out / "runs" / f"{name}-{digest_of('pretrain', settings, needs)[:DIGITS]}"
     command = ("avtrain", "pretrain", str(dataset.folder), "--run", str(run), *options_of(config, PretrainConfig()))
-    means = ("--device", whole.places.device)
+    means = ("--device", whole.site.device)
     return Step("pretrain", dataset.dataset, f"pretrain-{name}", settings, needs, command, means, run / run_folder.EXIT)
 
 
@@ -255,12 +255,12 @@ def _evaluation(whole: Matrix, name: str, config: EvaluateConfig, dataset: Step,
     if fitted is not None:
         config, needs = dataclasses.replace(config, labels=fitted.ends_with.stem), (*needs, fitted)
     settings = configs.to_dict(config)
-    parent = whole.places.out / "supervised" if run is None else run.folder / "eval"
+    parent = whole.site.out / "supervised" if run is None else run.folder / "eval"
     out = parent / f"{name}-{digest_of('evaluate', settings, needs)[:DIGITS]}"
     line = ("avtrain", "evaluate", str(dataset.folder), "--out", str(out))
     of_run = () if run is None else ("--run", str(run.folder))
     command = (*line, *of_run, *options_of(config, EvaluateConfig()))
-    means = ("--device", whole.places.device)
+    means = ("--device", whole.site.device)
     return Step("evaluate", dataset.dataset, f"evaluate-{name}", settings, needs, command, means, out / RESULT)
 
 

@@ -17,12 +17,12 @@ RESULTS = ("sampling", "dataset", "column", "seed", "accuracy", "low_95", "high_
 
 def write_table(whole: Matrix) -> str:
     """Write OUT/TABLE.{md,json}, results.csv and losses.csv; the table as text."""
-    found, out, name = gathered(whole), whole.places.out, whole.settings.table
-    parts = [figures_of(found, whole), losses_of(found)]
-    notes = notes_of(found, whole)
-    store.write_json(out / f"{name}.json", found)
-    store.write_bytes(out / "results.csv", results_csv(found).encode())
-    store.write_bytes(out / "losses.csv", losses_csv(found).encode())
+    values, out, name = gathered(whole), whole.site.out, whole.settings.table
+    parts = [figures_of(values, whole), losses_of(values)]
+    notes = notes_of(values, whole)
+    store.write_json(out / f"{name}.json", values)
+    store.write_bytes(out / "results.csv", results_csv(values).encode())
+    store.write_bytes(out / "losses.csv", losses_csv(values).encode())
     markdown = [f"# {name}", *map(_markdown, parts), "\n".join(f"- {note}" for note in notes)]
     store.write_bytes(out / f"{name}.md", ("\n\n".join(filter(None, markdown)) + "\n").encode())
     return "\n\n".join(filter(None, [*map(_aligned, parts), "\n".join(notes)]))
@@ -31,11 +31,11 @@ def write_table(whole: Matrix) -> str:
 Rows = list[list[str]]
 
 
-def figures_of(found: dict[str, Any], whole: Matrix) -> Rows:
+def figures_of(values: dict[str, Any], whole: Matrix) -> Rows:
     """A header and two lines a row: what was measured here, what is published; per cent with 95 % intervals."""
     titles = [f"{whole.settings.tasks[dataset].title} {column}" for dataset, column in columns_of(whole)]
     lines = [["sampling", "", *titles]]
-    for row in found["rows"]:
+    for row in values["rows"]:
         figures = row["figures"]
         lines.append([row["row"], "here", *(_share(one["accuracy"], one["interval_95"]) for one in figures)])
         lines.append(["", "published", *(_share(one["published"], one["published_interval_95"]) for one in figures)])
@@ -48,11 +48,11 @@ def _share(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{100 * value:.1f}" + ("" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]")
 
 
-def losses_of(found: dict[str, Any]) -> Rows:
+def losses_of(values: dict[str, Any]) -> Rows:
     """A header and a line a run: mean loss of its first and last epoch beside what the authors' code logged."""
     header = ["pretext loss", "seed", "ln batch", "first epoch", "logged", "last epoch", "here", "logged", "there"]
     lines = []
-    for run in found["losses"]:
+    for run in values["losses"]:
         epochs = run["epochs"]
         here = ["", "", ""] if not epochs else [f"{epochs[0]:.2f}", f"{epochs[-1]:.2f}", f"epoch {len(epochs)}"]
         there = ["", "", ""]
@@ -64,9 +64,9 @@ def losses_of(found: dict[str, Any]) -> Rows:
     return [header, *lines] if lines else []
 
 
-def notes_of(found: dict[str, Any], whole: Matrix) -> list[str]:
+def notes_of(values: dict[str, Any], whole: Matrix) -> list[str]:
     """What a reader must know of the table."""
-    seeds, steps = found["seeds"], found["steps"]
+    seeds, steps = values["seeds"], values["steps"]
     if len(seeds) == 1:
         here = f"Here: accuracy in % of seed {seeds[0]}, with the 95 % interval of 'avtrain evaluate' over test clips"
     else:
@@ -76,14 +76,14 @@ def notes_of(found: dict[str, Any], whole: Matrix) -> list[str]:
     notes = [f"{here}. Published: one run each, with Wilson's interval by the paper's number of test clips."]
     if steps["done"] < steps["all"]:
         notes.append(f"{steps['done']} of {steps['all']} steps are done; the same command goes on.")
-    for name, data in found["datasets"].items():
+    for name, data in values["datasets"].items():
         if data is not None:
             clips = ", ".join(f"{count:,} {split}" for split, count in data["clips"].items())
             notes.append(
                 f"{whole.settings.tasks[name].title}: {clips} clips; "
                 f"{data['without_file']:,} of the lists have no file, {data['failed']:,} could not be decoded."
             )
-    notes += [f"Left out: {one}." for one in found["left_out"]]
+    notes += [f"Left out: {one}." for one in values["left_out"]]
     if whole.settings.table == "table2":
         fitted = whole.settings.vggsound.fitted_on
         here = f"the clips of '{' '.join(fitted)}'" if fitted else "all of its clips"
@@ -95,10 +95,10 @@ def notes_of(found: dict[str, Any], whole: Matrix) -> list[str]:
     return [*notes, published.STRONGER]
 
 
-def results_csv(found: dict[str, Any]) -> str:
+def results_csv(values: dict[str, Any]) -> str:
     """A line for each cell and seed that is done."""
     lines: list[list[Any]] = []
-    for row in found["rows"]:
+    for row in values["rows"]:
         for one in row["figures"]:
             for seed in one["seeds"]:
                 measured = (seed["seed"], seed["accuracy"], *seed["interval_95"])
@@ -107,10 +107,12 @@ def results_csv(found: dict[str, Any]) -> str:
     return grid.csv_text(RESULTS, lines)
 
 
-def losses_csv(found: dict[str, Any]) -> str:
+def losses_csv(values: dict[str, Any]) -> str:
     """A line for each run and epoch."""
     lines = [
-        [run["row"], run["seed"], epoch, loss] for run in found["losses"] for epoch, loss in enumerate(run["epochs"], 1)
+        [run["row"], run["seed"], epoch, loss]
+        for run in values["losses"]
+        for epoch, loss in enumerate(run["epochs"], 1)
     ]
     return grid.csv_text(("sampling", "seed", "epoch", "loss"), lines)
 

@@ -78,10 +78,10 @@ STRONGER = (
 def accuracy(table: str, row: str, dataset: str, column: str) -> float | None:
     """The published accuracy of a cell, 0 to 1; None where there is none."""
     if row == "supervised":
-        found = SUPERVISED[table].get(dataset)
+        per_cent = SUPERVISED[table].get(dataset)
     else:
-        found = dict(zip(COLUMNS[table], ACCURACY[table].get(row, ()), strict=False)).get((dataset, column))
-    return None if found is None else round(found / 100, 4)
+        per_cent = dict(zip(COLUMNS[table], ACCURACY[table].get(row, ()), strict=False)).get((dataset, column))
+    return None if per_cent is None else round(per_cent / 100, 4)
 
 
 def interval(share: float, dataset: str) -> tuple[float, float]:

@@ -20,20 +20,20 @@ KEPT = ("accuracy", "interval_95", "test_clips", "fit_clips", "validation_clips"
 
 
 def gathered(whole: Matrix) -> dict[str, Any]:
-    """All that a table says, as JSON values; what is not done yet is None.
+    """All figures of a table, as JSON values; what is not done yet is None.
 
     `rows`: in their order, with a figure for each column; `losses`: for each run its mean loss an epoch.
     """
     names = [*(row.name for row in whole.settings.rows), SUPERVISED]
-    rows = [{"row": name, "figures": [_figure(whole, name, *place) for place in columns_of(whole)]} for name in names]
+    rows = [{"row": name, "figures": [_figure(whole, name, *column) for column in columns_of(whole)]} for name in names]
     return {
         "table": whole.settings.table,
         "settings": configs.to_dict(whole.settings),
         "settings_digest": configs.digest(configs.to_dict(whole.settings)),
-        "seeds": list(whole.places.seeds),
+        "seeds": list(whole.site.seeds),
         "steps": {"done": sum(step.is_done for step in whole.steps), "all": len(whole.steps)},
         "rows": rows,
-        "losses": [_losses(whole, *place) for place in whole.runs],
+        "losses": [_losses(whole, *column) for column in whole.runs],
         "datasets": {name: _clips(whole.manifests[name], step) for name, step in whole.datasets.items()},
         "left_out": whole.left_out,
     }
@@ -45,14 +45,14 @@ def columns_of(whole: Matrix) -> list[tuple[str, str]]:
 
 
 def _figure(whole: Matrix, row: str, dataset: str, column: str) -> dict[str, Any]:
-    """One place of the table. A supervised figure stands in the first column of its dataset."""
+    """One figure of the table. A supervised one is in the first column of its dataset."""
     if row == SUPERVISED:
         first = whole.settings.tasks[dataset].columns[0].name
         column, shown = SUPERVISED, column == first
     else:
         shown = True
     cells = [cell for cell in whole.cells if (cell.row, cell.dataset, cell.column) == (row, dataset, column)]
-    told = published.accuracy(whole.settings.table, row, dataset, column) if shown else None
+    of_paper = published.accuracy(whole.settings.table, row, dataset, column) if shown else None
     seeds = [_measured(cell.step) | {"seed": cell.seed} for cell in cells if shown and cell.step.is_done]
     mean, low, high = _mean(seeds) if len(seeds) == len(cells) and seeds else (None, None, None)
     return {
@@ -60,8 +60,8 @@ def _figure(whole: Matrix, row: str, dataset: str, column: str) -> dict[str, Any
         "column": column,
         "accuracy": mean,
         "interval_95": None if low is None else [low, high],
-        "published": told,
-        "published_interval_95": None if told is None else list(published.interval(told, dataset)),
+        "published": of_paper,
+        "published_interval_95": None if of_paper is None else list(published.interval(of_paper, dataset)),
         "seeds": seeds,
     }
 
@@ -81,8 +81,8 @@ def _measured(step: Step) -> dict[str, Any]:
 @cache
 def _result(path: Path) -> dict[str, Any]:
     """What is kept of a result.json, which never changes once it is there."""
-    found = store.read_json(path)
-    return {name: found[name] for name in KEPT}
+    result = store.read_json(path)
+    return {name: result[name] for name in KEPT}
 
 
 def _losses(whole: Matrix, row: str, seed: int) -> dict[str, Any]:

@@ -25,11 +25,11 @@ def run(whole: Matrix, call: Call, after: Callable[[], object] = lambda: None) -
 
     Errors: UserError, Interrupted as the commands raise them.
     """
-    for root in whole.places.roots.values():
+    for root in whole.site.roots.values():
         configs.check(root.is_dir(), f"{root} is not a folder; give the one of the dataset.")
-    weights = whole.places.pseudo_weights
+    weights = whole.site.pseudo_weights
     configs.check(weights is None or weights.is_file(), f"{weights} does not exist; give a file of weights.")
-    out = whole.places.out
+    out = whole.site.out
     _check_free(out)
     try:
         out.mkdir(parents=True, exist_ok=True)

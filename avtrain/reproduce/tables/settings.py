@@ -141,7 +141,7 @@ TAU2021 = task(
         "--val-locations",
         "tau2021_val_locations_paper.txt",
     ),
-    split="auto",  # 7,128 / 1,518 by place
+    split="auto",  # 7,128 / 1,518 by location
     window_seconds=2.0,
     supervised_seconds=10.0,  # the whole of a clip
     supervised_windows=1,
@@ -216,8 +216,8 @@ def changed(usual: Any, values: Mapping[str, Any], where: str) -> Any:
     unknown = sorted(set(values) - known)
     if unknown:
         raise UserError(f"{where} sets {unknown[0]!r}, which there is not; there are {', '.join(sorted(known))}.")
-    found = {name: _like(getattr(usual, name), value, f"{where}: {name}") for name, value in values.items()}
-    return dataclasses.replace(usual, **found)
+    new = {name: _like(getattr(usual, name), value, f"{where}: {name}") for name, value in values.items()}
+    return dataclasses.replace(usual, **new)
 
 
 def _like(usual: Any, value: Any, where: str) -> Any:
