@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +32,13 @@ NONE = -1
 NOISE = 0x401E  # the stream of random numbers for wrong labels; never change it
 
 Value = TypeVar("Value")
+
+
+def check_table(dataset: Dataset, table: Path, name: str) -> None:
+    """Raise UserError where a table to make the column `name` of is the file of that column."""
+    path = path_of(dataset, name)
+    if path.exists() and table.exists() and os.path.samefile(path, table):
+        raise UserError(f"{table} is the column {name!r} itself; give another --name, or the table it was made of.")
 
 
 def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: bool) -> dict[str, Any] | None:
@@ -94,6 +102,7 @@ def add_labels(dataset: Dataset, path: Path, name: str, *, column: str = "label"
 
     Errors: UserError as labels_of_table, and where another column of this name is there.
     """
+    check_table(dataset, path, name)
     labels = labels_of_table(dataset, path, column)
     origin = claim_column(
         dataset, name, {"command": "add-labels", "file_sha256": store.sha256(path), "column": column}, replace

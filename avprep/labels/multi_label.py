@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import Dataset
-from avprep.labels.columns import claim_column, class_name, is_nothing, values_of_table
+from avprep.labels.columns import check_table, claim_column, class_name, is_nothing, values_of_table
 from avprep.shared import store
 
 
@@ -40,6 +40,7 @@ def add_label_lists(
 
     Errors: UserError as lists_of_table, and where another column of this name is there.
     """
+    check_table(dataset, path, name)
     given = lists_of_table(dataset, path, column, separator)
     lists = [given.get(clip_id) for clip_id in dataset.clip_ids]
     settings = {"command": "add-labels", "column": column, "multi": True, "separator": separator}

@@ -15,6 +15,9 @@ from avprep.media import boxes
 
 ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
+AMR, AMR_WB = b"#!AMR\n", b"#!AMR-WB\n"
+AMR_BYTES = (13, 14, 16, 18, 20, 21, 27, 32, 6)  # of a frame by its mode, the byte that has the mode among them
+AMR_WB_BYTES = (18, 24, 33, 37, 41, 47, 51, 59, 61, 6)  # the modes above hold that byte alone
 FLV_TAGS = {8, 9, 18}
 HEADER_BYTES = 24
 
@@ -22,7 +25,7 @@ HEADER_BYTES = 24
 def second_start(path: Path, size: int) -> int | None:
     """The byte where a second recording begins in a file of `size` bytes, None where none does.
 
-    Cost: reading one header for each top-level part of the file; of FLV, for each packet.
+    Cost: reading one header for each top-level part of the file; of FLV and AMR, for each packet.
     """
     with open(path, "rb") as handle:
         begin = os.pread(handle.fileno(), HEADER_BYTES, 0)
@@ -80,6 +83,13 @@ def _flv(header: bytes) -> int:
     return 11 + int.from_bytes(header[1:4], "big") + 4 if header and header[0] & 0x1F in FLV_TAGS else 0
 
 
+def _amr(header: bytes, magic: bytes, sizes: tuple[int, ...]) -> int:
+    if header.startswith(magic):
+        return len(magic)
+    mode = header[0] >> 3 & 15
+    return sizes[mode] if mode < len(sizes) else 1
+
+
 FORMS = (b"RIFF", b"FORM")
 STEPS: dict[bytes, Callable[[bytes], int]] = {
     b"RIFF": _riff,
@@ -88,4 +98,6 @@ STEPS: dict[bytes, Callable[[bytes], int]] = {
     ASF_HEADER: _asf,
     b"caff": _caf,
     b"FLV\x01": _flv,
+    AMR: lambda header: _amr(header, AMR, AMR_BYTES),
+    AMR_WB: lambda header: _amr(header, AMR_WB, AMR_WB_BYTES),
 }

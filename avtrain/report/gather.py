@@ -12,7 +12,7 @@ from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.config import PROTOCOLS, EvaluateConfig
+from avtrain.config import PROTOCOLS, EvaluateConfig, PretrainConfig
 from avtrain.evaluation import predictions
 from avtrain.evaluation.predictions import Predictions
 from avtrain.runs import folder as run_folder
@@ -131,6 +131,8 @@ def read_run(folder: Path, name: str) -> Run:
     saved = _json_or_empty(folder / run_folder.CONFIG)
     config = dict(saved.get("config", {}))
     trained = bool(config) and ("strategy" in config or IMPORTED in saved or any(folder.glob("step_*")))
+    if trained and "strategy" in config:  # a setting that an earlier version did not have was at what is its default
+        config = dataclasses.asdict(PretrainConfig()) | config
     if IMPORTED in saved:
         config |= {f"{IMPORTED} file": saved[IMPORTED]["file"], f"{IMPORTED} sha256": saved[IMPORTED]["sha256"][:8]}
     changes = read_changes(folder) if trained else []

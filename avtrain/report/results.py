@@ -17,7 +17,7 @@ from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.unfitted import sentence_of
 from avtrain.report.curves import swatch, ticks
 from avtrain.report.gather import Kind, Measurement
-from avtrain.report.scores import LEVEL, Comparison, Scored
+from avtrain.report.scores import LEVEL, Comparison, Scored, trained_on
 
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}
 KEY = (
@@ -87,7 +87,7 @@ def results(measured: Sequence[Scored]) -> Markup:
 
 
 def notes(scored: Scored) -> list[str]:
-    """What chance would score, and test clips of classes that were never fitted."""
+    """What chance would score; test clips of classes that were never fitted, and those that were trained on."""
     lines = []
     if scored.chance is not None:
         lines.append(
@@ -100,7 +100,7 @@ def notes(scored: Scored) -> list[str]:
     for text in sorted(groups):
         names, clips, fitted = json.loads(text)
         lines.append(f"{sentence_of({'classes': names, 'clips': clips}, clips + fitted)}.")
-    return lines
+    return lines + trained_on(scored.measurement)
 
 
 def _clips(scored: Scored) -> str:
@@ -253,7 +253,8 @@ def retrieval(measurement: Measurement, kinds: Sequence[Kind]) -> Markup:
     header = ["kind", "runs", *(row[0] for row in figures), *(row[0] for row in medians)]
     title = Markup("<h3>{}, {:,} clips</h3>").format(measurement.name, first["clips"])
     note = "Mean over runs, ± half the 95 % interval (Student's). Class R@1: the nearest clip is of the query's class."
-    return title + html.table(header, rows, css="retrieval") + Markup('<p class="note">{}</p>').format(note)
+    notes = [Markup('<p class="note">{}</p>').format(text) for text in (note, *trained_on(measurement))]
+    return title + html.table(header, rows, css="retrieval") + Markup("").join(notes)
 
 
 def _mean(values: list[float]) -> str:

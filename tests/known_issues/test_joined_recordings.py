@@ -97,6 +97,17 @@ def test_sounds_joined_byte_for_byte_do_not_lie_over_each_other(tmp_path, suffix
         write_log_mel(path, None, None, AudioSpec(), Limits(), tmp_path / "out.npy")
 
 
+@pytest.mark.parametrize(("magic", "mode", "size"), [(b"#!AMR\n", 7, 32), (b"#!AMR-WB\n", 2, 33)])
+def test_speech_joined_byte_for_byte_is_not_read_out_of_step(tmp_path, magic, mode, size):
+    """FFmpeg writes no AMR here: frames of any bits are sound too. It takes the second header for a frame."""
+    draw = np.random.default_rng(0)
+    one = magic + b"".join(bytes([mode << 3 | 4]) + draw.bytes(size - 1) for _ in range(100))
+    (tmp_path / "one.amr").write_bytes(one)
+    assert decoded(tmp_path / "one.amr", pictures=False).logmel.shape[0] == 201
+    (tmp_path / "joined.amr").write_bytes(one + one)
+    assert reason_of(tmp_path / "joined.amr", pictures=False) == "clock-restarts"
+
+
 @pytest.mark.parametrize(("suffix", "codec"), [("mp3", "libmp3lame"), ("aac", "aac")])
 def test_elementary_streams_go_on(tmp_path, suffix, codec):
     assert in_order(decoded(joined(tmp_path, suffix, "-c:a", codec, pictures=False), pictures=False))

@@ -14,7 +14,9 @@ from avprep.dataset import Dataset
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.retrieval import retrieve
+from avtrain.report import write_report
 from avtrain.training.pretrain import pretrain
+from tests.pages import Page
 from tests.train.forge import Forged, forge_dataset
 
 CONFIG = PretrainConfig(model_size="tiny", batch_size=4, epochs=1, val_every=0)
@@ -55,6 +57,17 @@ def test_a_test_clip_that_was_trained_on_is_counted_and_named(trained, tmp_path,
     assert "2 of 5 test clips (40 %) are among the clips that" in caplog.text
     assert "c4, c5: the scores are not those of clips that it has not seen" in caplog.text
     assert retrieve(trained / "moved", trained / "run")["seen_in_training"]["clips"] == 2
+
+
+def test_the_report_says_which_scores_are_of_clips_that_were_trained_on(trained, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(trained / "run", run)
+    evaluate(trained / "moved", MEASURED, run=run, out=run / "eval" / "moved-knn-s0")
+    retrieve(trained / "moved", run, out=run / "eval" / "moved-retrieval-s0")
+    write_report([run], tmp_path / "report.html")
+    notes = [note.text for note in Page(tmp_path / "report.html").all("p", "note")]
+    said = "2 of the test clips (40.0 %) are among the clips that the encoder was trained on"
+    assert sum(said in note for note in notes) == 2  # one of each measurement
 
 
 def test_clips_that_were_not_trained_on_are_not_said(trained, caplog):
