@@ -125,11 +125,14 @@ def evaluate(
         UserError: Protocol, run and dataset do not fit, or `out` holds another evaluation.
     """
     from avtrain.devices import device_for, set_threads
-    from avtrain.evaluation.measure import measure
+    from avtrain.evaluation.measure import MODELS, measure
 
     set_threads(threads)
     of_run, results = (None if given is None else path_or_url(given) for given in (run, out))
-    scores, _ = measure(path_or_url(dataset), of_run, results, _merged(config, settings), device=device_for(device))
+    merged = _merged(config, settings)
+    if run is not None:
+        merged = {name: value for name, value in merged.items() if name in settings or name not in MODELS}
+    scores, _ = measure(path_or_url(dataset), of_run, results, merged, device=device_for(device))
     return scores
 
 

@@ -14,6 +14,7 @@ MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
+SIDES = ("audio", "video", "both")
 SOUNDS_ALONE = "audio-supcon"
 LOSSES = ("info-nce", "mask", "supcon", "suppress", SOUNDS_ALONE)
 SCHEDULES = ("constant", "cosine")
@@ -198,11 +199,13 @@ class PlanConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    """How an audio encoder is measured."""
+    """How the encoders of a run are measured."""
 
     protocol: str = "linear"
     """`linear`: frozen encoder, one linear layer; `finetune`: both trained; `supervised`: both from scratch; `knn`:
     frozen encoder, nearest neighbours, nothing trained"""
+    side: str = "audio"
+    """whose features: of sounds (`audio`), of pictures (`video`), or of `both`, one after the other"""
     probe: str = "standard"
     """of linear: `standard`: encoder in eval mode, features cached; `released`: in train mode and with dropout 0.5, as
     the authors' code does"""
@@ -227,9 +230,10 @@ class EvaluateConfig:
     weight_decay: float = 1e-4
     """of Adam"""
     window_seconds: float = 1.0
-    """length of the windows that are fitted on and chosen by; a test clip is heard in full, and see test_windows"""
+    """length of the windows of sound that are fitted on and chosen by; a test clip is used in full, and see
+    test_windows; windows of pictures are those of training"""
     test_windows: int = 8
-    """evenly spread windows of that length of each test clip, whose mean features are tested beside the whole clip,
+    """evenly spread windows as fitted on of each test clip, whose mean features are tested beside the whole clip,
     which is longer than what was fitted on; 0: none"""
     windows_per_clip: int = 4
     """such windows, evenly spread, of each clip to fit on (a frozen encoder) and to choose by"""
@@ -244,6 +248,11 @@ class EvaluateConfig:
     """share of each class kept for choosing epoch and rate, where they are split by group"""
     audible: str = ""
     """multi-label column that says what can be heard in each test clip; empty: none, and no scores by it"""
+    ids: str = ""
+    """of retrieval: file with the ids of the clips to search among, one a line or a table with clip_id; empty: the
+    test split"""
+    per_class: int = 0
+    """of retrieval: clips of each class to search among, chosen by hashes of seed and id; 0: all"""
     seed: int = 0
     """of the split, the head and the order"""
 
@@ -255,6 +264,8 @@ class EvaluateConfig:
             0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,
             "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
+        check(self.side in SIDES, f"side must be one of {', '.join(SIDES)}, not {self.side!r}.")
+        check(self.per_class >= 0, f"per_class must be 0 or more, not {self.per_class}.")
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
         check(self.patience >= 0, f"patience must be 0 or more, not {self.patience}.")
         check(0 <= self.test_windows <= 1000, f"test_windows must be 0 to 1000, not {self.test_windows}.")

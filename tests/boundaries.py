@@ -34,6 +34,7 @@ TAKES = {
     "avtrain": {"avprep.schema", "avprep.dataset", "avprep.config", "avprep.shared"},
     "avtrain.embed": {"avprep", "avprep.audio_features"},
     "avtrain.evaluation": {"avprep"},
+    "avtrain.evaluation.retrieval": {"avprep.manifest"},
     "avtrain.report.examples": {"avprep"},
     "avtrain.reproduce": {
         "avprep",

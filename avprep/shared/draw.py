@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-SPLITS, VALIDATION, LABELS, SUBSET = "splits", "validation", "labels", "subset"  # purposes, each a draw of its own
+# Purposes, each a draw of its own.
+SPLITS, VALIDATION, LABELS, SUBSET, RETRIEVAL = "splits", "validation", "labels", "subset", "retrieval"
 
 
 def fractions(names: Iterable[str], seed: int, purpose: str) -> np.ndarray:

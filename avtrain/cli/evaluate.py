@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from avprep.shared.commands import Command, config_option
 from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
-from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SPLITS, EvaluateConfig
+from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SIDES, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
 
@@ -17,6 +18,12 @@ EVALUATE = EvaluateConfig()
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--protocol", type=click.Choice([*PROTOCOLS, "retrieval"]), default=EVALUATE.protocol)
+@click.option(
+    "--side",
+    type=click.Choice(SIDES),
+    default=EVALUATE.side,
+    help="Whose features: of sounds, of pictures, or of both, one after the other.",
+)
 @click.option("--run", type=DATASET, default=None, help="Run, or one of its checkpoints on this machine, to measure.")
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
@@ -25,7 +32,8 @@ EVALUATE = EvaluateConfig()
     "--out",
     type=OUT_FOLDER_OR_URL,
     default=None,
-    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -best). Needed without --run.",
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -SIDE, -best). "
+    "Needed without --run.",
 )
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."
@@ -61,6 +69,16 @@ EVALUATE = EvaluateConfig()
     "--audible", default=EVALUATE.audible, help="Multi-label column of audible labels, to report scores over them too."
 )
 @click.option("--norm", type=click.Choice(NORMS), default=EVALUATE.norm, help="Whose log-mel statistics to go by.")
+@click.option(
+    "--ids",
+    metavar="FILE",
+    type=click.Path(),
+    default=EVALUATE.ids,
+    help="Of retrieval: list of the clips to search among, one id a line or a table with clip_id; default: test split.",
+)
+@click.option(
+    "--per-class", type=int, default=EVALUATE.per_class, help="Of retrieval: clips of each class, by hash; 0: all."
+)
 @click.option("--seed", type=int, default=EVALUATE.seed)
 @device_options
 @config_option()
@@ -73,9 +91,16 @@ def evaluate(
     threads: int | None,
     **settings: object,
 ) -> None:
-    """Measure an audio encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
-    from avtrain.evaluation.measure import measure
+    """Measure an encoder on dataset DIR: linear, finetune, supervised, knn; or retrieval with both encoders."""
+    from avtrain.evaluation.measure import MODELS, measure
 
+    if run is not None:
+        of = click.get_current_context().get_parameter_source
+        settings = {
+            name: value
+            for name, value in settings.items()
+            if name not in MODELS or of(name) is ParameterSource.COMMANDLINE
+        }
     result, written = measure(dataset, run, out, {"protocol": protocol, **settings}, device=device_of(device, threads))
     if protocol == "retrieval":
         _print_retrieval(result)
@@ -88,7 +113,7 @@ def evaluate(
 def _print_retrieval(scores: dict[str, Any]) -> None:
     """A line on pairs and classes that were retrieved."""
     click.echo(
-        f"exact pairs among {scores['clips']} test clips: R@1 {100 * scores['recall_at_1']:.1f} % "
+        f"exact pairs among {scores['clips']} clips: R@1 {100 * scores['recall_at_1']:.1f} % "
         f"(chance {100 * scores['chance_at_1']:.1f} %), R@5 {100 * scores['recall_at_5']:.1f} %; "
         f"their classes: R@1 {100 * scores['class_recall_at_1']:.1f} % "
         f"(chance {100 * scores['chance']['class']['recall_at_1']:.1f} %)"
@@ -97,10 +122,13 @@ def _print_retrieval(scores: dict[str, Any]) -> None:
 
 def _print_scores(result: dict[str, Any], run: Path | str | None) -> None:
     """Lines on the scores of a classification."""
+    from avtrain.evaluation.sides import OF
+
     protocol, (low, high) = result["protocol"], result["interval_95"]
+    what = f"{protocol} accuracy{OF[result['config']['side']]}"
     chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
     click.echo(
-        f"{protocol} accuracy {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
+        f"{what} {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
         f"and mAP {100 * result['mean_average_precision']:.1f} % "
         f"on {result['test_clips']} test clips; {chosen} was best in validation"
     )

@@ -12,6 +12,7 @@ from avtrain.data.reader import Reader
 from avtrain.sampling.windows import Windows, WindowSpec
 
 WINDOW_MEL_FRAMES = 100  # 1 s
+WHOLE_PICTURES = 160  # of a clip at once through an encoder: 10 s at 16 a second
 
 
 def read_windows(
@@ -34,12 +35,39 @@ def read_pairs(
     return frames, logmel
 
 
-def even_starts(num_mel_frames: np.ndarray, count: int, length: int = WINDOW_MEL_FRAMES) -> np.ndarray:
+def read_pictures(dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
+    """Pictures uint8 [B, length, H, W, 3] of `rows` from pictures `starts`; short clips are padded by the reader."""
+    size = dataset.frame_size
+    out = np.empty((len(rows), length, size, size, 3), FRAMES_DTYPE)
+    reader.read_frames(rows, starts, out)
+    return out
+
+
+def picture_pieces(
+    num_pictures: np.ndarray, window: int, whole: bool = True
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(clip, first picture, pictures) int64 [P] each: the pieces of clips [B] whose mean features stand for a clip.
+
+    Where `whole`, a clip of at most WHOLE_PICTURES is one piece. Others are evenly spread windows of `window` pictures,
+    as many as cover the clip. No piece is shorter than that.
+    """
+    pieces = []
+    for clip, pictures in enumerate(num_pictures.tolist()):
+        if whole and pictures <= WHOLE_PICTURES:
+            pieces.append((clip, 0, max(pictures, window)))
+        else:
+            starts = even_starts(np.array([pictures]), -(-pictures // window), window)[0]
+            pieces += [(clip, start, window) for start in starts.tolist()]
+    clips, firsts, lengths = np.array(pieces, np.int64).reshape(-1, 3).T
+    return clips, firsts, lengths
+
+
+def even_starts(num_frames: np.ndarray, count: int, length: int = WINDOW_MEL_FRAMES) -> np.ndarray:
     """Starts int64 [B, count] of windows of `length` frames evenly spread over each clip, ends included.
 
     The middle for count 1.
     """
-    room = np.maximum(num_mel_frames.astype(np.int64) - length, 0)
+    room = np.maximum(num_frames.astype(np.int64) - length, 0)
     through = np.linspace(0, 1, count) if count > 1 else np.array([0.5])
     return np.rint(room[:, None] * through[None, :]).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""avtrain evaluate: what an audio encoder has learnt, by a linear layer or neighbours on it, or by training it further.
+"""avtrain evaluate: what an encoder has learnt, by a linear layer or neighbours on it, or by training it further.
 
 A fifth of the train split's groups (splits.py) chooses epoch, learning rate or k; the test split is seen once, each
 clip in full length and, beside that, as windows of the length that was fitted on.
@@ -21,6 +21,7 @@ from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
+from avtrain.data.byte_ranges import window_of
 from avtrain.data.clips import WINDOW_MEL_FRAMES
 from avtrain.data.reader import Reader
 from avtrain.data.splits import Split, split_rows
@@ -31,12 +32,13 @@ from avtrain.evaluation.finetune import Fitting, fit_encoder
 from avtrain.evaluation.knn import knn
 from avtrain.evaluation.linear import linear
 from avtrain.evaluation.metrics import classification_scores
+from avtrain.evaluation.sides import OF, check_side, encoder_of, takes_any_length
 from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of, unfitted_of
 from avtrain.models.encoder import place
-from avtrain.models.two_tower import audio_encoder
-from avtrain.runs.data_spec import check_sounds, normaliser
-from avtrain.runs.load import checkpoint_of, identity_of, load_audio_encoder
+from avtrain.runs.data_spec import normaliser
+from avtrain.runs.load import checkpoint_of, identity_of
 from avtrain.runs.trained_on import seen_of
+from avtrain.sampling.windows import WindowSpec
 
 RELEASED_DROPOUT = 0.5
 RESULT = "result.json"
@@ -52,7 +54,7 @@ def evaluate(
     out: Path | None = None,
     device: str = "cpu",
 ) -> dict[str, Any]:
-    """Measure the encoder of `run` (linear, knn without a run: an untrained one).
+    """Measure the encoder of `run`, or both as config.side has it (linear, knn without a run: an untrained one).
 
     Returns scores (metrics.classification_scores), what was chosen, `encoder` (which one was measured) and `unfitted`
     (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and each test clip's probabilities
@@ -78,10 +80,10 @@ def evaluate(
     meta: dict[str, Any] = {}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
-        check_sounds(folder, meta, dataset)
         models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
         config = dataclasses.replace(config, **models)
         measured = identity_of(folder, meta)
+    check_side(dataset, config, folder, meta)
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
     if audible is not None:
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
@@ -89,15 +91,21 @@ def evaluate(
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
     seen = seen_of(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
-    if folder is not None:
-        encoder = load_audio_encoder(folder, meta)
-    else:
-        encoder = audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
-    encoder = place(encoder, device)
+    encoder = place(encoder_of(dataset, config, folder, meta), device)
     normalise = normaliser(dataset, config.norm, folder, meta).to(device)
     with held_for(out, settings), Reader(dataset) as reader:
-        window_mel_frames = round(config.window_seconds * WINDOW_MEL_FRAMES)
-        source = Source(dataset, reader, normalise, device, window_mel_frames, column, config.test_windows)
+        source = Source(
+            dataset,
+            reader,
+            normalise,
+            device,
+            round(config.window_seconds * WINDOW_MEL_FRAMES),
+            column,
+            config.test_windows,
+            config.side,
+            WindowSpec() if config.side == "audio" else window_of(dataset),
+            takes_any_length(meta),
+        )
         chosen, probabilities = _measure(encoder, source, split, config)
     shares = probabilities.cpu().numpy()
     lost = split.test[np.unique(np.flatnonzero(~np.isfinite(shares).all(axis=1)) % len(split.test))]
@@ -123,7 +131,7 @@ def evaluate(
         "validation_clips": len(split.validation),
         "seen_in_training": seen,
         "unfitted": scores_of_fitted(unfitted, found),
-        "windows": windows_scores(of_windows, found, config) if len(of_windows) else None,
+        "windows": windows_scores(of_windows, found, config, source) if len(of_windows) else None,
         **chosen,
         **settings,
         "class_names": column.class_names,
@@ -139,11 +147,15 @@ def evaluate(
     return result
 
 
-def windows_scores(probabilities: np.ndarray, whole: predictions.Predictions, config: EvaluateConfig) -> dict[str, Any]:
-    """What result.json says under `windows`: scores of the same test clips by the mean features of their windows."""
+def windows_scores(
+    probabilities: np.ndarray, whole: predictions.Predictions, config: EvaluateConfig, source: Source
+) -> dict[str, Any]:
+    """What result.json has under `windows`: scores of the same test clips by the mean features of their windows."""
     scores = classification_scores(probabilities, whole.label, config.seed, whole.clusters)
     kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
-    seconds = {"test_windows": config.test_windows, "window_seconds": config.window_seconds}
+    spec = source.spec
+    length = spec.num_frames / spec.frame_rate_hz if config.side == "video" else config.window_seconds
+    seconds = {"test_windows": config.test_windows, "window_seconds": length}
     return {**seconds, **{name: scores[name] for name in kept}}
 
 
@@ -180,6 +192,7 @@ def _measure(
 
 def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
     """Which encoder was measured, in words: that of a run at a step, an untrained one, or one trained from scratch."""
+    of = OF[config.side] and f",{OF[config.side]}"
     if measured["run"] is not None:
-        return f"run {measured['run']}, step {measured['step']}"
-    return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}"
+        return f"run {measured['run']}, step {measured['step']}{of}"
+    return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}{of}"

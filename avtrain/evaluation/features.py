@@ -1,8 +1,13 @@
-"""Features of a dataset's clips from an audio encoder: windows for learning, whole clips of any length for testing."""
+"""Features of a dataset's clips from an encoder: windows for learning, whole clips of any length for testing.
+
+Sounds and pictures of one window: the pictures are in the middle of the sound, as in training. A whole clip goes
+through an encoder at once, as far as that takes it and memory allows (clips.picture_pieces).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import dataclasses
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,16 +15,32 @@ from torch import nn
 
 from avprep.dataset import Dataset, LabelColumn
 from avtrain.data.augment import Normalise
-from avtrain.data.clips import WINDOW_MEL_FRAMES, even_starts, read_windows, whole_clips
+from avtrain.data.clips import (
+    WINDOW_MEL_FRAMES,
+    even_starts,
+    picture_pieces,
+    read_pictures,
+    read_windows,
+    whole_clips,
+)
 from avtrain.data.reader import Reader
 from avtrain.evaluation.finite import check_finite
+from avtrain.evaluation.sides import BothEncoders
+from avtrain.sampling.windows import WindowSpec
 
 ENCODE_BATCH = 256
+PICTURES_AT_ONCE = 512
+
+Media = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset's sounds, read and normalised on a device, with the labels of one column; None: the manifest's own."""
+    """A dataset's sounds or pictures, read and normalised on a device, with the labels of one column.
+
+    `column` None: the manifest's own labels. Starts of windows are counted in log-mel frames; of pictures alone, in
+    pictures.
+    """
 
     dataset: Dataset
     reader: Reader
@@ -29,6 +50,12 @@ class Source:
     column: LabelColumn | None = None
     test_windows: int = 0
     """of each test clip, whose features are averaged, beside the whole clip; 0: none"""
+    side: str = "audio"
+    """one of config.SIDES"""
+    spec: WindowSpec = field(default_factory=WindowSpec)
+    """windows of pictures"""
+    whole_pictures: bool = True
+    """whether the encoder takes any number of pictures at once"""
 
     @property
     def classes(self) -> int:
@@ -46,15 +73,41 @@ class Source:
         known[self.labels(fit).to(logits.device)] = True
         return logits.masked_fill(~known, -torch.inf).softmax(dim=1)
 
-    def windows(self, rows: np.ndarray, starts: np.ndarray) -> torch.Tensor:
-        """Normalised log-mel [B, 1, window, M] of `rows` from mel frames `starts`."""
-        return self.normalised(read_windows(self.dataset, self.reader, rows, starts, self.window_mel_frames))
+    @property
+    def window(self) -> int:
+        """Length of a window, in what starts are counted in."""
+        return self.spec.num_frames if self.side == "video" else self.window_mel_frames
 
-    def random_windows(self, rows: np.ndarray, seed: int, epoch: int) -> torch.Tensor:
-        """Normalised log-mel [B, 1, window, M] of a window of each of `rows`, drawn by seed, epoch and first row."""
-        room = np.maximum(self.dataset.num_mel_frames[rows] - self.window_mel_frames + 1, 1)
+    def lengths(self, rows: np.ndarray) -> np.ndarray:
+        """Of clips, in what starts are counted in."""
+        return (self.dataset.num_frames if self.side == "video" else self.dataset.num_mel_frames)[rows]
+
+    def windows(self, rows: np.ndarray, starts: np.ndarray) -> Media:
+        """What an encoder of the side takes, of `rows` from `starts`: log-mel [B, 1, window, M], pictures or both."""
+        if self.side == "video":
+            return self.pictures(rows, starts, self.spec.num_frames)
+        logmel = self.normalised(read_windows(self.dataset, self.reader, rows, starts, self.window_mel_frames))
+        if self.side == "audio":
+            return logmel
+        return logmel, self.pictures(rows, self.amid(rows, starts), self.spec.num_frames)
+
+    def random_windows(self, rows: np.ndarray, seed: int, epoch: int) -> Media:
+        """As `windows`, one of each of `rows`, drawn by seed, epoch and first row."""
+        room = np.maximum(self.lengths(rows) - self.window + 1, 1)
         starts = np.random.default_rng([seed, epoch, int(rows[0]), 1]).integers(0, room)
         return self.windows(rows, starts)
+
+    def pictures(self, rows: np.ndarray, starts: np.ndarray, length: int) -> torch.Tensor:
+        """Normalised pictures [B, 3, length, H, W] of `rows` from pictures `starts`."""
+        frames = read_pictures(self.dataset, self.reader, rows, starts, length)
+        return self.normalise.video(torch.from_numpy(frames).to(self.device))
+
+    def amid(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """First pictures int64 [B] of windows in the middle of windows of sound from log-mel frames `starts`."""
+        rate_hz = self.spec.frame_rate_hz
+        lead_seconds = (self.window_mel_frames / WINDOW_MEL_FRAMES - self.spec.num_frames / rate_hz) / 2
+        first = np.rint((starts / self.dataset.mel_rates_hz[rows] + lead_seconds) * rate_hz).astype(np.int64)
+        return np.clip(first, 0, np.maximum(self.dataset.num_frames[rows] - self.spec.num_frames, 0))
 
     def normalised(self, logmel: np.ndarray) -> torch.Tensor:
         """Log-mel float16 [B, F, M] -> float32 [B, 1, F, M] on the device."""
@@ -70,10 +123,11 @@ def window_features(
     Errors: UserError where features are not finite, unless `training` may have made them so.
     """
     encoder.eval()
-    length = source.window_mel_frames
-    starts = even_starts(source.dataset.num_mel_frames[rows], windows_per_clip, length)
+    starts = even_starts(source.lengths(rows), windows_per_clip, source.window)
     repeated, flat = np.repeat(rows, starts.shape[1]), starts.reshape(-1)
-    at_once = max(1, ENCODE_BATCH * WINDOW_MEL_FRAMES // length)
+    at_once = max(1, ENCODE_BATCH * WINDOW_MEL_FRAMES // source.window_mel_frames)
+    if source.side != "audio":
+        at_once = min(at_once, max(1, PICTURES_AT_ONCE // source.spec.num_frames))
     parts = [
         encoder(source.windows(repeated[at], flat[at]))
         for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once)))
@@ -92,6 +146,36 @@ def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch
     the source's windows is padded to a window. Errors: UserError where features are not finite.
     """
     encoder.eval()
+    if isinstance(encoder, BothEncoders):
+        sides = ("audio", encoder.audio), ("video", encoder.video)
+        parts = [clip_features(one, dataclasses.replace(source, side=side), rows) for side, one in sides]
+        return torch.cat(parts, dim=1)
+    out = _of_pictures(encoder, source, rows) if source.side == "video" else _of_sounds(encoder, source, rows)
+    check_finite(out, source.dataset, rows)
+    return out
+
+
+def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
+    """The mean features of each clip's pieces, those of one length together."""
+    source.reader.check_shards(rows)
+    clips, starts, lengths = picture_pieces(
+        source.dataset.num_frames[rows], source.spec.num_frames, source.whole_pictures
+    )
+    features: list[torch.Tensor] = []
+    order = np.argsort(lengths, kind="stable")
+    for length in np.unique(lengths):
+        same = order[lengths[order] == length]
+        at_once = max(1, PICTURES_AT_ONCE // int(length))
+        for first in range(0, len(same), at_once):
+            some = same[first : first + at_once]
+            features.append(encoder(source.pictures(rows[clips[some]], starts[some], int(length))))
+    of_clips = torch.from_numpy(clips[order]).to(features[0].device)
+    found = torch.cat(features)
+    sums = found.new_zeros((len(rows), found.shape[1])).index_add_(0, of_clips, found)
+    return sums / torch.bincount(of_clips, minlength=len(rows))[:, None]
+
+
+def _of_sounds(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
     out: torch.Tensor | None = None
     for positions, logmel in whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH, source.window_mel_frames):
         features = encoder(source.normalised(logmel))
@@ -99,7 +183,6 @@ def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch
             out = features.new_empty((len(rows), features.shape[1]))
         out[torch.from_numpy(positions).to(out.device)] = features
     assert out is not None
-    check_finite(out, source.dataset, rows)
     return out
 
 

@@ -10,11 +10,14 @@ from typing import Any
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
 from avtrain.evaluation.evaluate import RESULT, evaluate
-from avtrain.evaluation.retrieval import retrieve
+from avtrain.evaluation.retrieval import Among, retrieve
 from avtrain.runs.checkpoint import OPTIMISER, is_checkpoint
+from avtrain.runs.load import checkpoint_of
 from avtrain.runs.remote import at_hand
 
 RETRIEVAL = "retrieval"
+MODELS = ("model_size", "audio_model")
+"""settings of an encoder without a run"""
 
 
 def measure(
@@ -22,8 +25,9 @@ def measure(
 ) -> tuple[dict[str, Any], str | None]:
     """(the scores, the file that has them) of the encoder of `run`, or of one without a run.
 
-    `settings` are those of EvaluateConfig, whose protocol may also be `retrieval`. Without `out`, results go to
-    RUN/eval. Errors: UserError; TypeError for a setting that EvaluateConfig does not have.
+    `settings` are those of EvaluateConfig, whose protocol may also be `retrieval`; MODELS among them must be those of
+    the run. Without `out`, results go to RUN/eval. Errors: UserError; TypeError for a setting that EvaluateConfig does
+    not have.
     """
     protocol = settings.get("protocol", EvaluateConfig.protocol)
     config = EvaluateConfig(**{**settings, "protocol": EvaluateConfig.protocol if protocol == RETRIEVAL else protocol})
@@ -35,10 +39,13 @@ def measure(
         if results is None and of_run is not None:
             results = default_folder(dataset, of_run, protocol, config)
         _check(protocol, config, of_run, results)
+        if of_run is not None:
+            _check_models(of_run, config.checkpoint, settings)
         if protocol == RETRIEVAL:
             assert of_run is not None
+            among = Among(config.ids, config.per_class, config.seed)
             scores = retrieve(
-                dataset, of_run, device=device, which=config.checkpoint, out=results, labels=config.labels
+                dataset, of_run, device=device, which=config.checkpoint, out=results, labels=config.labels, among=among
             )
         else:
             scores = evaluate(dataset, config, run=of_run, out=results, device=device)
@@ -47,12 +54,31 @@ def measure(
 
 
 def default_folder(dataset: Path | str, run: Path, protocol: str, config: EvaluateConfig) -> Path:
-    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-best], with the name of a single checkpoint at its end."""
+    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-SIDE][-IDS][-per-class-N][-best][-CHECKPOINT].
+
+    CHECKPOINT is the name of a single checkpoint.
+    """
     name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
     best = "-best" if config.checkpoint == "best" else ""
     column = "" if config.labels == EvaluateConfig.labels else f"-{config.labels}"
+    side = "" if config.side == EvaluateConfig.side else f"-{config.side}"
+    among = (f"-{Path(config.ids).stem}" if config.ids else "") + (
+        f"-per-class-{config.per_class}" if config.per_class else ""
+    )
     home, one = (run.resolve().parent, f"-{run.resolve().name}") if is_checkpoint(run) else (run, "")
-    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{best}{one}"
+    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{side}{among}{best}{one}"
+
+
+def _check_models(run: Path, which: str, settings: Mapping[str, Any]) -> None:
+    """UserError where settings ask for another encoder than that of the run."""
+    own = checkpoint_of(run, which)[1]["config"]
+    for name in MODELS:
+        if name in settings and settings[name] != own.get(name, ""):
+            option = f"--{name.replace('_', '-')}"
+            raise UserError(
+                f"{run} has an encoder of its own ({name} {own.get(name, '')!r}), which {option} {settings[name]} "
+                f"cannot change; leave {option} out, or --run to measure an untrained one."
+            )
 
 
 def _check(protocol: str, config: EvaluateConfig, run: Path | None, out: Path | None) -> None:
@@ -65,6 +91,11 @@ def _check(protocol: str, config: EvaluateConfig, run: Path | None, out: Path | 
         raise UserError("Retrieval does not use labels, nor which of them are audible; leave --audible out.")
     if protocol == RETRIEVAL and config.norm != EvaluateConfig.norm:
         raise UserError("Retrieval uses the dataset's statistics; leave --norm out.")
+    if protocol == RETRIEVAL and config.side != EvaluateConfig.side:
+        raise UserError("Retrieval uses both encoders, sound to picture and back; leave --side out.")
+    if protocol != RETRIEVAL and (config.ids or config.per_class):
+        option = "--ids" if config.ids else "--per-class"
+        raise UserError(f"{option} chooses the clips of --protocol retrieval; {protocol} tests the whole test split.")
     if protocol == "supervised" and run is not None:
         raise UserError("Supervised training starts from scratch; leave --run out and give --out.")
     if protocol == "supervised" and out is None:

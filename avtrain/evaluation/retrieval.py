@@ -1,7 +1,11 @@
-"""Retrieval: does the sound of a clip find its own picture, or one of its class, among all others, and the reverse?"""
+"""Retrieval: does the sound of a clip find its own picture, or one of its class, among all others, and the reverse?
+
+Among five clips of each class, R@1, 5 and 10 of the own partner are the measure of CAV-MAE (Gong et al. 2023).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,9 @@ import torch
 import torch.nn.functional as F
 
 from avprep.dataset import Dataset
+from avprep.manifest.id_lists import read_ids
 from avprep.shared import configs, store
+from avprep.shared.draw import RETRIEVAL, fractions
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.byte_ranges import window_of
@@ -30,6 +36,19 @@ WINDOWS_PER_CLIP = 4
 CLIPS_AT_ONCE = 16
 
 
+@dataclass(frozen=True)
+class Among:
+    """The clips to search among: those that the file `ids` names, else a split; `per_class` of each class, 0: all."""
+
+    ids: str = ""
+    per_class: int = 0
+    seed: int = 0
+    """of the choice of clips of each class"""
+
+
+WHOLE_SPLIT = Among()
+
+
 def retrieve(
     dataset_dir: Path | str,
     run: Path,
@@ -38,20 +57,28 @@ def retrieve(
     which: str = "newest",
     out: Path | None = None,
     labels: str = "label",
+    among: Among = WHOLE_SPLIT,
 ) -> dict[str, Any]:
-    """Scores of both directions among the clips of a split, as in `summary`, by the run's checkpoint `which`.
+    """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
 
     Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also
     out/result.json. Errors: UserError, also where `out` holds something else.
     """
     dataset = Dataset(dataset_dir)
-    column, rows = dataset.labels(labels), dataset.rows_of(split)
+    column, rows = dataset.labels(labels), rows_of_ids(dataset, among.ids) if among.ids else dataset.rows_of(split)
     rows = rows[column.values[rows] >= 0]
     if not len(rows):
-        raise UserError(f"No {split} clip of {dataset.folder} has a label in {labels!r}; choose another --labels.")
+        clips = f"clip of {among.ids}" if among.ids else f"{split} clip of {dataset.folder}"
+        raise UserError(f"No {clips} has a label in {labels!r}; choose another --labels.")
+    rows = some_of_each(dataset, rows, column.values[rows], among) if among.per_class else rows
     model, normalise, measured = _model_for(dataset, run, rows, which)
-    config = {"protocol": "retrieval", "checkpoint": which}
+    config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which}
     settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
+    if among.ids:
+        config["ids"] = Path(among.ids).name
+        settings |= {"split": None, "ids_digest": configs.digest([dataset.clip_ids[row] for row in rows])}
+    if among.per_class:
+        config |= {"per_class": among.per_class, "seed": among.seed}
     if labels != "label":
         config["labels"] = labels
         settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
@@ -63,6 +90,22 @@ def retrieve(
     if out is not None:
         store.write_json(out / RESULT, result)
     return result
+
+
+def rows_of_ids(dataset: Dataset, path: str) -> np.ndarray:
+    """The rows int64, in the dataset's order, of the clips that a list names. Errors: UserError where it has others."""
+    row_of = {clip_id: row for row, clip_id in enumerate(dataset.clip_ids)}
+    listed = read_ids(Path(path), row_of, ("clip_id",))
+    if listed.unknown:
+        raise UserError(f"{path} names {listed.examples()}, which {dataset.folder} does not have; take them out.")
+    return np.sort(np.array([row_of[clip_id] for clip_id in listed.known], np.int64))
+
+
+def some_of_each(dataset: Dataset, rows: np.ndarray, labels: np.ndarray, among: Among) -> np.ndarray:
+    """`among.per_class` of the rows of each label, or all that there are: those of the lowest hash of seed and id."""
+    order = np.argsort(fractions([dataset.clip_ids[row] for row in rows], among.seed, RETRIEVAL))
+    chosen = [order[labels[order] == one][: among.per_class] for one in np.unique(labels)]
+    return rows[np.sort(np.concatenate(chosen))]
 
 
 def embed_rows(

@@ -64,6 +64,11 @@ def audio_model_of(model_size: str, audio_model: str = "") -> str:
     return audio_model or MODEL_SIZES[model_size][1]
 
 
+def video_model_of(settings: Mapping[str, Any]) -> str:
+    """The name of the video encoder that a run's settings choose."""
+    return str(settings.get("video_model", "") or MODEL_SIZES[settings["model_size"]][0])
+
+
 def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """A fresh audio encoder, by the settings of `audio_model_of`; see `build_audio`."""
     return build_audio(audio_model_of(model_size, audio_model), num_mel_bands)

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from avprep.shared.errors import UserError
+from avtrain.config import SOUNDS_ALONE
 from avtrain.models.audio import AudioCNN
 from avtrain.models.encoder import Encoder
-from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of
+from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of, video_model_of
+from avtrain.models.video import build_video
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of
 
@@ -47,6 +51,19 @@ def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder
     config = meta["config"]
     encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
     checkpoint.load_model(folder, encoder, prefix="audio.")
+    return encoder.eval()
+
+
+def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int) -> nn.Module:
+    """The video encoder of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px.
+
+    Errors: UserError where the run did not train one.
+    """
+    config = meta["config"]
+    if config.get("loss") == SOUNDS_ALONE:
+        raise UserError(f"{folder} was trained by {SOUNDS_ALONE}, which trains no video encoder; use its sound.")
+    encoder = build_video(video_model_of(config), config.get("video_pool", "auto"), frame_size=frame_size)
+    checkpoint.load_model(folder, encoder, prefix="video.")
     return encoder.eval()
 
 

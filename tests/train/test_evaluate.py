@@ -13,6 +13,7 @@ from click.testing import CliRunner
 import avtrain.evaluation.evaluate
 import avtrain.evaluation.linear
 import avtrain.evaluation.retrieval
+import avtrain.evaluation.sides
 from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
@@ -116,7 +117,7 @@ def test_the_same_evaluation_gives_the_same_result(loud_and_quiet):
 def test_a_linear_layer_leaves_the_encoder_as_it_was(loud_and_quiet, untrained_run, monkeypatch):
     encoder = audio_encoder("tiny").train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    monkeypatch.setattr(avtrain.evaluation.evaluate, "load_audio_encoder", lambda folder, meta: encoder)
+    monkeypatch.setattr(avtrain.evaluation.sides, "load_audio_encoder", lambda folder, meta: encoder)
     evaluate(loud_and_quiet, TINY, run=untrained_run)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
