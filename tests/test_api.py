@@ -66,7 +66,7 @@ def test_an_unknown_setting_or_name_is_an_error(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_both_packages_say_that_they_are_typed():
+def test_both_packages_are_marked_as_typed():
     for package in ("avprep", "avtrain"):
         assert (REPOSITORY / package / "py.typed").exists()
         assert re.search(rf"^{package} =[^=]*py\.typed$", (REPOSITORY / "setup.cfg").read_text(), re.MULTILINE)

@@ -57,7 +57,7 @@ def test_build_with_a_partition_that_is_none(tmp_path):
         assert "artition" in error_of(done)
 
 
-def test_a_hopeless_build_is_stopped_where_the_option_says(tmp_path):
+def test_a_hopeless_build_is_stopped_after_as_many_as_the_option_allows(tmp_path):
     rows = "".join(f"{n}.mp4,x\n" for n in range(6))
     (tmp_path / "m.csv").write_text("video_path,label\n" + rows)
     command = ["build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", "--workers", 1, "--clips-per-shard", 1]

@@ -35,7 +35,7 @@ def told(bucket):
     return json.loads(bucket.files("runs/two/")["exit.json"])["status"]
 
 
-def test_two_ranks_are_stopped_with_the_code_that_the_run_tells_there(bucket, uninterrupted):
+def test_two_ranks_are_stopped_with_the_code_in_exit_json_there(bucket, uninterrupted):
     command = [DOCKER / "train-node", "1", "2", "localhost:0", RUN, *pretrain_command("s3://bucket/data", RUN)]
     with subprocess.Popen([*map(str, command)], env=environ_of_ranks() | {"PATH": PATH}) as process:
         while not bucket.client.list_objects_v2(Bucket="bucket", Prefix="runs/two/step_00000005/meta")["KeyCount"]:
@@ -51,7 +51,7 @@ def test_two_ranks_are_stopped_with_the_code_that_the_run_tells_there(bucket, un
 
 
 @pytest.mark.parametrize(("writes", "code"), [(True, 2), (False, 1)])
-def test_only_an_exit_json_that_was_written_anew_tells_the_code(bucket, tmp_path, writes, code):
+def test_only_an_exit_json_that_was_written_anew_counts(bucket, tmp_path, writes, code):
     """The same words as before, a second later at the least: the endpoint tells times in seconds."""
     there = f"boto3.client('s3').upload_file('{tmp_path}/exit.json', 'bucket', 'runs/two/exit.json')"
     command = ["python3", "-c", f"import boto3, time; time.sleep(1); {there if writes else 0}; exit(1)"]
@@ -59,7 +59,7 @@ def test_only_an_exit_json_that_was_written_anew_tells_the_code(bucket, tmp_path
     assert subprocess.run([DOCKER / "exit-as-told", RUN, *command], env=environ, check=False).returncode == code
 
 
-def test_the_first_rank_that_tells_is_heard_and_an_old_word_is_nobodys(bucket):
+def test_the_first_rank_that_writes_counts_and_an_old_file_does_not(bucket):
     with at_hand(RUN, rank=1) as second:
         assert not (second.folder / "exit.json").exists()
         with at_hand(RUN) as first:

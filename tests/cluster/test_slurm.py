@@ -59,7 +59,7 @@ def how(jobs):
     return [(job["JobState"], job["ExitCode"], job["Restarts"] != "0") for job in jobs]
 
 
-def test_a_task_told_to_stop_is_requeued_alone_and_all_are_joined_to_the_bytes_of_one_process(
+def test_a_task_asked_to_stop_is_requeued_alone_and_all_are_joined_to_the_bytes_of_one_process(
     slurm, submit, demo_clips, demo_dataset, tmp_path
 ):
     """The task told is the one whose job id is also that of the whole array."""
@@ -88,7 +88,7 @@ def test_a_mistake_ends_the_array_and_withdraws_the_job_that_joins(slurm, submit
     assert [(job["JobState"], job["Reason"]) for job in joined] == [("CANCELLED", "DependencyNeverSatisfied")]
 
 
-def test_training_on_two_nodes_told_to_stop_is_requeued_and_ends_as_if_nothing_had_happened(
+def test_training_on_two_nodes_asked_to_stop_is_requeued_and_ends_as_if_nothing_had_happened(
     slurm, submit, trainable, uninterrupted, tmp_path
 ):
     run = tmp_path / "run"

@@ -43,7 +43,7 @@ def test_commands_are_those_of_the_programs_and_agree():
     assert {key: found["plan"][key] for key in shared} == {key: found["train"][key] for key in shared}
 
 
-def test_training_says_one_run_and_number_of_processes_throughout():
+def test_training_names_one_run_and_number_of_processes_throughout():
     every = services({"RUN": "r", "GPUS": "3"})
     name, nodes, processes, _, run, *rest = every["train"]["command"]
     assert (name, nodes, processes, run) == ("train-node", "1", "3", "/runs/r")

@@ -180,7 +180,7 @@ def test_a_checkpoint_has_time_to_be_written(objects):
     assert memory["medium"] == "Memory"
 
 
-def test_ray_takes_the_place_of_both_jobs(with_ray, pins):  # noqa: F811 - the fixture
+def test_ray_replaces_both_jobs(with_ray, pins):  # noqa: F811 - the fixture
     assert [one["metadata"]["name"] for one in with_ray if one["kind"] == "Job"] == ["avtrain"]
     spec = only(with_ray, "RayJob", "avprep")["spec"]
     found = parsed(shlex.split(spec["entrypoint"]))

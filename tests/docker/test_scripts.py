@@ -30,13 +30,13 @@ def run(*words):
 @pytest.mark.parametrize(
     ("told", "code", "wanted"), [(0, 0, 0), (2, 1, 2), (75, 1, 75), (1, 1, 1), (0, 1, 1), ('"x', 1, 1)]
 )
-def test_the_code_is_what_exit_json_tells(tmp_path, told, code, wanted):
+def test_the_code_is_that_of_exit_json(tmp_path, told, code, wanted):
     command = ["bash", "-c", TELLS, "tells", tmp_path, told, code]
     assert run(DOCKER / "exit-as-told", tmp_path, *command).returncode == wanted
 
 
 @pytest.mark.parametrize("folder", ["there", "not-there"])
-def test_an_old_or_lacking_exit_json_tells_nothing(tmp_path, folder):
+def test_an_old_or_missing_exit_json_does_not_count(tmp_path, folder):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "exit.json").write_text('{"code": 75}')
     assert run(DOCKER / "exit-as-told", tmp_path / folder, "bash", "-c", "exit 3").returncode == 1
@@ -62,7 +62,7 @@ def ended(process, ready, times=1, number=signal.SIGTERM):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
-def test_a_command_that_was_asked_to_stop_before_it_could_tell_was_interrupted(tmp_path, number):
+def test_a_command_that_was_asked_to_stop_before_it_wrote_was_interrupted(tmp_path, number):
     command = ["bash", "-c", 'touch "$1"; exec sleep 60', "waits", tmp_path / "ready"]
     with subprocess.Popen([DOCKER / "exit-as-told", tmp_path, *command]) as process:
         assert ended(process, tmp_path / "ready", number=number) == 75

@@ -102,7 +102,7 @@ def test_only_what_was_interrupted_is_requeued(call, script, task, name, ends):
     assert (["scontrol", "requeue", name] in lines) == (ends == 75)
 
 
-def test_a_folder_without_the_programs_is_told_before_anything_is_submitted(call, tmp_path):
+def test_a_folder_without_the_programs_is_reported_before_anything_is_submitted(call, tmp_path):
     for script in ("prep.sh", "train.sh"):
         code, lines = call(script, ENVIRONMENT=str(tmp_path / "none"), PATH="/usr/bin:/bin")
         assert (code, lines) == (2, [])

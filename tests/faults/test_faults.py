@@ -22,7 +22,7 @@ def test_a_trial_of_a_corrupted_shard_goes_its_whole_way(demo_clips, demo_datase
     assert tally.line().startswith(f"| shard-corrupted | {fault.promise} | 1 | 1 | 0 | 0 | 0 | ")
 
 
-def test_a_broken_promise_is_told_as_one_and_ends_with_1(capsys, tmp_path, monkeypatch):
+def test_a_broken_promise_is_reported_as_one_and_ends_with_1(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
     def fault(name, ending, lacking=""):

@@ -92,7 +92,7 @@ def test_equal_channels_give_the_bytes_of_mono(rendered):
 
 
 @pytest.mark.parametrize("codec", [("ambisonic.mkv", "flac"), ("ambisonic.opus", "libopus")])
-def test_ambisonic_sound_is_heard(tmp_path, codec):
+def test_ambisonic_sound_is_decoded(tmp_path, codec):
     name, encoder = codec
     family = ["-mapping_family", "2"] if encoder == "libopus" else []
     mix = "pan=ambisonic 1|c0=c0|c1=0*c0|c2=0*c0|c3=0*c0"
@@ -103,7 +103,7 @@ def test_ambisonic_sound_is_heard(tmp_path, codec):
 
 
 @pytest.mark.parametrize("channels", [3, 9, 60])
-def test_many_channels_without_a_layout_are_heard(tmp_path, channels):
+def test_many_channels_without_a_layout_are_decoded(tmp_path, channels):
     mono = decibels(wav(tmp_path / "mono.wav", 1))
     for decoder in ("pyav", "ffmpeg"):
         assert decibels(wav(tmp_path / "many.wav", channels), decoder) == pytest.approx(mono, abs=0.02)
@@ -114,7 +114,7 @@ def test_too_many_channels_are_named(tmp_path):
         samples(wav(tmp_path / "many.wav", 70))
 
 
-def test_an_older_dataset_is_known_by_its_lack_of_the_setting():
+def test_an_older_dataset_is_known_by_the_missing_setting():
     old = BuildConfig(audio=AudioSpec(downmix=OLD))
     stored = configuration.stored_config(old)
     assert "downmix" not in stored["audio"]  # and so the digest of a build that knew no such setting

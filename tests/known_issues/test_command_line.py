@@ -186,7 +186,7 @@ def printed(line: str, monkeypatch) -> str:
     return done.output
 
 
-def test_verbose_says_where_an_error_arose(tmp_path):
+def test_verbose_prints_where_an_error_arose(tmp_path):
     line = f"avprep inspect {tmp_path}"
     assert "Traceback" not in invoke(line).output
     done = invoke(f"{line} -v")

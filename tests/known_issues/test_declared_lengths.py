@@ -58,7 +58,7 @@ def test_bytes_behind_the_sound_are_no_length(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("tags", [True, False])
-def test_a_subtitle_that_stands_longer_is_another_track(tmp_path, tags):
+def test_a_subtitle_that_lasts_longer_is_another_track(tmp_path, tags):
     path = with_subtitles(tmp_path, tags)
     for decoder in ("pyav", "ffmpeg"):
         assert 1.9 < decoded(path, decoder=decoder, max_clip_seconds=60).span.duration < 2.1

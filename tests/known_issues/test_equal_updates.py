@@ -76,7 +76,7 @@ def test_patience_ends_a_fit_that_no_longer_gets_better(data):
     assert chosen["epochs_trained"] == chosen["epoch"] + 1 + 3 < 200
 
 
-def test_rows_of_equal_pairs_stand_beside_those_of_equal_updates():
+def test_rows_of_equal_pairs_come_with_those_of_equal_updates():
     settings = DigitsSettings()
     usual = settings.updates * settings.batch_size
     for row in ROWS:

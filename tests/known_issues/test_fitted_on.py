@@ -36,7 +36,7 @@ def test_columns_in_domain_are_fitted_on_the_balanced_subset():
     assert TABLES["table1"].vggsound.fitted_on == ()
 
 
-def test_it_is_a_setting_and_the_page_says_which():
+def test_it_is_a_setting_that_the_page_names():
     settings = TABLES["table2"]
     everything = dataclasses.replace(settings, vggsound=dataclasses.replace(settings.vggsound, fitted_on=()))
     own, _, steps = evaluations(everything)

@@ -55,7 +55,7 @@ def write(path, right, clusters):
     return path
 
 
-def test_a_comparison_on_one_fold_goes_by_clips_and_says_so(tmp_path):
+def test_a_comparison_on_one_fold_goes_by_clips_with_a_note(tmp_path):
     paths = [write(tmp_path / f"{right}.parquet", right, np.zeros(40)) for right in (10, 30)]
     found = compare(*paths)
     assert found["p"] == found["mcnemar"]["exact"] < 1e-4

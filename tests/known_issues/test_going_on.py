@@ -103,7 +103,7 @@ def test_going_on_is_on_record(data, run):
     assert files(run) == before  # the same command again finds it done
 
 
-def test_a_schedule_is_drawn_over_all_updates_anew_and_that_is_said(data, tmp_path, caplog):
+def test_a_schedule_is_drawn_over_all_updates_anew_and_that_is_logged(data, tmp_path, caplog):
     run, cosine = tmp_path / "run", {"schedule": "cosine"}
     pretrain(data, run, changed(**cosine), quiet=True)
     longer = changed(epochs=4, **cosine)
@@ -218,7 +218,7 @@ def test_a_change_that_a_kill_kept_out_of_the_config_never_held(data, run):
     assert [entry["step"] for entry in changes.read_changes(run)] == [4]
 
 
-def test_the_command_goes_on_and_says_so(data, tmp_path, caplog):
+def test_the_command_goes_on_and_reports_it(data, tmp_path, caplog):
     run = tmp_path / "runs"
     words = ["pretrain", str(data), "--run", str(run), "--seeds=0,1", "--model-size=tiny", "--batch-size=4"]
     words += ["--device=cpu", "--threads=1", "--epochs=1"]

@@ -105,7 +105,7 @@ def test_names_in_a_bucket_are_keys_as_they_are(tree):
             content("s3://bucket/my clips", "q?v=1.wav")
 
 
-def test_relative_names_are_joined_alike_whatever_the_manifests_place():
+def test_relative_names_are_joined_alike_wherever_the_manifest_is():
     """As they stand for a bucket, percent-encoded for http, whose root is text of a URL already."""
     assert address_of("s3://b/d#1", "../x%#.wav") == "s3://b/x%#.wav"
     assert address_of("http://h/d%201", "../x%#.wav") == "http://h/x%25%23.wav"

@@ -94,7 +94,7 @@ def test_a_list_that_excludes_nothing_is_one_sentence(tmp_path, vggsound, conten
     assert not (tmp_path / "m.csv").exists()
 
 
-def test_a_line_that_is_an_id_as_it_stands_is_that_id(tmp_path):
+def test_a_line_that_is_an_id_as_it_is_is_that_id(tmp_path):
     """Ids are paths by default, with commas, quotes and '#' in them."""
     known = ("dog, loud/1.wav", '"x".wav', "#1.wav", "a;b", "clip_id", "a\u2028b", "c")
     path = tmp_path / "ids.txt"

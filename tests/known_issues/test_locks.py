@@ -42,7 +42,7 @@ def template(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("number", NUMBERS, ids=os.strerror)
-def test_without_any_lock_a_warning_says_so_once(number, tmp_path, monkeypatch, caplog):
+def test_without_any_lock_there_is_one_warning(number, tmp_path, monkeypatch, caplog):
     lack(monkeypatch, number, "flock", "fcntl")
     for name in ("a", "b"):
         with store.folder_lock(tmp_path, "testing"):
@@ -110,7 +110,7 @@ def test_without_any_lock_what_a_killed_process_left_goes(tmp_path, monkeypatch)
     assert store.is_temporary(dead.name, "file")
 
 
-def test_a_file_that_is_being_written_is_still_told_from_one_that_cannot_be_locked(tmp_path, monkeypatch):
+def test_a_file_that_is_being_written_is_no_file_that_cannot_be_locked(tmp_path, monkeypatch):
     lack(monkeypatch, errno.ENOSYS, "flock")
     with store.atomic_path(tmp_path / "file") as temporary:
         temporary.write_bytes(b"x")

@@ -57,7 +57,7 @@ def test_a_box_before_ftyp_and_a_long_one_at_the_end_change_nothing(videos, tmp_
     probe.open_media(path, Limits(), "vide").close()
 
 
-def test_a_cut_is_found_behind_any_box(videos, tmp_path):
+def test_a_cut_is_reported_behind_any_box(videos, tmp_path):
     path = tmp_path / "clip.mp4"
     before = parts(videos)
     for lead in (b"", box(b"prft"), box(b"udta") + box(b"junk")):
@@ -69,7 +69,7 @@ def test_a_cut_is_found_behind_any_box(videos, tmp_path):
             probe.open_media(path, Limits(), "vide")
 
 
-def test_encryption_is_found_behind_any_box(videos, tmp_path):
+def test_encryption_is_reported_behind_any_box(videos, tmp_path):
     path = tmp_path / "clip.mp4"
     data = (
         (videos / "bbb_h264_aac.mp4")

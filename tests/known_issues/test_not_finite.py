@@ -97,7 +97,7 @@ def test_such_a_clip_fails_and_spoils_nothing(built):
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_nor_is_it_heard_by_way_of_the_disk(tmp_path, wrong):
+def test_nor_is_it_decoded_by_way_of_the_disk(tmp_path, wrong):
     with pytest.raises(ClipError, match="not-finite") as caught:
         write_log_mel(wav(tmp_path / "a.wav", WRONG[wrong]), None, None, AudioSpec(), Limits(), tmp_path / "a.npy")
     assert "about 0.0 s" in caught.value.detail

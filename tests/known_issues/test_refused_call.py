@@ -118,7 +118,7 @@ def test_a_finished_run_at_a_url_stays_as_it_is(data):
         assert hand.status == "done"
 
 
-def test_the_first_rank_that_fails_is_heard_and_an_earlier_word_is_nobodys(run):
+def test_the_first_rank_that_fails_counts_and_an_earlier_file_does_not(run):
     ranks = Ranks(launched=True)
 
     def late():

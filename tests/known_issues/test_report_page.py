@@ -179,7 +179,7 @@ def change(run, step, **changed):
     store.write_json(run / CHANGES, [{"step": step, "changed": {name: list(pair) for name, pair in changed.items()}}])
 
 
-def test_a_run_that_was_changed_is_of_another_kind_and_says_so(tmp_path):
+def test_a_run_that_was_changed_is_of_another_kind_named_so(tmp_path):
     runs = [run_folder(tmp_path / f"r{n}", "random", n, {"linear": 0.6}, learning_rate=1.0, epochs=9) for n in range(4)]
     change(runs[1], 60, learning_rate=(0.5, 1.0))
     change(runs[2], 70, epochs=(4, 9))  # at a constant rate this is the run that always had 9

@@ -43,7 +43,7 @@ def test_splits_of_other_spellings_are_those_that_are_meant(tmp_path, spelled, s
         assert [clip.split for clip in read_manifest(manifest)] == [split, "train"]
 
 
-def test_a_root_one_level_too_high_is_said(tmp_path):
+def test_a_root_one_level_too_high_is_reported(tmp_path):
     touch(
         tmp_path, *(f"c/{s}/{label}/{k}.wav" for s in ("grid", "esc10") for label in ("red", "dog") for k in range(3))
     )
@@ -65,7 +65,7 @@ def test_media_that_no_row_names_are_counted(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_missing_split_is_said_by_the_manifest_and_before_the_build(tmp_path):
+def test_a_missing_split_is_reported_by_the_manifest_and_before_the_build(tmp_path):
     touch(tmp_path, "c/dog/1.wav", "c/dog/2.wav")
     manifest = tmp_path / "m.csv"
     said = call("manifest", "folder", "--root", tmp_path / "c", "--out", manifest, "--test-share", 0)
@@ -77,7 +77,7 @@ def test_a_missing_split_is_said_by_the_manifest_and_before_the_build(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_rate_that_training_cannot_use_is_said_before_the_build(tmp_path, caplog):
+def test_a_rate_that_training_cannot_use_is_reported_before_the_build(tmp_path, caplog):
     from avprep.build.run import untrainable
 
     touch(tmp_path, "1.mp4", "1.wav")

@@ -59,7 +59,7 @@ def test_a_test_clip_that_was_trained_on_is_counted_and_named(trained, tmp_path,
     assert retrieve(trained / "moved", trained / "run")["seen_in_training"]["clips"] == 2
 
 
-def test_the_report_says_which_scores_are_of_clips_that_were_trained_on(trained, tmp_path):
+def test_the_report_names_the_scores_that_are_of_clips_that_were_trained_on(trained, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(trained / "run", run)
     evaluate(trained / "moved", MEASURED, run=run, out=run / "eval" / "moved-knn-s0")
@@ -70,7 +70,7 @@ def test_the_report_says_which_scores_are_of_clips_that_were_trained_on(trained,
     assert sum(said in note for note in notes) == 2  # one of each measurement
 
 
-def test_clips_that_were_not_trained_on_are_not_said(trained, caplog):
+def test_clips_that_were_not_trained_on_are_not_reported(trained, caplog):
     for data, run in (("data", trained / "run"), ("moved", None)):
         found = evaluate(
             trained / data, MEASURED if run else EvaluateConfig(protocol="knn", model_size="tiny"), run=run
@@ -95,7 +95,7 @@ def test_a_run_that_began_from_another_has_seen_its_clips(trained, tmp_path, cap
     assert "not known" not in caplog.text
 
 
-def test_a_run_of_before_says_that_it_is_not_known(trained, tmp_path, caplog):
+def test_of_a_run_of_before_it_is_reported_as_unknown(trained, tmp_path, caplog):
     shutil.copytree(trained / "run", tmp_path / "old")
     (tmp_path / "old" / "trained_on.parquet").unlink()
     found = evaluate(trained / "moved", MEASURED, run=tmp_path / "old")

@@ -83,7 +83,7 @@ def turned(path, decoder: str = "pyav") -> str:
         ({0: message(90), 5: message(180, period=0), 8: message(90)}, "T" * 5 + "U" + "--" + "T" * 24),
     ],
 )
-def test_a_message_holds_as_long_as_the_standard_says(plain, tmp_path, suffix, b_frames, messages, expected):
+def test_a_message_holds_as_long_as_in_the_standard(plain, tmp_path, suffix, b_frames, messages, expected):
     path = insert(plain[b_frames], tmp_path / "clip.mp4", messages)
     if suffix != "mp4":
         path = render(tmp_path / f"clip.{suffix}", "-i", str(path), "-c", "copy")

@@ -28,7 +28,7 @@ def sounds(clips, tmp_path_factory):
     return forge_dataset(tmp_path_factory.mktemp("sounds") / "data", clips)
 
 
-def test_sounds_alone_are_trained_on_and_heard_from_end_to_end(sounds, clips):
+def test_sounds_alone_are_trained_on_and_measured_from_end_to_end(sounds, clips):
     dataset = Dataset(sounds)
     table = training_table(dataset, sounds_alone=True)
     heard = np.zeros(301, bool)

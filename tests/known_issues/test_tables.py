@@ -52,7 +52,7 @@ def written(path: Path, columns: dict[str, list[object]]) -> Path:
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_a_header_that_comes_again_is_left_out_and_told(tmp_path, caplog, mark):
+def test_a_header_that_comes_again_is_left_out_and_reported(tmp_path, caplog, mark):
     """Also of a file with a byte order mark, joined to another."""
     text = f"{mark}clip_id,label,audio_path\na,x,a.wav\n{mark}clip_id, label ,audio_path\nb,y,b.wav\n"
     (tmp_path / "m.csv").write_text(text, encoding="utf-8")

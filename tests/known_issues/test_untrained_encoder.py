@@ -43,7 +43,7 @@ def test_an_untrained_encoder_is_named_and_its_result_kept(data, protocol, tmp_p
     assert result["run"] is None
 
 
-def test_supervised_training_says_that_it_began_from_scratch(data, tmp_path):
+def test_supervised_training_records_that_it_began_from_scratch(data, tmp_path):
     done = evaluated(data, "--protocol", "supervised", "--out", tmp_path / "out")
     assert done.exit_code == 0, done.output
     assert json.loads((tmp_path / "out" / "result.json").read_text())["encoder"] == "trained from scratch, seed 0"

@@ -162,7 +162,7 @@ def test_partitions_and_worker_counts_give_the_same_bytes(demo_clips, demo_datas
     assert tree(out) == tree(demo_dataset)
 
 
-def test_bad_clips_cost_themselves_and_say_why(videos, tmp_path):
+def test_bad_clips_cost_themselves_and_are_listed_with_the_reason(videos, tmp_path):
     folder = tmp_path / "clips"
     for name in ("good", "bad"):
         (folder / name).mkdir(parents=True)
@@ -256,7 +256,7 @@ def test_stopping_before_the_first_clip(demo_clips, tmp_path):
     assert not list((tmp_path / "out").glob("shards/*/*/*"))
 
 
-def test_a_place_that_cannot_be_written_is_a_sentence(demo_clips, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_sentence(demo_clips, tmp_path):
     out = tmp_path / "file"
     out.write_text("x")
     with pytest.raises(UserError, match="cannot be written"):

@@ -127,7 +127,7 @@ def test_limits(videos):
     assert reason_of(videos / "bbb_h264_aac.mp4", limits=Limits(max_clip_seconds=1)) == "too-long"
 
 
-def test_log_mel_of_a_tone_is_where_and_as_loud_as_the_formula_says():
+def test_log_mel_of_a_tone_is_where_and_as_loud_as_by_the_formula():
     spec = AudioSpec()
     samples = np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000).astype(np.float32)
     found = log_mel(samples, spec).astype(np.float64)

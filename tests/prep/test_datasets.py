@@ -228,7 +228,7 @@ def test_a_table_of_any_column_names_with_every_oddity_at_once(tmp_path):
         assert word in done.output
 
 
-def test_bad_rows_of_a_table_are_told_beside_what_is_odd(tmp_path):
+def test_bad_rows_of_a_table_are_reported_beside_what_is_odd(tmp_path):
     (tmp_path / "m.csv").write_text("label,video_path,split\n,a.mp4,train\nx,b.mp4,dev\nx,c.mp4,train\n")
     done = CliRunner().invoke(main, ["manifest", "table", str(tmp_path / "m.csv"), "--out", str(tmp_path / "o.csv")])
     assert done.exit_code == 2
@@ -236,7 +236,7 @@ def test_bad_rows_of_a_table_are_told_beside_what_is_odd(tmp_path):
     assert "2 clips have no file" in done.output
 
 
-def test_a_build_says_what_is_odd_and_goes_on(tmp_path, sounds, caplog):
+def test_a_build_reports_what_is_odd_and_goes_on(tmp_path, sounds, caplog):
     shutil.copy(sounds / "elec_blip.ogg", tmp_path / "a.ogg")
     rows = ["label,audio_path,split,clip_id,start_seconds", "x,a.ogg,train,1,", "X,a.ogg,test,2,", "X,a.ogg,fold1,3,"]
     (tmp_path / "m.csv").write_text("\n".join([*rows, "x,gone.ogg,train,4,", ""]))
@@ -249,7 +249,7 @@ def test_a_build_says_what_is_odd_and_goes_on(tmp_path, sounds, caplog):
     assert "--drop-leaks" not in told
 
 
-def test_a_leak_is_told_once():
+def test_a_leak_is_reported_once():
     """By its group where that leaks, else by its file."""
     spans = [
         Clip("1", "a", "train", "a.mp4", "", 0.0, 1.0, "ann"),

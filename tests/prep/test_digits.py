@@ -94,7 +94,7 @@ def test_a_seed_chooses_its_own_subset_and_the_link_does_not(spoken):
     assert len(train[0] & train[1]) < 200
 
 
-def test_the_manifest_tells_speaker_recording_and_image(linked):
+def test_the_manifest_names_speaker_recording_and_image(linked):
     clips = read_manifest(linked)
     assert Counter(clip.split for clip in clips) == {"train": 20, "val": 10, "test": 20}
     for clip in clips:

@@ -73,7 +73,7 @@ def ids_of(path: Path) -> list[str]:
     return [json.loads(line)["clip_id"] for line in path.read_text().splitlines()]
 
 
-def test_excluded_clips_leave_the_index_and_say_why(built, data, tmp_path):
+def test_excluded_clips_leave_the_index_and_are_listed_with_the_reason(built, data, tmp_path):
     (tmp_path / "ids.txt").write_text("a3\na1\n\na1\n")
     before = files(data)
     done = run("exclude", data, "--ids", tmp_path / "ids.txt", "--reason", "taken down", "--date", "2024-05-01")

@@ -45,7 +45,7 @@ OTHERS = ["30 fps", "variable", "starts at 5 s", "edit list", "late sound"]
 @pytest.mark.parametrize(
     ("name", "decoder"), [(name, "pyav") for name in CASES] + [(n, d) for d in ("ffmpeg", "decord") for n in OTHERS]
 )
-def test_flash_and_beep_are_found_when_they_happen(tmp_path, name, decoder):
+def test_flash_and_beep_are_in_the_clip_when_they_happen(tmp_path, name, decoder):
     rate, file_name, before_sound, how = CASES[name]
     clip = decoded(film(tmp_path / file_name, rate, before_sound, how), decoder, frame_size=16)
     shown = Fraction(-(-EVENT * Fraction(rate) // 1)) / Fraction(rate)  # the first picture after the event

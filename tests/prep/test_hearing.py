@@ -92,7 +92,7 @@ def test_a_sound_shorter_than_a_window_goes_on_at_its_lowest_level(sounds):
 
 
 @pytest.mark.slow
-def test_a_folder_is_heard_in_order_and_a_bad_file_costs_itself(videos):
+def test_a_folder_is_read_in_order_and_a_bad_file_costs_itself(videos):
     found = list(log_mels(soundings(videos), AudioSpec(), workers=2))
     assert [one.sound.clip.clip_id for one in found] == [str(path) for path in sorted(videos.iterdir())]
     failed = {Path(one.sound.clip.clip_id).name: one.failure.reason for one in found if one.failure}
@@ -107,7 +107,7 @@ def test_a_folder_is_heard_in_order_and_a_bad_file_costs_itself(videos):
             np.testing.assert_array_equal(one.logmel, log_mel_of(one.sound.clip.clip_id, AudioSpec()))
 
 
-def test_a_manifest_says_what_of_a_file_is_heard(tmp_path):
+def test_a_manifest_chooses_the_part_of_a_file_that_is_read(tmp_path):
     path = write_wav(tmp_path / "long.wav", 6)
     write_manifest(
         tmp_path / "m.csv",
@@ -125,7 +125,7 @@ def test_a_manifest_says_what_of_a_file_is_heard(tmp_path):
     np.testing.assert_array_equal(found[1].logmel[10:], whole[260:])
 
 
-def test_what_cannot_be_heard_is_told_in_a_sentence(tmp_path, videos):
+def test_what_cannot_be_read_is_reported_in_a_sentence(tmp_path, videos):
     with pytest.raises(UserError, match=r"bbb_noaudio\.mp4 cannot be heard: no-audio: no audio track"):
         log_mel_of(videos / "bbb_noaudio.mp4", AudioSpec())
     with pytest.raises(UserError, match="is no dataset and has no media files"):

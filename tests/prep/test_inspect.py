@@ -67,7 +67,7 @@ def test_facts_are_those_of_the_dataset(copy):
         assert words in text
 
 
-def test_a_multi_label_column_tells_how_many_labels(copy, tmp_path):
+def test_a_multi_label_column_is_shown_with_how_many_labels(copy, tmp_path):
     ids = Dataset(copy).clip_ids
     lists = {ids[3]: ["bell bars", "no class"], ids[5]: [], ids[9]: ["bell bars"]}
     lines = [json.dumps({"clip_id": clip_id, "label": names}) for clip_id, names in lists.items()]
@@ -78,7 +78,7 @@ def test_a_multi_label_column_tells_how_many_labels(copy, tmp_path):
     assert "heard: 2 classes, 2 clips, 3 labels" in run("inspect", copy).stdout
 
 
-def test_an_unfinished_build_tells_how_far_it_is(copy):
+def test_an_unfinished_build_is_shown_with_how_far_it_is(copy):
     """Failures and the smallest class are counted from what is built."""
     facts = json.loads(run("inspect", copy, "--json").stdout)
     for name in (schema.DATASET, schema.INDEX):
@@ -152,7 +152,7 @@ def test_an_ffmpeg_without_h264_is_missing(monkeypatch, tmp_path):
     assert (found.fine, found.needed) == (False, True)
 
 
-def test_a_folder_that_cannot_be_written_is_told(monkeypatch):
+def test_a_folder_that_cannot_be_written_is_reported(monkeypatch):
     monkeypatch.chdir("/proc")
     done = run("doctor")
     assert done.exit_code == 1

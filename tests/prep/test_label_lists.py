@@ -117,7 +117,7 @@ def test_a_column_is_overwritten_on_demand_alone(folder, tmp_path):
     assert Dataset(folder).label_lists("heard")[Dataset(folder).clip_ids.index("c1")] == ["cat;rain, heavy"]
 
 
-def test_clips_that_are_out_of_the_index_may_stand_in_the_table(folder, tmp_path):
+def test_clips_that_are_out_of_the_index_may_be_in_the_table(folder, tmp_path):
     exclude(folder, ["c1"], "asked for", "2024-05-01")
     table = write(tmp_path / "t.csv", rows_of(";"))
     done = run("add-labels", folder, table, "--name", "heard", "--column", "heard", "--multi")

@@ -138,7 +138,7 @@ def test_all_problems_of_a_table_are_named_together(folder, tmp_path):
     assert not (folder / "labels").exists()
 
 
-def test_clips_that_are_out_of_the_index_may_stand_in_the_table(folder, tmp_path):
+def test_clips_that_are_out_of_the_index_may_be_in_the_table(folder, tmp_path):
     exclude(folder, ["c3", "c4"], "asked for", "2024-05-01")
     done = run(
         "add-labels", folder, table_of(tmp_path / "t.csv", {"c3": "a", "c5": "b"}), "--name", "m", "--column", "kind"

@@ -144,7 +144,7 @@ def test_hours_in_the_header_are_too_long_without_decoding(tmp_path, videos, dec
 
 @pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize("longer", ["pictures", "sound"])
-def test_what_no_header_tells_is_too_long_when_it_gets_there(tmp_path, longer, decoder):
+def test_what_no_header_gives_is_too_long_when_it_gets_there(tmp_path, longer, decoder):
     seconds = (4, 1) if longer == "pictures" else (1, 4)
     live = ["-f", "matroska", "-live", "1"]
     path = render(tmp_path / "a.mkv", *pattern("64x64", "10", seconds[0]), *tone(seconds[1]), *live)
@@ -194,7 +194,7 @@ def test_log_mel_in_blocks_is_log_mel_of_the_whole(monkeypatch):
 
 
 @pytest.mark.slow
-def test_auto_takes_what_pyav_cannot_read_to_ffmpeg_and_says_so(tmp_path, videos):
+def test_auto_takes_what_pyav_cannot_read_to_ffmpeg_and_records_it(tmp_path, videos):
     """AVS2: the ffmpeg of the wheel has a decoder, PyAV none."""
     path = render(tmp_path / "a.mkv", *pattern("128x96", "25", 1), *tone(1), "-c:v", "libxavs2", "-c:a", "aac")
     assert error_of(path).reason == "no-video"
@@ -226,7 +226,7 @@ with with_ffmpeg.open_pictures(pathlib.Path(sys.argv[1]), VideoSpec(frame_size=1
 """
 
 
-def test_the_ffmpeg_child_dies_with_its_decoder_even_when_it_stands_still(videos):
+def test_the_ffmpeg_child_dies_with_its_decoder_even_when_it_hangs(videos):
     """Killed like a worker past its deadline; a stopped child would notice no closed pipe."""
     command = [sys.executable, "-c", HELD, str(videos / "bbb_h264_aac.mp4")]
     decoder = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE)
@@ -247,7 +247,7 @@ def test_no_ffmpeg_child_outlives_its_clip(videos):
     assert [child for child in psutil.Process().children() if "ffmpeg" in child.name()] == []
 
 
-def test_an_encrypted_track_says_so(real_data):
+def test_an_encrypted_track_is_reported_as_one(real_data):
     for name in ("drm__sample_av1c_fragmented_clearkey", "mp4__sample_fragmented_sgpd_v2"):
         error = error_of(real_data / "media" / f"androidx_media__{name}.mp4", "auto")
         assert (error.reason, error.detail) == ("encrypted", "sample entry encv")

@@ -72,7 +72,7 @@ def test_the_papers_subset_of_vggsound(tmp_path):
     assert sum(clip.split == "train" for clip in left) == 38_007 - len(gone) - 1 - 5
 
 
-def test_a_list_is_found_by_its_bare_name_unless_there_is_such_a_file(tmp_path, monkeypatch):
+def test_a_list_is_taken_by_its_bare_name_unless_there_is_such_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = table(MANIFESTS / "vggsound_balanced_38007.csv")[3]
     touch(tmp_path / "videos", f"{clip_name(row)}.mp4")
@@ -102,7 +102,7 @@ def clip_name(row: dict) -> str:
     return f"{row['youtube_id']}_{int(row['start_seconds']):06d}"
 
 
-def test_the_lists_are_what_their_readme_says():
+def test_the_lists_are_as_in_their_readme():
     """Digest and number of rows of each file; no file without them; all of them part of the package."""
     told = re.findall(
         r"^\| `(\S+)` \| ([\d,]+) \| .* \| `([0-9a-f]{64})` \|$", (MANIFESTS / "README.md").read_text(), re.M
@@ -127,7 +127,7 @@ def test_the_lists_are_those_they_come_from(real_data):
     assert tuple((MANIFESTS / "tau2021_classes.txt").read_text().split()) == SCENES
 
 
-def test_taus_validation_places_give_both_splits(real_data, tmp_path):
+def test_taus_validation_locations_give_both_splits(real_data, tmp_path):
     """All 8,646 training segments by name; by the adapter two of each place, from one list."""
     given = {"paper": ("tau_av2021_paper", 7128, 1518), "public": ("tau_av2021", 7907, 739)}
     some: dict[str, list[str]] = {}

@@ -45,7 +45,7 @@ def test_defaults(tmp_path):
     ]
 
 
-def test_all_problems_are_told_together(tmp_path):
+def test_all_problems_are_reported_together(tmp_path):
     path = tmp_path / "m.csv"
     path.write_text(
         "clip_id,label,video_path,split,start_seconds,end_seconds\n"
@@ -128,7 +128,7 @@ def test_parquet_of_other_writers(tmp_path):
         read_manifest(tmp_path / "twice.parquet")
 
 
-def test_spaces_around_labels_are_dropped_and_told(tmp_path, caplog):
+def test_spaces_around_labels_are_dropped_and_reported(tmp_path, caplog):
     (tmp_path / "m.csv").write_text("label,video_path\n dog,a.mp4\ndog,b.mp4\n")
     assert {clip.label for clip in read_manifest(tmp_path / "m.csv")} == {"dog"}
     assert "spaces around the label were dropped in 1 rows" in caplog.text
@@ -188,7 +188,7 @@ def test_folder_of_classes(tmp_path, videos, sounds):
     assert (sound.video_path, sound.audio_path) == ("", "root/cat/s.ogg")
 
 
-def test_folder_tells_what_is_odd(tmp_path, sounds):
+def test_folder_reports_what_is_odd(tmp_path, sounds):
     """A folder beside the splits, a link into another split, a broken link: told together, none taken in silence."""
     for place in ("train/a", "test/a", "odd/a"):
         (tmp_path / "root" / place).mkdir(parents=True)

@@ -58,7 +58,7 @@ def test_without_resampling_each_clip_keeps_its_own_rate(sounds, tmp_path):
     assert dataset.mel_rates_hz[0] == pytest.approx(22_050 / 160, rel=0.01)
 
 
-def test_the_preset_gives_what_is_not_said(sounds, tmp_path):
+def test_the_preset_gives_what_is_not_given(sounds, tmp_path):
     write_manifest(tmp_path / "m.csv", [Clip("a", "x", audio_path=str(sounds / NAME))])
     arguments = ["build-shards", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out"), "--workers", "1"]
     done = CliRunner().invoke(main, [*arguments, "--logmel-preset", "text-16k", "--num-mel-bands", "64"])

@@ -156,7 +156,7 @@ def test_sound_is_the_clips_own_span(mixed_page, mixed, videos):
     assert all(np.abs(part).max() > 0.001 for part in np.split(late, 8))
 
 
-def test_without_a_root_the_page_says_why_it_is_silent(mixed, tmp_path):
+def test_without_a_root_the_page_explains_why_it_is_silent(mixed, tmp_path):
     write_preview(mixed, tmp_path / "p.html")
     page = PreviewPage(tmp_path / "p.html")
     assert len(page.cards()) == 3
@@ -287,7 +287,7 @@ def test_a_long_spectrogram_is_averaged_in_even_steps():
 
 
 @pytest.mark.parametrize("seconds", [0.03, 0.31, 1.28, 3.0, 7.24, 59.9, 180.0, 3000.0])
-def test_ticks_are_round_few_and_in_place(seconds):
+def test_ticks_are_round_few_and_where_they_belong(seconds):
     ticks = nice_ticks(seconds)
     assert 2 <= len(ticks) <= 8
     for tick in ticks:
@@ -296,7 +296,7 @@ def test_ticks_are_round_few_and_in_place(seconds):
         assert float(tick["position"]) == pytest.approx(100 * value / seconds, abs=1e-3)
 
 
-def test_hertz_labels_stand_on_the_bands_that_hear_them():
+def test_hertz_labels_are_at_the_bands_of_these_frequencies():
     spec = AudioSpec()
     centres = band_centres_hz(spec.sample_rate_hz, spec.num_mel_bands)
     time = np.arange(spec.sample_rate_hz) / spec.sample_rate_hz

@@ -128,7 +128,7 @@ def test_a_wanted_picture_that_does_not_come_means_decoding_again(tmp_path, monk
     assert same(path)
 
 
-def test_nothing_is_kept_beyond_what_is_asked_for_though_the_end_is_found(videos):
+def test_nothing_is_kept_beyond_what_is_asked_for_though_the_end_is_reached(videos):
     with with_pyav.open_pictures(videos / "bbb_h264_aac.mp4", VideoSpec(frame_size=32), Limits()) as track:
         frames, end = track.sample(track.start, track.start + 1, None, 60)
     assert (len(frames), end - track.start) == (16, 2)

@@ -74,7 +74,7 @@ def test_who_waits_gets_the_very_file_that_was_held(tmp_path):
         assert {each.result(timeout=60) for each in waiting} == {first}
 
 
-def test_a_place_that_cannot_be_locked_is_not_busy():
+def test_a_folder_that_cannot_be_locked_is_not_busy():
     with pytest.raises(UserError, match=r"/proc/\.lock cannot be written") as caught:
         folder_lock(Path("/proc"), "filling").__enter__()
     assert not isinstance(caught.value, BusyError)

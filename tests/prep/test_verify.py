@@ -80,7 +80,7 @@ def test_damage_is_named(copy, name):
 
 
 @pytest.mark.slow
-def test_any_flipped_bit_is_found(copy):
+def test_any_flipped_bit_is_reported(copy):
     """120 random bits: 20 in tars, 100 in everything else but the reports of runs, which are no part of the data."""
     generator = random.Random(0)
     files = sorted(path for path in copy.rglob("*") if path.is_file() and path.parent.name != "reports")
@@ -116,7 +116,7 @@ def test_each_clip_is_indexed_failed_or_excluded(copy):
     assert {schema.INDEX, schema.FAILURES} <= {line.split(": ")[0] for line in verify(copy, 2, quiet=True).problems}
 
 
-def test_all_problems_are_told_at_once(copy):
+def test_all_problems_are_reported_at_once(copy):
     for name in ("bit in a picture", "missing marker", "foreign shard", "failure line lost", "label of a stranger"):
         DAMAGES[name][0](copy)
     other = "shards/test/0000-bell-bars/000000.tar"

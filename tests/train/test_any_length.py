@@ -62,7 +62,7 @@ def run(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", PROTOCOLS)
-def test_a_clip_is_told_the_same_alone_and_among_clips_of_other_lengths(sets, run, tmp_path, name):
+def test_a_clip_has_the_same_scores_alone_and_among_clips_of_other_lengths(sets, run, tmp_path, name):
     settings = {"model_size": "tiny", "epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "windows_per_clip": 2}
     config = EvaluateConfig(**(settings | PROTOCOLS[name]))
     found = {}

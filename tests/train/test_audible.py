@@ -71,7 +71,7 @@ def test_scores_are_those_worked_out_by_hand():
     assert (scores["interval_95"], scores["hit_interval_95"]) == (list(own[1:]), list(hits[1:]))
 
 
-def test_the_column_says_which_classes_are_audible(folder):
+def test_the_column_gives_the_audible_classes(folder):
     write_lists(folder, "heard", heard())
     dataset = Dataset(folder)
     rows = dataset.rows_of("test")
@@ -82,7 +82,7 @@ def test_the_column_says_which_classes_are_audible(folder):
 
 
 @pytest.mark.parametrize("protocol", ["linear", "finetune", "supervised", "knn"])
-def test_every_protocol_tells_them_and_leaves_the_accuracy_alone(folder, tmp_path, protocol):
+def test_every_protocol_reports_them_and_leaves_the_accuracy_alone(folder, tmp_path, protocol):
     write_lists(folder, "heard", heard())
     without = evaluate(folder, EvaluateConfig(protocol=protocol, **QUICK))
     result = evaluate(folder, EvaluateConfig(protocol=protocol, audible="heard", **QUICK), out=tmp_path / "out")

@@ -53,7 +53,7 @@ def test_a_raw_batch_is_left_as_it_was(normalise):
     assert torch.equal(logmel, before[1])
 
 
-def test_a_batch_becomes_what_its_plan_says(short_dataset):
+def test_a_batch_becomes_what_is_planned(short_dataset):
     dataset = Dataset(short_dataset)
     augment, normalise = Augment(dataset), Normalise(dataset.logmel_mean, dataset.logmel_std)
     flips = []

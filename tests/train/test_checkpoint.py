@@ -148,7 +148,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_checkpoint_before_it(tmp_pat
     checkpoint.load_model(checkpoint.latest(tmp_path), model)
 
 
-def test_a_full_disk_takes_no_line_of_metrics_and_says_so(tmp_path):
+def test_a_full_disk_takes_no_line_of_metrics_and_is_reported(tmp_path):
     metrics = run_folder.Metrics(tmp_path, 0)
     metrics.write(step=0, loss=1.0)
     metrics.flush()

@@ -51,7 +51,7 @@ def test_runs_on_different_clips_are_not_compared(tmp_path, change, sentence):
             compare(*pair)
 
 
-def test_a_clip_that_stands_twice_is_not_compared(tmp_path):
+def test_a_clip_that_is_there_twice_is_not_compared(tmp_path):
     twice = written(tmp_path / "b", [1, 1, 0], order=[0, 1, 1])
     with pytest.raises(UserError, match="different test clips"):
         compare(written(tmp_path / "a", [1, 1]), twice)
@@ -91,7 +91,7 @@ def told(*arguments):
     return done.output
 
 
-def test_the_text_says_what_the_json_says(tmp_path):
+def test_the_text_has_the_figures_of_the_json(tmp_path):
     runs = run_of(tmp_path / "a", ONE), run_of(tmp_path / "b", TWO)
     text, (row,) = told(*runs), json.loads(told(*runs, "--json"))["comparisons"]
     assert text.startswith("b against a, 60 test clips\n")
@@ -180,7 +180,7 @@ def test_figures_are_written_as_they_are():
     assert [points(share) for share in (0.123, -0.1, 0.0, -0.0001)] == ["+12.3", "-10.0", "0.0", "0.0"]
 
 
-def test_names_are_as_short_as_tells_them_apart(tmp_path):
+def test_names_are_as_short_as_sets_them_apart(tmp_path):
     assert short_names([tmp_path / "x" / "run", tmp_path / "y" / "run"]) == ["x/run", "y/run"]
     assert short_names([tmp_path / "x", tmp_path / "y"]) == ["x", "y"]
     assert predictions_path(written(tmp_path / "p.parquet", ONE)) == tmp_path / "p.parquet"

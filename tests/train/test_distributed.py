@@ -299,7 +299,7 @@ def test_a_batch_that_leaves_a_rank_empty_is_refused():
         Ranks(rank=0, world_size=8).slice_of(7)
 
 
-def test_the_environment_says_who_this_is():
+def test_the_environment_gives_the_rank():
     assert read_ranks({"HOME": "/"}) == Ranks(rank=0, world_size=1, local_rank=0)
     assert read_ranks({"RANK": "9", "WORLD_SIZE": "12", "LOCAL_RANK": "1"}) == Ranks(
         rank=9, world_size=12, local_rank=1

@@ -17,7 +17,7 @@ def run(*arguments):
     return CliRunner().invoke(main, ["doctor", *map(str, arguments)])
 
 
-def test_a_machine_that_can_train_is_found_fit(tmp_path):
+def test_a_machine_that_can_train_is_fit(tmp_path):
     done = run(tmp_path)
     assert done.exit_code == 0, done.output
     lines = done.stdout.splitlines()
@@ -30,7 +30,7 @@ def test_a_machine_that_can_train_is_found_fit(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_each_gpu_is_told_or_why_there_is_none():
+def test_each_gpu_is_listed_or_why_there_is_none():
     texts = {finding.text for finding in doctor.examine() if finding.fine}
     for number in range(torch.cuda.device_count()):
         assert any(text.startswith(f"GPU {number}: {torch.cuda.get_device_name(number)}") for text in texts)
@@ -40,7 +40,7 @@ def test_each_gpu_is_told_or_why_there_is_none():
     assert not cuda.needed
 
 
-def test_what_lacks_is_told_as_json_too(monkeypatch, tmp_path):
+def test_what_is_missing_is_in_the_json_too(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "NEEDED_PACKAGES", ("torchvision", "no-such-package"))
     monkeypatch.setattr(doctor, "OTHER_PACKAGES", ("no-other-package",))
     done = run(tmp_path, "--json")
@@ -60,7 +60,7 @@ def test_a_folder_that_cannot_be_written_to_is_missing():
 
 
 @pytest.mark.parametrize(("least_bytes", "fine"), [(0, True), (10**18, False)])
-def test_too_little_shared_memory_is_told(tmp_path, least_bytes, fine):
+def test_too_little_shared_memory_is_reported(tmp_path, least_bytes, fine):
     found = machine.shared_memory(tmp_path, least_bytes)
     assert found.fine == fine
     assert ("it should be" in found.text) != fine

@@ -68,7 +68,7 @@ def test_a_dataset_and_the_files_it_was_built_from_give_the_same(place, encoder,
     assert len({tuple(row["embedding"]) for row in heard.values()}) == 7
 
 
-def test_the_table_says_what_it_is_of(place, encoder, tmp_path):
+def test_the_table_records_what_it_is_of(place, encoder, tmp_path):
     embed(encoder, [place / "data"], tmp_path / "out.parquet", splits=["test"])
     table = pq.read_table(tmp_path / "out.parquet")
     assert [(field.name, str(field.type)) for field in table.schema][4:] == [
@@ -207,7 +207,7 @@ def test_stopped_it_writes_nothing_and_leaves_no_process(place, encoder, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_cannot_be_embedded_is_told_in_a_sentence(place, encoder, tmp_path):
+def test_what_cannot_be_embedded_is_reported_in_a_sentence(place, encoder, tmp_path):
     with pytest.raises(UserError, match=r"is a dataset; embed it alone"):
         embed(encoder, [place / "data", place / "clips"], tmp_path / "out.parquet")
     with pytest.raises(UserError, match=r"has no split 'val'; it has"):

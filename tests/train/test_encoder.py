@@ -75,7 +75,7 @@ def test_it_takes_decibels_as_stored_and_gives_the_towers_features(heard, tmp_pa
         assert (found.description.training["run"], found.description.training["step"]) == ("run", 7)
 
 
-def test_a_checkpoint_of_pretraining_says_how_its_log_mel_was_made(tmp_path):
+def test_a_checkpoint_of_pretraining_records_how_its_log_mel_was_made(tmp_path):
     clips = [Forged(label) for label in "abab"] + [Forged("a", "test")]
     folder = forge_dataset(tmp_path / "data", clips, frame_size=32)
     config = PretrainConfig(model_size="tiny", batch_size=4, max_steps=1, epochs=1)

@@ -220,7 +220,7 @@ def axes(clips):
     return F.one_hot(clips, 32).float()
 
 
-def test_retrieval_sees_and_hears_four_places_of_each_clip(demo_dataset, untrained_run, monkeypatch):
+def test_retrieval_takes_four_windows_of_each_clip(demo_dataset, untrained_run, monkeypatch):
     read = []
     original = avtrain.evaluation.retrieval.read_pairs
 

@@ -73,7 +73,7 @@ def test_onnx_gives_the_runs_features_for_any_number_and_length(run, exported, s
     np.testing.assert_array_equal(load_encoder(exported).encode(logmel), wanted)
 
 
-def test_both_files_say_what_encoder_json_says(run, exported):
+def test_both_files_hold_what_encoder_json_holds(run, exported):
     about = json.loads((exported / "encoder.json").read_text())
     checked = about.pop("onnx")
     assert about["audio"] == Dataset(run.parent / "pets").info["audio"]
@@ -96,7 +96,7 @@ def test_nothing_of_this_machine_is_in_it(run, exported):
         assert str(run.parent).encode() not in content
 
 
-def test_the_card_says_what_it_learnt_from_and_what_it_is_worth(exported):
+def test_the_card_gives_what_it_learnt_from_and_what_it_is_worth(exported):
     card = (exported / "README.md").read_text()
     for words in (
         "# Audio encoder of soft",
@@ -121,7 +121,7 @@ def copied(exported, tmp_path):
     return tmp_path
 
 
-def test_a_graph_that_differs_from_the_weights_is_found_out(copied):
+def test_a_graph_that_differs_from_the_weights_is_reported(copied):
     assert check(copied)["num_features"] == 64
     graph = onnx.load(copied / "audio_encoder.onnx")
     last = [one for one in graph.graph.initializer if one.dims == [64]][-1]

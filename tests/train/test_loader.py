@@ -163,7 +163,7 @@ def test_each_rank_knows_the_size_of_the_whole_batch(demo_dataset):
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2, 3, 4, 7])
-def test_a_loader_with_the_state_of_another_goes_on_where_that_stood(short_dataset, taken):
+def test_a_loader_with_the_state_of_another_goes_on_where_that_was(short_dataset, taken):
     whole = copies(loader_of(short_dataset, epochs=3))  # three batches an epoch
     first = loader_of(short_dataset, epochs=3)
     batches = iter(first)

@@ -68,12 +68,12 @@ def test_the_papers_temperature_is_the_default():
 
 
 @pytest.mark.parametrize("count", [2, 64])
-def test_embeddings_that_say_nothing_cost_the_logarithm_of_the_batch(count):
+def test_embeddings_without_information_cost_the_logarithm_of_the_batch(count):
     same = F.normalize(torch.ones(count, 8), dim=1)
     assert info_nce(same, same).item() == pytest.approx(math.log(count), rel=1e-6)
 
 
-def test_pairs_that_are_found_cost_nothing_and_swapped_ones_much():
+def test_pairs_that_match_cost_nothing_and_swapped_ones_much():
     found = torch.eye(4)
     assert info_nce(found, found).item() < 1e-4
     assert info_nce(found, found.roll(1, 0)).item() > 10
@@ -185,7 +185,7 @@ def test_shapes_are_checked():
         supcon(video, audio, torch.zeros(3))
 
 
-def test_a_learnt_temperature_begins_where_it_is_told_and_moves_with_its_gradient():
+def test_a_learnt_temperature_begins_where_it_is_set_and_moves_with_its_gradient():
     temperature = Temperature(0.07)
     assert temperature().item() == pytest.approx(0.07, rel=1e-6)
     assert [name for name, _ in temperature.named_parameters()] == ["log_scale"]

@@ -46,7 +46,7 @@ def test_the_audio_encoder_takes_the_maximum_over_time():
         torch.testing.assert_close(encoder(then_silence), encoder(burst))
 
 
-def test_weights_begin_as_the_docstring_says():
+def test_weights_begin_as_in_the_docstring():
     torch.manual_seed(0)
     for model in (AudioCNN(), TinyVideo(), build_video("r2plus1d_18_released")):
         for layer in convolutions(model):

@@ -84,7 +84,7 @@ STRATEGIES = [
 
 
 @pytest.mark.parametrize(("strategy", "labels", "batch"), STRATEGIES)
-def test_a_survey_says_what_the_plans_hold(folder, strategy, labels, batch):
+def test_a_survey_counts_what_the_plans_hold(folder, strategy, labels, batch):
     config = PlanConfig(strategy=strategy, labels=labels, batch_size=batch, epochs=6, seed=4)
     found = survey(Dataset(folder), config)
     sums, shards, sizes, heard, seen = counted(folder, config)
@@ -139,7 +139,7 @@ def test_the_labels_are_counted_by_the_column(folder):
     assert [pseudo[name] for name in named] == [4, 6, 6.5, 8, 0, 3]
 
 
-def test_no_label_at_all_is_told_and_makes_soft_positive_random(folder, tmp_path):
+def test_no_label_at_all_is_reported_and_makes_soft_positive_random(folder, tmp_path):
     copy = tmp_path / "data"
     copy.mkdir()
     for part in ("index.parquet", "dataset.json"):
@@ -160,7 +160,7 @@ def test_half_of_the_pairs_that_could_not_be_soft_were_meant_to_be_exact(folder)
     assert shares["soft"] == pytest.approx(0.5 * 28 / 30, abs=0.02)
 
 
-def test_what_was_not_looked_at_is_said(folder, monkeypatch):
+def test_what_was_not_looked_at_is_reported(folder, monkeypatch):
     monkeypatch.setattr(plan_module, "EXAMINED_BATCHES", 3)
     monkeypatch.setattr(plan_module, "EXAMINED_PAIRS", 50)
     found = survey(Dataset(folder), PlanConfig(batch_size=10, epochs=9, strategy="hard-negative"))

@@ -58,7 +58,7 @@ def fresh(seed=0):
     return tiny_audio().train()
 
 
-def test_a_whole_clip_is_heard_to_its_end(source, lengths):
+def test_a_whole_clip_is_read_to_its_end(source, lengths):
     """Features of a whole clip are those of its stored log-mel, at once; a short one is padded to a window."""
     encoder = fresh()  # in train mode: that must not matter
     test = lengths.rows_of("test")
@@ -141,7 +141,7 @@ def test_dropout_acts_in_training_alone(source, lengths):
     )
 
 
-def test_training_that_breaks_down_is_told(source, lengths):
+def test_training_that_breaks_down_is_reported(source, lengths):
     with pytest.raises(UserError, match="learning rate 1e\\+30; choose a lower one"):
         fit_encoder(fresh(), source, split_rows(lengths), Fitting(epochs=1, learning_rate=1e30), "finetune")
 
@@ -160,7 +160,7 @@ class Level(nn.Module):
         return torch.stack([level, torch.ones_like(level)], dim=1)
 
 
-def test_neighbours_tell_loud_from_quiet_without_training(source, lengths):
+def test_neighbours_separate_loud_from_quiet_without_training(source, lengths):
     split = split_rows(lengths)
     chosen, probabilities = knn(Level(), source, split, 2)
     assert chosen["validation_accuracy"] == 1
@@ -279,7 +279,7 @@ def test_a_call_that_cannot_be_served_ends_in_a_sentence(lengths, options, sente
     assert sentence in done.output
 
 
-def test_the_command_says_accuracy_and_choice(lengths, tmp_path):
+def test_the_command_prints_accuracy_and_choice(lengths, tmp_path):
     options = ["--protocol", "knn", "--model-size", "tiny", "--device", "cpu", "--out", str(tmp_path / "out")]
     done = CliRunner().invoke(main, ["evaluate", str(lengths.folder), *options])
     assert done.exit_code == 0, done.output

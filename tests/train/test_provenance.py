@@ -29,7 +29,7 @@ def test_the_commit_of_a_clean_checkout(repository):
     assert commit_of(repository) == git(repository, "rev-parse", "HEAD").strip()
 
 
-def test_changed_code_is_told(repository):
+def test_changed_code_is_recorded(repository):
     (repository / "code.py").write_text("2\n")
     assert commit_of(repository) == git(repository, "rev-parse", "HEAD").strip() + "+changes"
 

@@ -169,7 +169,7 @@ def test_a_damaged_picture_names_shard_and_clip(jpegs):
         read_all(jpegs)
 
 
-def test_frame_sizes_that_lack_or_disagree_are_named(jpegs):
+def test_frame_sizes_that_are_missing_or_disagree_are_named(jpegs):
     dataset = Dataset(jpegs)
     path = jpegs / schema.sizes_path(dataset.shards[0])
     whole = path.read_bytes()

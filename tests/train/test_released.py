@@ -149,7 +149,7 @@ def test_the_encoders_give_what_the_released_layers_give(imported):
     assert len(found) == len(state)
 
 
-def test_the_run_says_what_it_is(imported):
+def test_the_run_records_what_it_is(imported):
     meta = json.loads((imported[1] / "step_00000000" / "meta.json").read_text())
     assert (meta["step"], meta["config"]["video_model"], meta["config"]["audio_model"]) == (
         0,

@@ -356,7 +356,7 @@ def test_two_processes_share_a_cache(tmp_path):
     cache.close()
 
 
-def test_a_folder_that_cannot_be_locked_is_told_once(tmp_path, caplog):
+def test_a_folder_that_cannot_be_locked_is_reported_once(tmp_path, caplog):
     (tmp_path / FOLDER / store.LOCK).mkdir(parents=True)
     cache, path = cache_of(tmp_path, bytes(100))
     assert not cache.use(0)

@@ -77,7 +77,7 @@ def test_means_and_intervals_are_those_of_the_files(page, runs):
     assert list(forest_rows(page, "supervised")) == ["supervised"]
 
 
-def test_dots_stand_where_the_axis_says(page, runs):
+def test_dots_are_where_they_belong_on_the_axis(page, runs):
     rows = forest_rows(page, "linear, shapes")
     (forest,) = [box for box in page.all("div", "forest") if box.attributes["data-measurement"].startswith("linear")]
     at = [(percent(span), float(span.text)) for span in shown(forest, "div", "axis").all("span")]
@@ -197,7 +197,7 @@ def test_unfinished_runs_and_runs_without_evaluation_are_shown_as_such(page, run
     assert "not finished2" in shown(page, "dl", "facts").text.replace("\n", "")
 
 
-def test_settings_and_environment_are_told_once_or_by_run(page):
+def test_settings_and_environment_are_shown_once_or_by_run(page):
     same = dict(row for box in page.all("div", "same") for row in rows_of(box)[1:])
     assert (same["batch size"], same["torch"], same["git commit"]) == ("8", "2.4", "<abc>")
     (settings, environment) = (rows_of(box) for box in page.all("div", "differing"))
@@ -222,7 +222,7 @@ def test_the_page_needs_nothing_else_and_runs_nothing(page):
     assert all(e.attributes["href"][1:] in {h.attributes["id"] for h in page.all("h2")} for e in page.all("a"))
 
 
-def test_what_needs_the_dataset_says_so_without_it(page):
+def test_what_needs_the_dataset_is_named_without_it(page):
     missing = [note.text for note in page.all("p", "missing")]
     assert any(
         note.startswith("random, soft-") and "the dataset (dddddddd) was not given; --data DIR" in note

@@ -106,7 +106,7 @@ def test_pairs_and_speed_are_of_the_batches_that_were(trained, tmp_path):
     assert dict(zip(header, row, strict=True))["pairs/s"] == f"{16 / lines[-1]['seconds']:,.0f}"
 
 
-def test_a_run_without_weights_says_so_and_the_page_is_made(trained, tmp_path):
+def test_a_run_without_weights_is_named_and_the_page_is_made(trained, tmp_path):
     root, folder = trained
     shutil.copytree(root / "random", tmp_path / "bare", ignore=shutil.ignore_patterns("step_*"))
     done = called("report", tmp_path / "bare", "--data", folder, "--out", tmp_path / "r.html", "--device", "cpu")

@@ -132,7 +132,7 @@ def test_differences_that_are_all_the_same_are_marked_untested(tmp_path):
     assert "all differences are the same" in gap.text
 
 
-def test_kinds_of_one_strategy_are_told_apart_by_their_settings(tmp_path):
+def test_kinds_of_one_strategy_are_named_by_the_settings_that_differ(tmp_path):
     settings = (("mask", 1.0), ("mask", 2.0), ("supcon", 1.0))
     runs = [run_folder(tmp_path / f"{a}-{b}", "random", 0, loss=a, learning_rate=b) for a, b in settings]
     runs.append(run_folder(tmp_path / "soft", "soft-positive", 0, loss="mask", learning_rate=3.0))
@@ -146,7 +146,7 @@ def test_kinds_of_one_strategy_are_told_apart_by_their_settings(tmp_path):
     ]
 
 
-def test_what_can_be_heard_is_told_beside_the_accuracy(tmp_path):
+def test_what_is_audible_is_shown_beside_the_accuracy(tmp_path):
     """One of two evaluations has scores by a multi-label column: one measurement, and a row of its figures."""
     for seed in range(2):
         path = run_folder(tmp_path / f"random-{seed}", "random", seed, {"linear": 0.5}) / "eval" / "shapes-linear-s0"
@@ -166,6 +166,6 @@ def test_what_can_be_heard_is_told_beside_the_accuracy(tmp_path):
     assert row == ["random-1", "random", "heard <b>", *wanted]
 
 
-def test_without_scores_of_what_can_be_heard_there_is_no_table_of_them(tmp_path):
+def test_without_audible_scores_there_is_no_table_of_them(tmp_path):
     write_report([run_folder(tmp_path / "random", "random", 0, {"linear": 0.5})], tmp_path / "r.html")
     assert "heard" not in Page(tmp_path / "r.html").root.text

@@ -106,7 +106,7 @@ def test_other_settings_are_refused(table):
         reproduce_digits(out, sources, DigitsSettings(**{**vars(MINIATURE), "epochs": 2}), ROWS[:1])
 
 
-def test_label_columns_and_frozen_pairs_are_what_they_say(table):
+def test_label_columns_and_frozen_pairs_are_what_they_are_named(table):
     out, *_ = table
     dataset = Dataset(out / "data" / f"{ENVELOPE}-0" / "shards")
     rows = dataset.rows_of("train")
@@ -122,7 +122,7 @@ def test_label_columns_and_frozen_pairs_are_what_they_say(table):
     assert NOISE_SHARE == 0.3
 
 
-def test_no_recording_image_or_speaker_of_the_test_is_heard_or_seen_in_training(table):
+def test_no_recording_image_or_speaker_of_the_test_is_in_training(table):
     out, *_ = table
     dataset = Dataset(out / "data" / f"{ENVELOPE}-0" / "shards")
     of_split = {split: [dataset.clip_ids[row] for row in dataset.rows_of(split)] for split in dataset.splits}
@@ -144,7 +144,7 @@ def test_no_recording_image_or_speaker_of_the_test_is_heard_or_seen_in_training(
         assert not images[one] & images[other]
 
 
-def test_the_page_and_the_csv_say_what_the_table_says(table):
+def test_the_page_and_the_csv_have_the_figures_of_the_table(table):
     out, _, lines = table
     page = write_page(out, MINIATURE, lines).read_text()
     for line in lines:
@@ -212,7 +212,7 @@ def test_the_statistics_are_mean_and_deviation_of_each_band():
     np.testing.assert_allclose(found, np.concatenate([bands.mean(1), bands.std(1)], axis=1), rtol=1e-5, atol=1e-6)
 
 
-def test_the_command_says_what_lacks_and_leaves_nothing(tmp_path):
+def test_the_command_names_what_is_missing_and_leaves_nothing(tmp_path):
     words = ["reproduce", "av-digits", str(tmp_path / "out"), "--fsdd", str(tmp_path)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 2, done.output

@@ -67,7 +67,7 @@ def test_each_is_the_run_of_its_seed(data, several, tmp_path):
     assert json.loads((several / "seed-1" / "exit.json").read_text())["status"] == "done"
 
 
-def test_the_same_command_adds_what_is_lacking_and_does_nothing_twice(data, several, tmp_path):
+def test_the_same_command_adds_what_is_missing_and_does_nothing_twice(data, several, tmp_path):
     run = tmp_path / "runs"
     shutil.copytree(several, run)
     shutil.rmtree(run / "seed-1" / "step_00000002")
@@ -101,7 +101,7 @@ def test_a_saved_config_may_be_run_with_several_seeds(data, several, tmp_path):
     assert model(tmp_path / "runs" / "seed-3") == model(several / "seed-3")
 
 
-def test_under_torchrun_a_mistake_stands_in_the_folder_of_all(data, several, tmp_path, monkeypatch):
+def test_under_torchrun_a_mistake_is_in_the_folder_of_all(data, several, tmp_path, monkeypatch):
     for name, value in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)):
         monkeypatch.setenv(name, str(value))
     run = tmp_path / "runs"

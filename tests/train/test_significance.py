@@ -142,7 +142,7 @@ def test_sign_flips_are_counted_in_full(seed):
     assert group_flips(first, second, groups) == pytest.approx(np.mean(np.abs(sums) >= abs(gaps.sum()) - 0.5), rel=1e-9)
 
 
-def test_sign_flips_err_as_often_as_told():
+def test_sign_flips_err_as_often_as_stated():
     """Two runs that are alike, on groups that hang together: p < 0.05 in about 5 of 100 cases, McNemar's more often."""
     draw = np.random.default_rng(5)
     found = np.array(

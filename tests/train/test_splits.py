@@ -63,7 +63,7 @@ def test_every_class_with_two_groups_is_on_both_sides():
         assert set(labels[split.fit]) == set(labels[split.validation]) == {0, 1, 2}
 
 
-def test_speakers_who_say_every_word_are_held_out_as_speakers():
+def test_speakers_of_every_word_are_held_out_as_speakers():
     """Five speakers, ten words each four times: one speaker or two, not one speaker for each word."""
     labels, groups = np.tile(np.arange(10), 20), np.repeat(np.arange(5), 40)
     found = set()
@@ -85,7 +85,7 @@ def test_the_share_is_of_clips_where_groups_differ_in_size():
         assert held[labels == label].mean() == pytest.approx(0.2, abs=0.03)
 
 
-def test_few_groups_are_said(caplog):
+def test_few_groups_are_reported(caplog):
     """A class of one group chooses nothing, and one group of nine tenths of the clips is far from a fifth."""
     split_rows(table([0] * 40 + [1] * 5, [*range(40), *[99] * 5]))
     assert "1 of 2 classes have no clip to choose by, since their clips are of too few groups: class 1" in caplog.text

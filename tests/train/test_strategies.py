@@ -211,6 +211,6 @@ def test_weighted_pairs_come_in_proportion():
 
 
 @pytest.mark.parametrize("weights", [[0.0, 0.0], [1.0, -1.0], [1.0, np.nan], [np.inf, 1.0], [1e308, 1e308], [1.0]])
-def test_weights_that_say_nothing(weights):
+def test_weights_without_information(weights):
     with pytest.raises(ValueError, match=r"Weights of pairs|equal, flat shapes"):
         Pairs(np.array([1, 2]), np.array([2, 1]), np.array(weights))

@@ -74,7 +74,7 @@ def copied(out: Path, to: Path) -> Path:
     return Path(shutil.copytree(out, to, copy_function=os.link))
 
 
-def test_every_cell_is_made_and_stands_beside_the_published_one(whole):
+def test_every_cell_is_made_and_shown_beside_the_published_one(whole):
     out, printed = whole
     found = table_of(out)
     assert [row["row"] for row in found["rows"]] == [*published.ACCURACY["table1"], SUPERVISED]
@@ -105,7 +105,7 @@ def test_every_cell_is_made_and_stands_beside_the_published_one(whole):
         assert words in page
 
 
-def test_losses_stand_beside_the_logged_ones(whole):
+def test_losses_are_shown_beside_the_logged_ones(whole):
     out, printed = whole
     lines = list(csv.DictReader((out / "losses.csv").read_text().splitlines()))
     assert [line["epoch"] for line in lines] == ["1", "2"] * 7

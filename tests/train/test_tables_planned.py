@@ -159,7 +159,7 @@ def test_means_are_no_settings():
 
 
 @pytest.mark.parametrize("table", TABLES)
-def test_commands_say_all_that_is_set(table):
+def test_commands_give_all_that_is_set(table):
     """What the program takes from the command of a step are the settings that key it."""
     settings = changed(TABLES[table], {"build": {"audio": {"resample": False}}, "pretext": {"compile": True}}, "here")
     kinds: dict[str, type] = {"pretrain": PretrainConfig, "evaluate": EvaluateConfig}
@@ -222,7 +222,7 @@ def test_a_dry_run_at_full_size_decodes_and_writes_nothing(listed, tmp_path):
     assert not out.exists()
 
 
-def test_a_dry_run_says_what_cannot_be(listed, tmp_path):
+def test_a_dry_run_reports_what_cannot_be(listed, tmp_path):
     root = tmp_path / "videos"
     root.mkdir()
     for path in sorted(listed.iterdir())[:400]:

@@ -192,7 +192,7 @@ def test_one_process_goes_on_where_two_were(folder, whole, killed, tmp_path):
 
 
 @pytest.mark.parametrize(("mistake", "sentence"), [("short", "has 1000 bytes"), ("gone", "is no finished dataset")])
-def test_the_mistake_of_one_rank_is_what_exit_json_says(folder, tmp_path, mistake, sentence):
+def test_the_mistake_of_one_rank_is_in_exit_json(folder, tmp_path, mistake, sentence):
     """Rank 1 finds no dataset on its machine, or only while it trains a shard that is too short."""
     code, printed, _ = launch(tmp_path, folder, tmp_path / "run", mistake)
     assert code == 1
@@ -208,7 +208,7 @@ def as_torchrun(monkeypatch):
         monkeypatch.setenv(name, str(value))
 
 
-def test_a_mistake_under_torchrun_stands_in_exit_json_and_does_not_block_the_run(folder, tmp_path, monkeypatch):
+def test_a_mistake_under_torchrun_is_in_exit_json_and_does_not_block_the_run(folder, tmp_path, monkeypatch):
     as_torchrun(monkeypatch)
     arguments = ["pretrain", str(folder), "--run", str(tmp_path / "run"), *OPTIONS, "--max-steps=1"]
     for wrong in ("--batch-size=99", "--learning-rate=0", "--device=cuda:99"):

@@ -104,7 +104,7 @@ def test_a_learnt_temperature_is_trained_without_decay_and_comes_back(folder, tm
     assert not any("temperature" in name for name in load_file(newest(tmp_path / "fixed") / "model.safetensors"))
 
 
-def test_the_learning_rate_rises_and_falls_as_told(folder, tmp_path):
+def test_the_learning_rate_rises_and_falls_as_set(folder, tmp_path):
     options = {"warmup_steps": 4, "schedule": "cosine", "learning_rate": 0.1}
     config = PretrainConfig(**options)
     rates = [learning_rate_at(step, 12, config) for step in range(12)]
@@ -122,7 +122,7 @@ def test_the_learning_rate_rises_and_falls_as_told(folder, tmp_path):
     assert values(moved, "loss") != pytest.approx(values(still, "loss"), rel=1e-3)
 
 
-def test_a_gradient_is_made_no_longer_than_told(folder, tmp_path):
+def test_a_gradient_is_made_no_longer_than_set(folder, tmp_path):
     options = {"max_steps": 1, "weight_decay": 0.0}
     (free,) = trained(folder, tmp_path / "free", **options)
     trained(folder, tmp_path / "short", grad_clip_norm=1e-3, **options)

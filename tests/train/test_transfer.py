@@ -77,7 +77,7 @@ def test_the_first_weights_are_the_others_newest_or_those_of_the_checkpoint(data
         assert told["init_digest"] == store.sha256(source / name / "model.safetensors")
 
 
-def test_a_run_without_a_source_says_nothing_of_one(source):
+def test_a_run_without_a_source_records_none(source):
     assert "init_digest" not in saved(source) | saved(source, 4)
     assert saved(source)["config"]["init_from"] == ""
 

@@ -51,7 +51,7 @@ def losses(lines):
     return [line["loss"] for line in lines]
 
 
-def test_places_of_batches_in_updates_never_cross_an_epoch():
+def test_positions_of_batches_in_updates_never_cross_an_epoch():
     found = [position_of(step, 7, 3) for step in range(7)]
     assert [place.begins for place in found] == [True, False, False, True, False, False, True]
     assert [place.ends for place in found] == [False, False, True, False, False, True, True]

@@ -211,7 +211,7 @@ def _without(name):
     ],
     ids=["evaluate", "retrieval", "embed", "resume"],
 )
-def test_a_checkpoint_that_does_not_say_all(root, name, words):
+def test_a_checkpoint_that_does_not_hold_all(root, name, words):
     _without(name)
     sentence = told(root, *words)
     assert f"{STEP}/meta.json has no '{name}." in sentence

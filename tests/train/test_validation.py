@@ -127,7 +127,7 @@ def test_clips_without_label_are_not_validated_on_and_leave_with_their_group(tmp
     assert not set(dataset.groups[kept.rows]) & set(dataset.groups[aside.rows])
 
 
-def test_clips_set_aside_are_not_trained_on_and_the_plan_says_so(grouped, tmp_path, monkeypatch):
+def test_clips_set_aside_are_not_trained_on_and_the_plan_reports_them(grouped, tmp_path, monkeypatch):
     met = []
     augment = avtrain.training.loop.Augment.forward
     monkeypatch.setattr(
@@ -145,7 +145,7 @@ def test_clips_set_aside_are_not_trained_on_and_the_plan_says_so(grouped, tmp_pa
     assert (found["clips"], found["updates"]) == (24, STEPS)
 
 
-def test_what_is_validated_on_is_said(folder, grouped):
+def test_what_is_validated_on_is_logged(folder, grouped):
     def said(data, share, **settings):
         config = PretrainConfig(val_share=share, **settings)
         dataset = Dataset(data)
