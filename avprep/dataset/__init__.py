@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import integrity
-from avprep.dataset.label_columns import LabelColumn, read_label_lists, read_labels
+from avprep.dataset.label_columns import LabelColumn, ListedLabels, check_single, read_label_lists, read_labels
 from avprep.dataset.reading import (
     UNREADABLE,
     categories,
@@ -31,7 +31,7 @@ from avprep.shared.jpeg import decode_all
 from avprep.shared.remote import RemotePath, path_of
 from avprep.shared.values import ALTERED, speaking_of
 
-__all__ = ["Dataset", "LabelColumn", "WholeClip", "decode_all", "repair"]
+__all__ = ["Dataset", "LabelColumn", "ListedLabels", "WholeClip", "check_single", "decode_all", "repair"]
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Dataset:
         return {name: table.column(name).take(positions).to_numpy().astype(str) for name in names}
 
     def labels(self, name: str) -> LabelColumn:
-        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet.
+        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet, also multi-label ones.
 
         Errors: UserError where there is no such column, with the names of those there are.
         """

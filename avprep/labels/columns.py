@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.dataset import Dataset, LabelColumn
+from avprep.dataset import Dataset, LabelColumn, check_single
 from avprep.errors import UserError
 from avprep.manifest.tables import Wanted, read_table
 from avprep.shared import __version__, configs, store
@@ -127,6 +127,7 @@ def add_noise(
     Errors: UserError where there is no such column or split, or another column of this name.
     """
     column = dataset.labels(labels)
+    check_single(column, labels, "Label noise")
     noisy = noisy_labels(column, dataset.rows_of(split), share, seed)
     settings = {"command": "add-noise", "share": share, "seed": seed, "labels": labels, "split": split}
     digest = configs.digest([column.class_names, column.values.tolist()])

@@ -19,7 +19,7 @@ from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import window_of
 from avtrain.data.plans import steps_of, strategy_of, training_table
 from avtrain.data.splits import set_aside
-from avtrain.sampling import ClipTable, Strategy
+from avtrain.sampling import ClipTable, LabelLists, Strategy
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.sampling.windows import WindowSpec
 
@@ -38,7 +38,8 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     steps = steps_of(strategy, table, config.batch_size, config.world_size)
-    sums = _examine(dataset, table, strategy, config)
+    column = dataset.labels(config.labels)
+    sums = _examine(dataset, table, strategy, config, len(column.class_names))
     pairs_per_epoch = sums.planned_pairs // sums.epochs
     smallest = strategy.smallest_batch(table, config.batch_size)
     soft = sums.pairs - sums.exact - sums.fallback
@@ -47,9 +48,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         "dataset_digest": dataset.digest,
         "config": configs.to_dict(config),
         "clips": len(table),
-        "labels": _labels(
-            ClipTable(table.rows, strategy.known_labels(table, config.seed)), dataset.labels(config.labels).class_names
-        ),
+        "labels": _labels(strategy.known_table(table, config.seed), column.class_names),
         "steps_per_epoch": steps,
         "batches": steps * config.epochs,
         "updates": updates_per_epoch(steps, config.accumulate) * config.epochs,
@@ -66,6 +65,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         },
         "same_class_negatives_per_anchor": sums.same_class_negatives / sums.pairs,
         "soft_pairs_of_one_true_class": sums.soft_of_one_class / soft if soft else None,
+        "several_labels": sums.several(soft) if table.lists is not None else None,
         "shards": len(np.unique(dataset.shard[table.rows])),
         "shards_per_batch": {"mean": float(np.mean(sums.shards)), "largest": max(sums.shards)},
         "bytes_per_pair": sums.bytes / sums.pairs,
@@ -111,14 +111,23 @@ class _Sums:
     fallback: int = 0
     soft_of_one_class: int = 0
     same_class_negatives: int = 0
+    common_label_negatives: int = 0
+    soft_overlap: float = 0.0
     bytes: float = 0.0
     shards: list[int] = field(default_factory=list)
     planned_pairs: int = 0
     largest_batch: int = 0
     epochs: int = 0
 
+    def several(self, soft: int) -> dict[str, Any]:
+        """Of a multi-label column: negatives with a common label for each sound, mean Jaccard index of soft pairs."""
+        return {
+            "common_label_negatives_per_anchor": self.common_label_negatives / self.pairs,
+            "soft_pairs_overlap": self.soft_overlap / soft if soft else None,
+        }
 
-def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig) -> _Sums:
+
+def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig, classes: int) -> _Sums:
     """Plan epoch after epoch until all is known, all epochs are planned, or EXAMINED_PAIRS are."""
     audio, video = (_Coverage(len(table), np.zeros(len(dataset), bool)) for _ in range(2))
     sums, window = _Sums(audio, video), window_of(dataset)
@@ -127,6 +136,8 @@ def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: Pla
         for step, plan in enumerate(plans):
             if len(sums.shards) < EXAMINED_BATCHES:
                 _add(sums, dataset, plan, strategy.fallbacks(table, plan, seed=config.seed, epoch=epoch, step=step))
+                if table.lists is not None:
+                    _add_lists(sums, table, table.lists, plan, classes)
                 sums.bytes += _bytes_of(dataset, plan, window)
             audio.came[plan[:, 0]] = True
             video.came[plan[:, 1]] = True
@@ -155,6 +166,16 @@ def _add(sums: _Sums, dataset: Dataset, plan: np.ndarray, fallbacks: np.ndarray)
     sums.shards.append(len(np.unique(dataset.shard[plan])))
 
 
+def _add_lists(sums: _Sums, table: ClipTable, lists: LabelLists, plan: np.ndarray, classes: int) -> None:
+    """Count labels that the sounds and pictures of one batch have in common."""
+    audio, video = (lists.take(np.searchsorted(table.rows, side)).matrix(classes) for side in plan.T)
+    common = audio.astype(np.float32) @ video.T.astype(np.float32)
+    own = common.diagonal()
+    sums.common_label_negatives += int((common > 0).sum() - (own > 0).sum())
+    either = np.maximum((audio | video).sum(axis=1), 1)
+    sums.soft_overlap += float((own / either)[plan[:, 0] != plan[:, 1]].sum())
+
+
 def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
     """Bytes that a batch reads: a window is whole wherever it begins, unless its clip is shorter than that.
 
@@ -170,17 +191,18 @@ def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
 def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:
     """How the clips lie over the labels that the strategy goes by."""
     groups = table.groups
-    labels = table.labels[groups.order[groups.begins]].tolist()
+    without = int(np.count_nonzero(table.labels < 0))
     return {
         "count": len(groups),
         "smallest": int(groups.sizes.min(initial=len(table))) if len(groups) else 0,
         "median": float(np.median(groups.sizes)) if len(groups) else 0.0,
         "largest": int(groups.sizes.max(initial=0)),
         "of_one_clip": int((groups.sizes == 1).sum()),
-        "clips_without": len(table) - len(groups.order),
+        "clips_without": without,
+        "per_clip": len(groups.order) / max(len(table) - without, 1),
         "clips": [
             {"label": label, "name": names[label], "clips": size}
-            for label, size in zip(labels, groups.sizes.tolist(), strict=True)
+            for label, size in zip(groups.labels.tolist(), groups.sizes.tolist(), strict=True)
         ],
     }
 
@@ -208,6 +230,7 @@ def printed(result: dict[str, Any]) -> str:
             f"{labels['median']:,.0f} in the median, {labels['largest']:,} in the largest",
         ),
         ("", f"{labels['of_one_clip']:,} of one clip only; {labels['clips_without']:,} clips without label"),
+        *_several_lines(result),
         ("true class", f"{result['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
         ("", f"{100 * of_one_class:.1f} % of soft pairs are of one class" if of_one_class is not None else ""),
         ("shards", f"{shards['mean']:.1f} of {result['shards']:,} touched a batch, {shards['largest']:,} at most"),
@@ -227,6 +250,20 @@ def printed(result: dict[str, Any]) -> str:
     if labels["count"] <= FEW_LABELS:
         text += [f"    {row['clips']:>9,}  {row['name']}" for row in labels["clips"]]
     return "\n".join(text)
+
+
+def _several_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines on the labels of a multi-label column; none for another."""
+    several = result["several_labels"]
+    if several is None:
+        return []
+    overlap = several["soft_pairs_overlap"]
+    soft = "" if overlap is None else f"; soft pairs share {100 * overlap:.1f} % of their labels (Jaccard)"
+    negatives = several["common_label_negatives_per_anchor"]
+    return [
+        ("", f"{result['labels']['per_clip']:.2f} labels for each clip that has one"),
+        ("common", f"{negatives:.2f} negatives have a label of the sound's clip{soft}"),
+    ]
 
 
 def _span(sizes: dict[str, Any]) -> str:

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.errors import UserError, first_line
-from avtrain.sampling import ClipTable, Pairs, Strategy, parse_strategy
+from avtrain.sampling import ClipTable, LabelLists, Pairs, Strategy, parse_strategy
 
 PAIRS_PREFIX = "pairs:"
 
@@ -19,7 +19,7 @@ PAIRS_PREFIX = "pairs:"
 def training_table(
     dataset: Dataset, labels: str = "label", split: str = "train", sounds_alone: bool = False
 ) -> ClipTable:
-    """The rows of a split with their labels of the column `labels`, for planning.
+    """The rows of a split with their labels of the column `labels` (one, or any number a clip), for planning.
 
     Errors: UserError where there is no such split or column, or, unless `sounds_alone`, a clip without picture (it
     cannot be the picture of a pair, and to leave it out in silence would change the data).
@@ -31,7 +31,13 @@ def training_table(
             f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
             f"take them out with 'avprep exclude', or of the manifest's {split} split."
         )
-    return ClipTable(rows, dataset.labels(labels).values[rows])
+    return table_of(rows, dataset.labels(labels))
+
+
+def table_of(rows: np.ndarray, column: LabelColumn) -> ClipTable:
+    """The table of some rows of a dataset with their labels of a column."""
+    lists = None if column.lists is None else LabelLists(column.lists.begins, column.lists.values).take(rows)
+    return ClipTable(rows, column.values[rows], lists)
 
 
 def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:

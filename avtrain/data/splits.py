@@ -15,6 +15,7 @@ from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.draw import VALIDATION, fewest, fractions
 from avprep.shared.errors import UserError, some_of
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
+from avtrain.data.plans import table_of
 from avtrain.sampling import ClipTable, Strategy
 
 RELEASED_SEED, RELEASED_SHARE = 1, 0.2
@@ -47,15 +48,16 @@ def split_rows(
     split chooses, by group (held_out); `released`: a fifth of the train split's clips, whatever their groups and
     classes, by the hash of their ids with seed 1, exactly a fifth as in the paper. `label_fraction` of the clips to fit
     on keep their labels; those that choose stay as they are. `column` replaces the manifest's labels; a clip
-    with -1 there is in no part. Errors: UserError where groups are too few, or a part is empty.
+    with -1 there is in no part, nor is one whose labels a multi-label column does not know. There `label_fraction`
+    takes the first label of each clip for its class. Errors: UserError where groups are too few, or a part is empty.
     """
-    label = dataset.label if column is None else column.values
+    labels = column or LabelColumn(dataset.label, dataset.class_names)
 
     def rows_of(name: str) -> np.ndarray:
         rows = dataset.rows_of(name)
         if column is None:
             return rows
-        rows = rows[label[rows] >= 0]
+        rows = rows[column.known[rows]]
         if not len(rows):
             raise UserError(f"No {name} clip of {dataset.folder} has a label in this column; choose another --labels.")
         return rows
@@ -68,12 +70,11 @@ def split_rows(
         kept = round((1 - RELEASED_SHARE) * len(rows))
         fit, validation = rows[np.sort(order[-kept:])], rows[np.sort(order[:-kept])]
     else:
-        class_names = dataset.class_names if column is None else column.class_names
-        held = _held_out(dataset, rows, label[rows], class_names, share, seed)
+        held = _held_out(dataset, table_of(rows, labels), labels.class_names, share, seed)
         fit, validation = rows[~held], rows[held]
     if label_fraction < 1:
         ids = np.array(_ids(dataset, fit))
-        fit = fit[fewest(label[fit], ids, dataset.group_names[fit], label_fraction, seed)]
+        fit = fit[fewest(labels.values[fit], ids, dataset.group_names[fit], label_fraction, seed)]
     return Split(fit, validation, test)
 
 
@@ -85,17 +86,15 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     neither. Errors: UserError where groups are too few.
     """
     if "val" in dataset.splits:
-        rows = dataset.rows_of("val")
-        values = dataset.labels(labels).values[rows]
-        usable = (dataset.num_frames[rows] > 0) & (values >= 0)
-        return table, ClipTable(rows[usable], values[usable])
+        aside = table_of(dataset.rows_of("val"), dataset.labels(labels))
+        return table, aside.take((dataset.num_frames[aside.rows] > 0) & (aside.labels >= 0))
     labelled, held = table.labels >= 0, np.zeros(len(table), bool)
     if share == 0:
-        return table, _part(table, held)
+        return table, table.take(held)
     class_names = dataset.labels(labels).class_names
-    held[labelled] = _held_out(dataset, table.rows[labelled], table.labels[labelled], class_names, share, seed)
+    held[labelled] = _held_out(dataset, table.take(labelled), class_names, share, seed)
     groups = dataset.group_names[table.rows]
-    return _part(table, ~np.isin(groups, groups[held])), _part(table, held)
+    return table.take(~np.isin(groups, groups[held])), table.take(held)
 
 
 def clips_to_validate_on(dataset: Dataset, aside: ClipTable, strategy: Strategy, config: PretrainConfig) -> ClipTable:
@@ -103,29 +102,40 @@ def clips_to_validate_on(dataset: Dataset, aside: ClipTable, strategy: Strategy,
 
     None where the loss trains no picture encoder. Errors: UserError where --val-share holds clips back for nothing.
     """
-    labels = strategy.known_labels(aside, config.seed)
-    known = np.full(len(aside), config.loss != SOUNDS_ALONE) & (labels >= 0)
+    table = strategy.known_table(aside, config.seed)
+    known = np.full(len(aside), config.loss != SOUNDS_ALONE) & (table.labels >= 0)
     if config.val_share and "val" not in dataset.splits and not known.any():
         raise UserError(
             f"Strategy {config.strategy} withholds the labels of all clips that --val-share holds back, so there is "
             "nothing to validate on; leave --val-share out."
         )
-    return _part(ClipTable(aside.rows, labels), known)
+    return table.take(known)
 
 
 def _held_out(
-    dataset: Dataset, rows: np.ndarray, labels: np.ndarray, class_names: list[str], share: float, seed: int
+    dataset: Dataset, table: ClipTable, class_names: list[str], share: float, seed: int
 ) -> np.ndarray:
-    """`held_out` of a dataset's rows, with its warnings. Errors: UserError where groups are too few."""
-    held = held_out(labels, dataset.group_names[rows], share, seed) if len(rows) else np.zeros(0, bool)
+    """`held_out` of a table's clips, with its warnings; one of several labels is of each of these classes.
+
+    Errors: UserError where groups are too few.
+    """
+    labels, clip = _each_label(table)
+    held = held_out(labels, dataset.group_names[table.rows[clip]], share, seed) if len(clip) else np.zeros(0, bool)
     if not held.any():
         raise UserError(f"{dataset.folder} has too few groups of clips to hold some out for validation.")
     warn_of(class_names, labels, held, share)
-    return held
+    out = np.zeros(len(table), bool)
+    out[clip] = held
+    return out
 
 
-def _part(table: ClipTable, chosen: np.ndarray) -> ClipTable:
-    return ClipTable(table.rows[chosen], table.labels[chosen])
+def _each_label(table: ClipTable) -> tuple[np.ndarray, np.ndarray]:
+    """(label, position in the table), int [M], of each label of each clip; -1 once where a clip has none."""
+    if table.lists is None:
+        return table.labels, np.arange(len(table))
+    none = np.flatnonzero(table.lists.sizes == 0)
+    labels = np.concatenate([table.lists.values, np.full(len(none), -1, np.int32)])
+    return labels, np.concatenate([table.lists.clips, none])
 
 
 def _ids(dataset: Dataset, rows: np.ndarray) -> list[str]:

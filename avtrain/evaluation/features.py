@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from avtrain.data.clips import (
 )
 from avtrain.data.reader import Reader
 from avtrain.evaluation.finite import check_finite
+from avtrain.evaluation.objective import Objective, labels_of, objective_of
 from avtrain.evaluation.sides import BothEncoders
 from avtrain.sampling.windows import WindowSpec
 
@@ -57,21 +59,27 @@ class Source:
     whole_pictures: bool = True
     """whether the encoder takes any number of pictures at once"""
 
+    @cached_property
+    def labelled(self) -> LabelColumn:
+        """The label column to fit and measure by."""
+        return self.column or self.dataset.labels("label")
+
     @property
     def classes(self) -> int:
         """How many classes there are."""
-        return len(self.dataset.class_names if self.column is None else self.column.class_names)
+        return len(self.labelled.class_names)
 
     def labels(self, rows: np.ndarray) -> torch.Tensor:
-        """int64 [rows] on the device."""
-        label = self.dataset.label if self.column is None else self.column.values
-        return torch.from_numpy(label[rows].astype(np.int64)).to(self.device)
+        """int64 [rows] on the device; of a multi-label column float [rows, classes] of 0 and 1."""
+        return labels_of(self.labelled, rows, self.device)
+
+    def objective(self, fit: np.ndarray, balance: str = "none") -> Objective:
+        """What a classifier is fitted to with the clips `fit`. Errors: UserError where none of them has a label."""
+        return objective_of(self.labelled, fit, self.device, balance, self.dataset.folder)
 
     def probabilities(self, logits: torch.Tensor, fit: np.ndarray) -> torch.Tensor:
-        """Softmax of logits [N, classes] over the classes of the clips `fit`; 0 for a class that none of them is of."""
-        known = torch.zeros(self.classes, dtype=torch.bool, device=logits.device)
-        known[self.labels(fit).to(logits.device)] = True
-        return logits.masked_fill(~known, -torch.inf).softmax(dim=1)
+        """Those of logits [N, classes] over the classes of the clips `fit`; 0 for a class that none of them is of."""
+        return self.objective(fit).probabilities(logits)
 
     @property
     def window(self) -> int:
@@ -118,7 +126,7 @@ class Source:
 def window_features(
     encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int, *, training: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [clips * windows, D], labels int64) of evenly spread windows; the encoder in eval mode.
+    """(features [clips * windows, D], their labels as Source.labels has them) of evenly spread windows; the encoder in eval mode.
 
     Errors: UserError where features are not finite, unless `training` may have made them so.
     """

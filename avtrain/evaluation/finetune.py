@@ -16,6 +16,7 @@ from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError
 from avtrain.data.splits import Split
 from avtrain.evaluation.features import Source, clip_and_window_features, window_features
+from avtrain.evaluation.objective import Objective
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +40,8 @@ class Fitting:
     statistics, as in the authors' released code"""
     windows_per_clip: int = 4
     """windows of a validation clip"""
+    balance: str = "none"
+    """of classes, as in Objective"""
     seed: int = 0
     """of order and windows"""
 
@@ -48,12 +51,13 @@ def fit_encoder(
 ) -> tuple[dict[str, Any], torch.Tensor]:
     """Train `encoder` and a new linear head; (what was chosen, class probabilities of `clip_and_window_features`).
 
-    Cross-entropy on random windows, every weight trained at one learning rate, batch norm in train mode. The epoch of
+    Cross-entropy (of several labels a clip: binary) on random windows, every weight trained at one learning rate, batch norm in train mode. The epoch of
     the least validation loss is tested, on whole clips. `what` names the progress bar. A last batch of one clip is left
     out: batch norm needs two. Errors: UserError with fewer than two clips, or where no validation loss is a number.
     """
     if len(split.fit) < 2:
         raise UserError(f"{source.dataset.folder} leaves fewer than two clips to train on; use more of its labels.")
+    objective = source.objective(split.fit, fitting.balance)
     width = window_features(encoder, source, split.fit[:1], 1)[0].shape[1]
     head = nn.Linear(width, source.classes).to(source.device)
     parameters = [*encoder.parameters(), *head.parameters()]  # those without a gradient stay
@@ -61,12 +65,12 @@ def fit_encoder(
     best: tuple[float, int, dict[str, Any]] | None = None
     with Progress(fitting.epochs, "epochs", what) as progress:
         for epoch in range(fitting.epochs):
-            _one_epoch(encoder, head, optimiser, source, split.fit, fitting, epoch)
+            _one_epoch(encoder, head, optimiser, source, objective, split.fit, fitting, epoch)
             features, labels = window_features(
                 encoder, source, split.validation, fitting.windows_per_clip, training=True
             )
             with torch.no_grad():
-                loss = F.cross_entropy(head(features), labels).item()
+                loss = objective.loss(head(features), labels).item()
             if math.isfinite(loss) and (best is None or loss < best[0]):
                 best = loss, epoch, copy.deepcopy({"encoder": encoder.state_dict(), "head": head.state_dict()})
             progress.advance()
@@ -79,7 +83,7 @@ def fit_encoder(
     encoder.load_state_dict(best[2]["encoder"])
     head.load_state_dict(best[2]["head"])
     with torch.no_grad():
-        probabilities = source.probabilities(head(clip_and_window_features(encoder, source, split.test)), split.fit)
+        probabilities = objective.probabilities(head(clip_and_window_features(encoder, source, split.test)))
     chosen = {"learning_rate": fitting.learning_rate, "epoch": best[1], "validation_loss": best[0]}
     chosen["epochs_trained"] = epoch + 1
     return chosen, probabilities
@@ -90,19 +94,20 @@ def _one_epoch(
     head: nn.Module,
     optimiser: torch.optim.Optimizer,
     source: Source,
+    objective: Objective,
     clips: np.ndarray,
     fitting: Fitting,
     epoch: int,
 ) -> None:
     encoder.train()
-    order = np.random.default_rng([fitting.seed, epoch]).permutation(len(clips))
+    order = objective.order(clips, np.random.default_rng([fitting.seed, epoch]))
     for first in range(0, len(order), fitting.batch_size):
         rows = clips[order[first : first + fitting.batch_size]]
         if len(rows) < 2:
             continue
         with torch.set_grad_enabled(not fitting.frozen):
             features = encoder(source.random_windows(rows, fitting.seed, epoch))
-        loss = F.cross_entropy(head(F.dropout(features, fitting.dropout)), source.labels(rows))
+        loss = objective.loss(head(F.dropout(features, fitting.dropout)), source.labels(rows))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

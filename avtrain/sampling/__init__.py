@@ -12,6 +12,7 @@ from avtrain.sampling.base import ClipTable, Strategy, Stream, digest, exact_pai
 from avtrain.sampling.class_balanced import ClassBalanced
 from avtrain.sampling.easy_negative import EasyNegative
 from avtrain.sampling.hard_negative import HardNegative
+from avtrain.sampling.label_lists import LabelLists
 from avtrain.sampling.pairs import Pairs
 from avtrain.sampling.random import Random, permuted_batches
 from avtrain.sampling.soft_positive import SoftPositive
@@ -22,6 +23,7 @@ __all__ = [
     "ClipTable",
     "EasyNegative",
     "HardNegative",
+    "LabelLists",
     "Pairs",
     "Random",
     "SoftPositive",

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from avtrain.sampling.groups import Groups
+from avtrain.sampling.label_lists import LabelLists
 
 
 class Stream(IntEnum):
@@ -32,22 +33,43 @@ class Stream(IntEnum):
 
 @dataclass(frozen=True)
 class ClipTable:
-    """What a planner may know: dataset rows int64 [N] and their labels int32 [N] (-1: none)."""
+    """What a planner may know: dataset rows int64 [N] and their labels int32 [N] (-1: none).
+
+    Where clips may have several labels, `lists` has all of them, and `labels` the first of each clip.
+    """
 
     rows: np.ndarray
     labels: np.ndarray
+    lists: LabelLists | None = None
 
     def __post_init__(self) -> None:
         if self.rows.shape != self.labels.shape or self.rows.ndim != 1:
             raise ValueError(f"rows {self.rows.shape} and labels {self.labels.shape} must be equal, flat shapes")
+        if self.lists is not None and len(self.lists) != len(self.rows):
+            raise ValueError(f"there are {len(self.rows)} rows and {len(self.lists)} lists of labels")
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @cached_property
     def groups(self) -> Groups:
-        """Positions in the table by label; found once, used by every epoch."""
-        return Groups.of(self.labels)
+        """Positions in the table by label, of several labels by each; made once, used by every epoch."""
+        return Groups.of(self.labels) if self.lists is None else Groups.of_lists(self.lists)
+
+    @cached_property
+    def single_groups(self) -> Groups:
+        """`groups` in which a clip is in one at most: of several labels one is drawn by its row, ever the same."""
+        if self.lists is None:
+            return self.groups
+        lots = lots_of(self.rows, generator(0, 0, Stream.LABELS))
+        chosen = self.lists.begins[:-1] + (lots % np.maximum(self.lists.sizes, 1).astype(np.uint64)).astype(np.int64)
+        return Groups.of(np.where(self.labels < 0, -1, np.append(self.lists.values, np.int32(-1))[chosen]))
+
+    def take(self, chosen: np.ndarray) -> ClipTable:
+        """The table of some clips: bool [N], or positions int [n]."""
+        return ClipTable(
+            self.rows[chosen], self.labels[chosen], None if self.lists is None else self.lists.take(chosen)
+        )
 
 
 class Strategy(ABC):
@@ -74,6 +96,14 @@ class Strategy(ABC):
         """int32 [N]: the labels that plans, losses and validation may use; -1 also where the strategy withholds one."""
         return table.labels
 
+    def known_lists(self, table: ClipTable, seed: int) -> LabelLists | None:
+        """`known_labels` where clips may have several; None where they have one."""
+        return table.lists
+
+    def known_table(self, table: ClipTable, seed: int) -> ClipTable:
+        """The table with the labels that may be used."""
+        return ClipTable(table.rows, self.known_labels(table, seed), self.known_lists(table, seed))
+
     def fallbacks(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray:
         """bool [batch]: pairs of `plan` in which a clip that should have had a partner kept itself."""
         return np.zeros(len(plan), bool)
@@ -81,9 +111,10 @@ class Strategy(ABC):
 
 def digest(strategy: Strategy, table: ClipTable) -> str:
     """Hex sha256 of the arrays that plans are made from: rows, labels, and what a strategy brings along."""
+    lists = [] if table.lists is None else [table.lists.begins, table.lists.values]
     own = [getattr(strategy, field.name) for field in dataclasses.fields(strategy)]  # type: ignore[arg-type]
     found = hashlib.sha256()
-    for array in (table.rows, table.labels, *(value for value in own if isinstance(value, np.ndarray))):
+    for array in (table.rows, table.labels, *lists, *(value for value in own if isinstance(value, np.ndarray))):
         found.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return found.hexdigest()
 
@@ -91,6 +122,14 @@ def digest(strategy: Strategy, table: ClipTable) -> str:
 def generator(seed: int, epoch: int, stream: Stream, step: int | None = None) -> np.random.Generator:
     """The generator of a stream: of a whole epoch (`step` None) or of one step."""
     return np.random.default_rng([seed, epoch, stream, 0 if step is None else step + 1])
+
+
+def lots_of(rows: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """uint64 [N]: a lot for each dataset row, whatever other rows there are (splitmix64 of the row and one number)."""
+    mixed = rows.astype(np.uint64) + draw.integers(0, 2**64, dtype=np.uint64, endpoint=False)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed ^ (mixed >> np.uint64(31))
 
 
 def whole_batches(count: int, batch_size: int, things: str = "clips") -> int:

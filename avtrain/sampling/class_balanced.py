@@ -15,13 +15,13 @@ class ClassBalanced(Strategy):
     """audio_row == video_row; a pair's label is drawn from all labels alike, its clip from that label's clips alike.
 
     Draws are independent, with replacement: a clip of a small label comes often, even twice in a batch. Clips without
-    label (-1) take no part.
+    label (-1) take no part; one of several labels comes by each of them.
     Batches: all of batch_size, 1 to M, the clips with a label; M // batch_size of them make an epoch.
     """
 
     def steps(self, table: ClipTable, batch_size: int) -> int:
         """Batches in an epoch: M // batch_size. Errors: ValueError if batch_size > M."""
-        return whole_batches(len(table.groups.order), batch_size, "clips with a label")
+        return whole_batches(int(np.count_nonzero(table.labels >= 0)), batch_size, "clips with a label")
 
     def plan(
         self, table: ClipTable, *, batch_size: int, seed: int, epoch: int, first_step: int = 0

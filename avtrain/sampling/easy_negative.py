@@ -17,7 +17,9 @@ class EasyNegative(Strategy):
     Batches: all of batch_size, 1 to the number of labels. The epoch is the longest that there can be: it ends when
     fewer labels than batch_size have clips left. So a batch of all labels makes an epoch as long as the smallest label,
     and a label with more clips than the epoch has steps is in every batch; which of its clips come is drawn anew each
-    epoch. The batches of a label are spread evenly over the epoch. Clips without label (-1) take no part.
+    epoch. The batches of a label are spread evenly over the epoch. Clips without label (-1) take no part. A clip of
+    several labels counts by one of them, drawn by its row and the same in all epochs; clips of a batch may have another
+    of their labels in common, which the loss `mask` leaves out.
 
     Cost: O(N) to the first batch asked for, whichever it is; O(N log steps) an epoch.
     """
@@ -27,7 +29,7 @@ class EasyNegative(Strategy):
 
         Errors: ValueError if batch_size is greater than the number of labels.
         """
-        sizes = table.groups.sizes
+        sizes = table.single_groups.sizes
         if not 1 <= batch_size <= len(sizes):
             raise ValueError(
                 f"A batch of {batch_size} clips of different labels cannot be drawn from {len(sizes)} labels; "
@@ -46,7 +48,7 @@ class EasyNegative(Strategy):
         self, table: ClipTable, *, batch_size: int, seed: int, epoch: int, first_step: int = 0
     ) -> Iterator[np.ndarray]:
         """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError as in `steps`."""
-        steps, groups = self.steps(table, batch_size), table.groups
+        steps, groups = self.steps(table, batch_size), table.single_groups
         clips = groups.shuffled(generator(seed, epoch, Stream.ANCHORS))
         draw = generator(seed, epoch, Stream.LABELS)
         chosen = draw.permutation(len(groups))

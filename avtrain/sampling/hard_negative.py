@@ -19,7 +19,7 @@ class HardNegative(Strategy):
     Batches: each label's clips, shuffled anew each epoch, are cut into batches of batch_size (2 or more); the last of a
     label is smaller, and a remainder of one clip, which would have no negatives, is left out. The batches of all labels
     come in random order. A batch_size above a label's clips takes the whole label as a batch. A label with one clip,
-    and clips without label (-1), take no part.
+    and clips without label (-1), take no part. A clip of several labels comes once an epoch for each of them.
     """
 
     def steps(self, table: ClipTable, batch_size: int) -> int:

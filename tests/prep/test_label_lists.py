@@ -15,6 +15,7 @@ from avprep.build.exclude import exclude
 from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.errors import UserError
+from avprep.labels.columns import add_noise
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 NAMES = ("cat", "dog", "rain, heavy")
@@ -131,8 +132,8 @@ def test_a_column_of_the_other_sort_is_one_sentence(folder, tmp_path):
     assert run("add-labels", folder, table, "--name", "heard", "--column", "heard", "--multi").exit_code == 0
     write_labels(folder, "single", {"c0": 0}, ["x"])
     dataset = Dataset(folder)
-    with pytest.raises(UserError, match=r"heard.parquet holds several labels a clip; name a column of one"):
-        dataset.labels("heard")
+    with pytest.raises(UserError, match="Label noise needs one label a clip, and the column 'heard' holds lists"):
+        add_noise(dataset, "noisy", share=0.5, labels="heard")
     with pytest.raises(UserError, match=r"single.parquet holds one label a clip; name a multi-label column"):
         dataset.label_lists("single")
     with pytest.raises(UserError, match="has no multi-label column 'other'; it has heard"):

@@ -1,0 +1,28 @@
+"""Bootstrap draws of test clips, or of whole clusters of them, as weights; percentiles that go with them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy import stats
+
+
+def drawn_weights(units: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """float32 [resamples, N]: how often each clip is drawn, where as many `units` int [N] are drawn as there are."""
+    _, place = np.unique(units, return_inverse=True)
+    count = int(place.max()) + 1
+    draw = np.random.default_rng([seed, 0xB009])
+    return draw.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float32)[:, place]
+
+
+def percentiles(values: np.ndarray, units: int) -> tuple[float, float]:
+    """(low, high) of resampled scores: a 95 % interval that allows for few `units`.
+
+    The percentiles lie further out than 2.5 and 97.5, as Student's quantile does from the normal one (Hesterberg 2015).
+    """
+    outside = 2.5
+    if units > 1:
+        outside = 100 * float(stats.norm.cdf(-stats.t.ppf(0.975, units - 1) * math.sqrt(units / (units - 1))))
+    low, high = np.percentile(values, [outside, 100 - outside])
+    return float(low), float(high)
