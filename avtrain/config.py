@@ -21,6 +21,7 @@ SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
 NORMS = ("dataset", "encoder")
+BALANCES = ("none", "weights", "sampling")
 CACHE_BYTES = 100 << 30
 
 
@@ -30,9 +31,10 @@ class PretrainConfig:
 
     strategy: str = "random"
     """which sound meets which picture: `random`, `easy-negative`, `hard-negative`, `class-balanced`, `pairs:FILE` or
-    `soft-positive[:p=P,labelled=SHARE]`"""
+    `soft-positive[:p=P,labelled=SHARE,rare=R]`"""
     labels: str = "label"
-    """label column that the strategy goes by: `label`, or NAME of labels/NAME.parquet"""
+    """label column that strategy, loss and validation use: `label`, or NAME of labels/NAME.parquet, with one label a
+    clip or several (a multi-label column)"""
     model_size: str = "full"
     """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
     video_model: str = ""
@@ -241,7 +243,11 @@ class EvaluateConfig:
     """what chooses epoch and rate: `auto`: the dataset's val split, else `group`: a share of the train split by group;
     `released`: a fifth of its clips, as in the authors' code"""
     labels: str = "label"
-    """label column that is fitted and measured: `label`, or NAME of labels/NAME.parquet; clips with -1 are not used"""
+    """label column that is fitted and measured: `label`, or NAME of labels/NAME.parquet; clips with -1 are not used. Of
+    a multi-label column each label is a yes or no (sigmoids), and mean average precision the score"""
+    balance: str = "none"
+    """of unequal classes among the clips to fit on (linear, finetune, supervised): `none`; `weights`: rare classes
+    weigh more in the loss; `sampling`: clips are drawn so that each class comes as often as another"""
     label_fraction: float = 1.0
     """share of the clips to fit on, of each class, that are used"""
     validation_share: float = 0.2
@@ -276,6 +282,11 @@ class EvaluateConfig:
         )
         check(self.norm in NORMS, f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}.")
         check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")
+        check(self.balance in BALANCES, f"balance must be one of {', '.join(BALANCES)}, not {self.balance!r}.")
+        check(
+            self.balance == "none" or self.protocol != "knn",
+            "Protocol knn fits nothing that balance could change; leave --balance out.",
+        )
         check(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
         check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")
         check(0 < self.label_fraction <= 1, f"label_fraction must be above 0 and at most 1, not {self.label_fraction}.")

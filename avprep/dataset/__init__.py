@@ -218,7 +218,7 @@ class Dataset:
         return {name: table.column(name).take(positions).to_numpy().astype(str) for name in names}
 
     def labels(self, name: str) -> LabelColumn:
-        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet, also multi-label ones.
+        """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet (multi-label too).
 
         Errors: UserError where there is no such column, with the names of those there are.
         """

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from avprep.shared.commands import Command, config_option
 from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
-from avtrain.config import CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SIDES, SPLITS, EvaluateConfig
+from avtrain.config import BALANCES, CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SIDES, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
 
@@ -63,6 +63,12 @@ EVALUATE = EvaluateConfig()
 @click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
 @click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
 @click.option("--labels", default=EVALUATE.labels, help="Label column to fit and measure by: a NAME of labels/.")
+@click.option(
+    "--balance",
+    type=click.Choice(BALANCES),
+    default=EVALUATE.balance,
+    help="For rare classes among the clips to fit on: weights in the loss, or sampling each class as often.",
+)
 @click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
 @click.option(
@@ -124,6 +130,9 @@ def _print_scores(result: dict[str, Any], run: Path | str | None) -> None:
     """Lines on the scores of a classification."""
     from avtrain.evaluation.sides import OF
 
+    if "lwlrap" in result:
+        _print_several(result)
+        return
     protocol, (low, high) = result["protocol"], result["interval_95"]
     what = f"{protocol} accuracy{OF[result['config']['side']]}"
     chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
@@ -142,6 +151,36 @@ def _print_scores(result: dict[str, Any], run: Path | str | None) -> None:
         _print_fitted(result["unfitted"])
     if "audible" in result:
         _print_audible(result["audible"], result["test_clips"])
+
+
+def _print_several(result: dict[str, Any]) -> None:
+    """Lines on the scores of a multi-label column."""
+    click.echo(
+        f"{result['protocol']} mAP {_with_interval(result['macro']['average_precision'])} over classes (micro "
+        f"{_with_interval(result['micro']['average_precision'])}) on {result['test_clips']} test clips with "
+        f"{result['labels_per_clip']:.1f} labels; epoch {result['epoch']} was best in validation"
+    )
+    click.echo(
+        f"AUC {_with_interval(result['macro']['auc'])}, d' {_with_interval(result['macro']['d_prime'], 1, 3)}, "
+        f"lwlrap {_with_interval(result['lwlrap'])}"
+    )
+    if result["windows"] is not None:
+        windows = result["windows"]
+        click.echo(
+            f"by the mean features of {windows['test_windows']} windows of {windows['window_seconds']:g} s, as fitted "
+            f"on, not of whole clips: mAP {_with_interval(windows['macro']['average_precision'])}"
+        )
+    if result["interval_note"]:
+        click.echo(f"interval by clips: {result['interval_note']}")
+
+
+def _with_interval(score: dict[str, Any], scale: float = 100, digits: int = 1) -> str:
+    """A score of several labels with its interval; '-' where it is not defined."""
+    if score["value"] is None:
+        return "-"
+    unit = " %" if scale == 100 else ""
+    ends = ["-" if end is None else f"{scale * end:.{digits}f}" for end in score["interval_95"] or (None, None)]
+    return f"{scale * score['value']:.{digits}f}{unit} ({' to '.join(ends)})"
 
 
 def _print_fitted(scores: dict[str, Any]) -> None:

@@ -112,9 +112,7 @@ def clips_to_validate_on(dataset: Dataset, aside: ClipTable, strategy: Strategy,
     return table.take(known)
 
 
-def _held_out(
-    dataset: Dataset, table: ClipTable, class_names: list[str], share: float, seed: int
-) -> np.ndarray:
+def _held_out(dataset: Dataset, table: ClipTable, class_names: list[str], share: float, seed: int) -> np.ndarray:
     """`held_out` of a table's clips, with its warnings; one of several labels is of each of these classes.
 
     Errors: UserError where groups are too few.

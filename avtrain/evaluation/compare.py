@@ -12,7 +12,10 @@ import numpy as np
 
 from avprep.shared.errors import UserError
 from avtrain.evaluation.metrics import by_clusters, reported_interval
-from avtrain.evaluation.predictions import FILE, Predictions, read_predictions
+from avtrain.evaluation.multi_label import mean_average_precision_of, resampled_scores
+from avtrain.evaluation.multi_predictions import MultiPredictions, read_any_predictions
+from avtrain.evaluation.predictions import FILE, Predictions
+from avtrain.evaluation.resampling import p_of, percentiles
 from avtrain.evaluation.significance import group_flips, holm, mcnemar, paired_bootstrap, paired_t
 from avtrain.runs.changes import FILE as CHANGES
 from avtrain.runs.changes import read_changes, sentence_of
@@ -47,27 +50,45 @@ def changes_of(path: Path, name: str) -> list[str]:
 def compare(first: Path, second: Path, seed: int = 0) -> dict[str, Any]:
     """Accuracies of two prediction files, their difference (second minus first) and tests of it.
 
+    Of several labels a clip the score is the mean average precision over classes, and `p` is of the paired bootstrap.
     Clips are matched by id, in any order. Where clips share clusters, and there are 8 or more, intervals and `p` are by
     cluster (`unit`), else by clips and `p` is McNemar's exact; `note` says why where clips share fewer. Errors:
     UserError where the files tell of other clips, classes or labels.
     """
-    return compare_predictions(read_predictions(first), read_predictions(second), str(first), str(second), seed)
+    return compare_predictions(read_any_predictions(first), read_any_predictions(second), str(first), str(second), seed)
 
 
-def compare_predictions(one: Predictions, two: Predictions, first: str, second: str, seed: int = 0) -> dict[str, Any]:
+def compare_predictions(
+    one: Predictions | MultiPredictions,
+    two: Predictions | MultiPredictions,
+    first: str,
+    second: str,
+    seed: int = 0,
+) -> dict[str, Any]:
     """`compare` of predictions that were read; `first` and `second` name them in errors."""
     place = {clip_id: row for row, clip_id in enumerate(two.clip_ids)}
     if len(place) != len(two.clip_ids) or len(one.clip_ids) != len(place) or set(one.clip_ids) != set(place):
         raise UserError(f"{first} and {second} have different test clips; compare runs on one dataset.")
     order = np.array([place[clip_id] for clip_id in one.clip_ids], np.int64)
-    if one.class_names != two.class_names or not np.array_equal(one.label, two.label[order]):
-        raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")
-    right = one.right, two.right[order]
+    same = one.class_names == two.class_names
+    lists = isinstance(one, MultiPredictions) and isinstance(two, MultiPredictions)
+    if lists and same and np.array_equal(one.truth, two.truth[order]):
+        return _compare_lists(one, two.probabilities[order], seed)
+    labels = isinstance(one, Predictions) and isinstance(two, Predictions)
+    if labels and same and np.array_equal(one.label, two.label[order]):
+        return _compare_labels(one, two.right[order], seed)
+    raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")
+
+
+def _compare_labels(one: Predictions, second: np.ndarray, seed: int) -> dict[str, Any]:
+    """`compare` of one label a clip, with the outcomes bool [N] of the second run in the order of the first."""
+    right = one.right, second
     by_cluster, note = by_clusters(one.clusters)
-    units = one.clusters if by_cluster else np.arange(len(order))
+    units = one.clusters if by_cluster else np.arange(len(second))
     difference, low, high = paired_bootstrap(*right, units, seed)
     return {
-        "clips": len(order),
+        "score": "accuracy",
+        "clips": len(second),
         "clusters": len(np.unique(one.clusters)),
         "unit": "clusters" if by_cluster else "clips",
         "note": note,
@@ -77,6 +98,31 @@ def compare_predictions(one: Predictions, two: Predictions, first: str, second: 
         "difference_95": [low, high],
         "p": group_flips(*right, units),
         "mcnemar": dataclasses.asdict(mcnemar(*right)),
+    }
+
+
+def _compare_lists(one: MultiPredictions, second: np.ndarray, seed: int) -> dict[str, Any]:
+    """`compare` of several labels a clip, with the second run's probabilities [N, C] in the order of the first.
+
+    Both runs are scored on the same resampled clips (or clusters), so that the interval is of the paired difference.
+    """
+    by_cluster, note = by_clusters(one.clusters)
+    units = one.clusters if by_cluster else np.arange(len(second))
+    count, sides = len(np.unique(units)), (one.probabilities, second)
+    scores = [mean_average_precision_of(side, one.truth) for side in sides]
+    drawn = [resampled_scores(side, one.truth, units, seed)["macro average_precision"] for side in sides]
+    gaps = drawn[1] - drawn[0]
+    return {
+        "score": "mean_average_precision",
+        "clips": len(second),
+        "clusters": len(np.unique(one.clusters)),
+        "unit": "clusters" if by_cluster else "clips",
+        "note": note,
+        "first": [scores[0], *percentiles(drawn[0], count)],
+        "second": [scores[1], *percentiles(drawn[1], count)],
+        "difference": scores[1] - scores[0],
+        "difference_95": list(percentiles(gaps, count)),
+        "p": p_of(gaps),
     }
 
 
@@ -195,11 +241,14 @@ def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
     by_cluster = row["unit"] == "clusters"
     unit = f"{row['clusters']:,} clusters" if by_cluster else "clips"
     low, high = row["difference_95"]
-    table, lines = row["mcnemar"], []
+    table, lines = row.get("mcnemar"), []
+    named = "mAP " if row.get("score") == "mean_average_precision" else ""
     for side in ("first", "second"):
         share, least, most = row[side]
-        lines.append((row[f"{side}_run"], f"{100 * share:.1f} %  ({100 * least:.1f} to {100 * most:.1f})"))
-    if by_cluster:
+        lines.append((row[f"{side}_run"], f"{named}{100 * share:.1f} %  ({100 * least:.1f} to {100 * most:.1f})"))
+    if table is None:
+        lines.append(("bootstrap", f"p {p_text(row['p'])}, two-sided, of the same resampled {unit}"))
+    elif by_cluster:
         lines.append(("sign flips", f"p {p_text(row['p'])}, exact, by cluster"))
     if row["note"]:
         lines.append(("note", row["note"]))
@@ -211,12 +260,22 @@ def _pair_lines(row: dict[str, Any]) -> list[tuple[str, str]]:
             f"{points(row['difference'])} points (95 % interval {points(low)} to {points(high)}; "
             f"paired bootstrap over {unit})",
         ),
+        *_mcnemar_lines(row, by_cluster),
+        *lines[2:],
+    ]
+
+
+def _mcnemar_lines(row: dict[str, Any], by_cluster: bool) -> list[tuple[str, str]]:
+    """McNemar's test; none of several labels a clip."""
+    table = row.get("mcnemar")
+    if table is None:
+        return []
+    return [
         (
             "McNemar",
             f"p {p_text(table['exact'])}, exact{' if clips were independent' if by_cluster else ''}; right in one "
             f"alone: {table['first_only']:,} {row['first_run']}, {table['second_only']:,} {row['second_run']}",
-        ),
-        *lines[2:],
+        )
     ]
 
 

@@ -30,10 +30,19 @@ from avtrain.evaluation.audible import audible_classes, audible_scores
 from avtrain.evaluation.features import Source
 from avtrain.evaluation.finetune import Fitting, fit_encoder
 from avtrain.evaluation.knn import knn
+from avtrain.evaluation.labelled import (
+    WINDOWS_SCORES,
+    AnyPredictions,
+    check_labels,
+    labels_digest,
+    predictions_by,
+    scores_of,
+    unfitted_in,
+    write_any_predictions,
+)
 from avtrain.evaluation.linear import linear
-from avtrain.evaluation.metrics import classification_scores
 from avtrain.evaluation.sides import OF, check_side, encoder_of, takes_any_length
-from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of, unfitted_of
+from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of
 from avtrain.models.encoder import place
 from avtrain.runs.data_spec import normaliser
 from avtrain.runs.load import checkpoint_of, identity_of
@@ -71,8 +80,9 @@ def evaluate(
         seed=config.seed,
         column=None if config.labels == EvaluateConfig.labels else column,
     )
+    check_labels(column, config)
     audible = audible_classes(dataset, config.audible, split.test, column) if config.audible else None
-    unfitted = unfitted_of(column.values[split.fit], column.values[split.test], column.class_names)
+    unfitted = unfitted_in(column, split.fit, split.test)
     if unfitted["clips"]:
         log.warning("%s", sentence_of(unfitted, len(split.test)))
     measured: dict[str, Any] = {"run": None, "step": 0}
@@ -88,7 +98,7 @@ def evaluate(
     if audible is not None:
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     if config.labels != EvaluateConfig.labels:
-        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
+        settings["labels_digest"] = labels_digest(column)
     seen = seen_of(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
@@ -115,17 +125,12 @@ def evaluate(
             "nor are the encoder's features, as after training that went too far; take an earlier checkpoint."
         )
     whole, of_windows = shares[: len(split.test)], shares[len(split.test) :]
-    found = predictions.predictions_of(
-        [dataset.clip_ids[row] for row in split.test],
-        column.values[split.test],
-        whole,
-        column.class_names,
-        dataset.clusters[split.test],
-    )
+    ids, clusters = [dataset.clip_ids[row] for row in split.test], dataset.clusters[split.test]
+    found = predictions_by(column, split.test, ids, whole, clusters)
     result = {
         "protocol": config.protocol,
         "encoder": encoder_named(config, measured),
-        **classification_scores(found.probabilities, found.label, config.seed, found.clusters),
+        **scores_of(found, config.seed),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
@@ -142,17 +147,18 @@ def evaluate(
     if audible is not None:
         result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
     if out is not None:
-        predictions.write_predictions(out / predictions.FILE, found)
+        write_any_predictions(out / predictions.FILE, found)
         store.write_json(out / RESULT, result)
     return result
 
 
 def windows_scores(
-    probabilities: np.ndarray, whole: predictions.Predictions, config: EvaluateConfig, source: Source
+    probabilities: np.ndarray, whole: AnyPredictions, config: EvaluateConfig, source: Source
 ) -> dict[str, Any]:
     """What result.json has under `windows`: scores of the same test clips by the mean features of their windows."""
-    scores = classification_scores(probabilities, whole.label, config.seed, whole.clusters)
+    scores = scores_of(dataclasses.replace(whole, probabilities=probabilities), config.seed)
     kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
+    kept = kept if isinstance(whole, predictions.Predictions) else WINDOWS_SCORES
     spec = source.spec
     length = spec.num_frames / spec.frame_rate_hz if config.side == "video" else config.window_seconds
     seconds = {"test_windows": config.test_windows, "window_seconds": length}
@@ -181,6 +187,7 @@ def _measure(
         dropout=RELEASED_DROPOUT if released else config.dropout,
         frozen=released,
         windows_per_clip=config.windows_per_clip,
+        balance=config.balance,
         seed=config.seed,
     )
     if config.protocol == "knn":

@@ -126,7 +126,7 @@ class Source:
 def window_features(
     encoder: nn.Module, source: Source, rows: np.ndarray, windows_per_clip: int, *, training: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(features [clips * windows, D], their labels as Source.labels has them) of evenly spread windows; the encoder in eval mode.
+    """(features [clips * windows, D], labels as of Source.labels) of evenly spread windows; the encoder in eval mode.
 
     Errors: UserError where features are not finite, unless `training` may have made them so.
     """

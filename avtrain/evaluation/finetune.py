@@ -51,9 +51,10 @@ def fit_encoder(
 ) -> tuple[dict[str, Any], torch.Tensor]:
     """Train `encoder` and a new linear head; (what was chosen, class probabilities of `clip_and_window_features`).
 
-    Cross-entropy (of several labels a clip: binary) on random windows, every weight trained at one learning rate, batch norm in train mode. The epoch of
-    the least validation loss is tested, on whole clips. `what` names the progress bar. A last batch of one clip is left
-    out: batch norm needs two. Errors: UserError with fewer than two clips, or where no validation loss is a number.
+    Cross-entropy (of several labels a clip: binary) on random windows, every weight trained at one learning rate, batch
+    norm in train mode. The epoch of the least validation loss is tested, on whole clips. `what` names the progress bar.
+    A last batch of one clip is left out: batch norm needs two. Errors: UserError with fewer than two clips, or where no
+    validation loss is finite.
     """
     if len(split.fit) < 2:
         raise UserError(f"{source.dataset.folder} leaves fewer than two clips to train on; use more of its labels.")

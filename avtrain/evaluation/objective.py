@@ -1,8 +1,8 @@
-"""What a classifier is fitted to: one label a clip (softmax, cross-entropy) or several (sigmoids, binary cross-entropy).
+"""What a classifier is fitted to: one label a clip (softmax, cross-entropy) or several (sigmoids, binary ones).
 
-`balance` makes up for unequal classes among the clips to fit on. `weights`: with one label, the loss of a clip weighs in
-inverse proportion to its class; with several, the positives of a class weigh as much in all as its negatives, between
-1 / MOST_WEIGHT and MOST_WEIGHT for each. `sampling`: clips are drawn with replacement, each class as often as another.
+`balance` makes up for unequal classes among the clips to fit on. `weights`: with one label, the loss of a clip weighs
+in inverse proportion to its class; with several, the positives of a class weigh as much in all as its negatives,
+between 1 / MOST_WEIGHT and MOST_WEIGHT for each. `sampling`: clips are drawn with replacement, each class as often.
 """
 
 from __future__ import annotations

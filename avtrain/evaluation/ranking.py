@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 CUTS = (1, 5, 10)
 QUERIES_AT_ONCE = 1024
@@ -13,7 +14,8 @@ QUERIES_AT_ONCE = 1024
 def ranks(queries: np.ndarray, items: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(pair rank, class rank) int64 [N] of each query among all items, 1 the best; ties and nan count against.
 
-    queries, items float [N, D] (row i of one belongs to row i of the other), labels int [N]. The pair rank is that of
+    queries, items float [N, D] (row i of one belongs to row i of the other), labels int [N], or bool [N, C] where a
+    clip may have several: then any common label makes a class. The pair rank is that of
     the query's own item; the class rank that of the best item of its class, its own among them: 1 + the items of other
     classes that are not less similar. Memory: 1024 queries by N at once.
     """
@@ -24,10 +26,18 @@ def ranks(queries: np.ndarray, items: np.ndarray, labels: np.ndarray) -> tuple[n
         at = np.arange(len(similarity))
         own = similarity[at, at + first][:, None]
         pair[part] = (~(similarity < own)).sum(axis=1)
-        same = labels[part, None] == labels[None, :]
+        same = same_class(labels, part)
         best = np.where(same, similarity, -np.inf).max(axis=1, keepdims=True)
         of_class[part] = 1 + (~same & ~(similarity < best)).sum(axis=1)
     return pair, of_class
+
+
+def same_class(labels: np.ndarray, part: slice) -> np.ndarray:
+    """bool [part, N]: whether clips of `part` have a label of each of the others, labels int [N] or bool [N, C]."""
+    if labels.ndim == 1:
+        return labels[part, None] == labels[None, :]
+    counts = labels.astype(np.float32)
+    return counts[part] @ counts.T > 0
 
 
 def rank_scores(rank: np.ndarray) -> dict[str, float]:
@@ -36,7 +46,15 @@ def rank_scores(rank: np.ndarray) -> dict[str, float]:
 
 
 def class_chance(labels: np.ndarray, k: int) -> float:
-    """Chance that k items drawn at random hold one of the query's class, mean over the queries' labels int [N]."""
+    """Chance that k items drawn at random hold one of the query's class, mean over the queries' labels.
+
+    Those are int [N], or bool [N, C] where a clip may have several.
+    """
+    if labels.ndim == 2:
+        blocks = range(0, len(labels), QUERIES_AT_ONCE)
+        alike = [same_class(labels, slice(first, first + QUERIES_AT_ONCE)).sum(axis=1) for first in blocks]
+        missed_all = stats.hypergeom.pmf(0, len(labels), np.concatenate(alike), min(k, len(labels)))
+        return float(np.mean(1 - missed_all))
     of_class = np.unique(labels, return_counts=True)[1]
     others, missed = len(labels) - of_class, np.ones(len(of_class))
     for drawn in range(k):

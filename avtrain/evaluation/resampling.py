@@ -16,6 +16,15 @@ def drawn_weights(units: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     return draw.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float32)[:, place]
 
 
+def p_of(gaps: np.ndarray) -> float:
+    """Two-sided p that resampled differences float [R] are of runs that are alike: twice the lesser share beyond 0.
+
+    At least 2 / (R + 1).
+    """
+    beyond = min(np.count_nonzero(gaps <= 0), np.count_nonzero(gaps >= 0)) + 1
+    return float(min(1.0, 2 * beyond / (len(gaps) + 1)))
+
+
 def percentiles(values: np.ndarray, units: int) -> tuple[float, float]:
     """(low, high) of resampled scores: a 95 % interval that allows for few `units`.
 

@@ -21,15 +21,18 @@ from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.byte_ranges import window_of
 from avtrain.data.clips import read_pairs
+from avtrain.data.plans import table_of
 from avtrain.data.reader import Reader
 from avtrain.evaluation.evaluate import RESULT, held_for
 from avtrain.evaluation.finite import check_finite
+from avtrain.evaluation.labelled import labels_digest
 from avtrain.evaluation.ranking import retrieval_scores
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser
 from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower
 from avtrain.runs.trained_on import seen_of
+from avtrain.sampling import ClipTable
 from avtrain.sampling.windows import aligned_windows
 
 WINDOWS_PER_CLIP = 4
@@ -61,7 +64,8 @@ def retrieve(
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
 
-    Classes are those of the label column `labels`; a clip that has none there takes no part. With `out`, they are also
+    Classes are those of the label column `labels` (of several labels a clip, any common one counts); a clip that has
+    none there takes no part. With `out`, they are also
     out/result.json. Errors: UserError, also where `out` holds something else.
     """
     dataset = Dataset(dataset_dir)
@@ -81,11 +85,11 @@ def retrieve(
         config |= {"per_class": among.per_class, "seed": among.seed}
     if labels != "label":
         config["labels"] = labels
-        settings["labels_digest"] = configs.digest([column.class_names, column.values.tolist()])
+        settings["labels_digest"] = labels_digest(column)
     seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
     with held_for(out, settings):
         audio, video = _embedded(dataset, model, normalise, rows, device)
-    scores = summary(audio, video, column.values[rows])
+    scores = summary(audio, video, class_labels(table_of(rows, column), len(column.class_names)))
     result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
     if out is not None:
         store.write_json(out / RESULT, result)
@@ -162,8 +166,13 @@ def embed_clips(
     return _of_clips(audio), _of_clips(video)
 
 
+def class_labels(table: ClipTable, classes: int) -> np.ndarray:
+    """The labels of a table for retrieval_scores: int [N], or bool [N, classes] where a clip may have several."""
+    return table.labels if table.lists is None else table.lists.matrix(classes)
+
+
 def summary(audio: np.ndarray, video: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """ranking.retrieval_scores of embeddings [N, D] and labels [N], and means of both directions.
+    """ranking.retrieval_scores of embeddings [N, D] and class_labels, and means of both directions.
 
     Those are `recall_at_1`, `recall_at_5` (own partner) and `class_recall_at_1` (any clip of the same class).
     """

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from avtrain.evaluation.metrics import reported_interval
+from avtrain.evaluation.multi_label import mean_average_precision_of
+from avtrain.evaluation.multi_predictions import MultiPredictions
 from avtrain.evaluation.predictions import Predictions
 
 SHOWN_NAMES = 5
@@ -22,9 +24,18 @@ def unfitted_of(fit_labels: np.ndarray, test_labels: np.ndarray, class_names: li
     return {"classes": [class_names[label] for label in absent], "clips": clips}
 
 
-def scores_of_fitted(unfitted: dict[str, Any], found: Predictions) -> dict[str, Any]:
-    """`unfitted_of` and the accuracy on the other test clips with metrics.reported_interval; None without any."""
+def scores_of_fitted(unfitted: dict[str, Any], found: Predictions | MultiPredictions) -> dict[str, Any]:
+    """`unfitted_of` and the accuracy on the other test clips with metrics.reported_interval; None without any.
+
+    Of several labels a clip: the mean average precision over the other classes.
+    """
     names = set(unfitted["classes"])
+    if isinstance(found, MultiPredictions):
+        fitted = np.array([name not in names for name in found.class_names])
+        score = None
+        if found.truth[:, fitted].any():
+            score = mean_average_precision_of(found.probabilities[:, fitted], found.truth[:, fitted])
+        return {**unfitted, "fitted_mean_average_precision": score}
     known = np.array([found.class_names[label] not in names for label in found.label], bool)
     accuracy, interval = None, None
     if known.any():

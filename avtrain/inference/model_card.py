@@ -100,9 +100,13 @@ def _measured(run: Path) -> str:
     rows = []
     for path in sorted(run.glob("eval/*/result.json")):
         result = json.loads(path.read_bytes())
-        if "interval_95" in result:
+        if result.get("interval_95"):
             low, high = (100 * end for end in result["interval_95"])
-            figures = f"{100 * result['accuracy']:.1f} | {low:.1f} to {high:.1f} | {result['test_clips']}"
+            several = "accuracy" not in result
+            score = (
+                f"mAP {100 * result['mean_average_precision']:.1f}" if several else f"{100 * result['accuracy']:.1f}"
+            )
+            figures = f"{score} | {low:.1f} to {high:.1f} | {result['test_clips']}"
             rows.append(f"| {path.parent.name} | {result['step']} | {figures} |")
     if not rows:
         return "Nothing was measured when this card was written; `avtrain evaluate` measures."

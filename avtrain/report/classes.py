@@ -38,7 +38,8 @@ def shares_of(scored: Scored) -> dict[str, np.ndarray]:
     for score in scored.scores:
         rows = [one.result.get("per_class") for _, one in scored.measurement.by_kind[score.kind.name]]
         if all(rows):
-            values = [[math.nan if c["accuracy"] is None else c["accuracy"] for c in row] for row in rows if row]
+            of = "average_precision" if scored.several_labels else "accuracy"
+            values = [[math.nan if c[of] is None else c[of] for c in row] for row in rows if row]
             shares[score.kind.name] = np.array(values).mean(axis=0)
     return shares
 
@@ -67,7 +68,8 @@ def _class_table(scored: Scored, shares: dict[str, np.ndarray]) -> Markup:
                 rows.append([f"... {left_out:,} more ...", "", *("" for _ in shares)])
             continue
         rows.append([names[label], clips[label], *(_cell(float(values[label])) for values in shares.values())])
-    note = "Mean accuracy over a kind's runs, %; classes from best to worst by the mean of all kinds."
+    score = "average precision" if scored.several_labels else "accuracy"
+    note = f"Mean {score} over a kind's runs, %; classes from best to worst by the mean of all kinds."
     table = html.table(["class", "test clips", *shares], rows, css="heat classes")
     return table + Markup('<p class="note">{}</p>').format(note)
 

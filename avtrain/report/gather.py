@@ -14,6 +14,7 @@ from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.config import PROTOCOLS, EvaluateConfig, PretrainConfig
 from avtrain.evaluation import predictions
+from avtrain.evaluation.multi_predictions import MultiPredictions, read_any_predictions
 from avtrain.evaluation.predictions import Predictions
 from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import read_changes, sentence_of
@@ -38,7 +39,17 @@ class Evaluation:
     seed: int
     dataset_digest: str
     settings: dict[str, Any]
-    predictions: Predictions | None
+    predictions: Predictions | MultiPredictions | None
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether clips have any number of labels, so that the score is a mean average precision."""
+        return has_several_labels(self.result)
+
+    @property
+    def score(self) -> float:
+        """The accuracy, or mean average precision, as a share."""
+        return float(self.result["mean_average_precision" if self.several_labels else "accuracy"])
 
     @property
     def dataset_name(self) -> str:
@@ -188,7 +199,9 @@ def _json_or_empty(path: Path) -> dict[str, Any]:
 def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation | None:
     result = _json_or_empty(path)
     protocol = result.get("protocol") or (RETRIEVAL if "audio_to_video" in result else None)
-    if protocol not in (*PROTOCOLS, RETRIEVAL) or (protocol != RETRIEVAL and "accuracy" not in result):
+    if protocol not in (*PROTOCOLS, RETRIEVAL) or (
+        protocol != RETRIEVAL and "accuracy" not in result and not has_several_labels(result)
+    ):
         unreadable.append(f"{path.parent.name}/{path.name}")
         return None
     config = dict(result.get("config", {}))
@@ -200,11 +213,16 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
     predicted = None
     if (path.parent / predictions.FILE).exists():
         try:
-            predicted = predictions.read_predictions(path.parent / predictions.FILE)
+            predicted = read_any_predictions(path.parent / predictions.FILE)
         except UserError:
             unreadable.append(f"{path.parent.name}/{predictions.FILE}")
     digest = str(result.get("dataset_digest", ""))
     return Evaluation(path.parent, result, str(protocol), seed, digest, config, predicted)
+
+
+def has_several_labels(result: Mapping[str, Any]) -> bool:
+    """Whether a result.json is of a multi-label column."""
+    return "accuracy" not in result and "lwlrap" in result
 
 
 def kinds_of(runs: Sequence[Run], datasets: Mapping[str, str], folds: bool) -> list[Kind]:

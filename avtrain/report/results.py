@@ -28,7 +28,7 @@ KEY = (
 )
 
 _forest = html.template("""<div class="forest" data-measurement="{{ name }}">
-<div class="row"><span class="head"></span><span class="head">accuracy, %</span>
+<div class="row"><span class="head"></span><span class="head">{{ score }}, %</span>
 <span class="head">mean, 95 % interval</span>
 <span class="head">against {{ base }}, points</span></div>
 {% for row in rows %}<div class="row" data-kind="{{ row.name }}">
@@ -89,13 +89,19 @@ def results(measured: Sequence[Scored]) -> Markup:
 def notes(scored: Scored) -> list[str]:
     """What chance would score; test clips of classes that were never fitted, and those that were trained on."""
     lines = []
-    if scored.chance is not None:
+    if scored.several_labels and scored.chance is not None:
+        lines.append(
+            f"Grey dashes: chance, {per_cent(scored.chance)} %, is the mAP of a random order: a class's mean share."
+        )
+    elif scored.chance is not None:
         lines.append(
             f"Grey dashes: chance, {per_cent(scored.chance)} %, is to name the most frequent test class always."
         )
     unfitted = [run.result.get("unfitted") for rows in scored.measurement.by_kind.values() for _, run in rows]
     groups = {
-        json.dumps([one["classes"], one["clips"], one["fitted_clips"]]) for one in unfitted if one and one["clips"]
+        json.dumps([one["classes"], one["clips"], one.get("fitted_clips", 0)])
+        for one in unfitted
+        if one and one["clips"]
     }
     for text in sorted(groups):
         names, clips, fitted = json.loads(text)
@@ -137,7 +143,8 @@ def forest(scored: Scored) -> Markup:
     shown = [(at(mark / 100), f"{mark:g}") for mark in marks if first <= mark <= last]
     chance = None if scored.chance is None else at(scored.chance)
     base = scored.scores[0].kind.name
-    return Markup(_forest.render(name=scored.measurement.name, base=base, rows=rows, ticks=shown, chance=chance))
+    shown_as = {"score": "mAP" if scored.several_labels else "accuracy", "ticks": shown, "chance": chance}
+    return Markup(_forest.render(name=scored.measurement.name, base=base, rows=rows, **shown_as))
 
 
 def _gap(compared: Comparison | None, scores: int) -> dict[str, str]:
@@ -155,6 +162,8 @@ def _gap(compared: Comparison | None, scores: int) -> dict[str, str]:
 
 def every_run(scored: Scored) -> Markup:
     """A row an evaluation, figures as in its result.json."""
+    if scored.several_labels:
+        return every_run_of_lists(scored)
     header = ["run", "kind", "seed", "accuracy, %", "95 % interval", "top 5, %", "mAP, %", "balanced, %", "test clips"]
     header += ["at update"]
     rows = []
@@ -171,6 +180,34 @@ def every_run(scored: Scored) -> Markup:
                     *(per_cent(result.get(name)) for name in ("top_5", "mean_average_precision", "balanced_accuracy")),
                     f"{result['test_clips']:,}" if "test_clips" in result else "",
                     f"{result['step']:,}" if "step" in result else "",
+                ]
+            )
+    return html.table(header, rows, css="runs")
+
+
+def every_run_of_lists(scored: Scored) -> Markup:
+    """A row an evaluation of several labels a clip, figures as in its result.json."""
+    header = ["run", "kind", "seed", "mAP, %", "95 % interval", "micro AP, %", "AUC, %", "micro AUC, %", "d'"]
+    header += ["lwlrap, %", "test clips", "at update"]
+    rows = []
+    for score in scored.scores:
+        for run, one in scored.measurement.by_kind[score.kind.name]:
+            result = one.result
+            macro, micro, d_prime = result["macro"], result["micro"], result["macro"]["d_prime"]["value"]
+            rows.append(
+                [
+                    run.name,
+                    score.kind.name,
+                    run.seed,
+                    per_cent(result["mean_average_precision"]),
+                    span(*(result["interval_95"] or (math.nan, math.nan))),
+                    per_cent(micro["average_precision"]["value"]),
+                    per_cent(macro["auc"]["value"]),
+                    per_cent(micro["auc"]["value"]),
+                    "" if d_prime is None else f"{d_prime:.2f}",
+                    per_cent(result["lwlrap"]["value"]),
+                    f"{result['test_clips']:,}",
+                    f"{result['step']:,}",
                 ]
             )
     return html.table(header, rows, css="runs")
@@ -203,7 +240,7 @@ def run_by_run(scored: Scored) -> Markup:
     rows = []
     for pair in scored.pairs:
         compared = pair.compared
-        table = compared["mcnemar"]
+        table = compared.get("mcnemar")
         low, high = compared["difference_95"]
         rows.append(
             [
@@ -211,7 +248,7 @@ def run_by_run(scored: Scored) -> Markup:
                 pair.first.name,
                 points(compared["difference"]),
                 f"{points(low)} to {points(high)}",
-                f"{table['second_only']:,} : {table['first_only']:,}",
+                f"{table['second_only']:,} : {table['first_only']:,}" if table else "",
                 p_text(compared["p"]),
                 p_text(pair.p_holm),
             ]
@@ -222,6 +259,8 @@ def run_by_run(scored: Scored) -> Markup:
         if grouped
         else "Interval: paired bootstrap over clips; p: McNemar's exact test."
     )
+    if scored.several_labels:
+        how = "Interval and p: paired bootstrap of the difference in mAP."
     note = f"{how} Holm's correction is for the {len(scored.pairs)} rows of this table."
     return html.table(header, rows, css="pairs-of-runs") + Markup('<p class="note">{}</p>').format(note)
 
@@ -269,11 +308,12 @@ def lead_of(measured: Sequence[Scored]) -> str:
     first = measured[0]
     base, best = first.scores[0], max(first.scores, key=lambda score: score.mean)
     name, count = first.measurement.name, len(first.scores)
+    named = "a mean average precision" if first.several_labels else "an accuracy"
     lead = f"{name[0].upper()}{name[1:]}: "
     chance = "" if first.chance is None else f" (chance: {per_cent(first.chance)} %)"
     if count > 1 and all(per_cent(score.mean) == per_cent(best.mean) for score in first.scores):
-        return f"{lead}all {count} kinds of run reach an accuracy of {per_cent(best.mean)} %{chance}; none is the best."
-    lead += f"{best.kind.name} reaches an accuracy of {per_cent(best.mean)} %{chance}"
+        return f"{lead}all {count} kinds of run reach {named} of {per_cent(best.mean)} %{chance}; none is the best."
+    lead += f"{best.kind.name} reaches {named} of {per_cent(best.mean)} %{chance}"
     if best is base:
         worse = sum(row.mark == "worse" for row in first.comparisons)
         return lead + (

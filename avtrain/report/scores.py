@@ -88,9 +88,21 @@ class Scored:
 
     @property
     def chance(self) -> float | None:
-        """Share of the most frequent test class, the greatest where datasets are folds; None where no result has it."""
+        """Share of the most frequent test class, the greatest where datasets are folds; None where no result has it.
+
+        Of several labels a clip: the mean share of a class, which is the average precision of a random order.
+        """
+        if self.several_labels:
+            tested = [(one.result["per_class"], one.result["test_clips"]) for _, one in self._evaluations]
+            shares = [[row["clips"] / clips for row in rows if row["clips"]] for rows, clips in tested]
+            return max((float(np.mean(own)) for own in shares if own), default=None)
         counts = [[row["clips"] for row in one.result.get("per_class", [])] for _, one in self._evaluations]
         return max((max(own) / sum(own) for own in counts if sum(own)), default=None)
+
+    @property
+    def several_labels(self) -> bool:
+        """Whether clips have any number of labels, so that scores are mean average precisions."""
+        return any(one.several_labels for _, one in self._evaluations)
 
     @property
     def _evaluations(self) -> list[tuple[Run, Evaluation]]:
@@ -148,13 +160,13 @@ def _by_unit(rows: list[tuple[Run, Evaluation]], folds: bool) -> Units:
 
 
 def _score(kind: Kind, units: Units) -> Score:
-    values = [float(np.mean([one.result["accuracy"] for _, one in rows])) for rows in units.values()]
+    values = [float(np.mean([one.score for _, one in rows])) for rows in units.values()]
     mean, half = mean_interval(values)
     low, high = (mean + side * half for side in (-1, 1))
     if not math.isnan(half):
         low, high = max(low, 0.0), min(high, 1.0)  # where an accuracy can be
     if len(values) == 1 and len(only := next(iter(units.values()))) == 1:
-        low, high = only[0][1].result.get("interval_95", [math.nan, math.nan])
+        low, high = only[0][1].result.get("interval_95") or [math.nan, math.nan]
     return Score(kind, mean, low, high, values, list(units))
 
 
@@ -180,6 +192,7 @@ def _compare(kind: Kind, base: Score, score: Score, shared: list[str], pairs: li
     if len(pairs) == 1:
         compared = pairs[0].compared
         how = "McNemar, bootstrap" if compared["unit"] == "clips" else "sign flips and bootstrap by cluster"
+        how = how if "mcnemar" in compared else f"paired bootstrap over {compared['unit']}"
         low, high = compared["difference_95"]
         return Comparison(kind, compared["difference"], low, high, compared["p"], f"{how}, {shared[0]}")
     return Comparison(kind, score.mean - base.mean, math.nan, math.nan, math.nan, "", why or "no seed in common")

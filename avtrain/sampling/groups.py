@@ -98,9 +98,7 @@ class Groups:
 
     @cached_property
     def _places(self) -> np.ndarray:
-        """int64 [N], -1 for no label: where in `order` each position stands; of lists, where each of their values does.
-
-        """
+        """int64: where in `order` each position stands, -1 for no label; of lists, where each of their values does."""
         if self.lists is not None:
             places = np.empty(len(self.order), np.int64)
             places[stable_order(self.lists.values)] = np.arange(len(self.order))

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, check_single
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
@@ -52,6 +52,8 @@ def make_ready(
             f"{dataset.folder}; choose {dataset.frame_size} or less, or build it with a larger --frame-size."
         )
     table = training_table(dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE)
+    if table.lists is not None and config.loss in ("mask", "supcon", SOUNDS_ALONE):
+        check_single(dataset.labels(config.labels), config.labels, f"Loss {config.loss}")
     table, aside = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     unseen = clips_to_validate_on(dataset, aside, strategy, config)

@@ -18,7 +18,7 @@ from avtrain.data.augment import Normalise
 from avtrain.data.cache import CacheConfig
 from avtrain.data.reader import Reader
 from avtrain.distributed import Ranks, any_rank, first_rank_buffers, sum_ranks
-from avtrain.evaluation.retrieval import CLIPS_AT_ONCE, embed_clips, summary
+from avtrain.evaluation.retrieval import CLIPS_AT_ONCE, class_labels, embed_clips, summary
 from avtrain.models.two_tower import TwoTower
 from avtrain.sampling import ClipTable
 
@@ -35,6 +35,12 @@ class Validation:
     device: str
     ranks: Ranks
     cache: CacheConfig | None = None
+
+    @property
+    def classes(self) -> int:
+        """How many classes the labels are of, those that no clip here has among them."""
+        lists = self.clips.lists
+        return int((self.clips.labels if lists is None else lists.values).max(initial=-1)) + 1
 
     def due(self, step: int, total: int, updates_per_epoch: int) -> bool:
         """Whether to measure after `step` updates of `total`: every `val_every` epochs and at the end of the run."""
@@ -53,7 +59,7 @@ class Validation:
         if embedded is None:
             return None
         audio, video = embedded.unbind(1)
-        scores = summary(audio.numpy(), video.numpy(), self.clips.labels)
+        scores = summary(audio.numpy(), video.numpy(), class_labels(self.clips, self.classes))
         scores["class_chance_at_1"] = scores["chance"]["class"]["recall_at_1"]
         values = {f"val_{name}": float(scores[name]) for name in SCORES}
         return {**values, "val_clips": len(self.clips), "val_seconds": round(time.perf_counter() - begin, 3)}

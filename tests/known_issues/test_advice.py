@@ -103,7 +103,7 @@ def test_a_command_advises_options_of_its_own():
     [
         "avprep build-shards mine.csv --out new",
         "avprep build-shards gone.csv --out new",
-        "avtrain evaluate data --labels heard --out new",
+        "avtrain evaluate data --labels heard --protocol knn --out new",
         "avtrain evaluate data --audible single --out new",
         "avtrain evaluate data --protocol finetune --out new",
         "avtrain plan data --labels nothing",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +17,7 @@ from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.errors import UserError
 from avprep.labels.columns import add_noise
-from tests.train.forge import Forged, forge_dataset, write_labels
+from tests.train.forge import Forged, forge_dataset, write_label_lists, write_labels
 
 NAMES = ("cat", "dog", "rain, heavy")
 WANTED = {"c0": ["cat"], "c1": ["cat", "rain, heavy"], "c2": [], "c3": ["dog", "no class"]}
@@ -149,3 +150,30 @@ def test_a_column_that_is_none_is_an_error(folder):
     for name in ("twice", "numbers", "text"):
         with pytest.raises(UserError, match=f"{name}.parquet is no multi-label column"):
             Dataset(folder).label_lists(name)
+
+
+def test_a_column_of_lists_is_read_as_flat_arrays(folder):
+    """Whatever the order of the file's rows; a label twice counts once, an unknown list is not an empty one."""
+    lists = {"c3": ["b", "a", "b"], "c0": ["a"], "c1": None, "c2": [], "gone": ["z"], "c4": ["c", "a"]}
+    write_label_lists(folder, "several", lists)
+    dataset = Dataset(folder)
+    column = dataset.labels("several")
+    names, begins, values = column.class_names, column.lists.begins, column.lists.values
+    assert names == ["a", "b", "c", "z"]
+    assert (begins.dtype, values.dtype, column.values.dtype) == (np.int64, np.int32, np.int32)
+    for row, clip_id in enumerate(dataset.clip_ids):
+        own = [names[value] for value in values[begins[row] : begins[row + 1]]]
+        assert own == list(dict.fromkeys(lists.get(clip_id) or [])), clip_id
+        assert column.lists.known[row] == (lists.get(clip_id) is not None), clip_id
+        assert column.values[row] == (names.index(own[0]) if own else -1)
+    assert np.array_equal(column.known, column.lists.known)
+    assert np.array_equal(dataset.labels("label").known, dataset.label >= 0)
+
+
+def test_a_column_of_lists_that_cannot_be_read_is_an_error(folder):
+    (folder / "labels").mkdir()
+    for name, lists in (("twice", [["a"], []]), ("nameless", [["a", None], []])):
+        ids = ["c0", "c0" if name == "twice" else "c1"]
+        pq.write_table(pa.table({"clip_id": ids, "labels": lists}), folder / "labels" / f"{name}.parquet")
+        with pytest.raises(UserError, match=f"{name}.parquet is no label column"):
+            Dataset(folder).labels(name)

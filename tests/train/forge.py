@@ -201,6 +201,14 @@ def forge_index(folder: Path, labels: np.ndarray, clips_per_shard: int = 64, sec
     return folder
 
 
+def write_label_lists(folder: Path, name: str, lists: dict[str, list[str] | None]) -> None:
+    """The multi-label column labels/NAME.parquet of a dataset folder: names by clip id, None for not known."""
+    path = folder / schema.labels_path(name)
+    path.parent.mkdir(exist_ok=True)
+    columns = {"clip_id": list(lists), "labels": list(lists.values())}
+    pq.write_table(pa.table(columns, schema.LABEL_LISTS_SCHEMA), path)
+
+
 def write_labels(folder: Path, name: str, labels: dict[str, int], class_names: list[str]) -> None:
     """The label column labels/NAME.parquet of a dataset folder: labels by clip id."""
     path = folder / schema.labels_path(name)
