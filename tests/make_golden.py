@@ -65,10 +65,10 @@ def plans() -> dict[str, Any]:
 
 
 def _name(strategy: Strategy) -> str:
-    """Its repr; given pairs by their kind alone."""
+    """Its repr, without a setting that came later and is at its default; given pairs by their kind alone."""
     if isinstance(strategy, Pairs):
         return "Pairs()" if strategy.weights is None else "Pairs(weights)"
-    return repr(strategy)
+    return repr(strategy).replace(", rare=0.0", "")
 
 
 def _balanced() -> ClipTable:

@@ -71,11 +71,10 @@ def compare_predictions(
         raise UserError(f"{first} and {second} have different test clips; compare runs on one dataset.")
     order = np.array([place[clip_id] for clip_id in one.clip_ids], np.int64)
     same = one.class_names == two.class_names
-    lists = isinstance(one, MultiPredictions) and isinstance(two, MultiPredictions)
-    if lists and same and np.array_equal(one.truth, two.truth[order]):
-        return _compare_lists(one, two.probabilities[order], seed)
-    labels = isinstance(one, Predictions) and isinstance(two, Predictions)
-    if labels and same and np.array_equal(one.label, two.label[order]):
+    if isinstance(one, MultiPredictions):
+        if isinstance(two, MultiPredictions) and same and np.array_equal(one.truth, two.truth[order]):
+            return _compare_lists(one, two.probabilities[order], seed)
+    elif isinstance(two, Predictions) and same and np.array_equal(one.label, two.label[order]):
         return _compare_labels(one, two.right[order], seed)
     raise UserError(f"{first} and {second} give the same clips other labels; compare runs on one dataset.")
 

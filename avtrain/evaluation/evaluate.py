@@ -144,7 +144,7 @@ def evaluate(
     result["per_class"] = [
         {"class": name, **entry} for name, entry in zip(column.class_names, result["per_class"], strict=True)
     ]
-    if audible is not None:
+    if audible is not None and isinstance(found, predictions.Predictions):
         result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
     if out is not None:
         write_any_predictions(out / predictions.FILE, found)
