@@ -65,8 +65,8 @@ def retrieve(
     """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
 
     Classes are those of the label column `labels` (of several labels a clip, any common one counts); a clip that has
-    none there takes no part. With `out`, they are also
-    out/result.json. Errors: UserError, also where `out` holds something else.
+    none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds
+    something else.
     """
     dataset = Dataset(dataset_dir)
     column, rows = dataset.labels(labels), rows_of_ids(dataset, among.ids) if among.ids else dataset.rows_of(split)
