@@ -36,14 +36,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Sounding:
-    """One sound to hear: its row as a manifest would have it, '' where nothing is known, and where its path starts."""
+    """One sound to read: its row as a manifest would have it, '' where nothing is known, and where its path starts."""
 
     clip: Clip
     root: Path = Path()
 
 
 @dataclass(frozen=True)
-class Heard:
+class SoundFeatures:
     """What became of a sound: log-mel float16 [F, M], its frames but for padding, its seconds; or why none."""
 
     sound: Sounding
@@ -57,7 +57,7 @@ def soundings(source: Path) -> list[Sounding]:
     """The sounds of a media file, of a folder of such, or of a manifest; ids and paths as given.
 
     A folder is walked in sorted order; files without a media suffix, and hidden ones, are left out. A file that is not
-    there is found out when it is heard. Errors: ManifestError; UserError where a folder has no media files, or a
+    there is reported when it is read. Errors: ManifestError; UserError where a folder has no media files, or a
     name is not UTF-8.
     """
     if source.suffix.lower().lstrip(".") in KINDS:
@@ -77,7 +77,7 @@ def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndar
     """Log-mel float16 [F, M] in dB of a file's sound, 1 + 100 frames a second, decoded in this process.
 
     Padded with its lowest level to 100 frames, the least that encoders were trained on. `spec`: an AudioSpec or its
-    values, as in dataset.json and in what `avtrain export` writes. Errors: UserError where the file cannot be heard.
+    values, as in dataset.json and in what `avtrain export` writes. Errors: UserError where the file cannot be used.
     """
     prepare_caches(os.environ)
     from avprep.media.long import write_log_mel
@@ -87,13 +87,13 @@ def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndar
         try:
             write_log_mel(Path(path), None, None, as_spec(spec), ANY_LENGTH, out)
         except ClipError as error:
-            raise UserError(f"{path} cannot be heard: {error}.") from None
+            raise UserError(f"{path} cannot be used: {error}.") from None
         return padded(np.load(out, allow_pickle=False))
 
 
 def log_mels(
     sounds: Iterable[Sounding], spec: AudioSpec, *, limits: Limits = ANY_LENGTH, workers: int | None = None
-) -> Generator[Heard, None, None]:
+) -> Generator[SoundFeatures, None, None]:
     """Each sound's log-mel or why there is none, in order; decoded ahead in `workers` processes.
 
     The log-mel is a file mapped into memory, gone with the next step; it is padded as in log_mel_of. `workers` default
@@ -108,22 +108,22 @@ def log_mels(
     ):
         ahead: deque[tuple[Sounding, Path, Future[Any]]] = deque()
 
-        def next_one() -> Iterator[Heard]:
+        def next_one() -> Iterator[SoundFeatures]:
             sound, out, answer = ahead.popleft()
             try:
                 seconds = answer.result().duration_seconds
             except ClipError as error:
-                yield Heard(sound, failure=error)
+                yield SoundFeatures(sound, failure=error)
             else:
                 logmel = np.load(out, mmap_mode="r", allow_pickle=False)
-                yield Heard(sound, padded(logmel), len(logmel), seconds)
+                yield SoundFeatures(sound, padded(logmel), len(logmel), seconds)
             out.unlink(missing_ok=True)
 
         try:
             for number, sound in enumerate(sounds):
                 out = Path(folder) / f"{number}.npy"
                 task = SoundTask(sound.clip, str(sound.root), spec, limits, str(out))
-                ahead.append((sound, out, pool.submit(decoders.hear, task)))
+                ahead.append((sound, out, pool.submit(decoders.log_mel, task)))
                 if len(ahead) > 2 * count:
                     yield from next_one()
             while ahead:
@@ -139,7 +139,7 @@ def padded(logmel: np.ndarray) -> np.ndarray:
 
 
 def mel_rate_hz(spec: AudioSpec, num_mel_frames: int, seconds: float) -> float:
-    """Log-mel frames a second of a clip: 100, or as its frames and length tell where its sound was not resampled."""
+    """Log-mel frames a second of a clip: 100, or by its frames and length where its sound was not resampled."""
     return float(schema.MEL_FRAMES_PER_SECOND) if spec.resample else (num_mel_frames - 1) / seconds
 
 

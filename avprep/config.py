@@ -114,7 +114,7 @@ class ShardSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildConfig:
-    """Everything that decides a shard's bytes; its digest stands in every done-marker."""
+    """Everything that decides a shard's bytes; its digest is in every done-marker."""
 
     video: VideoSpec = field(default_factory=VideoSpec)
     audio: AudioSpec = field(default_factory=AudioSpec)

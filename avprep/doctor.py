@@ -21,7 +21,7 @@ def examine(folders: Sequence[Path] = ()) -> list[Finding]:
     """All findings: versions, decoders, processor, memory and limits, disks of `folders`. Takes a few seconds."""
     return [
         Finding(f"avprep {__version__}, Python {platform.python_version()}, {platform.platform()}"),
-        *(_decoder(found, needed) for found, needed in _decoders()),
+        *(_decoder(decoder, needed) for decoder, needed in _decoders()),
         *(package(name, needed=True) for name in NEEDED_PACKAGES),
         *(package(name, needed=False) for name in OTHER_PACKAGES),
         *computer(),
@@ -38,16 +38,16 @@ def _decoders() -> Iterator[tuple[Decoder, bool]]:
     yield probe_librosa(), True
 
 
-def _decoder(found: Decoder, needed: bool) -> Finding:
-    if found.error:
-        return Finding(f"{found.name} does not load: {found.error}", fine=False, needed=needed)
-    if not found.codecs:
-        return Finding(f"{found.name} {found.version}")
-    lacking = [codec for codec in CODECS if codec not in found.codecs]
-    without = f", not {', '.join(lacking)}" if lacking else ""
+def _decoder(decoder: Decoder, needed: bool) -> Finding:
+    if decoder.error:
+        return Finding(f"{decoder.name} does not load: {decoder.error}", fine=False, needed=needed)
+    if not decoder.codecs:
+        return Finding(f"{decoder.name} {decoder.version}")
+    missing = [codec for codec in CODECS if codec not in decoder.codecs]
+    without = f", not {', '.join(missing)}" if missing else ""
     return Finding(
-        f"{found.name} {found.version} decodes {', '.join(found.codecs)}{without}",
-        fine=set(found.codecs) >= NEEDED_CODECS,
+        f"{decoder.name} {decoder.version} decodes {', '.join(decoder.codecs)}{without}",
+        fine=set(decoder.codecs) >= NEEDED_CODECS,
         needed=needed,
     )
 

@@ -2,7 +2,7 @@
 
 Exception
 ├── UserError            one plain sentence, exit code 2 (shared.errors)
-│   ├── ManifestError    the manifest: every problem found, together
+│   ├── ManifestError    the manifest: all its problems, together
 │   └── BusyError        another process holds it (shared.errors)
 ├── Interrupted          stopped on request, resumable, exit code 75 (shared.errors)
 └── ClipError            one clip cannot be used: reason code + detail; counted, never fatal
@@ -34,7 +34,7 @@ REASONS = {
     "crash": "the decoder process died",
 }
 RETRIED_REASONS = frozenset({"io", "deadline", "memory", "crash"})
-PASSING_REASONS = frozenset({"missing", "io"})  # of the place where a clip's files lie, not of the clip
+PASSING_REASONS = frozenset({"missing", "io"})  # of the storage of a clip's files, not of the clip
 
 
 class ManifestError(UserError):

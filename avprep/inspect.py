@@ -119,15 +119,15 @@ def _markers(folder: Path, shards: list[PlannedShard]) -> list[dict[str, Any] | 
 
 def _labels(folder: Path) -> dict[str, dict[str, Any]]:
     """Label columns beside the manifest's own: classes, clips that have a label; of multi-label ones also how many."""
-    found = {}
+    columns = {}
     for path in sorted((folder / schema.labels_path("x")).parent.glob("*.parquet")):
         try:
-            found[path.stem] = _label_facts(path)
+            columns[path.stem] = _label_facts(path)
         except UNREADABLE as error:
             raise UserError(
                 f"{path} is no label column ({first_line(error)[:120]}); remove it, or make it again."
             ) from None
-    return found
+    return columns
 
 
 def _label_facts(path: Path) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """The dataset folder's contract, format avshards/1: names, dtypes, shapes, tar members, index columns.
 
     DIR/plan/manifest.parquet, build.json      what was asked for, written first
-    DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; NNNNNN.json beside it says that it is whole
+    DIR/shards/SPLIT/CCCC-slug/NNNNNN.tar      one class a shard; whole once NNNNNN.json is beside it
     DIR/shards/SPLIT/CCCC-slug/NNNNNN.sizes.npy  jpeg only: bytes of each frame, uint32, in the order of the tar
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
     DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata;

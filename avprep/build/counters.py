@@ -32,7 +32,7 @@ class Tally:
         self.good = self.bytes = 0
         self.reasons: Counter[str] = Counter()
 
-    def hear(self, outcome: ClipOutcome) -> None:
+    def count(self, outcome: ClipOutcome) -> None:
         """Count one clip. Errors: UserError once too many in a row have failed."""
         with self._lock:
             if outcome.reason:

@@ -101,7 +101,7 @@ def _locally(
 
         def build(shard: PlannedShard) -> ShardReport:
             try:
-                return _built(shard, job, pool.run, tally.hear, lambda: stopping() or bool(failed))
+                return _built(shard, job, pool.run, tally.count, lambda: stopping() or bool(failed))
             except BaseException as error:
                 failed.append(error)
                 raise
@@ -133,7 +133,7 @@ def _on_ray(
     items = ((shard, {row: job.clips[row] for row in shard.rows}) for shard in todo)
     for report, outcomes in map_ray(task, items, how.workers, how.address, stopping):
         for outcome in outcomes:
-            tally.hear(outcome)
+            tally.count(outcome)
         yield report
 
 

@@ -144,7 +144,7 @@ def build_shard(
     after_clip: Callable[[ClipOutcome], None],
     stopping: Callable[[], bool],
 ) -> ShardReport:
-    """Build one shard and commit it. `after_clip` hears of each clip; what it raises ends the shard.
+    """Build one shard and commit it. `after_clip` is called for each clip; what it raises ends the shard.
 
     Errors: Interrupted once `stopping()` is true (the temporary file is removed); UserError where the disk refuses.
     """

@@ -31,7 +31,7 @@ from avprep.shared.processes import die_with_parent
 
 if TYPE_CHECKING:
     from avprep.media.clip import DecodedClip
-    from avprep.media.long import Heard
+    from avprep.media.long import SoundRecord
 
 START_SECONDS = 300
 STARTS = 3
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 _environment_lock = threading.Lock()
 
 
-Outcome = Union[ClipRecord, "Heard", tuple[str, str], BaseException]
+Outcome = Union[ClipRecord, "SoundRecord", tuple[str, str], BaseException]
 
 
 class Workers:
@@ -75,7 +75,7 @@ class Workers:
         """The record of a clip now in the tar; ClipError after the one retry that its reason allows."""
         return self._twice(task)
 
-    def hear(self, task: SoundTask) -> Heard:
+    def log_mel(self, task: SoundTask) -> SoundRecord:
         """What is now in `task.out`. Errors: as run, and UserError where that cannot be written."""
         return self._twice(task)
 
@@ -263,7 +263,7 @@ def _decoded(task: ClipTask) -> DecodedClip:
     )
 
 
-def _log_mel(task: SoundTask) -> Heard:
+def _log_mel(task: SoundTask) -> SoundRecord:
     from avprep.media.long import write_log_mel
 
     clip = task.clip

@@ -102,7 +102,7 @@ doctor = doctor_command(_examine)
     "--root",
     type=DIRECTORY,
     default=None,
-    help="Where relative source paths start (the manifest's folder); needed to hear the clips.",
+    help="Where relative source paths start (the manifest's folder); needed to play the clips.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the clips.")
 def preview(

@@ -26,7 +26,7 @@ SAMPLE = np.dtype(np.float32)
 
 
 @dataclass(frozen=True)
-class Heard:
+class SoundRecord:
     """Frames of a log-mel and the seconds of sound that they are of."""
 
     num_mel_frames: int
@@ -35,11 +35,11 @@ class Heard:
 
 def write_log_mel(
     path: Path, start_seconds: float | None, end_seconds: float | None, spec: AudioSpec, limits: Limits, out: Path
-) -> Heard:
+) -> SoundRecord:
     """Write the log-mel of a file's sound to `out` as npy, float16 [F, M]; bit for bit that of a sound-only clip.
 
     `start_seconds` and `end_seconds` count from the start of its sound. Samples and decibels lie beside `out`
-    meanwhile, 4 bytes each: 0.9 GB for an hour at 48 kHz. Errors: ClipError; UserError where the disk is full.
+    until it ends, 4 bytes each: 0.9 GB for an hour at 48 kHz. Errors: ClipError; UserError where the disk is full.
     """
     rate_hz = spec.sample_rate_hz if spec.resample else None
     longest = limits.max_clip_seconds + (start_seconds or 0.0)
@@ -67,7 +67,7 @@ def write_log_mel(
             while data := decibels.read(FRAMES_AT_ONCE * spec.num_mel_bands * SAMPLE.itemsize):
                 block = np.frombuffer(bytearray(data), SAMPLE).reshape(-1, spec.num_mel_bands)
                 stored.write(raised(block, loudest, spec).data)
-    return Heard(frames, float(span.duration))
+    return SoundRecord(frames, float(span.duration))
 
 
 class _OnDisk:

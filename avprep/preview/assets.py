@@ -79,7 +79,7 @@ figure.clip { margin: 0; background: var(--card); border-radius: 10px; padding: 
 .over i { position: absolute; top: 0; bottom: 0; left: 0; width: 2px; margin-left: -1px; background: #fff;
   box-shadow: 0 0 0 1px rgba(0, 0, 0, .55); opacity: 0; }
 .clip.playing .over i, .clip.paused .over i { opacity: 1; }
-.clip.heard .strip, .clip.heard .heat { cursor: pointer; }
+.clip.playable .strip, .clip.playable .heat { cursor: pointer; }
 .clip audio { width: 100%; height: 2.4rem; display: block; }
 .clip p.note { margin: 0; font-size: .85rem; }
 .lines { height: 13rem; background: var(--card); }
@@ -99,7 +99,7 @@ figure.clip { margin: 0; background: var(--card); border-radius: 10px; padding: 
 
 SCRIPT = """
 const all = (query, root = document) => [...root.querySelectorAll(query)];
-for (const clip of all("figure.clip.heard")) {
+for (const clip of all("figure.clip.playable")) {
   const audio = clip.querySelector("audio"), head = clip.querySelector(".over i");
   const seconds = Number(clip.dataset.seconds);
   const draw = () => {

@@ -23,7 +23,7 @@ _class = html.template("""<details class="class" id="class-{{ id }}" data-name="
 </details>
 """)
 
-_clip = html.template("""<figure class="clip{{ " heard" if clip.sound }}" data-seconds="{{ clip.seconds }}">
+_clip = html.template("""<figure class="clip{{ " playable" if clip.sound }}" data-seconds="{{ clip.seconds }}">
 <figcaption><bdi class="id">{{ clip.clip_id }}</bdi>
 <span class="facts-of-clip">{{ "%.2f" | format(clip.seconds) }} s · {{ clip.split }}</span></figcaption>
 <div class="chart{{ "" if clip.strip else " alone" }}">

@@ -1,7 +1,7 @@
 """Draws that depend on nothing beside: a name (a group, a clip id) has a number of its own, by a hash of seed and name.
 
 A split drawn by a threshold on that number keeps every clip where it was, whatever clips come beside it and in whatever
-order they stand. The price is that shares are met on average only.
+order they are. The price is that shares are met on average only.
 """
 
 from __future__ import annotations

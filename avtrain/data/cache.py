@@ -76,7 +76,7 @@ class ShardCache:
         fetch: Callable[[int, int, int], bytearray],
         dropped: Callable[[int], None],
     ) -> None:
-        """`shards` have bytes and sha256; fetch(shard, begin, end) gets a part; dropped(shard) says that one went."""
+        """`shards` have bytes and sha256; fetch(shard, begin, end) gets a part; dropped(shard): that one went."""
         self._config, self._shards, self._fetch, self._dropped = config, shards, fetch, dropped
         self._folder = config.folder / FOLDER
         self._number_of = {facts["sha256"]: number for number, facts in enumerate(shards)}

@@ -45,7 +45,7 @@ class PictureAugment:
         stored = clip.shape[-1]
         size = self.crop_size or stored
         if self.crop_min_area == 1:
-            top, left = (int(place * (stored - size + 1)) for place in draw[2:])
+            top, left = (int(share * (stored - size + 1)) for share in draw[2:])
             return clip[..., top : top + size, left : left + size]
         top, left, height, width = crop_box(stored, self.crop_min_area, draw)
         return pictures.resized_crop(clip, top, left, height, width, [size, size], antialias=True)
@@ -53,7 +53,7 @@ class PictureAugment:
     def _recoloured(self, clip: torch.Tensor, draw: list[float]) -> torch.Tensor:
         """uint8 [T, 3, h, w] in other colours, or grey."""
         if self.colour_jitter and draw[0] < JITTER_SHARE:
-            factors = [1 + FACTOR_RANGE * self.colour_jitter * (2 * place - 1) for place in draw[1:4]]
+            factors = [1 + FACTOR_RANGE * self.colour_jitter * (2 * share - 1) for share in draw[1:4]]
             clip = pictures.adjust_brightness(clip, factors[0])
             clip = pictures.adjust_contrast(clip, factors[1])
             clip = pictures.adjust_saturation(clip, factors[2])

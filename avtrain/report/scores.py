@@ -111,18 +111,18 @@ class Scored:
 
 def trained_on(measurement: Measurement) -> list[str]:
     """A sentence a kind of run that was trained on test clips, or of which that is not known."""
-    found = []
+    sentences = []
     for name, rows in measurement.by_kind.items():
         records = [one.result["seen_in_training"] for _, one in rows if "seen_in_training" in one.result]
         clips, share = max(((record["clips"] or 0, record["share"] or 0.0) for record in records), default=(0, 0.0))
         if clips:
-            found.append(
+            sentences.append(
                 f"{name}: {clips:,} of the test clips ({100 * share:.1f} %) are among the clips that "
                 "the encoder was trained on; the scores are not those of clips that it has not seen."
             )
         elif any(record["known"] != "all" for record in records):
-            found.append(f"{name}: whether the encoder was trained on test clips is not known.")
-    return found
+            sentences.append(f"{name}: whether the encoder was trained on test clips is not known.")
+    return sentences
 
 
 def unit_of(run: Run, one: Evaluation, folds: bool) -> str:

@@ -1,7 +1,7 @@
 """A grid of runs: each cell made once and read from then on, in processes side by side; its figures as text.
 
 The demo, av-digits and the paper's tables are such grids. A cell is done once its result is there, a JSON file that is
-written last and renamed into place; a cell that was stopped goes on from what its own folder holds.
+written last, whole or not at all; a cell that was stopped goes on from what its own folder holds.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = dict[str, Any]
 Rows = Sequence[Sequence[str]]
 
 
-def result_at(path: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> Result | None:
+def result_at(path: Path, settings: Mapping[str, Any], defaults: Mapping[str, Any] = configs.NONE) -> Result | None:
     """The result saved at `path`, None where it is not there yet.
 
     `settings` are parts of it that key it. One that it does not hold, as it is older than the setting, had the value in
@@ -31,8 +31,8 @@ def result_at(path: Path, settings: Mapping[str, Any], defaults: Mapping[str, An
     if not path.exists():
         return None
     result: Result = store.read_json(path)
-    saved = configs.flat(defaults or {}) | configs.flat({name: result.get(name) for name in settings})
-    others = configs.differences(saved, settings)
+    saved = {name: result.get(name) for name in settings}
+    others = configs.differences(configs.flat_with(saved, settings, defaults), settings)
     if others:
         raise UserError(
             f"{path} was made by other settings ({'; '.join(others)}); remove the folder of the cell in runs/, and it "

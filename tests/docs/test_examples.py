@@ -12,7 +12,7 @@ from avprep.dataset import Dataset
 from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
 from tests.docs.pages import DOCS, PAGES, blocks, name_of
-from tests.prep.test_hearing import write_wav
+from tests.prep.test_audio_features import write_wav
 from tests.train.forge import Forged, forge_dataset, write_labels
 from tests.train.test_encoder import save_run
 

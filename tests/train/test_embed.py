@@ -19,7 +19,7 @@ from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.embed import embed, embed_file, load_encoder
 from avtrain.runs import checkpoint
-from tests.prep.test_hearing import write_wav
+from tests.prep.test_audio_features import write_wav
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import OWN, save_run
 
@@ -125,7 +125,7 @@ def test_one_file_by_the_python_api(place, encoder, tmp_path):
     embed(encoder, [place / "data"], tmp_path / "out.parquet")
     row = rows_of(tmp_path / "out.parquet")["e", 0.0]
     np.testing.assert_array_equal(embed_file(encoder, place / "clips" / "e.wav"), np.float32(row["embedding"]))
-    with pytest.raises(UserError, match=r"no\.wav cannot be heard: missing: no such file"):
+    with pytest.raises(UserError, match=r"no\.wav cannot be used: missing: no such file"):
         embed_file(encoder, place / "no.wav")
 
 

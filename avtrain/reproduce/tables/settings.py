@@ -69,7 +69,7 @@ class TableSettings:
     """All that makes a table; what is not set here is the default of the config named, which is the paper's."""
 
     table: str
-    """whose published figures stand beside it: table1 or table2"""
+    """whose published figures are beside it: table1 or table2"""
     rows: tuple[Row, ...]
     """of the table"""
     vggsound: Task

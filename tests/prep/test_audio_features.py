@@ -126,7 +126,7 @@ def test_a_manifest_chooses_the_part_of_a_file_that_is_read(tmp_path):
 
 
 def test_what_cannot_be_read_is_reported_in_a_sentence(tmp_path, videos):
-    with pytest.raises(UserError, match=r"bbb_noaudio\.mp4 cannot be heard: no-audio: no audio track"):
+    with pytest.raises(UserError, match=r"bbb_noaudio\.mp4 cannot be used: no-audio: no audio track"):
         log_mel_of(videos / "bbb_noaudio.mp4", AudioSpec())
     with pytest.raises(UserError, match="is no dataset and has no media files"):
         soundings(tmp_path)
