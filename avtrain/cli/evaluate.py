@@ -158,7 +158,8 @@ def _print_several(result: dict[str, Any]) -> None:
     from avtrain.evaluation.sides import OF
 
     click.echo(
-        f"{result['protocol']} mAP{OF[result['config']['side']]} {_with_interval(result['macro']['average_precision'])} over classes (micro "
+        f"{result['protocol']} mAP{OF[result['config']['side']]} "
+        f"{_with_interval(result['macro']['average_precision'])} over classes (micro "
         f"{_with_interval(result['micro']['average_precision'])}) on {result['test_clips']} test clips with "
         f"{result['labels_per_clip']:.1f} labels; epoch {result['epoch']} was best in validation"
     )
