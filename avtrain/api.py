@@ -47,6 +47,7 @@ def pretrain(
     threads: int | None = None,
     cache: AnyPath | None = None,
     cache_bytes: int = CACHE_BYTES,
+    log: Sequence[str] = (),
     tensorboard: bool = False,
     quiet: bool = False,
     change: bool = False,
@@ -64,7 +65,8 @@ def pretrain(
         threads: CPU threads; None: torch's choice.
         cache: Folder that keeps shards of a dataset at a URL.
         cache_bytes: Most bytes that the cache may hold.
-        tensorboard: Write RUN/tensorboard too; needs the extra `tensorboard`.
+        log: Where the metrics go besides: `tensorboard`, `wandb`, `trackio`; each needs the extra of its name.
+        tensorboard: As `tensorboard` in `log`.
         quiet: Report no progress.
         change: Continue a run under other settings; RUN/changes.json records them.
         deterministic: On CUDA, the same weights bit for bit from the same call, at a cost in speed; None: not on CUDA.
@@ -87,7 +89,7 @@ def pretrain(
         threads=threads,
         cache=None if cache is None else Path(cache),
         cache_bytes=cache_bytes,
-        tensorboard=tensorboard,
+        log=[*log, "tensorboard"] if tensorboard else log,
         quiet=quiet,
         change=change,
         deterministic=deterministic,
@@ -211,6 +213,7 @@ def write_embeddings(
     splits: Sequence[str] = (),
     window_seconds: float | None = None,
     workers: int | None = None,
+    weights: str = "auto",
     device: str = "auto",
     stopping: Callable[[], bool] = lambda: False,
 ) -> Embedded:
@@ -225,6 +228,7 @@ def write_embeddings(
         splits: Only clips of these splits; empty: all.
         window_seconds: One row for each window of this length; None: one for the whole clip.
         workers: Processes that decode files; None: all cores.
+        weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         stopping: Called between clips; once it returns True, nothing is written.
 
@@ -235,19 +239,20 @@ def write_embeddings(
     from avtrain import embed
     from avtrain.devices import device_for
 
-    encoder = embed.load_encoder(run, device_for(device))
+    encoder = embed.load_encoder(run, device_for(device), weights)
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     return embed.embed(
         encoder, given, Path(out), splits=splits, window_seconds=window_seconds, workers=workers, stopping=stopping
     )
 
 
-def export(run: AnyPath, out: AnyPath) -> dict[str, Any]:
+def export(run: AnyPath, out: AnyPath, *, weights: str = "auto") -> dict[str, Any]:
     """Write the audio encoder of a run to a new folder: safetensors, ONNX, its description and a model card.
 
     Args:
         run: Run, checkpoint or earlier export.
         out: Folder to write; it must not exist.
+        weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
 
     Returns:
         `num_features`, `opset`, and how far onnxruntime and torch differ.
@@ -257,7 +262,7 @@ def export(run: AnyPath, out: AnyPath) -> dict[str, Any]:
     """
     from avtrain.inference.export import export as write
 
-    return write(Path(run), Path(out))
+    return write(Path(run), Path(out), weights)
 
 
 def _merged(config: Any, settings: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,11 @@ MODEL_SIZES = {"full": ("r2plus1d_18", "cnn9"), "tiny": ("tiny", "tiny")}
 """video and audio encoder of each size"""
 MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
 """fields of PretrainConfig that choose the encoders"""
+PROJECTIONS = ("linear", "mlp")
+HEAD_SETTINGS = ("projection", "projection_hidden", "embedding_dim")
+"""fields of PretrainConfig that choose the layers into the common space"""
+MOST_WIDTH = 65_536
+OPTIMIZERS = ("adam", "adamw")
 PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
@@ -20,6 +25,7 @@ LOSSES = ("info-nce", "mask", "supcon", "suppress", SOUNDS_ALONE)
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
+WEIGHTS = ("auto", "raw", "ema")
 NORMS = ("dataset", "encoder")
 BALANCES = ("none", "weights", "sampling")
 CACHE_BYTES = 100 << 30
@@ -43,6 +49,12 @@ class PretrainConfig:
     """pool over time and space: `average`, `max`; `auto`: as the model was published"""
     audio_model: str = ""
     """audio encoder by name (models/audio.py) or `package:function`; empty: the one of model_size"""
+    projection: str = "linear"
+    """of features into the common space: `linear`: one layer; `mlp`: two, with a ReLU between them"""
+    projection_hidden: int = 0
+    """width between the two layers of `mlp`; 0: that of the encoder's features"""
+    embedding_dim: int = 128
+    """width of the common space"""
     init_from: str = ""
     """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     loss: str = "info-nce"
@@ -54,6 +66,9 @@ class PretrainConfig:
     accumulate: int = 1
     """batches of an epoch, each with negatives of its own, of whose gradients an update takes the mean; an epoch's last
     update has those that are left"""
+    chunk_size: int = 0
+    """pairs of a batch that a process encodes at once, with the negatives of the whole batch, in less memory and more
+    time; batch norm sees a chunk; 0: all"""
     epochs: int = 100
     """passes over the train split"""
     val_every: int = 1
@@ -63,16 +78,22 @@ class PretrainConfig:
     and not trained on"""
     max_steps: int = 0
     """stop after this many updates, 0: no such limit"""
+    optimizer: str = "adam"
+    """`adam`: weight decay is part of the gradient; `adamw`: it shrinks the weights apart from it"""
     learning_rate: float = 1e-4
-    """of Adam"""
+    """of the optimiser"""
     weight_decay: float = 1e-5
-    """of Adam"""
+    """of the optimiser"""
+    decay_norms: bool = True
+    """weight decay on norms and biases too; never on the temperature"""
     warmup_steps: int = 0
     """updates over which the learning rate rises to its value"""
     schedule: str = "constant"
     """of the learning rate after that: `constant`, or `cosine`, down to 0 after the last update"""
     grad_clip_norm: float = 0.0
     """longest gradient of an update, made shorter where it is longer; 0: no limit"""
+    ema: float = 0.0
+    """decay of an exponential moving average of the weights, which is validated and saved beside them; 0: none"""
     precision: str = "fp32"
     """of the encoders: `fp32`, or `bf16` by autocast; the loss is always fp32"""
     compile: bool = False
@@ -135,6 +156,15 @@ class PretrainConfig:
         )
         check(self.warmup_steps >= 0 and self.grad_clip_norm >= 0, "warmup_steps and grad_clip_norm must be 0 or more.")
         _check_augmentation(self)
+        _check_projection(self)
+        check(
+            self.optimizer in OPTIMIZERS, f"optimizer must be one of {', '.join(OPTIMIZERS)}, not {self.optimizer!r}."
+        )
+        check(0 <= self.ema < 1, f"ema must be 0 or more and below 1, such as 0.999, not {self.ema}.")
+        check(
+            self.chunk_size == 0 or self.chunk_size >= 2,
+            f"chunk_size must be 2 or more, or 0 to encode a whole batch at once, not {self.chunk_size}.",
+        )
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
 
@@ -167,6 +197,21 @@ def _check_batches(config: PretrainConfig | PlanConfig) -> None:
         config.val_share == 0 or not config.strategy.startswith("pairs:"),
         "A file of pairs names the clips to train on; val_share cannot hold some back. Use a val split.",
     )
+
+
+def _check_projection(config: PretrainConfig) -> None:
+    """UserError where the layers into the common space cannot be."""
+    check(
+        config.projection in PROJECTIONS,
+        f"projection must be one of {', '.join(PROJECTIONS)}, not {config.projection!r}.",
+    )
+    check(
+        config.projection == "mlp" or config.projection_hidden == 0,
+        "projection_hidden is the width inside an mlp; choose --projection mlp too, or leave it out.",
+    )
+    for name, least in (("projection_hidden", 0), ("embedding_dim", 1)):
+        width = getattr(config, name)
+        check(least <= width <= MOST_WIDTH, f"{name} must be {least} to {MOST_WIDTH:,}, not {width}.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,6 +262,9 @@ class EvaluateConfig:
     """of an encoder that comes from no run, as in PretrainConfig"""
     checkpoint: str = "newest"
     """of the run: `newest`, or `best`, which its validation chose"""
+    weights: str = "auto"
+    """of the checkpoint: the `raw` ones, or `ema`, their moving average; `auto`: the average where there is one, which
+    is what validation measured"""
     norm: str = "dataset"
     """by whose statistics log-mel is normalised: those of the `dataset`'s train split, or the `encoder`'s own"""
     epochs: int = 100
@@ -280,6 +328,7 @@ class EvaluateConfig:
             self.checkpoint in CHECKPOINTS,
             f"checkpoint must be one of {', '.join(CHECKPOINTS)}, not {self.checkpoint!r}.",
         )
+        check(self.weights in WEIGHTS, f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}.")
         check(self.norm in NORMS, f"norm must be one of {', '.join(NORMS)}, not {self.norm!r}.")
         check(self.probe in PROBES, f"probe must be one of {', '.join(PROBES)}, not {self.probe!r}.")
         check(self.balance in BALANCES, f"balance must be one of {', '.join(BALANCES)}, not {self.balance!r}.")

@@ -11,7 +11,7 @@ from avtrain.cli.export import embed, export
 from avtrain.cli.report import compare, report
 from avtrain.cli.reproduce import reproduce
 from avtrain.cli.tools import bench, demo, doctor
-from avtrain.cli.train import import_released, plan, pretrain
+from avtrain.cli.train import average, import_released, plan, pretrain
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
@@ -23,6 +23,7 @@ def main() -> None:
 for command in (
     plan,
     pretrain,
+    average,
     import_released,
     evaluate,
     compare,

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from avprep.shared.commands import Command, config_option
-from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options
+from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options, weights_option
 from avtrain.config import BALANCES, CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SIDES, SPLITS, EvaluateConfig
 
 EVALUATE = EvaluateConfig()
@@ -28,11 +28,12 @@ EVALUATE = EvaluateConfig()
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
+@weights_option
 @click.option(
     "--out",
     type=OUT_FOLDER_OR_URL,
     default=None,
-    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -SIDE, -best). "
+    help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -SIDE, -best, -WEIGHTS). "
     "Needed without --run.",
 )
 @click.option(

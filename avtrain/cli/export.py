@@ -8,7 +8,7 @@ import click
 
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DIRECTORY, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options
+from avtrain.cli.options import DIRECTORY, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options, weights_option
 
 SHOWN_FAILURES = 20
 
@@ -18,6 +18,7 @@ SHOWN_FAILURES = 20
 @click.option(
     "--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint), checkpoint or exported encoder."
 )
+@weights_option
 @click.option("--out", type=OUT_EMBEDDINGS, required=True, help="Parquet file to write.")
 @click.option("--split", "splits", multiple=True, help="Only clips of it, in datasets and manifests; may be repeated.")
 @click.option(
@@ -33,6 +34,7 @@ SHOWN_FAILURES = 20
 def embed(
     sources: tuple[str, ...],
     run: Path,
+    weights: str,
     out: Path,
     splits: tuple[str, ...],
     window_seconds: float | None,
@@ -45,7 +47,7 @@ def embed(
     from avtrain.embed import failures_path
     from avtrain.inference.encoder import load_encoder
 
-    encoder = load_encoder(run, device_of(device, threads))
+    encoder = load_encoder(run, device_of(device, threads), weights)
     with stop_on_signals() as request:
         written = write(
             encoder,
@@ -66,12 +68,13 @@ def embed(
 
 @click.command(cls=Command)
 @click.option("--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint) or one of its checkpoints.")
+@weights_option
 @click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write; it must not be there yet.")
-def export(run: Path, out: Path) -> None:
+def export(run: Path, weights: str, out: Path) -> None:
     """Write the audio encoder as safetensors and ONNX with its feature spec and statistics inside, and a model card."""
     from avtrain.inference.export import export as write
 
-    checked = write(run, out)
+    checked = write(run, out, weights)
     click.echo(
         f"{out}: {checked['num_features']} features, ONNX opset {checked['opset']}; "
         f"{max(checked['differences'].values()):.1e} of the largest feature is how far it is from torch"

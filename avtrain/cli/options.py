@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
-from avtrain.config import CACHE_BYTES, PretrainConfig
+from avtrain.config import CACHE_BYTES, WEIGHTS, EvaluateConfig, PretrainConfig
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -79,6 +79,16 @@ def cache_options(command: click.decorators.FC) -> click.decorators.FC:
         "--cache-bytes", type=click.IntRange(1), default=CACHE_BYTES, help="Most bytes that the cache may hold."
     )(command)
     return click.option("--cache", type=OUT_FOLDER, default=None, help="Keep shards of a remote DIR here.")(command)
+
+
+def weights_option(command: click.decorators.FC) -> click.decorators.FC:
+    """--weights."""
+    return click.option(
+        "--weights",
+        type=click.Choice(WEIGHTS),
+        default=EvaluateConfig.weights,
+        help="Of the checkpoint: raw, ema (their moving average, see pretrain --ema); auto: ema where there is one.",
+    )(command)
 
 
 def device_options(command: click.decorators.FC) -> click.decorators.FC:

@@ -11,6 +11,7 @@ from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
 from avtrain.cli.options import (
     DATASET,
+    DIRECTORY,
     FILE,
     OUT_FOLDER,
     OUT_FOLDER_OR_URL,
@@ -20,7 +21,7 @@ from avtrain.cli.options import (
     device_options,
     sampling_options,
 )
-from avtrain.config import LOSSES, MODEL_SIZES, PRECISIONS, SCHEDULES, PlanConfig
+from avtrain.config import LOSSES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
 
 if TYPE_CHECKING:
     from avtrain.training.pretrain import PretrainResult
@@ -62,6 +63,19 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     help="In place of that size's: cnn9, tiny or your own package:function.",
 )
 @click.option(
+    "--projection",
+    type=click.Choice(PROJECTIONS),
+    default=PRETRAIN.projection,
+    help="Of features into the common space: one layer, or two with a ReLU between them (mlp).",
+)
+@click.option(
+    "--projection-hidden",
+    type=int,
+    default=PRETRAIN.projection_hidden,
+    help="Width between the layers of mlp; 0: that of the features.",
+)
+@click.option("--embedding-dim", type=int, default=PRETRAIN.embedding_dim, help="Width of the common space.")
+@click.option(
     "--init-from",
     metavar="PATH",
     type=click.Path(),
@@ -80,9 +94,29 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     default=PRETRAIN.val_every,
     help="Epochs between measurements (retrieval of classes) on the val split or --val-share; 0: none.",
 )
+@click.option(
+    "--chunk-size",
+    type=int,
+    default=PRETRAIN.chunk_size,
+    help="Pairs that a process encodes at once, with the negatives of the whole batch; less memory, more time; 0: all.",
+)
 @click.option("--max-steps", type=int, default=PRETRAIN.max_steps, help="Stop after this many updates; 0: no limit.")
+@click.option(
+    "--optimizer", type=click.Choice(OPTIMIZERS), default=PRETRAIN.optimizer, help="adamw: weight decay apart."
+)
 @click.option("--learning-rate", type=float, default=PRETRAIN.learning_rate)
 @click.option("--weight-decay", type=float, default=PRETRAIN.weight_decay)
+@click.option(
+    "--decay-norms/--no-decay-norms",
+    default=PRETRAIN.decay_norms,
+    help="Weight decay on norms and biases too; never on the temperature.",
+)
+@click.option(
+    "--ema",
+    type=float,
+    default=PRETRAIN.ema,
+    help="Keep a moving average of the weights of this decay, such as 0.999, to validate and measure; 0: none.",
+)
 @click.option("--temperature", type=float, default=PRETRAIN.temperature)
 @click.option("--learn-temperature", is_flag=True, default=PRETRAIN.learn_temperature, help="Train it too.")
 @click.option("--warmup-steps", type=int, default=PRETRAIN.warmup_steps, help="Updates until the full learning rate.")
@@ -105,7 +139,13 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     "for CUDA, where it costs speed and torch warns of operations that have no deterministic kernel.",
 )
 @click.option("--change", is_flag=True, help="Go on with a run under other settings; RUN/changes.json records them.")
-@click.option("--tensorboard", is_flag=True, help="Write RUN/tensorboard too (extra tensorboard).")
+@click.option(
+    "--log",
+    metavar="NAMES",
+    default="",
+    help="Send the metrics there too: tensorboard, wandb, trackio, with commas between them (extras of these names).",
+)
+@click.option("--tensorboard", is_flag=True, help="As --log tensorboard: write RUN/tensorboard too.")
 @cache_options
 @device_options
 @config_option()
@@ -116,6 +156,7 @@ def pretrain(
     run: Path | str,
     seeds: str | None,
     change: bool,
+    log: str,
     tensorboard: bool,
     deterministic: bool | None,
     device: str,
@@ -143,7 +184,7 @@ def pretrain(
         threads=threads,
         cache=cache,
         cache_bytes=cache_bytes,
-        tensorboard=tensorboard,
+        log=[*log.split(","), *(["tensorboard"] if tensorboard else [])],
         change=change,
         deterministic=deterministic,
         check=check,
@@ -163,6 +204,17 @@ def _ended(run: str, result: PretrainResult) -> str:
         f"\nbest in validation: update {result.best['step']}, at the end of epoch {result.best['epoch']}, "
         f"R@1 of the class {100 * result.best['class_recall_at_1']:.1f} %"
     )
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN", type=DIRECTORY)
+@click.option("--last", type=int, required=True, help="How many of the newest checkpoints; see --keep-checkpoints.")
+def average(run: Path, last: int) -> None:
+    """Make one checkpoint of the mean weights of the last checkpoints of RUN, in RUN."""
+    from avtrain.runs.average import average as write
+
+    folder = write(run, last)
+    click.echo(f"{folder} has the mean weights of {last} checkpoints; evaluate, embed and export take it as --run.")
 
 
 @click.command("import-released", cls=Command)

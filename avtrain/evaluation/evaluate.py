@@ -44,13 +44,16 @@ from avtrain.evaluation.linear import linear
 from avtrain.evaluation.sides import OF, check_side, encoder_of, takes_any_length
 from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of
 from avtrain.models.encoder import place
+from avtrain.runs.checkpoint import AVERAGED
 from avtrain.runs.data_spec import normaliser
-from avtrain.runs.load import checkpoint_of, identity_of
+from avtrain.runs.load import checkpoint_of, identity_of, weights_of
 from avtrain.runs.trained_on import seen_of
 from avtrain.sampling.windows import WindowSpec
 
 RELEASED_DROPOUT = 0.5
 RESULT = "result.json"
+DEFAULTS = {**configs.to_dict(EvaluateConfig()), "weights": "raw"}
+"""what holds of settings that the config of an earlier version's evaluation does not have"""
 
 log = logging.getLogger(__name__)
 
@@ -86,13 +89,16 @@ def evaluate(
     if unfitted["clips"]:
         log.warning("%s", sentence_of(unfitted, len(split.test)))
     measured: dict[str, Any] = {"run": None, "step": 0}
+    weights = "raw"
     folder: Path | None = None
     meta: dict[str, Any] = {}
     if run is not None:
         folder, meta = checkpoint_of(run, config.checkpoint)
         models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
         config = dataclasses.replace(config, **models)
-        measured = identity_of(folder, meta)
+        weights = weights_of(folder, meta, config.weights)
+        measured = identity_of(folder, meta, weights)
+    config = dataclasses.replace(config, weights=weights)
     check_side(dataset, config, folder, meta)
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
     if audible is not None:
@@ -167,10 +173,7 @@ def windows_scores(
 
 def held_for(out: Path | None, settings: dict[str, Any]) -> AbstractContextManager[None]:
     """Within it, the folder of an evaluation of these settings is this process's own; without a folder, nothing."""
-    if out is None:
-        return nullcontext()
-    defaults = configs.to_dict(EvaluateConfig())  # an earlier version did not know all settings
-    return configs.held(out / "config.json", settings, "evaluation", RESULT, defaults)
+    return nullcontext() if out is None else configs.held(out / "config.json", settings, "evaluation", RESULT, DEFAULTS)
 
 
 def _measure(
@@ -201,5 +204,8 @@ def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
     """Which encoder was measured, in words: that of a run at a step, an untrained one, or one trained from scratch."""
     of = OF[config.side] and f",{OF[config.side]}"
     if measured["run"] is not None:
-        return f"run {measured['run']}, step {measured['step']}{of}"
+        average = ", moving average of the weights" if config.weights == "ema" else ""
+        if AVERAGED in measured:
+            average = f", mean of the checkpoints of steps {', '.join(map(str, measured[AVERAGED]))}"
+        return f"run {measured['run']}, step {measured['step']}{of}{average}"
     return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}{of}"

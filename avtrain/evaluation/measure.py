@@ -45,7 +45,14 @@ def measure(
             assert of_run is not None
             among = Among(config.ids, config.per_class, config.seed)
             scores = retrieve(
-                dataset, of_run, device=device, which=config.checkpoint, out=results, labels=config.labels, among=among
+                dataset,
+                of_run,
+                device=device,
+                which=config.checkpoint,
+                out=results,
+                labels=config.labels,
+                among=among,
+                weights=config.weights,
             )
         else:
             scores = evaluate(dataset, config, run=of_run, out=results, device=device)
@@ -54,19 +61,20 @@ def measure(
 
 
 def default_folder(dataset: Path | str, run: Path, protocol: str, config: EvaluateConfig) -> Path:
-    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-SIDE][-IDS][-per-class-N][-best][-CHECKPOINT].
+    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-SIDE][-IDS][-per-class-N][-best][-WEIGHTS][-CHECKPOINT].
 
     CHECKPOINT is the name of a single checkpoint.
     """
     name = dataset.resolve().name if isinstance(dataset, Path) else dataset.rstrip("/").rsplit("/", 1)[-1]
     best = "-best" if config.checkpoint == "best" else ""
+    weights = f"-{config.weights}" if config.weights != EvaluateConfig.weights else ""
     column = "" if config.labels == EvaluateConfig.labels else f"-{config.labels}"
     side = "" if config.side == EvaluateConfig.side else f"-{config.side}"
     among = (f"-{Path(config.ids).stem}" if config.ids else "") + (
         f"-per-class-{config.per_class}" if config.per_class else ""
     )
     home, one = (run.resolve().parent, f"-{run.resolve().name}") if is_checkpoint(run) else (run, "")
-    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{side}{among}{best}{one}"
+    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{side}{among}{best}{weights}{one}"
 
 
 def _check_models(run: Path, which: str, settings: Mapping[str, Any]) -> None:
@@ -85,6 +93,8 @@ def _check(protocol: str, config: EvaluateConfig, run: Path | None, out: Path | 
     """UserError where protocol, settings and run do not go together."""
     if run is None and config.checkpoint != EvaluateConfig.checkpoint:
         raise UserError("--checkpoint is of a run; give --run.")
+    if run is None and config.weights != EvaluateConfig.weights:
+        raise UserError("--weights chooses among those of a run; give --run.")
     if protocol in (RETRIEVAL, "finetune") and run is None:
         raise UserError(f"{protocol.capitalize()} starts from a run; give --run.")
     if protocol == RETRIEVAL and config.audible != EvaluateConfig.audible:

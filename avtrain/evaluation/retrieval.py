@@ -30,7 +30,7 @@ from avtrain.evaluation.ranking import retrieval_scores
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser
-from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower
+from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower, weights_of
 from avtrain.runs.trained_on import seen_of
 from avtrain.sampling import ClipTable
 from avtrain.sampling.windows import aligned_windows
@@ -61,8 +61,11 @@ def retrieve(
     out: Path | None = None,
     labels: str = "label",
     among: Among = WHOLE_SPLIT,
+    weights: str = "auto",
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
+
+    It is measured with its `weights` (load.weights_of).
 
     Classes are those of the label column `labels` (of several labels a clip, any common one counts); a clip that has
     none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds
@@ -75,8 +78,8 @@ def retrieve(
         clips = f"clip of {among.ids}" if among.ids else f"{split} clip of {dataset.folder}"
         raise UserError(f"No {clips} has a label in {labels!r}; choose another --labels.")
     rows = some_of_each(dataset, rows, column.values[rows], among) if among.per_class else rows
-    model, normalise, measured = _model_for(dataset, run, rows, which)
-    config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which}
+    model, normalise, measured, weights = _model_for(dataset, run, rows, which, weights)
+    config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which, "weights": weights}
     settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
     if among.ids:
         config["ids"] = Path(among.ids).name
@@ -119,19 +122,22 @@ def embed_rows(
 
     Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
     """
-    model, normalise, _ = _model_for(dataset, run, rows, which)
+    model, normalise, *_ = _model_for(dataset, run, rows, which)
     return _embedded(dataset, model, normalise, rows, device)
 
 
-def _model_for(dataset: Dataset, run: Path, rows: np.ndarray, which: str) -> tuple[TwoTower, Normalise, dict[str, Any]]:
-    """(the run's model, what makes its input, its `identity_of`). Errors: as `embed_rows`."""
+def _model_for(
+    dataset: Dataset, run: Path, rows: np.ndarray, which: str, weights: str = "auto"
+) -> tuple[TwoTower, Normalise, dict[str, Any], str]:
+    """(the run's model, what makes its input, its `identity_of`, which weights). Errors: as `embed_rows`."""
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
-    model = load_two_tower(folder, meta, dataset.frame_size)
-    return model, normaliser(dataset, "dataset", folder, meta), identity_of(folder, meta)
+    weights = weights_of(folder, meta, weights)
+    model = load_two_tower(folder, meta, dataset.frame_size, weights)
+    return model, normaliser(dataset, "dataset", folder, meta), identity_of(folder, meta, weights), weights
 
 
 def _embedded(

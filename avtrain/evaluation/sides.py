@@ -70,10 +70,10 @@ def takes_any_length(meta: dict[str, Any]) -> bool:
 def _audio(dataset: Dataset, config: EvaluateConfig, folder: Path | None, meta: dict[str, Any]) -> nn.Module:
     if folder is None:
         return audio_encoder(config.model_size, config.audio_model, dataset.num_mel_bands)
-    return load_audio_encoder(folder, meta)
+    return load_audio_encoder(folder, meta, config.weights)
 
 
 def _video(dataset: Dataset, config: EvaluateConfig, folder: Path | None, meta: dict[str, Any]) -> nn.Module:
     if folder is None:
         return build_video(MODEL_SIZES[config.model_size][0], frame_size=dataset.frame_size)
-    return load_video_encoder(folder, meta, dataset.frame_size)
+    return load_video_encoder(folder, meta, dataset.frame_size, config.weights)

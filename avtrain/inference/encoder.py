@@ -22,7 +22,7 @@ from avtrain.models.encoder import place
 from avtrain.models.two_tower import audio_model_of
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import DATA
-from avtrain.runs.load import checkpoint_of, load_audio_encoder
+from avtrain.runs.load import checkpoint_of, load_audio_encoder, weights_of
 
 FORMAT = "avtrain-encoder/1"
 DESCRIPTION, WEIGHTS, GRAPH = "encoder.json", "audio_encoder.safetensors", "audio_encoder.onnx"
@@ -43,7 +43,7 @@ class Description:
     logmel_std: list[float]
     """deviation of each mel band there, dB; taken as at least 1"""
     training: dict[str, Any]
-    """name of the run, step, config, and the dataset: name, digest, train_clips, class_names"""
+    """name of the run, step, weights (`raw`, `ema`), config, and the dataset: name, digest, train_clips, class_names"""
 
 
 class AudioEncoder(nn.Module):
@@ -106,13 +106,17 @@ class AudioEncoder(nn.Module):
         return torch.from_numpy(np.array(logmel)).to(self.mean.device)
 
 
-def load_encoder(folder: Path | str, device: str = "cpu") -> AudioEncoder:
+def load_encoder(folder: Path | str, device: str = "cpu", weights: str = "auto") -> AudioEncoder:
     """The audio encoder, in eval mode, of a run (its newest checkpoint), a checkpoint, or what avtrain export wrote.
 
-    Errors: UserError where the folder is none of these, or does not record how its log-mel was made.
+    `weights` of a checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one). Errors:
+    UserError where the folder is none of these, does not record how its log-mel was made, or has no such weights.
     """
     folder = Path(folder)
-    encoder = _exported(folder) if (folder / DESCRIPTION).exists() else _of_checkpoint(folder)
+    exported = (folder / DESCRIPTION).exists()
+    if exported and weights != "auto":
+        raise UserError(f"{folder} is an exported encoder, which has one set of weights; leave --weights out.")
+    encoder = _exported(folder) if exported else _of_checkpoint(folder, weights)
     return place(encoder.eval(), device)
 
 
@@ -145,8 +149,9 @@ def _exported(folder: Path) -> AudioEncoder:
     return encoder
 
 
-def _of_checkpoint(folder: Path) -> AudioEncoder:
+def _of_checkpoint(folder: Path, weights: str) -> AudioEncoder:
     found, meta = checkpoint_of(folder, besides=" and no exported encoder")
+    weights = weights_of(found, meta, weights)
     data = meta.get(DATA, {})
     if "logmel_mean" not in data:
         raise UserError(
@@ -163,6 +168,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
             training={
                 "run": found.resolve().parent.name,
                 "step": meta["step"],
+                "weights": weights,
                 "config": config,
                 "config_digest": configs.digest(config),
                 "dataset": {
@@ -173,7 +179,7 @@ def _of_checkpoint(folder: Path) -> AudioEncoder:
                 },
             },
         )
-    return AudioEncoder(load_audio_encoder(found, meta), description)
+    return AudioEncoder(load_audio_encoder(found, meta, weights), description)
 
 
 def _grid(network: AudioCNN) -> tuple[int, int]:

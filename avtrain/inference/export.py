@@ -28,8 +28,10 @@ METADATA_KEY = "avtrain"
 INPUT, OUTPUT = "logmel", "embedding"
 
 
-def export(run: Path, out: Path) -> dict[str, Any]:
+def export(run: Path, out: Path, weights: str = "auto") -> dict[str, Any]:
     """Write the audio encoder of a run, checkpoint or earlier export to the new folder `out`, whole or not at all.
+
+    `weights` are as in `load_encoder`.
 
     audio_encoder.onnx maps `logmel` float32 [batch, frames, bands], dB as stored, to `embedding` [batch, features];
     normalisation is inside, batch and frames are free. audio_encoder.safetensors has the same weights for
@@ -39,7 +41,7 @@ def export(run: Path, out: Path) -> dict[str, Any]:
     _check_packages()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is there already; choose another folder.")
-    encoder = load_encoder(run)
+    encoder = load_encoder(run, weights=weights)
     description = {"format": FORMAT, **configs.to_dict(encoder.description)}
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
     graph = _graph(encoder, metadata)

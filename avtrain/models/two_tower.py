@@ -1,4 +1,4 @@
-"""Both encoders with one linear layer each into the common space."""
+"""Both encoders, each with its layers into the common space."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from avtrain.config import MODEL_SIZES
+from avtrain.config import HEAD_SETTINGS, MODEL_SIZES
 from avtrain.models.audio import AudioCNN, build_audio
 from avtrain.models.encoder import Encoder
 from avtrain.models.temperature import Temperature
@@ -19,15 +19,25 @@ from avtrain.models.video import build_video
 class TwoTower(nn.Module):
     """(video [B, 3, T, H, W], audio [B, 1, F, M]) -> (video, audio) embeddings [B, embedding_dim] of length 1.
 
-    The two linear layers begin as torch has them: weights and biases uniform in +-1 / sqrt(num_features). The length is
-    made 1 in float32 where a layer gave float16 or bfloat16. `temperature` is that of the loss, where it is learnt.
+    `video_head` and `audio_head` are those of `projection_head`. The length is made 1 in float32 where a layer gave
+    float16 or bfloat16. `temperature` is that of the loss, where it is learnt.
     """
 
-    def __init__(self, video: nn.Module, audio: nn.Module, embedding_dim: int = 128) -> None:
+    def __init__(
+        self,
+        video: nn.Module,
+        audio: nn.Module,
+        embedding_dim: int = 128,
+        *,
+        projection: str = "linear",
+        projection_hidden: int = 0,
+    ) -> None:
         super().__init__()
-        self.video, self.audio = video, audio
-        self.video_head = nn.Linear(video.num_features, embedding_dim)  # type: ignore[arg-type]
-        self.audio_head = nn.Linear(audio.num_features, embedding_dim)  # type: ignore[arg-type]
+        self.video, self.audio, self.embedding_dim = video, audio, embedding_dim
+        self.video_head, self.audio_head = (
+            projection_head(projection, encoder.num_features, projection_hidden, embedding_dim)  # type: ignore[arg-type]
+            for encoder in (video, audio)
+        )
         self.temperature: Temperature | None = None
 
     def forward(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -40,6 +50,18 @@ class TwoTower(nn.Module):
     def embed_audio(self, audio: torch.Tensor) -> torch.Tensor:
         """Unit vectors [B, embedding_dim] of log-mel."""
         return _unit(self.audio_head(self.audio(audio)))
+
+
+def projection_head(name: str, num_features: int, hidden: int, embedding_dim: int) -> nn.Module:
+    """Features [B, num_features] -> [B, embedding_dim] by fresh layers of a name of config.PROJECTIONS.
+
+    `linear` is one layer. `mlp` is two with a ReLU between them and `hidden` units there, 0: num_features (Chen et al.
+    2020). They begin as torch has them: weights and biases uniform in +-1 / sqrt(inputs).
+    """
+    if name == "linear":
+        return nn.Linear(num_features, embedding_dim)
+    width = hidden or num_features
+    return nn.Sequential(nn.Linear(num_features, width), nn.ReLU(), nn.Linear(width, embedding_dim))
 
 
 class WithTemperature(nn.Module):
@@ -82,15 +104,20 @@ def build_two_tower(
     audio_model: str = "",
     frame_size: int = 112,
     num_mel_bands: int = 128,
+    projection: str = "linear",
+    projection_hidden: int = 0,
+    embedding_dim: int = 128,
 ) -> TwoTower:
     """A fresh pair of encoders: `full` is the paper's, `tiny` is for CPUs and 32 to 64 px frames.
 
     `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny, and
-    `audio_model` (see `build_audio`) of its audio encoder, cnn9 or tiny. Errors: UserError.
+    `audio_model` (see `build_audio`) of its audio encoder, cnn9 or tiny. Layers into the common space: see
+    `projection_head`. Errors: UserError.
     """
     name = video_model or MODEL_SIZES[model_size][0]
     video = build_video(name, video_pool, frame_size=frame_size)
-    return TwoTower(video, audio_encoder(model_size, audio_model, num_mel_bands))
+    audio = audio_encoder(model_size, audio_model, num_mel_bands)
+    return TwoTower(video, audio, embedding_dim, projection=projection, projection_hidden=projection_hidden)
 
 
 def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 128) -> TwoTower:
@@ -106,6 +133,7 @@ def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 
         audio_model=settings.get("audio_model", ""),
         frame_size=settings.get("crop_size") or frame_size,
         num_mel_bands=num_mel_bands,
+        **{name: settings[name] for name in HEAD_SETTINGS if name in settings},
     )
     if settings.get("learn_temperature", False):
         model.temperature = Temperature(settings["temperature"])

@@ -153,7 +153,8 @@ def read_run(folder: Path, name: str) -> Run:
         raise UserError(f"{folder} is neither a run nor an evaluation; give folders that 'avtrain pretrain' wrote.")
     unreadable: list[str] = []
     results = sorted(folder.glob(f"eval/*/{RESULT}")) if trained else [folder / RESULT]
-    evaluations = [evaluation for path in results if (evaluation := _evaluation(path, trained, unreadable))]
+    measured = "ema" if config.get("ema", 0) else "raw"
+    evaluations = [one for path in results if (one := _evaluation(path, trained, measured, unreadable))]
     if not trained and not evaluations:
         raise UserError(f"{folder} holds no finished evaluation; run 'avtrain evaluate' with --out {folder} again.")
     return Run(
@@ -196,7 +197,8 @@ def _json_or_empty(path: Path) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation | None:
+def _evaluation(path: Path, of_run: bool, weights: str, unreadable: list[str]) -> Evaluation | None:
+    """What a result.json has; `weights` are those that are measured unless others are asked for, so no setting."""
     result = _json_or_empty(path)
     protocol = result.get("protocol") or (RETRIEVAL if "audio_to_video" in result else None)
     if protocol not in (*PROTOCOLS, RETRIEVAL) or (
@@ -206,7 +208,9 @@ def _evaluation(path: Path, of_run: bool, unreadable: list[str]) -> Evaluation |
         return None
     config = dict(result.get("config", {}))
     if protocol != RETRIEVAL:  # a setting that an earlier version did not have was at what is its default now
-        config = dataclasses.asdict(EvaluateConfig()) | config
+        config = dataclasses.asdict(EvaluateConfig()) | {"weights": weights} | config
+    if config.get("weights") == weights:
+        del config["weights"]
     seed = int(config.pop("seed", 0))
     for name in (*BESIDE, *(MODELS if of_run else ())):
         config.pop(name, None)

@@ -1,5 +1,6 @@
 """Checkpoints: run/step_N/{model,optim}.safetensors + meta.json, whole or not there at all. No pickle.
 
+ema.safetensors is there too where the run keeps a moving average of its weights, under the names of model.safetensors.
 A step_N folder is written under another name, flushed and renamed. The last `keep` stay, and the best: the one that
 `best` in the newest meta.json names by its step, with its score.
 """
@@ -21,37 +22,44 @@ from torch import nn
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.values import finite, speaking_of, texts, whole_number
-from avtrain.config import MODEL_SETTINGS, MODEL_SIZES
+from avtrain.config import HEAD_SETTINGS, MODEL_SETTINGS, MODEL_SIZES, MOST_WIDTH, PROJECTIONS
 
 FORMAT = "avtrain-checkpoint/1"
-MODEL, OPTIMISER, META = "model.safetensors", "optim.safetensors", "meta.json"
-IMPORTED = "imported"
+MODEL, AVERAGE, OPTIMISER, META = "model.safetensors", "ema.safetensors", "optim.safetensors", "meta.json"
+IMPORTED, AVERAGED = "imported", "averaged"
 LOADER = ("epoch", "step")
 MOST_UPDATES, MOST_MEL_BANDS, MOST_PIXELS = 2**40, 512, 2**16
 STEP = re.compile(r"step_[0-9]{8,18}")
 
 
 def save(
-    run: Path, step: int, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any], keep: int = 2
+    run: Path,
+    step: int,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer | None,
+    meta: dict[str, Any],
+    keep: int = 2,
+    average: nn.Module | None = None,
 ) -> Path:
     """Write run/step_N and remove all but the last `keep` and the one of step meta["best"]["step"]; returns the folder.
 
-    Where step_N is there already, of the same run, only its meta.json is written anew. Errors: UserError where the disk
-    is full or the run may not be written; what was begun is removed.
+    `average` is the model with the moving average of the weights, where there is one. Where step_N is there already, of
+    the same run, only its meta.json is written anew. Errors: UserError where the disk is full or the run may not be
+    written; what was begun is removed.
     """
-    final, temporary = run / f"step_{step:08d}", run / f".step_{step:08d}.tmp"
+    final = run / f"step_{step:08d}"
     for left in run.glob(".step_*.tmp"):  # by a kill
         shutil.rmtree(left, ignore_errors=True)
     meta = {"format": FORMAT, "step": step, **meta}
     if final in checkpoints(run):
         store.write_json(final / META, meta)
     else:
-        with store.refusals_reported(final):
-            try:
-                _write(final, temporary, model, optimiser, meta)
-            except BaseException:
-                shutil.rmtree(temporary, ignore_errors=True)
-                raise
+        parts = {MODEL: _weights(model)}
+        if average is not None:
+            parts[AVERAGE] = _weights(average)
+        if optimiser is not None:
+            parts[OPTIMISER] = _optimiser_tensors(optimiser)
+        write(final, parts, meta)
     best = (meta.get("best") or {}).get("step")
     for old in checkpoints(run)[:-keep]:
         if step_of(old) != best and not old.is_symlink():
@@ -59,13 +67,21 @@ def save(
     return final
 
 
-def _write(
-    final: Path, temporary: Path, model: nn.Module, optimiser: torch.optim.Optimizer | None, meta: dict[str, Any]
-) -> None:
+def write(final: Path, parts: Mapping[str, dict[str, torch.Tensor]], meta: dict[str, Any]) -> None:
+    """Write the folder `final` of a checkpoint: the tensors of each file, then meta.json. Errors: as `save`."""
+    temporary = final.with_name(f".{final.name}.tmp")
+    with store.refusals_reported(final):
+        try:
+            _write(final, temporary, parts, {"format": FORMAT, **meta})
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def _write(final: Path, temporary: Path, parts: Mapping[str, dict[str, torch.Tensor]], meta: dict[str, Any]) -> None:
     temporary.mkdir(parents=True)
-    _write_tensors({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, temporary / MODEL)
-    if optimiser is not None:
-        _write_tensors(_optimiser_tensors(optimiser), temporary / OPTIMISER)
+    for name, tensors in parts.items():
+        _write_tensors(tensors, temporary / name)
     for path in temporary.iterdir():
         with open(path, "rb") as written:
             os.fsync(written.fileno())
@@ -136,6 +152,11 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
         for holder, name in counts:
             whole_number(holder.get(name, 0), name, MOST_UPDATES)
         texts([config[name] for name in MODEL_SETTINGS if name in config], "config")
+        for name in HEAD_SETTINGS[1:]:
+            whole_number(config.get(name, 1), name, MOST_WIDTH)
+        if config.get("projection", "linear") not in PROJECTIONS:
+            raise ValueError(f"projection is {ascii(config['projection'])[:80]}")
+        finite([config.get("ema", 0.0)], "ema", 1)
         if config.get("model_size", "full") not in MODEL_SIZES:
             raise ValueError(f"model_size is {ascii(config['model_size'])[:80]}")
         whole_number(config.get("crop_size", 0), "crop_size", MOST_PIXELS)
@@ -146,23 +167,23 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
         texts([data.get("name", ""), *data.get("class_names", [])], "class_names")
 
 
-def read_weights(folder: Path, prefix: str = "") -> dict[str, torch.Tensor]:
+def read_weights(folder: Path, prefix: str = "", file: str = MODEL) -> dict[str, torch.Tensor]:
     """The checkpoint's weights below `prefix`, by the rest of their names; UserError where the file is damaged."""
-    tensors = _read_tensors(folder / MODEL)
+    tensors = _read_tensors(folder / file)
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def digest(folder: Path) -> str:
-    """Hex sha256 of the file of the checkpoint's weights; UserError where it is missing."""
+def digest(folder: Path, file: str = MODEL) -> str:
+    """Hex sha256 of a file of the checkpoint's weights; UserError where it is missing."""
     try:
-        return store.sha256(folder / MODEL)
+        return store.sha256(folder / file)
     except OSError as error:
-        raise _damaged(folder / MODEL, error) from None
+        raise _damaged(folder / file, error) from None
 
 
-def load_model(folder: Path, model: nn.Module, prefix: str = "") -> None:
+def load_model(folder: Path, model: nn.Module, prefix: str = "", file: str = MODEL) -> None:
     """Copy the checkpoint's weights (those below `prefix`) into `model`; UserError where they do not fit."""
-    weights = read_weights(folder, prefix)
+    weights = read_weights(folder, prefix, file)
     wrong = misfit(weights, model.state_dict())
     if wrong:
         raise UserError(f"{folder} does not fit the model: {wrong}.")
@@ -207,6 +228,10 @@ def _damaged(path: Path, error: Exception) -> UserError:
         f"{path} is missing or damaged ({first_line(error)}); remove {path.parent}, and the checkpoint before "
         "it counts."
     )
+
+
+def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
 
 
 def _optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

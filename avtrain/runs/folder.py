@@ -9,7 +9,7 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig
 from avtrain.runs.environment import environment
-from avtrain.runs.tensorboard import Board
+from avtrain.runs.loggers import Logger
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
@@ -43,7 +43,7 @@ def open_run(run: Path, identity: Mapping[str, Any]) -> None:
 def check_folder(run: Path, identity: Mapping[str, Any]) -> None:
     """Raise the UserError that `open_run` would of a folder that is no run, and write nothing."""
     if not (run / CONFIG).exists():
-        configs.claimed(run / CONFIG, identity, "run")
+        configs.claimed(run / CONFIG, identity, "run", DEFAULTS)
 
 
 def begun_from(run: Path) -> dict[str, str]:
@@ -102,37 +102,37 @@ def clear_exit(run: Path) -> None:
 class Metrics:
     """Appends one JSON object a line to metrics.jsonl; on opening, lines from `first_step` on are cut away.
 
-    With `tensorboard`, the same numbers go there. Errors of all methods: UserError where the disk is full.
+    The same numbers go to `loggers`, which it closes. Errors of all methods: UserError where the disk is full.
     """
 
-    def __init__(self, run: Path, first_step: int, tensorboard: bool = False) -> None:
+    def __init__(self, run: Path, first_step: int, loggers: Sequence[Logger] = ()) -> None:
         self._path = run / METRICS
         kept = [line for line in read_lines(run) if line["step"] < first_step]
         store.write_json_lines(self._path, kept)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
-        self._board = Board(run, first_step) if tensorboard else None
+        self._loggers = loggers
 
     def write(self, **values: Any) -> None:
         """Append a line; it must hold `step`."""
         with store.refusals_reported(self._path):
             self._file.write(store.json_text(values) + "\n")
-        if self._board is not None:
-            self._board.write(values)
+        for logger in self._loggers:
+            logger.write(values)
 
     def flush(self) -> None:
         """Hand all lines to the system and the disk, before the checkpoint that they precede."""
         with store.refusals_reported(self._path):
             self._file.flush()
             os.fsync(self._file.fileno())
-        if self._board is not None:
-            self._board.flush()
+        for logger in self._loggers:
+            logger.flush()
 
     def close(self) -> None:
         """Flush and close."""
         self.flush()
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

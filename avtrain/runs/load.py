@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of, video_mo
 from avtrain.models.video import build_video
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of
+
+FILES = {"raw": checkpoint.MODEL, "ema": checkpoint.AVERAGE}
 
 
 def checkpoint_at(path: Path, which: str = "newest", besides: str = "") -> Path:
@@ -46,16 +49,37 @@ def checkpoint_of(path: Path, which: str = "newest", besides: str = "") -> tuple
     return folder, checkpoint.read_meta(folder, "config.model_size", "step")
 
 
-def load_audio_encoder(folder: Path, meta: dict[str, Any]) -> AudioCNN | Encoder:
-    """The audio encoder of a checkpoint of `checkpoint_of`, in eval mode."""
+def has_average(meta: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint holds a moving average of the weights beside them."""
+    return meta.get("config", {}).get("ema", 0) > 0 and checkpoint.AVERAGED not in meta
+
+
+def weights_of(folder: Path, meta: Mapping[str, Any], weights: str = "auto") -> str:
+    """Which weights of a checkpoint a name of config.WEIGHTS means, `raw` or `ema`.
+
+    `auto` is the moving average where there is one: that is what validation measured. Errors: UserError where there is
+    none.
+    """
+    if weights == "auto":
+        return "ema" if has_average(meta) else "raw"
+    if weights == "ema" and not has_average(meta):
+        raise UserError(
+            f"{folder} holds no moving average of the weights, which 'avtrain pretrain --ema 0.999' keeps; leave "
+            "--weights out."
+        )
+    return weights
+
+
+def load_audio_encoder(folder: Path, meta: dict[str, Any], weights: str = "auto") -> AudioCNN | Encoder:
+    """The audio encoder of a checkpoint of `checkpoint_of`, in eval mode, with the weights of `weights_of`."""
     config = meta["config"]
     encoder = audio_encoder(config["model_size"], config.get("audio_model", ""), num_mel_bands_of(meta))
-    checkpoint.load_model(folder, encoder, prefix="audio.")
+    checkpoint.load_model(folder, encoder, prefix="audio.", file=FILES[weights_of(folder, meta, weights)])
     return encoder.eval()
 
 
-def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int) -> nn.Module:
-    """The video encoder of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px.
+def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int, weights: str = "auto") -> nn.Module:
+    """The video encoder, as `load_audio_encoder` has that of the sounds, for pictures of `frame_size` px.
 
     Errors: UserError where the run did not train one.
     """
@@ -63,23 +87,27 @@ def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int) -> n
     if config.get("loss") == SOUNDS_ALONE:
         raise UserError(f"{folder} was trained by {SOUNDS_ALONE}, which trains no video encoder; use its sound.")
     encoder = build_video(video_model_of(config), config.get("video_pool", "auto"), frame_size=frame_size)
-    checkpoint.load_model(folder, encoder, prefix="video.")
+    checkpoint.load_model(folder, encoder, prefix="video.", file=FILES[weights_of(folder, meta, weights)])
     return encoder.eval()
 
 
-def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int) -> TwoTower:
-    """Both encoders of a checkpoint of `checkpoint_of`, in eval mode, for pictures of `frame_size` px."""
+def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int, weights: str = "auto") -> TwoTower:
+    """Both encoders, as `load_audio_encoder` has one, for pictures of `frame_size` px."""
     if checkpoint.IMPORTED in meta:
         raise UserError(
             f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
             "'avtrain pretrain --init-from' trains some."
         )
     model = tower_of(meta["config"], frame_size, num_mel_bands_of(meta))
-    checkpoint.load_model(folder, model)
+    checkpoint.load_model(folder, model, file=FILES[weights_of(folder, meta, weights)])
     return model.eval()
 
 
-def identity_of(folder: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    """What an evaluation writes down of the checkpoint that it measured: run, step, digest of the weights."""
-    name = folder.resolve().parent.name
-    return {"run": name, "step": int(meta["step"]), "model_sha256": checkpoint.digest(folder)}
+def identity_of(folder: Path, meta: dict[str, Any], weights: str = "auto") -> dict[str, Any]:
+    """What an evaluation writes down of the checkpoint that it measured: run, step, digest of the weights.
+
+    Of a mean of several checkpoints it is that, and `averaged` has their steps.
+    """
+    name, file = folder.resolve().parent.name, FILES[weights_of(folder, meta, weights)]
+    averaged = {checkpoint.AVERAGED: meta[checkpoint.AVERAGED]} if checkpoint.AVERAGED in meta else {}
+    return {"run": name, "step": int(meta["step"]), "model_sha256": checkpoint.digest(folder, file), **averaged}

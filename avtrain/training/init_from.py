@@ -9,7 +9,7 @@ from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
-from avtrain.config import MODEL_SETTINGS
+from avtrain.config import HEAD_SETTINGS, MODEL_SETTINGS, PretrainConfig
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
@@ -51,5 +51,8 @@ def begin_from(source: str, model: TwoTower, run: Path, dataset: Dataset) -> dic
 def _models(meta: Mapping[str, Any]) -> str:
     """The options that name a checkpoint's models."""
     config = meta.get("config", {})
-    named = {name: config.get(name, "auto") for name in MODEL_SETTINGS}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value not in ("", "auto"))
+    usual = {**dict.fromkeys(MODEL_SETTINGS, "auto"), **{name: getattr(PretrainConfig, name) for name in HEAD_SETTINGS}}
+    named = {name: config.get(name, value) for name, value in usual.items()}
+    return " ".join(
+        f"--{name.replace('_', '-')} {value}" for name, value in named.items() if value not in ("", usual[name])
+    )

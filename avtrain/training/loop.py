@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,9 +25,13 @@ from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.data_spec import data_described
 from avtrain.runs.environment import environment
+from avtrain.runs.load import has_average
+from avtrain.runs.loggers import open_loggers
 from avtrain.sampling.accumulation import Position, position_of, updates_per_epoch
 from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
+from avtrain.training.ema import average_of, follow
+from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
 from avtrain.training.losses import contrastive
 from avtrain.training.non_finite import culprits_of, media_sums
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
@@ -72,7 +76,8 @@ class Trainer:
     ranks: Ranks
     stopping: Callable[[], bool]
     saved: Callable[[], None]
-    tensorboard: bool = False
+    log: Sequence[str] = ()
+    """names of loggers"""
     quiet: bool = False
 
     step: int = field(init=False, default=0)
@@ -90,8 +95,10 @@ class Trainer:
         config, loader = self.config, self.ready.loader
         self.augment = Augment.of(self.ready.dataset, config).to(self.device)
         self.labels = _labels_by_row(self.ready, config.seed)
-        self.model: nn.Module = self.ready.model
+        self.encoders = WithTemperature(self.ready.model)
+        self.model: nn.Module = self.encoders
         self.optimiser = optimiser_of(self.ready.model, config)
+        self.average = average_of(self.ready.model) if config.ema else None
         self.per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
         self.total = updates_of(config, self.per_epoch, self.course.offset)
 
@@ -139,6 +146,9 @@ class Trainer:
             return 0
         meta = checkpoint.read_meta(folder, "loader.epoch", "loader.step", "step")
         checkpoint.load_model(folder, self.ready.model)
+        if self.average is not None:  # of a run that has only now begun to keep one, it begins with the weights
+            file = checkpoint.AVERAGE if has_average(meta) else checkpoint.MODEL
+            checkpoint.load_model(folder, self.average, file=file)
         checkpoint.load_optimiser(folder, self.optimiser)
         step = int(meta["step"])
         self.ready.loader.load_state_dict(self.course.loader_at(step, meta["loader"]))
@@ -147,7 +157,7 @@ class Trainer:
     def _prepare_model(self) -> None:
         """Wrap the model so that ranks average gradients, for as long as this object lives; compile it if wanted."""
         own = any(":" in name for name in (self.config.video_model, self.config.audio_model))
-        self.model = parallel(WithTemperature(self.ready.model), self.ranks, self.device, some_unused=own)
+        self.model = parallel(self.encoders, self.ranks, self.device, some_unused=own)
         if self.config.compile:
             compile_in_place(self.ready.model, self.device)
 
@@ -156,32 +166,65 @@ class Trainer:
 
     @contextlib.contextmanager
     def _open_metrics(self) -> Iterator[None]:
-        """Within it, the first rank appends to metrics.jsonl."""
+        """Within it, the first rank appends to metrics.jsonl, and to what else is asked for."""
         if self.ranks.rank > 0:
             yield
             return
-        with contextlib.closing(run_folder.Metrics(self.run, self.step, self.tensorboard)) as self.metrics:
+        loggers = open_loggers(self.log, self.run, self.step, configs.to_dict(self.config))
+        with contextlib.closing(run_folder.Metrics(self.run, self.step, loggers)) as self.metrics:
             yield
 
     def _backward(self, batch: Batch, position: Position) -> None:
         """Add the gradient of a batch to that of its update."""
-        config, total = self.config, batch.global_size
-        torch.manual_seed(_layer_seed(config.seed, batch, self.ranks))
+        if position.begins:
+            self.optimiser.zero_grad(set_to_none=True)
+            self.parts.clear()
+        torch.manual_seed(_layer_seed(self.config.seed, batch, self.ranks.rank))
         pictures, sounds = self.augment(batch)
-        with unsynchronised(self.model, more=not position.ends):
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=config.precision == "bf16"):
-                own_video, own_audio, learnt = self.model(pictures, sounds)
-            video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
-            own_labels = self.labels[torch.from_numpy(batch.plan)].to(self.device)  # [b, 2]: of sounds and of pictures
-            labels = gather_rows(own_labels, total, self.ranks)
-            self.temperature = config.temperature if learnt is None else learnt
-            loss = contrastive(config.loss, video, audio, labels, self.temperature)
-            if position.begins:
-                self.optimiser.zero_grad(set_to_none=True)
-                self.parts.clear()
-            (loss / position.batches).backward()
+        if self.config.chunk_size:
+            loss = self._backward_in_chunks(batch, pictures, sounds, position)
+        else:
+            with unsynchronised(self.model, more=not position.ends):
+                loss = self._loss(batch, *self._embed(self.model, pictures, sounds))
+                (loss / position.batches).backward()
         self.parts.append(Part(batch, loss.detach(), media_sums(pictures, sounds)))
         self.throughput.add(batch)
+
+    def _backward_in_chunks(
+        self, batch: Batch, pictures: torch.Tensor, sounds: torch.Tensor, position: Position
+    ) -> torch.Tensor:
+        """As `_backward`, of a batch that is encoded chunk by chunk; its loss."""
+
+        def embed(model: nn.Module, chunk: slice) -> Embedded:
+            torch.manual_seed(_layer_seed(self.config.seed, batch, batch.first_item + chunk.start))
+            return self._embed(model, pictures[chunk], sounds[chunk])
+
+        return backward_in_chunks(
+            self.model,
+            self.encoders,
+            embed,
+            lambda *embedded: self._loss(batch, *embedded),
+            chunks_of(batch.global_size, self.config.chunk_size, self.ranks),
+            batches=position.batches,
+            more=not position.ends,
+        )
+
+    def _embed(self, model: nn.Module, pictures: torch.Tensor, sounds: torch.Tensor) -> Embedded:
+        """Embeddings of this rank's pairs, and the temperature where it is learnt, by `model`, as wrapped or not."""
+        bf16 = self.config.precision == "bf16"
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16):
+            return model(pictures, sounds)
+
+    def _loss(
+        self, batch: Batch, own_video: torch.Tensor, own_audio: torch.Tensor, learnt: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The loss of a whole batch, from this rank's embeddings of it."""
+        total = batch.global_size
+        video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
+        own_labels = self.labels[torch.from_numpy(batch.plan)].to(self.device)  # [b, 2]: of sounds and of pictures
+        labels = gather_rows(own_labels, total, self.ranks)
+        self.temperature = self.config.temperature if learnt is None else learnt
+        return contrastive(self.config.loss, video, audio, labels, self.temperature)
 
     def _update(self) -> float:
         """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
@@ -196,6 +239,8 @@ class Trainer:
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
         self.optimiser.step()
+        if self.average is not None:
+            follow(self.average, self.ready.model, config.ema, self.step + 1)
         loss = sum(losses) / len(losses)
         if self.metrics is not None:
             self.metrics.write(
@@ -240,7 +285,7 @@ class Trainer:
         first = self.metrics is not None
         if not any_rank(first and run_folder.is_validated(self.run, self.step), self.ranks):
             with self.throughput.apart():
-                scores = self.validation.measure(self.ready.model, self.stopping)
+                scores = self.validation.measure(self.average or self.ready.model, self.stopping)
             if scores is None:
                 self._stop()
             if self.metrics is not None:
@@ -271,7 +316,8 @@ class Trainer:
             "best": run_folder.best_validation(self.run),
             "environment": environment(),
         }
-        checkpoint.save(self.run, self.step, self.ready.model, self.optimiser, meta, self.config.keep_checkpoints)
+        keep = self.config.keep_checkpoints
+        checkpoint.save(self.run, self.step, self.ready.model, self.optimiser, meta, keep, self.average)
         self.saved()
 
     def _result(self) -> PretrainResult:
@@ -304,7 +350,10 @@ def _labels_by_row(ready: Ready, seed: int) -> torch.Tensor:
     return labels
 
 
-def _layer_seed(seed: int, batch: Batch, ranks: Ranks) -> int:
-    """Seed of what layers draw in a step, such as dropout: a run that resumes draws the same."""
-    state = np.random.SeedSequence([seed, batch.epoch, Stream.LAYERS, batch.step + 1, ranks.rank])
+def _layer_seed(seed: int, batch: Batch, part: int) -> int:
+    """Seed of what layers draw in a step, such as dropout: a run that resumes draws the same.
+
+    `part` is the rank, or the first item of a chunk in the global batch.
+    """
+    state = np.random.SeedSequence([seed, batch.epoch, Stream.LAYERS, batch.step + 1, part])
     return int(state.generate_state(1, np.uint64)[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def pretrain_runs(
     threads: int | None = None,
     cache: Path | None = None,
     cache_bytes: int = CACHE_BYTES,
-    tensorboard: bool = False,
+    log: Sequence[str] = (),
     quiet: bool = False,
     change: bool = False,
     deterministic: bool | None = None,
@@ -73,7 +73,7 @@ def pretrain_runs(
                     cache=kept,
                     stopping=stopping or (lambda: bool(request)),
                     saved=hand.put,
-                    tensorboard=tensorboard,
+                    log=log,
                     quiet=quiet,
                     change=change,
                     deterministic=deterministic,

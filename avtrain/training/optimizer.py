@@ -9,15 +9,24 @@ import torch
 from avtrain.config import PretrainConfig
 from avtrain.models.two_tower import TwoTower
 
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
-def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Adam:
-    """Adam over all weights; a learnt temperature is in a group of its own, without weight decay."""
-    groups: list[dict[str, object]] = [
-        {"params": [weights for name, weights in model.named_parameters() if not name.startswith("temperature.")]}
-    ]
-    if model.temperature is not None:
-        groups.append({"params": list(model.temperature.parameters()), "weight_decay": 0.0})
-    return torch.optim.Adam(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+
+def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of a config over all weights.
+
+    A learnt temperature has no weight decay, nor, without `decay_norms`, have weights of fewer than two dimensions: the
+    scales and shifts of norms, and biases.
+    """
+    decayed: list[torch.nn.Parameter] = []
+    free: list[torch.nn.Parameter] = []
+    for name, weights in model.named_parameters():
+        kept = name.startswith("temperature.") or (weights.dim() < 2 and not config.decay_norms)
+        (free if kept else decayed).append(weights)
+    groups: list[dict[str, object]] = [{"params": decayed}]
+    if free:
+        groups.append({"params": free, "weight_decay": 0.0})
+    return OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
 
 
 def learning_rate_at(step: int, total: int, config: PretrainConfig) -> float:

@@ -8,7 +8,7 @@ torchrun each rank encodes its slice of the global batch, all compute the loss o
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from avtrain.config import PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.distributed import ALONE, Ranks, by_all, by_first, process_group
 from avtrain.runs import folder as run_folder
+from avtrain.runs import loggers
 from avtrain.runs.changes import record
 from avtrain.runs.exit_status import outcome_recorded
-from avtrain.runs.tensorboard import check_tensorboard
 from avtrain.runs.trained_on import write_record
 from avtrain.training.determinism import determinism
 from avtrain.training.loop import PretrainResult, Trainer
@@ -29,7 +29,7 @@ from avtrain.training.validation import Validation, description_of
 
 __all__ = ["PretrainResult", "pretrain"]
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def pretrain(
@@ -42,7 +42,7 @@ def pretrain(
     cache: CacheConfig | None = None,
     stopping: Callable[[], bool] = lambda: False,
     saved: Callable[[], None] = lambda: None,
-    tensorboard: bool = False,
+    log: Sequence[str] = (),
     quiet: bool = False,
     change: bool = False,
     deterministic: bool | None = None,
@@ -50,16 +50,16 @@ def pretrain(
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder records everything.
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
-    (resume.course_of). `saved` is called on the first rank before training and after each checkpoint. `deterministic`
-    is that of `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted.
+    (resume.course_of). `log` names what else gets the metrics (loggers.LOGGERS). `saved` is called on the first rank
+    before training and after each checkpoint. `deterministic` is that of `determinism`: it chooses the kernels of a
+    CUDA device, and is off there unless wanted.
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
     finite.
     """
     with process_group(ranks, device) as device, ExitStack() as held:
-        if tensorboard:
-            check_tensorboard()
+        log = loggers.checked(log)
         ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
         course = by_all(lambda: course_of(run, ready, config, change), ranks)
 
@@ -81,7 +81,7 @@ def pretrain(
                 dataset=ready.dataset, clips=ready.unseen, config=config, device=device, ranks=ranks, cache=cache
             )
         if ranks.rank == 0 and not quiet:
-            log.info("%s", description_of(validation, config))
+            logger.info("%s", description_of(validation, config))
             log_new(run, course, config)
         trainer = Trainer(
             run=run,
@@ -93,7 +93,7 @@ def pretrain(
             ranks=ranks,
             stopping=stopping,
             saved=saved,
-            tensorboard=tensorboard,
+            log=log,
             quiet=quiet,
         )
         with determinism(deterministic, device):

@@ -11,7 +11,7 @@ from typing import Any
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
-from avtrain.config import MODEL_SETTINGS, PretrainConfig
+from avtrain.config import HEAD_SETTINGS, MODEL_SETTINGS, PretrainConfig
 from avtrain.data.plans import steps_of, strategy_of
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 
 LONGER = ("epochs", "max_steps")
 FIXED = {
-    "other models": (*MODEL_SETTINGS, "learn_temperature", "init_from"),
+    "other models": (*MODEL_SETTINGS, *HEAD_SETTINGS, "learn_temperature", "init_from"),
+    "weight decay of other weights": ("decay_norms",),
     "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
     "another seed": ("seed",),
 }
@@ -58,6 +59,7 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
     saved = store.read_json(run / run_folder.CONFIG) if (run / run_folder.CONFIG).exists() else {}
     if not (isinstance(saved, dict) and saved.get("config")):
         return course  # a new folder, or one that is no run, which open_run refuses
+    old = run_folder.DEFAULTS | saved["config"]
     before, after = configs.flat_with(saved, ready.identity, run_folder.DEFAULTS), configs.flat(ready.identity)
     changed = {
         name: [before.get(name), after.get(name)]
@@ -75,12 +77,12 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
                 f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
                 f"where --init-from {run} begins with its weights:{listed}"
             )
-    if not (allowed or _longer(changed, ready, config, saved["config"], course.offset)):
+    if not (allowed or _longer(changed, ready, config, old, course.offset)):
         raise UserError(
             f"{run} holds a run of other settings; use them again or another folder, or --change to go on with the new "
             f"ones:{listed}"
         )
-    return Course([*course.changes, _change(run, ready, config, saved["config"], course, changed)], new=True)
+    return Course([*course.changes, _change(run, ready, config, old, course, changed)], new=True)
 
 
 def log_new(run: Path, course: Course, config: PretrainConfig) -> None:

@@ -53,9 +53,10 @@ class Validation:
         """
         begin = time.perf_counter()
         first_rank_buffers(model, self.ranks)
+        training = model.training
         model.eval()
         embedded = self._embedded(model, stopping)
-        model.train()
+        model.train(training)
         if embedded is None:
             return None
         audio, video = embedded.unbind(1)
@@ -69,7 +70,7 @@ class Validation:
         normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std, self.config.crop_size)
         normalise = normalise.to(self.device)
         blocks = np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // CLIPS_AT_ONCE))
-        embedded = torch.zeros(len(self.clips), 2, model.audio_head.out_features)
+        embedded = torch.zeros(len(self.clips), 2, model.embedding_dim)
         precision = torch.autocast(
             torch.device(self.device).type, torch.bfloat16, enabled=self.config.precision == "bf16"
         )

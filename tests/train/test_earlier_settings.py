@@ -13,7 +13,7 @@ from avtrain.evaluation.evaluate import evaluate
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
-KNOWN = ("strategy", "labels", "model_size", "batch_size", "epochs", "max_steps", "seed", "temperature", "loss")
+KNOWN = ("labels", "model_size", "batch_size", "epochs", "max_steps", "seed", "temperature", "loss")
 SETTINGS = {"model_size": "tiny", "batch_size": 4, "epochs": 2, "max_steps": 2}
 
 

@@ -192,7 +192,7 @@ def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, mo
     save, write = avtrain.training.loop.checkpoint.save, run_folder.Metrics.write
     asked = iter([False, True])
     with pytest.raises(Interrupted):
-        pretrain(folder, run, config, stopping=lambda: next(asked), tensorboard=True, quiet=True)
+        pretrain(folder, run, config, stopping=lambda: next(asked), log=["tensorboard"], quiet=True)
 
     def killed_at_step_6(self, **values):
         write(self, **values)
@@ -203,10 +203,10 @@ def test_tensorboard_shows_the_numbers_of_metrics_once_each(folder, tmp_path, mo
     monkeypatch.setattr(avtrain.training.loop.checkpoint, "save", lambda *_: None)
     monkeypatch.setattr(run_folder.Metrics, "write", killed_at_step_6)
     with pytest.raises(KeyboardInterrupt):
-        pretrain(folder, run, config, tensorboard=True, quiet=True)
+        pretrain(folder, run, config, log=["tensorboard"], quiet=True)
     monkeypatch.setattr(avtrain.training.loop.checkpoint, "save", save)
     monkeypatch.setattr(run_folder.Metrics, "write", write)
-    pretrain(folder, run, config, tensorboard=True, quiet=True)
+    pretrain(folder, run, config, log=["tensorboard"], quiet=True)
     lines, shown = run_folder.read_metrics(run), scalars(run)
     assert [line["step"] for line in lines] == list(range(8))
     assert set(lines[0]) | set(run_folder.read_validation(run)[0]) == set(shown) | {"step", "epoch"}

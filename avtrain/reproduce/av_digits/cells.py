@@ -138,7 +138,7 @@ def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str
 
 
 def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str) -> dict[str, float]:
-    from avtrain.evaluation.evaluate import evaluate
+    from avtrain.evaluation.evaluate import DEFAULTS, evaluate
 
     out = cell.folder / "eval" / (prefix + protocol).replace(" ", "-")
     config = EvaluateConfig(
@@ -156,7 +156,8 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
         )
     if protocol == "supervised":
         config = _supervised(cell, dataset, config)
-    saved = grid.result_at(out / RESULT, {"config": configs.to_dict(config)}, configs.to_dict(EvaluateConfig()))
+    wanted = {"config": {**configs.to_dict(config), "weights": DEFAULTS["weights"]}}
+    saved = grid.result_at(out / RESULT, wanted, DEFAULTS)
     run = cell.folder if cell.row.kind == "pretrained" else None
     result = saved or evaluate(dataset, config, run=run, out=out)
     return {prefix + column: float(result["accuracy"]), prefix + column + WINDOWS: float(result["windows"]["accuracy"])}
