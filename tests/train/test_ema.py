@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_a_result_records_which_weights_were_measured_and_where(folder, run):
     assert raw["encoder"].endswith("step 8")
     assert auto["model_sha256"] != raw["model_sha256"]
     assert (path.split("/")[-2], other.split("/")[-2]) == ("data-knn-s0", "data-knn-s0-raw")
-    again, _ = measure(folder, run, path.rsplit("/", 1)[0], {"protocol": "knn", "weights": "ema"}, device="cpu")
+    again, _ = measure(folder, run, Path(path).parent, {"protocol": "knn", "weights": "ema"}, device="cpu")
     assert again["model_sha256"] == auto["model_sha256"]
     found, _ = measure(folder, run, None, {"protocol": "retrieval"}, device="cpu")
     assert found["config"]["weights"] == "ema"

@@ -8,17 +8,18 @@ import pytest
 
 from tests.train.forge import Forged, forge_dataset
 from tests.train.interruptions import on_one_process
+from tests.train.test_augmentation import OPTIONS as AUGMENTED
 
 pytestmark = pytest.mark.slow
 
-TUNED = ["--optimizer=adamw", "--no-decay-norms", "--projection=mlp", "--ema=0.9", "--chunk-size=3", "--spec-augment"]
+TUNED = ["--optimizer=adamw", "--no-decay-norms", "--projection=mlp", "--ema=0.9", "--chunk-size=3"]
 """settings whose state must come back too"""
 
 
-def test_a_run_with_an_average_chunks_and_an_mlp_ends_with_the_same_bits_after_a_kill(tmp_path):
+def test_a_run_with_an_average_chunks_and_all_augmentations_ends_with_the_same_bits_after_a_kill(tmp_path):
     clips = [Forged("abc"[row % 3]) for row in range(48)]
     data = forge_dataset(tmp_path / "data", clips, frame_size=32, mel_bands=32)
-    (killed,) = on_one_process(data, tmp_path, [signal.SIGKILL], seed=1, more=TUNED)
+    (killed,) = on_one_process(data, tmp_path, [signal.SIGKILL], seed=1, more=[*TUNED, *AUGMENTED])
     assert killed.equal
     assert {path.name for path in (tmp_path / "whole").glob("step_*/*")} >= {"ema.safetensors", "optim.safetensors"}
 
