@@ -117,7 +117,7 @@ def test_the_same_evaluation_gives_the_same_result(loud_and_quiet):
 def test_a_linear_layer_leaves_the_encoder_as_it_was(loud_and_quiet, untrained_run, monkeypatch):
     encoder = audio_encoder("tiny").train()
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
-    monkeypatch.setattr(avtrain.evaluation.sides, "load_audio_encoder", lambda folder, meta: encoder)
+    monkeypatch.setattr(avtrain.evaluation.sides, "load_audio_encoder", lambda *_: encoder)
     evaluate(loud_and_quiet, TINY, run=untrained_run)
     assert all(torch.equal(tensor, before[name]) for name, tensor in encoder.state_dict().items())
 
@@ -238,7 +238,7 @@ def test_retrieval_takes_four_windows_of_each_clip(demo_dataset, untrained_run, 
 
 @pytest.mark.parametrize(("swap", "found"), [(False, 1.0), (True, 30 / 32)])
 def test_retrieval_counts_the_clips_that_find_their_own(demo_dataset, untrained_run, monkeypatch, swap, found):
-    monkeypatch.setattr(avtrain.evaluation.retrieval, "load_two_tower", lambda folder, meta, frame_size: Oracle(swap))
+    monkeypatch.setattr(avtrain.evaluation.retrieval, "load_two_tower", lambda *_: Oracle(swap))
     result = retrieve(demo_dataset, untrained_run)
     assert result["recall_at_1"] == found
     assert result["class_recall_at_1"] == 1  # clips 0 and 1 are of one class
