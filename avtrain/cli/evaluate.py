@@ -158,10 +158,10 @@ def _print_several(result: dict[str, Any]) -> None:
     """Lines on the scores of a multi-label column."""
     from avtrain.evaluation.sides import OF
 
+    macro, micro = (_with_interval(result[kind]["average_precision"]) for kind in ("macro", "micro"))
     click.echo(
-        f"{result['protocol']} mAP{OF[result['config']['side']]} "
-        f"{_with_interval(result['macro']['average_precision'])} over classes (micro "
-        f"{_with_interval(result['micro']['average_precision'])}) on {result['test_clips']} test clips with "
+        f"{result['protocol']} mAP{OF[result['config']['side']]} {macro} over classes (micro {micro}) on "
+        f"{result['test_clips']} test clips with "
         f"{result['labels_per_clip']:.1f} labels; epoch {result['epoch']} was best in validation"
     )
     click.echo(
