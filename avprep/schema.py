@@ -75,6 +75,7 @@ INDEX_SCHEMA = pa.schema(
 # the first columns of a label column's file; others, such as class_name and probability, may follow
 LABELS_SCHEMA = pa.schema([("clip_id", pa.string()), ("label", pa.int32())])
 LABEL_LISTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("labels", pa.list_(pa.string()))])  # multi-label columns
+MANIFEST_LABELS = "labels"  # the multi-label column of a manifest in which clips may have several labels
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
 LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made
 

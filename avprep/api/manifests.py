@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from avprep.datasets.drawn import Shares
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
+from avprep.datasets.label_names import read_label_names
 from avprep.datasets.output import WrittenManifest, folder_for, write
 from avprep.datasets.table import clips_of_table
 from avprep.manifest.addresses import start_of
+from avprep.manifest.clips import SEPARATOR
+from avprep.manifest.table_options import TableOptions
 from avprep.shared.configs import check
 from avprep.shared.mirror import near
 from avprep.shared.urls import path_or_url
@@ -61,6 +64,12 @@ def manifest_of_table(
     *,
     root: AnyPath | None = None,
     rename: Mapping[str, str] | None = None,
+    columns: Sequence[str] = (),
+    separator: str = SEPARATOR,
+    label_names: AnyPath | None = None,
+    video_path: str = "",
+    audio_path: str = "",
+    split: str = "",
     drop_leaks: bool = False,
     keep_missing: bool = False,
     test_share: float | None = None,
@@ -69,13 +78,20 @@ def manifest_of_table(
     allow_local_paths: bool = False,
     overwrite: bool = False,
 ) -> WrittenManifest:
-    """Write the manifest of a CSV, JSONL or Parquet table with `label` and `video_path` and / or `audio_path`.
+    """Write the manifest of a CSV, JSONL or Parquet table with `label` or `labels`, and paths or what makes them.
 
     Args:
         table: The table, a file or a URL.
         out: Manifest to write, as in `manifest_of_folder`.
         root: Folder or URL where relative paths start; None: the table's folder.
         rename: The manifest's name for a column of the table, such as `{"category": "label"}`.
+        columns: Names of the columns of a CSV file without a header; lines that begin with # are comments there.
+        separator: Between the labels in one field of the column `labels`.
+        label_names: Names of the labels that the table has by id: AudioSet's ontology.json, or a CSV file with mid and
+            display_name.
+        video_path: The path of each row, with columns of the table in braces, such as `"clips/{YTID}.mp4"`.
+        audio_path: The same for files of sound.
+        split: Split of rows that name none; empty: train.
         drop_leaks: Drop training clips whose group or file is also in test or val.
         keep_missing: Keep clips without a file; they fail in the build.
         test_share: Share of the training clips, in whole groups, that becomes the test split.
@@ -89,12 +105,22 @@ def manifest_of_table(
     """
     table, out = path_or_url(table), path_or_url(out)
     start = start_of(table, None if root is None else path_or_url(root))
+    options = TableOptions(
+        renamed=rename or {},
+        columns=tuple(columns),
+        separator=separator,
+        label_names={} if label_names is None else read_label_names(Path(label_names)),
+        video_path=video_path,
+        audio_path=audio_path,
+        split=split,
+    )
+    check(bool(separator), "separator is empty; give what stands between the labels, such as a comma.")
     folder = folder_for(start if "://" in start else Path(start), out)
     with near(table) as path:
         clips, report = clips_of_table(
             path,
             folder,
-            renamed=rename or {},
+            options=options,
             drop_leaks=drop_leaks,
             drop_missing=not keep_missing,
             shares=Shares(test=test_share or 0.0, val=val_share, seed=seed),

@@ -93,7 +93,8 @@ class RemoteDestination(Destination):
         old = self._mirror.remote / schema.DATASET
         if old.is_file() and store.read_json(old).get("index_sha256") != index:
             old.remove()
-        self._mirror.push(*TABLES)
+        lists = schema.labels_path(schema.MANIFEST_LABELS)
+        self._mirror.push(*((lists,) if (self.folder / lists).exists() else ()), *TABLES)
 
 
 @contextlib.contextmanager

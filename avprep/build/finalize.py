@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.build.destination import destination_of
+from avprep.build.manifest_lists import write_manifest_lists
 from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import integrity
 from avprep.dataset.reading import categories
@@ -229,6 +230,7 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
         index = out / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
             (out / schema.DATASET).unlink(missing_ok=True)
+    write_manifest_lists(out)
     store.write_json(out / schema.DATASET, dataset_values(out, plan, gathered))
     first = map(json.loads, itertools.islice(gathered.failures.lines(), SHOWN_FAILURES))
     planned: Counter[str] = Counter()

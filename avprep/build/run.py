@@ -25,7 +25,7 @@ from avprep.config import BuildConfig, Limits, stored_config
 from avprep.errors import UserError
 from avprep.manifest.addresses import check_local, start_of
 from avprep.manifest.checks import examine
-from avprep.manifest.clips import Clips, values_of
+from avprep.manifest.clips import Clips, digest_values
 from avprep.manifest.differences import differences
 from avprep.manifest.read_write import read_manifest, write_parquet
 from avprep.shared import configs, store
@@ -233,8 +233,7 @@ def manifest_digest(clips: Clips) -> str:
     encode = json.JSONEncoder(separators=(",", ":")).encode
     state = hashlib.sha256(b"[")
     for row, clip in enumerate(clips):
-        values = values_of(clip) if clip.cluster else values_of(clip)[:-1]
-        state.update(("," if row else "").encode() + encode(values).encode())
+        state.update(("," if row else "").encode() + encode(digest_values(clip)).encode())
     state.update(b"]")
     return state.hexdigest()
 

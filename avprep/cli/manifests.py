@@ -217,6 +217,16 @@ def fsdnoisy18k(
 @click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--root", type=FOLDER_PLACE, default=None, help="Where relative paths start; default: FILE's folder.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The table's own name of a column; may be repeated.")
+@click.option(
+    "--columns", default="", metavar="A,B,...", help="Columns of a CSV file without a header, # comments left out."
+)
+@click.option("--separator", default=";", show_default=True, help="Between labels in one field of the column labels.")
+@click.option(
+    "--label-names", type=LIST, default=None, help="Names by id: ontology.json, or CSV with mid, display_name."
+)
+@click.option("--video-path", default="", metavar="PATH", help="Path of each row, with columns: 'clips/{YTID}.mp4'.")
+@click.option("--audio-path", default="", metavar="PATH", help="The same for files of sound.")
+@click.option("--split", default="", help="Split of rows that name none; default: train.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose group or file is also in test or val.")
 @click.option(
     "--missing", type=click.Choice(["drop", "keep"]), default="drop", show_default=True, help="Clips without a file."
@@ -228,6 +238,12 @@ def table(
     out: Path | str,
     root: Path | str | None,
     rename: tuple[str, ...],
+    columns: str,
+    separator: str,
+    label_names: Path | None,
+    video_path: str,
+    audio_path: str,
+    split: str,
     drop_leaks: bool,
     missing: str,
     test_share: float | None,
@@ -235,9 +251,9 @@ def table(
     seed: int,
     allow_local_paths: bool,
 ) -> None:
-    """Any CSV, JSONL or Parquet table with label and video_path and / or audio_path.
+    """Any CSV, JSONL or Parquet table with label or labels, and video_path and / or audio_path.
 
-    Also read: clip_id, split, start_seconds, end_seconds, group, cluster.
+    Also read: clip_id, split, start_seconds, end_seconds, group, cluster. Several labels a clip are in `labels`.
     """
     from avprep.api.manifests import manifest_of_table
 
@@ -250,6 +266,12 @@ def table(
             out,
             root=root,
             rename=dict(text.rsplit("=", 1) for text in rename),
+            columns=[name.strip() for name in columns.split(",")] if columns else (),
+            separator=separator,
+            label_names=label_names,
+            video_path=video_path,
+            audio_path=audio_path,
+            split=split,
             drop_leaks=drop_leaks,
             keep_missing=missing == "keep",
             test_share=test_share,
@@ -284,7 +306,10 @@ def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
 def _print(written: WrittenManifest) -> None:
     """Print what a manifest holds, and what is odd about its clips."""
     counts = ", ".join(f"{n} {s}" for s, n in written.splits.items())
-    click.echo(f"{written.path}: {written.clips} clips, {written.labels} classes, {counts}{written.note}")
+    lists = ""
+    if written.listed_labels:
+        lists = f" of the first label, {written.listed_labels} labels in all ({written.labels_per_clip:.1f} a clip)"
+    click.echo(f"{written.path}: {written.clips} clips, {written.labels} classes{lists}, {counts}{written.note}")
     for line in written.findings:
         click.echo(f"  {line}")
     if written.report_path is not None:

@@ -29,6 +29,7 @@ class WrittenManifest:
     path: Path | str
     clips: int
     labels: int
+    """classes"""
     splits: dict[str, int]
     """clips of each split"""
     findings: list[str] = field(default_factory=list)
@@ -37,6 +38,9 @@ class WrittenManifest:
     """JSON file with all of them, if there are any"""
     note: str = ""
     """what became of a manifest that was there before"""
+    listed_labels: int = 0
+    """labels in lists of several, 0 where no clip has a list"""
+    labels_per_clip: float = 1.0
 
 
 def folder_for(root: Path | str, out: Path | str) -> MediaFolder:
@@ -58,7 +62,18 @@ def write(out: Path | str, clips: list[Clip], report: Report, *, overwrite: bool
         beside = beside_of(out, REPORT_ENDING)
         with mirror.sent(beside) as path:
             store.write_json(path, report.as_dict())
-    return WrittenManifest(out, len(clips), len({clip.label for clip in clips}), splits, findings, beside, note)
+    lists = [clip.all_labels for clip in clips] if any(clip.labels for clip in clips) else []
+    return WrittenManifest(
+        out,
+        len(clips),
+        len({clip.label for clip in clips}),
+        splits,
+        findings,
+        beside,
+        note,
+        len(set(itertools.chain.from_iterable(lists))),
+        sum(map(len, lists)) / len(lists) if lists else 1.0,
+    )
 
 
 def _replace(out: Path | str, clips: list[Clip], overwrite: bool) -> str:

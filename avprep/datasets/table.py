@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
@@ -12,7 +11,8 @@ from avprep.datasets.media_folder import MediaFolder
 from avprep.datasets.unnamed import unnamed
 from avprep.manifest.addresses import check_local
 from avprep.manifest.checks import Report, missing
-from avprep.manifest.read_write import Clip, read_clips, unusable
+from avprep.manifest.read_write import AS_MANIFEST, Clip, read_clips, unusable
+from avprep.manifest.table_options import TableOptions
 from avprep.shared.urls import is_url
 
 
@@ -20,7 +20,7 @@ def clips_of_table(
     path: Path,
     media: MediaFolder,
     *,
-    renamed: Mapping[str, str] | None = None,
+    options: TableOptions = AS_MANIFEST,
     drop_leaks: bool = False,
     drop_missing: bool = True,
     shares: Shares = AS_GIVEN,
@@ -29,13 +29,13 @@ def clips_of_table(
 ) -> tuple[list[Clip], Report]:
     """Manifest rows of a CSV, JSONL or Parquet table whose relative paths start at a folder, and the findings.
 
-    `renamed`: the table's own column names to a manifest's. Relative paths are written anew, absolute ones and URLs
+    `options` make a manifest's columns of the table's own. Relative paths are written anew, absolute ones and URLs
     stay. `shares` of the training clips become other splits (drawn.settled). With `whole_folder` media files that no
     row names are reported. `came_from`: where the table lies; at a URL it may name no file of this machine that is not
     below the folder. Errors: ManifestError with all rows that are not a clip, and the other findings; where a split to
     be drawn exists already. Files at URLs are not looked for.
     """
-    rows, problems = read_clips(path, renamed)
+    rows, problems = read_clips(path, options)
     check_local(rows, came_from, str(media.root))
     report = Report(missing_kept=not drop_missing)
     report.missing, _ = missing(rows, media.root)

@@ -7,6 +7,7 @@ made for a larger one serves its parts.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import Dataset
+from avprep.errors import UserError
 from avprep.labels.columns import check_table, claim_column, class_name, is_nothing, values_of_table
 from avprep.shared import store
 
@@ -46,7 +48,8 @@ def add_label_lists(
     settings = {"command": "add-labels", "column": column, "multi": True, "separator": separator}
     origin = claim_column(dataset, name, {**settings, "file_sha256": store.sha256(path)}, replace)
     if origin is not None:
-        _write(dataset, name, lists, origin)
+        path = dataset.local_folder / schema.labels_path(name)
+        write_lists(path, dataset.clip_ids, [None if names is None else sorted(names) for names in lists], origin)
     known = [names for names in lists if names is not None]
     return AddedLists(
         labelled=sum(bool(names) for names in known),
@@ -78,9 +81,20 @@ def _both(one: frozenset[str] | None, other: frozenset[str] | None) -> frozenset
     return other if one is None else one if other is None else one | other
 
 
-def _write(dataset: Dataset, name: str, lists: list[frozenset[str] | None], origin: dict[str, Any]) -> None:
-    columns = {"clip_id": dataset.clip_ids, "labels": [None if names is None else sorted(names) for names in lists]}
+def read_origin(path: Path) -> dict[str, Any]:
+    """How a label column was made, {} where its file has no word of it. Errors: UserError where it cannot be read."""
+    try:
+        stored = (pq.read_schema(path).metadata or {}).get(schema.LABEL_ORIGIN_KEY, b"{}")
+        origin = json.loads(stored)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise UserError(f"{path} is no label column ({error}); delete it, or make it again.") from None
+    return origin if isinstance(origin, dict) else {}
+
+
+def write_lists(path: Path, clip_ids: list[str], lists: list[list[str] | None], origin: dict[str, Any]) -> None:
+    """Write a multi-label column's file atomically: names of each clip, None for not known."""
+    columns = {"clip_id": clip_ids, "labels": lists}
     metadata = {schema.LABEL_ORIGIN_KEY: store.json_text(origin, sort_keys=True)}
     table = pa.table(columns, schema.LABEL_LISTS_SCHEMA.with_metadata(metadata))
-    with store.atomic_path(dataset.local_folder / schema.labels_path(name)) as temporary:
+    with store.atomic_path(path) as temporary:
         pq.write_table(table, temporary)

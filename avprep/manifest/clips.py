@@ -17,8 +17,9 @@ import pyarrow as pa
 
 from avprep.shared.arrow import PIECE_ROWS, column_of, table_of
 
-COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group", "cluster")
-CLUSTER = "cluster"  # written only where a clip has one, so that other manifests keep their bytes
+OPTIONAL = ("cluster", "labels")  # written only where a clip has one, so that other manifests keep their bytes
+COLUMNS = ("clip_id", "label", "split", "video_path", "audio_path", "start_seconds", "end_seconds", "group", *OPTIONAL)
+SEPARATOR = ";"  # between the labels of a clip in `labels`
 NUMBERS = frozenset({"start_seconds", "end_seconds"})
 REPEATING = frozenset({"label", "split"})
 
@@ -40,6 +41,13 @@ class Clip:
     """what must not be in two splits: a speaker, a location, a fold"""
     cluster: str = ""
     """what varies together, such as clips cut from one recording; '': the group is that"""
+    labels: str = ""
+    """all labels of a clip that may have several, with SEPARATOR between them; '': its label is the only one"""
+
+    @property
+    def all_labels(self) -> list[str]:
+        """The labels, `label` among them."""
+        return self.labels.split(SEPARATOR) if self.labels else [self.label]
 
     @property
     def source(self) -> str:
@@ -94,15 +102,21 @@ class Clips(Sequence[Clip]):
         return column.dictionary.to_pylist(), codes
 
     def table(self) -> pa.Table:
-        """All columns, label and split as plain text; without `cluster` where no clip has one."""
-        names = columns_of(self.values(CLUSTER))
+        """All columns, label and split as plain text; without those of OPTIONAL that no clip has."""
+        names = columns_of(lambda name: any(self.values(name)))
         plain = (pa.field(name, pa.float64() if name in NUMBERS else pa.string()) for name in names)
         return self._table.select(names).cast(pa.schema(plain))
 
 
-def columns_of(clusters: Iterable[str]) -> tuple[str, ...]:
-    """COLUMNS as a manifest of clips of these clusters has them: the last only where one is not empty."""
-    return COLUMNS if any(clusters) else COLUMNS[:-1]
+def columns_of(used: Callable[[str], bool]) -> list[str]:
+    """COLUMNS as a manifest has them: those of OPTIONAL only where they are `used`."""
+    return [name for name in COLUMNS if name not in OPTIONAL or used(name)]
+
+
+def digest_values(clip: Clip) -> tuple[Any, ...]:
+    """The values of a clip that count in a manifest's digest: without empty ones of OPTIONAL at the end."""
+    values = values_of(clip)
+    return values if clip.labels else values[:-1] if clip.cluster else values[:-2]
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:

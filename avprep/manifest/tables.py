@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avprep.errors import ManifestError
 from avprep.shared.errors import first_line
-from avprep.shared.text import opened
+from avprep.shared.text import is_comment, opened
 
 KINDS = ("csv", "jsonl", "parquet")
 MOST_FIELD_CHARACTERS = 131_072
@@ -44,9 +44,17 @@ def kind_of(path: Path) -> str:
     return kind
 
 
-def read_table(path: Path, wanted: Wanted, renamed: Mapping[str, str] | None = None) -> Iterator[Row]:
+def read_table(
+    path: Path,
+    wanted: Wanted,
+    renamed: Mapping[str, str] | None = None,
+    header: Sequence[str] = (),
+    fields: Sequence[str] = (),
+) -> Iterator[Row]:
     """Rows of a table, its `wanted` columns alone; `renamed` maps the table's own names to wanted ones.
 
+    With `header`, a CSV file has none of its own: these name its columns, lines that begin with # are comments, and a
+    space after a comma is no part of a field. The table's own columns `fields` come under their names in braces, too.
     A header that comes again is left out with a warning. Errors: UserError where the file is not there, not UTF-8, not
     of its format, names a column twice, or has no column that is needed or to be renamed. A row with a flaw of its
     own comes as a sentence in place of its values.
@@ -54,15 +62,21 @@ def read_table(path: Path, wanted: Wanted, renamed: Mapping[str, str] | None = N
     kind = kind_of(path)
     if not path.is_file():
         raise ManifestError(f"{path} does not exist.")
-    names = _Names(path, wanted, dict(renamed or {}))
-    yield from {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[kind](path, names)
+    names = _Names(path, wanted, dict(renamed or {}), fields)
+    if header and kind != "csv":
+        raise ManifestError(f"{path} has names of its columns; leave --columns out, or give --rename.")
+    yield from (
+        _csv_without_header(path, names, list(header))
+        if header
+        else {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}[kind](path, names)
+    )
 
 
 class _Names:
     """From a table's column names to the wanted ones; checks them as it goes."""
 
-    def __init__(self, path: Path, wanted: Wanted, renamed: dict[str, str]) -> None:
-        self.path, self.wanted, self.renamed = path, wanted, renamed
+    def __init__(self, path: Path, wanted: Wanted, renamed: dict[str, str], fields: Sequence[str] = ()) -> None:
+        self.path, self.wanted, self.renamed, self.fields = path, wanted, renamed, fields
         unknown = [new for new in renamed.values() if new not in wanted.columns]
         if unknown:
             columns = ", ".join(wanted.columns)
@@ -73,6 +87,11 @@ class _Names:
         missing = [old for old in self.renamed if old not in header]
         if missing:
             raise ManifestError(f"{self.path} has no column {missing[0]!r} to rename; it has {', '.join(header)}.")
+        absent = [name for name in self.fields if name not in header]
+        if absent:
+            raise ManifestError(
+                f"{self.path} has no column {absent[0]!r} to make a path of; it has {', '.join(header)}."
+            )
         columns = self.wanted_positions(header)
         used = [name for _, name in columns]
         twice = [name for name in self.wanted.columns if used.count(name) > 1]
@@ -87,7 +106,8 @@ class _Names:
     def wanted_positions(self, header: list[str]) -> list[tuple[int, str]]:
         """As `positions`, without a check that all columns are there."""
         renamed = [(position, self.renamed.get(name, name)) for position, name in enumerate(header)]
-        return [(position, name) for position, name in renamed if name in self.wanted.columns]
+        fields = [(position, f"{{{name}}}") for position, name in enumerate(header) if name in self.fields]
+        return fields + [(position, name) for position, name in renamed if name in self.wanted.columns]
 
 
 def _separated(header: list[str]) -> str:
@@ -96,15 +116,17 @@ def _separated(header: list[str]) -> str:
     return f"separate its columns by commas, not {marks[0]}" if marks else ""
 
 
-def csv_rows(path: Path, delimiter: str = ",", strict: bool = True) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(
+    path: Path, delimiter: str = ",", strict: bool = True, spaced: bool = False
+) -> Iterator[tuple[int, list[str]]]:
     """(number of its first line, fields) of each row of a CSV file; a blank line has no fields.
 
-    Where not `strict`, misplaced quotes are part of a field. Errors: UserError where the file cannot be read, is not
-    UTF-8 or not CSV.
+    Where not `strict`, misplaced quotes are part of a field; `spaced`: a space after a comma is not. Errors: UserError
+    where the file cannot be read, is not UTF-8 or not CSV.
     """
     begin = 1
     with opened(path) as text:
-        rows = csv.reader(text, delimiter=delimiter, strict=strict)
+        rows = csv.reader(text, delimiter=delimiter, strict=strict, skipinitialspace=spaced)
         try:
             for row in rows:
                 yield begin, row
@@ -154,6 +176,17 @@ def _csv(path: Path, names: _Names) -> Iterator[Row]:
             yield where, {name: row[position] for position, name in columns}
         elif row:
             yield where, f"{len(row)} fields, the header has {len(header)} (quote a field that holds a comma)"
+
+
+def _csv_without_header(path: Path, names: _Names, header: list[str]) -> Iterator[Row]:
+    columns = names.positions(header)
+    for line, row in csv_rows(path, spaced=True):
+        if not row or is_comment(row[0]):
+            continue
+        if len(row) == len(header):
+            yield f"line {line}", {name: row[position] for position, name in columns}
+        else:
+            yield f"line {line}", f"{len(row)} fields, --columns names {len(header)} (quote a field that holds a comma)"
 
 
 def _jsonl(path: Path, names: _Names) -> Iterator[Row]:

@@ -33,6 +33,8 @@ class Forged:
     group: str = ""
     level: float = 0.0
     pictures: bool = True
+    labels: str = ""
+    """all labels in the manifest, ; between them"""
 
 
 def forge_dataset(
@@ -79,7 +81,7 @@ def arrays(
 
 def _manifest_row(row: int, clip: Forged) -> Clip:
     path = {"video_path": f"{row}.mp4"} if clip.pictures else {"audio_path": f"{row}.wav"}
-    return Clip(f"c{row}", clip.label, clip.split, **path, group=clip.group or f"g{row}")
+    return Clip(f"c{row}", clip.label, clip.split, **path, group=clip.group or f"g{row}", labels=clip.labels)
 
 
 def jpegs(frames: np.ndarray) -> list[bytes]:
