@@ -159,7 +159,7 @@ def test_utf16_is_named_with_what_to_do(tmp_path, numbered, name, encoding):
     [
         (
             "video_path",
-            "no column label; it has video_path: add one, or have one renamed by 'avprep manifest table",
+            "no column label or labels; it has video_path: add one, or have one renamed by 'avprep manifest table",
         ),
         ("label;video_path", "separate its columns by commas, not semicolons"),
         ("label\tvideo_path", "separate its columns by commas, not tabs"),

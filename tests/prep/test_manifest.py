@@ -71,7 +71,7 @@ def test_all_problems_are_reported_together(tmp_path):
         ("m.csv", "label,video_path,label\nx,a.mp4,y\n", "the column 'label' twice"),
         ("m.jsonl", '{"label": "x", "label": "y", "video_path": "a"}\n', "the column 'label' twice"),
         ("m.csv", "label;video_path\nx;a.mp4\n", "separate its columns by commas"),
-        ("m.csv", "category,video_path\nx,a.mp4\n", "no column label; it has category, video_path"),
+        ("m.csv", "category,video_path\nx,a.mp4\n", "no column label or labels; it has category, video_path"),
         ("m.jsonl", '{"label": "x", "file": "a"}\n', "no column video_path or audio_path; it has label, file"),
         ("m.csv", 'label,video_path\nx,a.mp4\n"y,b.mp4\nz,c.mp4\n', "line 3 on: .* is a quote left open"),
         ("m.csv", 'label,video_path\nx,"' + "a" * 200_000 + '"\n', "more than 131072 characters"),
