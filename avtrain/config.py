@@ -9,7 +9,7 @@ from avprep.shared.configs import check
 
 MODEL_SIZES = {"full": ("r2plus1d_18", "cnn9"), "tiny": ("tiny", "tiny")}
 """video and audio encoder of each size"""
-MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "audio_model")
+MODEL_SETTINGS = ("model_size", "video_model", "video_pool", "video_weights", "audio_model")
 """fields of PretrainConfig that choose the encoders"""
 PROJECTIONS = ("linear", "mlp")
 HEAD_SETTINGS = ("projection", "projection_hidden", "embedding_dim")
@@ -22,6 +22,7 @@ SPLITS = ("auto", "group", "released")
 SIDES = ("audio", "video", "both")
 SOUNDS_ALONE = "audio-supcon"
 LOSSES = ("info-nce", "mask", "supcon", "suppress", SOUNDS_ALONE)
+FREEZES = ("none", "video", "audio")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
 CHECKPOINTS = ("newest", "best")
@@ -47,6 +48,9 @@ class PretrainConfig:
     """video encoder by name (models/video.py) or `package:function`; empty: the one of model_size"""
     video_pool: str = "auto"
     """pool over time and space: `average`, `max`; `auto`: as the model was published"""
+    video_weights: str = ""
+    """weights that a video encoder of torchvision's begins with: the name of published ones, such as KINETICS400_V1, or
+    a file of them; pictures are normalised as they were for these; empty: random ones"""
     audio_model: str = ""
     """audio encoder by name (models/audio.py) or `package:function`; empty: the one of model_size"""
     projection: str = "linear"
@@ -57,6 +61,8 @@ class PretrainConfig:
     """width of the common space"""
     init_from: str = ""
     """run or checkpoint folder whose weights are the first ones; empty: random ones"""
+    freeze: str = "none"
+    """encoder that keeps its first weights, in eval mode: `none`, `video` or `audio`"""
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives; `suppress`: those
     much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives; no picture is
@@ -165,6 +171,7 @@ class PretrainConfig:
             self.chunk_size == 0 or self.chunk_size >= 2,
             f"chunk_size must be 2 or more, or 0 to encode a whole batch at once, not {self.chunk_size}.",
         )
+        _check_frozen(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
 
@@ -186,6 +193,17 @@ def _check_augmentation(config: PretrainConfig) -> None:
     check(
         0 <= config.sound_mixup <= 0.5,
         f"sound_mixup must be 0 to 0.5, so that a sound stays the louder one, not {config.sound_mixup}.",
+    )
+
+
+def _check_frozen(config: PretrainConfig) -> None:
+    """UserError where an encoder would be frozen with random weights."""
+    check(config.freeze in FREEZES, f"freeze must be one of {', '.join(FREEZES)}, not {config.freeze!r}.")
+    own = {"video": config.video_weights or ":" in config.video_model, "audio": ":" in config.audio_model}
+    published = "--video-weights" if config.freeze == "video" else "--audio-model package:function that loads some"
+    check(
+        config.freeze == "none" or bool(config.init_from or own[config.freeze]),
+        f"A frozen {config.freeze} encoder with random weights learns nothing; give --init-from or {published}.",
     )
 
 

@@ -21,7 +21,7 @@ from avtrain.cli.options import (
     device_options,
     sampling_options,
 )
-from avtrain.config import LOSSES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
+from avtrain.config import FREEZES, LOSSES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
 
 if TYPE_CHECKING:
     from avtrain.training.pretrain import PretrainResult
@@ -56,6 +56,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     default=PRETRAIN.video_model,
     help="In place of that size's: r2plus1d_18, r2plus1d_18_released, s3d ... or your own package:function.",
 )
+@click.option(
+    "--video-weights",
+    metavar="NAME|FILE",
+    default=PRETRAIN.video_weights,
+    help="Weights of torchvision's video model to begin with: KINETICS400_V1 or a file of them.",
+)
 @click.option("--video-pool", default=PRETRAIN.video_pool, help="auto, average or max.")
 @click.option(
     "--audio-model",
@@ -81,6 +87,9 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     type=click.Path(),
     default=PRETRAIN.init_from,
     help="Run or checkpoint folder to take the weights of.",
+)
+@click.option(
+    "--freeze", type=click.Choice(FREEZES), default=PRETRAIN.freeze, help="Encoder that keeps its first weights."
 )
 @click.option(
     "--loss",

@@ -14,10 +14,9 @@ from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
 from avtrain.data.picture_augment import PICTURE_DRAWS, PictureAugment
 from avtrain.data.sound_augment import SOUND_DRAWS, SoundAugment
+from avtrain.models.encoder import IMAGENET_MEAN, IMAGENET_STD
 from avtrain.sampling.base import Stream, generator
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 MIN_STD_DB = 1.0  # bands above a recording's own bandwidth are empty and would be blown up
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import torch
 from torch import nn
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""of red, green and blue from 0 to 1: what all pictures are normalised by"""
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -19,6 +24,24 @@ class Encoder(nn.Module):
 
     def forward(self, media: torch.Tensor) -> torch.Tensor:
         return self.network(media)
+
+
+class Renormalise(nn.Module):
+    """Pictures [B, 3, T, H, W] normalised by ImageNet's mean and deviation -> by those given, of values from 0 to 1."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        own = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=torch.float64)
+        wanted = torch.tensor([list(mean), list(std)], dtype=torch.float64)
+        scale, shift = own[1] / wanted[1], (own[0] - wanted[0]) / wanted[1]
+        self.register_buffer("scale", scale.float().view(3, 1, 1, 1))
+        self.register_buffer("shift", shift.float().view(3, 1, 1, 1))
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        return pictures * self.scale + self.shift
 
 
 def place(module: Module, device: str) -> Module:

@@ -39,6 +39,19 @@ class TwoTower(nn.Module):
             for encoder in (video, audio)
         )
         self.temperature: Temperature | None = None
+        self.frozen = ""
+
+    def freeze(self, side: str) -> None:
+        """Keep the encoder of a side, `video` or `audio`, as it is: in eval mode for ever, without gradients."""
+        self.frozen = side
+        self.get_submodule(side).eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> TwoTower:
+        """As any module, but a frozen encoder stays in eval mode."""
+        super().train(mode)
+        if self.frozen:
+            self.get_submodule(self.frozen).eval()
+        return self
 
     def forward(self, video: torch.Tensor, audio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return self.embed_video(video), self.embed_audio(audio)
@@ -102,6 +115,7 @@ def build_two_tower(
     video_model: str = "",
     video_pool: str = "auto",
     audio_model: str = "",
+    published: bool = False,
     frame_size: int = 112,
     num_mel_bands: int = 128,
     projection: str = "linear",
@@ -112,16 +126,16 @@ def build_two_tower(
 
     `video_model` (see `build_video`) takes the place of the size's own video encoder, r2plus1d_18 or tiny, and
     `audio_model` (see `build_audio`) of its audio encoder, cnn9 or tiny. Layers into the common space: see
-    `projection_head`. Errors: UserError.
+    `projection_head`; `published` is that of `build_video`. Errors: UserError.
     """
     name = video_model or MODEL_SIZES[model_size][0]
-    video = build_video(name, video_pool, frame_size=frame_size)
+    video = build_video(name, video_pool, frame_size=frame_size, published=published)
     audio = audio_encoder(model_size, audio_model, num_mel_bands)
     return TwoTower(video, audio, embedding_dim, projection=projection, projection_hidden=projection_hidden)
 
 
 def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 128) -> TwoTower:
-    """A fresh pair of encoders as a run of these settings has it, with its temperature where that is learnt.
+    """A fresh pair of encoders as a run of these settings has it, with its learnt temperature and its frozen encoder.
 
     Settings are those of PretrainConfig; runs of earlier versions have fewer. `frame_size` is that of stored pictures.
     Errors: UserError.
@@ -131,12 +145,15 @@ def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 
         video_model=settings.get("video_model", ""),
         video_pool=settings.get("video_pool", "auto"),
         audio_model=settings.get("audio_model", ""),
+        published=bool(settings.get("video_weights", "")),
         frame_size=settings.get("crop_size") or frame_size,
         num_mel_bands=num_mel_bands,
         **{name: settings[name] for name in HEAD_SETTINGS if name in settings},
     )
     if settings.get("learn_temperature", False):
         model.temperature = Temperature(settings["temperature"])
+    if settings.get("freeze", "none") != "none":
+        model.freeze(settings["freeze"])
     return model
 
 

@@ -7,16 +7,18 @@ from torch import nn
 
 from avprep.shared.errors import UserError
 from avtrain.models.audio import initialise
-from avtrain.models.encoder import Encoder
+from avtrain.models.encoder import IMAGENET_MEAN, IMAGENET_STD, Encoder, Renormalise
 from avtrain.models.own import own_encoder
 from avtrain.models.released import ReleasedVideo
 
 TORCHVISION_NAMES = ("r2plus1d_18", "r3d_18", "mc3_18", "s3d", "swin3d_t", "swin3d_s", "swin3d_b")
 VIDEO_NAMES = (*TORCHVISION_NAMES, "r2plus1d_18_released", "tiny")
+CLASSIFIERS = ("fc", "classifier", "head")
+"""the last layer of torchvision's video models, by what it is called there"""
 POOLS = ("auto", "average", "max")
 
 
-def build_video(name: str, pool: str = "auto", *, frame_size: int = 112) -> nn.Module:
+def build_video(name: str, pool: str = "auto", *, frame_size: int = 112, published: bool = False) -> nn.Module:
     """A fresh video encoder, pictures [B, 3, T, H, W] -> features [B, num_features].
 
     | name | features | M parameters | GFLOP for 8 pictures of 112 px |
@@ -33,8 +35,14 @@ def build_video(name: str, pool: str = "auto", *, frame_size: int = 112) -> nn.M
     s3d by torch's default, swin's linear layers normal with deviation 0.02; the released one and tiny as `initialise`.
     `pool` over time and space: `average` or `max`; `auto` is average, for r2plus1d_18_released the max it was published
     with. torchvision's mvit models fix 16 pictures and are not among them. `package:function` is the user's own and
-    pools by itself; it is tried on 8 pictures of `frame_size` px. Errors: UserError.
+    pools by itself; it is tried on 8 pictures of `frame_size` px. With `published`, pictures are normalised as for the
+    weights that torchvision has of the model; they are not loaded here. Errors: UserError.
     """
+    if published and name not in TORCHVISION_NAMES:
+        raise UserError(
+            f"--video-weights are for torchvision's models, not for {name}; choose --video-model among "
+            f"{', '.join(TORCHVISION_NAMES)}. A package:function loads weights by itself."
+        )
     if pool not in POOLS:
         raise UserError(f"There is no pool {pool!r}; choose one of {', '.join(POOLS)}.")
     if ":" in name:
@@ -50,14 +58,19 @@ def build_video(name: str, pool: str = "auto", *, frame_size: int = 112) -> nn.M
     pool = "average" if pool == "auto" else pool
     if name == "tiny":
         return TinyVideo(pool)
-    from torchvision.models import get_model
+    from torchvision.models import get_model, get_model_weights
 
-    return _pooled(get_model(name, weights=None), pool)
+    encoder = _pooled(get_model(name, weights=None), pool)
+    if published:
+        transforms = get_model_weights(name).DEFAULT.transforms()
+        if (tuple(transforms.mean), tuple(transforms.std)) != (IMAGENET_MEAN, IMAGENET_STD):
+            encoder.network = nn.Sequential(Renormalise(transforms.mean, transforms.std), encoder.network)
+    return encoder
 
 
 def _pooled(network: nn.Module, pool: str) -> Encoder:
     """A torchvision video network that ends at a global pool: its classifier, whatever its name, taken off."""
-    last = next(name for name in ("fc", "classifier", "head") if hasattr(network, name))
+    last = next(name for name in CLASSIFIERS if hasattr(network, name))
     classifier = next(layer for layer in getattr(network, last).modules() if isinstance(layer, nn.Linear | nn.Conv3d))
     setattr(network, last, nn.Identity())
     network.avgpool = nn.AdaptiveMaxPool3d(1) if pool == "max" else nn.AdaptiveAvgPool3d(1)

@@ -22,7 +22,7 @@ from avtrain.runs.loggers import Logger
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
 DEFAULTS = configs.to_dict(PretrainConfig())  # what a run of a version that did not know a setting had
-BEGUN = ("init_checkpoint", "init_digest")
+BEGUN = ("init_checkpoint", "init_digest", "video_weights_digest")
 VALIDATION_SCORE = "val_class_recall_at_1"
 
 

@@ -13,7 +13,7 @@ OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of a config over all weights.
+    """The optimizer of a config over all weights that are not frozen.
 
     A learnt temperature has no weight decay, nor, without `decay_norms`, have weights of fewer than two dimensions: the
     scales and shifts of norms, and biases.
@@ -21,6 +21,8 @@ def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Optimiz
     decayed: list[torch.nn.Parameter] = []
     free: list[torch.nn.Parameter] = []
     for name, weights in model.named_parameters():
+        if not weights.requires_grad:
+            continue
         kept = name.startswith("temperature.") or (weights.dim() < 2 and not config.decay_norms)
         (free if kept else decayed).append(weights)
     groups: list[dict[str, object]] = [{"params": decayed}]

@@ -11,7 +11,7 @@ import torch
 from avprep.dataset import Dataset, check_single
 from avprep.shared import configs
 from avprep.shared.errors import UserError
-from avtrain.config import SOUNDS_ALONE, PretrainConfig
+from avtrain.config import MODEL_SIZES, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.data.plans import strategy_of, training_table
@@ -21,6 +21,7 @@ from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
 from avtrain.sampling import ClipTable, digest
 from avtrain.training.init_from import begin_from
+from avtrain.training.video_weights import load_video_weights
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,9 @@ def make_ready(
     torch.manual_seed(config.seed)
     model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)
     begun = begin_from(config.init_from, model, run, dataset)
+    if not config.init_from:
+        name = config.video_model or MODEL_SIZES[config.model_size][0]
+        begun = load_video_weights(config.video_weights, name, model, run)
     identity = {
         "config": configs.to_dict(config),
         "dataset_digest": dataset.digest,
