@@ -21,7 +21,7 @@ TESTED = {
     "README.md": 3,
     "docs/pages/concepts/plans-are-data.md": 1,
     "docs/pages/extend/dataset-adapter.md": 1,
-    "docs/pages/extend/encoder.md": 1,
+    "docs/pages/extend/encoder.md": 2,
     "docs/pages/extend/loss.md": 1,
     "docs/pages/extend/strategy.md": 2,
     "docs/pages/guides/embed-and-export.md": 2,
@@ -131,13 +131,29 @@ def test_a_loss_of_ones_own_trains_both_encoders(tmp_path, monkeypatch):
 def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):
     import avtrain
 
-    (example,) = blocks(DOCS / "extend" / "encoder.md", "python")
+    example = blocks(DOCS / "extend" / "encoder.md", "python")[0]
     (tmp_path / "my_models.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     forge_dataset(tmp_path / "my-data", [Forged(f"{row % 2}") for row in range(16)], 8, frame_size=32, mel_bands=32)
     settings = {"model_size": "tiny", "audio_model": "my_models:small_audio_encoder", "batch_size": 8, "epochs": 1}
     assert avtrain.pretrain("my-data", "runs/mine", device="cpu", **settings).steps == 2
+
+
+@pytest.mark.slow
+def test_pretrained_backbones_encode_pictures_and_sounds(tmp_path, monkeypatch):
+    """With the smallest of timm's models and random weights, since tests download none."""
+    pytest.importorskip("timm")
+    import avtrain
+
+    example = blocks(DOCS / "extend" / "encoder.md", "python")[1]
+    example = example.replace('"resnet18", pretrained=True', '"test_resnet", pretrained=False')
+    (tmp_path / "my_backbones.py").write_text(example, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    forge_dataset(tmp_path / "my-data", [Forged(f"{row % 2}") for row in range(16)], 8, frame_size=32, mel_bands=32)
+    models = {"video_model": "my_backbones:pictures", "audio_model": "my_backbones:sounds", "freeze": "video"}
+    assert avtrain.pretrain("my-data", "runs/mine", device="cpu", batch_size=8, epochs=1, **models).steps == 2
 
 
 def test_a_dataset_adapter_writes_a_manifest(tmp_path, monkeypatch):
