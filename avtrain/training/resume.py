@@ -24,7 +24,14 @@ log = logging.getLogger(__name__)
 
 LONGER = ("epochs", "max_steps")
 FIXED = {
-    "other models": (*MODEL_SETTINGS, *HEAD_SETTINGS, "learn_temperature", "freeze", "init_from", "video_weights_digest"),
+    "other models": (
+        *MODEL_SETTINGS,
+        *HEAD_SETTINGS,
+        "learn_temperature",
+        "freeze",
+        "init_from",
+        "video_weights_digest",
+    ),
     "weight decay of other weights": ("decay_norms",),
     "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
     "another seed": ("seed",),

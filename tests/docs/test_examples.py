@@ -20,8 +20,9 @@ README = REPOSITORY / "README.md"
 TESTED = {
     "README.md": 3,
     "docs/pages/concepts/plans-are-data.md": 1,
+    "docs/pages/extend/backbone.md": 1,
     "docs/pages/extend/dataset-adapter.md": 1,
-    "docs/pages/extend/encoder.md": 2,
+    "docs/pages/extend/encoder.md": 1,
     "docs/pages/extend/loss.md": 1,
     "docs/pages/extend/strategy.md": 2,
     "docs/pages/guides/embed-and-export.md": 2,
@@ -131,7 +132,7 @@ def test_a_loss_of_ones_own_trains_both_encoders(tmp_path, monkeypatch):
 def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):
     import avtrain
 
-    example = blocks(DOCS / "extend" / "encoder.md", "python")[0]
+    (example,) = blocks(DOCS / "extend" / "encoder.md", "python")
     (tmp_path / "my_models.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -146,7 +147,7 @@ def test_pretrained_backbones_encode_pictures_and_sounds(tmp_path, monkeypatch):
     pytest.importorskip("timm")
     import avtrain
 
-    example = blocks(DOCS / "extend" / "encoder.md", "python")[1]
+    (example,) = blocks(DOCS / "extend" / "backbone.md", "python")
     example = example.replace('"resnet18", pretrained=True', '"test_resnet", pretrained=False')
     (tmp_path / "my_backbones.py").write_text(example, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
