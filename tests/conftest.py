@@ -1,13 +1,16 @@
-"""What all tests share: where real data lies, what a skip must say, a small rendered dataset."""
+"""What all tests share: where real data lies, what a skip must say, one thread a process, a small rendered dataset."""
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch's, of commands too: workers, ranks and decoders run side by side
 settings.register_profile("any-machine", deadline=None)  # a busy machine is no failure
 settings.load_profile("any-machine")
 
@@ -41,12 +44,31 @@ def sounds() -> Path:
     return FIXTURES / "audio"
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that `make` fills once in a session, whichever worker of pytest-xdist comes first: write nothing there.
+
+    `make` is called again on what it left where it failed.
+    """
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent  # each worker has a folder of its own below that of the session
+    folder, done = base / f"shared-{name}", base / f"shared-{name}.done"
+    with open(base / f"shared-{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The manifest of 80 rendered clips: 8 classes of 6 for training and 4 for test."""
     from avprep.synthetic.demo import DemoConfig, render_demo
 
-    return render_demo(tmp_path_factory.mktemp("demo") / "clips", DemoConfig(clips_per_class=10), workers=2)
+    config = DemoConfig(clips_per_class=10)
+    folder = made_once(tmp_path_factory, "clips", lambda folder: render_demo(folder, config, workers=2))
+    return folder / "manifest.csv"
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +77,7 @@ def demo_dataset(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     from avprep.build.run import build_shards
     from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 
-    out = tmp_path_factory.mktemp("dataset") / "demo"
     config = BuildConfig(video=VideoSpec(frame_size=48), shards=ShardSpec(clips_per_shard=4))
-    build_shards(demo_clips, out, config, Limits(), workers=2)
-    return out
+    return made_once(
+        tmp_path_factory, "demo", lambda folder: build_shards(demo_clips, folder, config, Limits(), workers=2)
+    )

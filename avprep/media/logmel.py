@@ -1,7 +1,7 @@
 """Log-mel spectrograms: magnitude, librosa's Slaney bands, decibels; block by block, so that length costs no memory.
 
-The formulas are librosa's, and so are the values (a test compares them); its own functions for two of the three steps
-load a compiler into every decoding process, 70 MB each.
+The formulas are librosa's, and so are the values (tests compare them). Its own functions for the three steps import
+scipy.signal and compile, in every decoding process: 70 MB and more than a second each.
 """
 
 from __future__ import annotations
@@ -81,10 +81,13 @@ def _hann(length: int) -> np.ndarray:
 
 @cache
 def _bands(spec: AudioSpec) -> np.ndarray:
-    """Slaney's mel filters float32 [1 + window / 2, M]."""
-    return librosa.filters.mel(
-        sr=spec.sample_rate_hz, n_fft=spec.window_samples, n_mels=spec.num_mel_bands, htk=False, norm="slaney"
-    ).T
+    """Slaney's mel filters float32 [1 + window / 2, M]: the bits of `librosa.filters.mel`."""
+    edges = librosa.mel_frequencies(spec.num_mel_bands + 2, fmin=0.0, fmax=spec.sample_rate_hz / 2, htk=False)
+    widths = np.diff(edges)[:, None]
+    slopes = np.subtract.outer(edges, np.fft.rfftfreq(spec.window_samples, 1.0 / spec.sample_rate_hz))
+    triangles = np.maximum(0, np.minimum(-slopes[:-2] / widths[:-1], slopes[2:] / widths[1:])).astype(np.float32)
+    triangles *= (2.0 / (edges[2:] - edges[:-2]))[:, None]
+    return triangles.T
 
 
 def band_centres_hz(sample_rate_hz: int, num_mel_bands: int) -> np.ndarray:

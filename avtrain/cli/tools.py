@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     default=1.0,
     help="How strongly picture and sound of one clip share their instance.",
 )
-@click.option("--clips-per-class", type=click.IntRange(10, 10_000), default=64)
+@click.option("--clips-per-class", type=click.IntRange(5, 10_000), default=64)
 @click.option("--seeds", type=click.IntRange(1, 100), default=3, help="Training seeds a row.")
 @click.option("--epochs", type=click.IntRange(1), default=60)
 @click.option("--batch-size", type=click.IntRange(2), default=64)

@@ -48,11 +48,11 @@ def result_of(
     is_whole: Callable[[Result], bool] = lambda result: True,
 ) -> Result:
     """The result of a cell: read from `path`, or made on one thread and written there if it is missing or not whole."""
-    import torch
-
     saved = result_at(path, settings)
     if saved is not None and is_whole(saved):
         return saved
+    import torch  # which a process that makes nothing does without
+
     torch.set_num_threads(1)
     result = make()
     store.write_json(path, result)

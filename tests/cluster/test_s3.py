@@ -36,9 +36,9 @@ TRAIN += ["--checkpoint-every-steps=2"]
 
 
 @pytest.fixture(scope="module")
-def clips(demo_clips):
+def clips(demo_clips, tmp_path_factory):
     """The manifest of 20 clips of two classes, which lie in folders of their splits and classes."""
-    found, place = read_manifest(demo_clips), demo_clips.parent / "few"
+    found, place = read_manifest(demo_clips), tmp_path_factory.mktemp("few")
     labels = sorted({clip.label for clip in found})[:2]
     for clip in (clip for clip in found if clip.label in labels):
         path = Path(clip.video_path)

@@ -49,8 +49,8 @@ def test_jpeg_shards_hold_the_same_pictures_in_a_quarter_of_the_bytes(demo_clips
 def test_a_damaged_picture_is_a_sentence(demo_clips, tmp_path):
     out = tmp_path / "jpeg"
     config = BuildConfig(video=VideoSpec(frame_size=48, frame_codec="jpeg"))
-    write_manifest(demo_clips.parent / "two.csv", read_manifest(demo_clips)[:2])
-    build_shards(demo_clips.parent / "two.csv", out, config, Limits())
+    write_manifest(tmp_path / "two.csv", read_manifest(demo_clips)[:2])
+    build_shards(tmp_path / "two.csv", out, config, Limits(), root=demo_clips.parent)
     dataset = Dataset(out)
     with open(out / dataset.shards[0], "r+b") as tar:
         tar.seek(int(dataset.frames_offset[0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from avprep.cli import main
 from avprep.config import LOGMEL_PRESETS, BuildConfig, Limits, ShardSpec
 from avprep.dataset import Dataset
 from avprep.manifest.read_write import Clip, write_manifest
+from avprep.media import logmel
 from avprep.media.logmel import log_mel
 
 NAME = "tabla_ghe2.ogg"
@@ -42,6 +44,16 @@ def test_presets_are_librosas_formulas(name, sounds):
     else:
         want = librosa.amplitude_to_db(mel, ref=1.0, amin=1e-5, top_db=100)
     assert np.abs(log_mel(samples, spec).astype(float) - want.T).max() < 0.05
+
+
+@pytest.mark.parametrize("name", LOGMEL_PRESETS)
+@pytest.mark.parametrize("num_mel_bands", [64, 128])
+def test_mel_bands_are_librosas_to_the_bit(name, num_mel_bands):
+    spec = dataclasses.replace(LOGMEL_PRESETS[name], num_mel_bands=num_mel_bands)
+    want = librosa.filters.mel(sr=spec.sample_rate_hz, n_fft=spec.window_samples, n_mels=num_mel_bands).T
+    found = logmel._bands(spec)
+    assert (found.dtype, found.flags.f_contiguous) == (want.dtype, want.flags.f_contiguous)
+    np.testing.assert_array_equal(found, want)
 
 
 def test_without_resampling_each_clip_keeps_its_own_rate(sounds, tmp_path):

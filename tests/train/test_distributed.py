@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -168,41 +172,67 @@ def nothing(ranks):
     pass
 
 
-def work(task, afterwards, environ, answers):
+@dataclass(frozen=True)
+class Round:
+    """Ranks 0 to `world_size` - 1 do a task in a process group; `afterwards` is called when that has ended."""
+
+    task: Callable[[Ranks], Any]
+    world_size: int
+    afterwards: Callable[[Ranks], None] = nothing
+
+
+def work(rank, rounds, ports, answers):
+    """In a process: every round that has this rank."""
     torch.set_num_threads(1)
-    os.environ.update(environ)
-    ranks = read_ranks(os.environ)
-    with process_group(ranks, "cpu", timeout_seconds=60) as device:
-        answer = task(ranks)
-    left = dist.is_initialized()
-    afterwards(ranks)
-    answers.put((ranks.rank, device, answer, left))
+    for each, port in zip(rounds, ports, strict=True):
+        if rank < each.world_size:
+            os.environ.update(torchrun(rank, each.world_size, port))
+            ranks = read_ranks(os.environ)
+            with process_group(ranks, "cpu", timeout_seconds=60) as device:
+                answer = each.task(ranks)
+            left = dist.is_initialized()
+            each.afterwards(ranks)
+            answers.send((device, answer, left))
 
 
-def launch(task, world_size, silent=0, afterwards=nothing, deadline_seconds=300):
-    """{rank: what `task` gave there}; every process has ended by itself, else the test fails and ends them.
+def launch_rounds(rounds, deadline_seconds=300):
+    """({rank: what the task gave there} of each round, exit codes) of processes that make round after round.
 
-    The task finds a process group; `afterwards` is called when that has ended.
+    Every process has ended by itself, else the test fails and ends them. One that dies gives no more answers.
     """
-    port = free_port()
     context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
+    count = max(each.world_size for each in rounds)
+    pipes = [context.Pipe(duplex=False) for _ in range(count)]
+    ports = [free_port() for _ in rounds]
     processes = [
-        context.Process(target=work, args=(task, afterwards, torchrun(rank, world_size, port), answers), daemon=True)
-        for rank in range(world_size)
+        context.Process(target=work, args=(rank, rounds, ports, answers), daemon=True)
+        for rank, (_, answers) in enumerate(pipes)
     ]
+    found = []
     try:
-        for process in processes:
+        for process, (_, answers) in zip(processes, pipes, strict=True):
             process.start()
-        found = [answers.get(timeout=deadline_seconds) for _ in range(world_size - silent)]
+            answers.close()
+        for each in rounds:
+            found.append({})
+            for rank, (answers, _) in enumerate(pipes[: each.world_size]):
+                assert answers.poll(deadline_seconds), f"rank {rank} does not answer"
+                with contextlib.suppress(EOFError):
+                    found[-1][rank] = answers.recv()
         for process in processes:
             process.join(timeout=120)
         codes = [process.exitcode for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert all(device == "cpu" and not left for _, device, _, left in found)
-    return {rank: answer for rank, _, answer, _ in found}, codes
+    assert all(device == "cpu" and not left for answers in found for device, _, left in answers.values())
+    return [{rank: answer for rank, (_, answer, _) in answers.items()} for answers in found], codes
+
+
+def launch(task, world_size, afterwards=nothing, deadline_seconds=300):
+    """({rank: what `task` gave there}, exit codes) of the ranks of one round."""
+    (answers,), codes = launch_rounds([Round(task, world_size, afterwards)], deadline_seconds)
+    return answers, codes
 
 
 @pytest.fixture(scope="module")
@@ -212,13 +242,23 @@ def labelled(tmp_path_factory):
     return forge_dataset(tmp_path_factory.mktemp("dataset") / "data", clips, frame_size=16, mel_bands=16)
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def several(request, labelled, tmp_path_factory):
-    """(answers to all_of_it by rank, folder with the runs of one_update) of 2 and of 3 processes."""
-    runs = tmp_path_factory.mktemp("runs")
-    afterwards = partial(one_update, labelled, runs, [free_port() for _ in CROSS_MODAL])
-    answers, codes = launch(all_of_it, request.param, afterwards=afterwards)
-    assert codes == [0] * request.param
+@pytest.fixture(scope="module")
+def launched(labelled, tmp_path_factory):
+    """(answers by rank of three rounds, codes, runs of the first two) of three processes.
+
+    They do all_of_it and one_update as three ranks, then as two; then rank 1 of two dies.
+    """
+    folders = [tmp_path_factory.mktemp(f"runs-of-{count}") for count in (3, 2)]
+    updates = [partial(one_update, labelled, runs, [free_port() for _ in CROSS_MODAL]) for runs in folders]
+    found, codes = launch_rounds([Round(all_of_it, 3, updates[0]), Round(all_of_it, 2, updates[1]), Round(dies, 2)])
+    return found, codes, folders
+
+
+@pytest.fixture(params=[3, 2])
+def several(request, launched):
+    """(answers to all_of_it by rank, folder with the runs of one_update) of 3 and of 2 ranks."""
+    place = [3, 2].index(request.param)
+    answers, runs = launched[0][place], launched[2][place]
     assert sorted(answers) == list(range(request.param))
     return answers, runs
 
@@ -263,11 +303,11 @@ def test_an_update_of_a_run_on_several_ranks_is_that_of_one_process(several, lab
         assert_equal(*loss_and_gradients(runs / kind), loss, gradients)
 
 
-def test_nobody_waits_for_a_rank_that_died():
-    answers, codes = launch(dies, 2, silent=1)
+def test_nobody_waits_for_a_rank_that_died(launched):
+    (*_, answers), codes, _ = launched
     assert answers.keys() == {0}
     assert answers[0] < 50  # seconds; not the 60 of a collective that nobody joins
-    assert codes == [0, 7]
+    assert codes == [0, 7, 0]
 
 
 def test_one_process_needs_no_group():
