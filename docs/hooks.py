@@ -1,4 +1,4 @@
-"""Called by mkdocs: fills `{{ failure reasons }}` from the program, and mends what tables show."""
+"""Called by mkdocs: fills `{{ failure reasons }}`, `{{ strategies }}` and `{{ losses }}` from the program."""
 
 from __future__ import annotations
 
@@ -6,15 +6,19 @@ import re
 from typing import Any
 
 from avprep.errors import REASONS
+from avtrain.config.rules import loss_table, strategy_table
 
 NO_DEFAULT = re.compile(r"<td><code>Sentinel\.UNSET</code></td>")
 NUMBER = re.compile(r"<td>([+-]?\d[^<]{0,24})</td>")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """The page with the table of failure reasons instead of its mark."""
+    """The page with tables in place of their marks."""
     rows = "\n".join(f"| `{reason}` | {meaning} |" for reason, meaning in REASONS.items())
-    return markdown.replace("{{ failure reasons }}", rows)
+    tables = {"failure reasons": rows, "strategies": strategy_table(), "losses": loss_table()}
+    for mark, table in tables.items():
+        markdown = markdown.replace(f"{{{{ {mark} }}}}", table)
+    return markdown
 
 
 def on_page_content(html: str, **_: Any) -> str:

@@ -86,6 +86,7 @@ PUBLIC = (
     "avtrain.data",
     "avtrain.sampling",
     "avtrain.models",
+    "avtrain.training",
     "avtrain.embed",
     "avtrain.inference",
 )

@@ -67,7 +67,7 @@ def plans() -> dict[str, Any]:
 def _name(strategy: Strategy) -> str:
     """Its repr, without a setting that came later and is at its default; given pairs by their kind alone."""
     if isinstance(strategy, Pairs):
-        return "Pairs()" if strategy.weights is None else "Pairs(weights)"
+        return "Pairs()" if strategy.pair_weights is None else "Pairs(weights)"
     return repr(strategy).replace(", rare=0.0", "")
 
 

@@ -16,7 +16,14 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import integrity
-from avprep.dataset.label_columns import LabelColumn, ListedLabels, check_single, read_label_lists, read_labels
+from avprep.dataset.label_columns import (
+    LabelColumn,
+    ListedLabels,
+    check_single,
+    read_label_lists,
+    read_labels,
+    read_probabilities,
+)
 from avprep.dataset.reading import (
     UNREADABLE,
     categories,
@@ -225,6 +232,15 @@ class Dataset:
         if name == "label":
             return LabelColumn(self.label.astype(np.int32), self.class_names)
         return read_labels(self.folder, name, self._column("clip_id"))
+
+    def label_probabilities(self, name: str) -> np.ndarray:
+        """float32 [rows]: how probable each label of the column `name` is, 1 for a clip without label.
+
+        Errors: UserError where the column has no probabilities, which the manifest's own has not.
+        """
+        if name == "label":
+            raise UserError("The manifest's own labels have no probabilities; name a column of 'avprep pseudo-label'.")
+        return read_probabilities(self.folder, name, self._column("clip_id"))
 
     def label_lists(self, name: str) -> list[list[str] | None]:
         """The multi-label column `name`: the class names of each row, None for a clip that is not in the column.

@@ -19,6 +19,8 @@ from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
 from avprep.shared.values import texts
 
+PROBABILITY_SCHEMA = pa.schema([("clip_id", pa.string()), ("probability", pa.float32())])
+
 
 @dataclass(frozen=True)
 class ListedLabels:
@@ -112,6 +114,26 @@ def _each_once(begins: np.ndarray, values: np.ndarray, classes: int) -> tuple[np
         return begins, values
     first.sort()
     return np.append(0, np.cumsum(np.bincount(row[first], minlength=len(begins) - 1))), values[first]
+
+
+def read_probabilities(folder: Path | RemotePath, name: str, clip_ids: pa.ChunkedArray) -> np.ndarray:
+    """float32 [rows]: the column's `probability` of each label, for the rows of `clip_ids`; 1 where there is none.
+
+    Errors: UserError where the column has none at all ('avprep pseudo-label' writes some), or one not within 0 to 1.
+    """
+    path = _file_of(folder, name, "one")
+    try:
+        table, _ = _read(path, PROBABILITY_SCHEMA)
+    except UNREADABLE as error:
+        raise UserError(
+            f"{path} has no probabilities to weight labels by ({error}); 'avprep pseudo-label' writes some."
+        ) from None
+    ids = table.column("clip_id").combine_chunks()
+    stored = pc.fill_null(table.column("probability"), 1.0).to_numpy().astype(np.float32)
+    if not ((stored >= 0) & (stored <= 1)).all():
+        raise UserError(f"{path} has a probability that is not within 0 to 1; write the column anew.")
+    positions = pc.index_in(clip_ids, value_set=ids).combine_chunks()
+    return np.append(stored, np.float32(1))[positions.fill_null(len(ids)).to_numpy()]
 
 
 def read_label_lists(folder: Path | RemotePath, name: str, clip_ids: Iterable[str]) -> list[list[str] | None]:

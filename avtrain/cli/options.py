@@ -8,6 +8,7 @@ import click
 
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
 from avtrain.config import CACHE_BYTES, WEIGHTS, EvaluateConfig, PretrainConfig
+from avtrain.config.rules import strategy_usages
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -100,7 +101,7 @@ def device_options(command: click.decorators.FC) -> click.decorators.FC:
 
 
 def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
-    """What decides the batches: --strategy, --labels, --batch-size, --accumulate, --epochs, --val-share, --seed."""
+    """What decides the batches and how pairs count: --strategy to --seed."""
     for option in (
         click.option("--seed", type=int, default=PRETRAIN.seed),
         click.option(
@@ -118,13 +119,18 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
         ),
         click.option("--batch-size", type=int, default=PRETRAIN.batch_size, help="Pairs in a batch, over all ranks."),
         click.option(
+            "--label-confidence",
+            is_flag=True,
+            default=PRETRAIN.label_confidence,
+            help="Weight a pair of two clips in the loss by the probabilities of their labels in that column.",
+        ),
+        click.option(
             "--labels", default=PRETRAIN.labels, help="Label column that the strategy goes by: a NAME of labels/."
         ),
         click.option(
             "--strategy",
             default=PRETRAIN.strategy,
-            help="random | easy-negative | hard-negative | soft-positive[:p=P,labelled=SHARE] | class-balanced | "
-            "pairs:FILE (Parquet: audio, video, optional weight).",
+            help=f"{' | '.join(strategy_usages())} (FILE: Parquet with audio, video, optional weight).",
         ),
     ):
         command = option(command)

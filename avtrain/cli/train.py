@@ -21,7 +21,8 @@ from avtrain.cli.options import (
     device_options,
     sampling_options,
 )
-from avtrain.config import FREEZES, LOSSES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
+from avtrain.config import FREEZES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
+from avtrain.config.rules import loss_usages
 
 if TYPE_CHECKING:
     from avtrain.training.pretrain import PretrainResult
@@ -93,9 +94,9 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 )
 @click.option(
     "--loss",
-    type=click.Choice(LOSSES),
     default=PRETRAIN.loss,
-    help="Pairs of one label: all negatives, none (mask), all positives (supcon).",
+    help=f"{' | '.join(loss_usages())}. Pairs of one label: all negatives (info-nce), none (mask), all positives "
+    "(supcon).",
 )
 @click.option(
     "--val-every",

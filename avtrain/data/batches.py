@@ -11,9 +11,10 @@ import torch
 
 from avprep.dataset import Dataset
 from avtrain.data.byte_ranges import window_of
+from avtrain.data.own_strategy import guarded
 from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
-from avtrain.sampling import ClipTable, Strategy
+from avtrain.sampling import ClipTable, Strategy, pair_weights
 from avtrain.sampling.backgrounds import background_items
 from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
 
@@ -42,8 +43,9 @@ class Batch:
     """This rank's slice of a planned batch.
 
     video uint8 [b, T, H, W, 3]; audio float16 [b, F, M] dB; flip bool [b]; plan int64 [b, 2] of dataset rows (audio,
-    video); `first_item` is its position among the `global_size` pairs of all ranks; `waited_seconds` that the trainer
-    waited for it; `background` as `audio`, the sound of another pair of the batch for each, where the recipe wants it.
+    video); weights float32 [b]: how much each pair counts in the loss, None: all alike; `first_item` is its position
+    among the `global_size` pairs of all ranks; `waited_seconds` that the trainer waited for it; `background` as
+    `audio`, the sound of another pair of the batch for each, where the recipe wants it.
     """
 
     epoch: int
@@ -55,6 +57,7 @@ class Batch:
     audio: torch.Tensor
     flip: torch.Tensor
     background: torch.Tensor | None = None
+    weights: torch.Tensor | None = None
     waited_seconds: float = 0.0
     buffers: Buffers | None = field(default=None, repr=False)
 
@@ -66,6 +69,7 @@ class Batch:
             audio=self.audio.to(device, non_blocking=True),
             flip=self.flip.to(device, non_blocking=True),
             background=None if self.background is None else self.background.to(device, non_blocking=True),
+            weights=None if self.weights is None else self.weights.to(device, non_blocking=True),
         )
         if self.buffers is not None and moved.video.is_cuda:
             self.buffers.copied = torch.cuda.Event()
@@ -76,6 +80,8 @@ class Batch:
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """All that decides the batches: dataset, clips and labels, strategy, batch size, seed, windows, backgrounds, rank.
+
+    A strategy of your own is tried first, and its plans are checked: see OwnStrategy.
 
     Rank r of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. Errors: UserError (the
     strategy cannot serve this table, batch size or number of ranks; the dataset's frame rate).
@@ -92,6 +98,7 @@ class Recipe:
     world_size: int = 1
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "strategy", guarded(self.strategy))
         steps = steps_of(self.strategy, self.table, self.batch_size, self.world_size)
         object.__setattr__(self, "steps_per_epoch", steps)
         object.__setattr__(self, "spec", self.window or window_of(self.dataset))
@@ -118,6 +125,10 @@ class Recipe:
         )
         return enumerate(plans, start=first_step)
 
+    def weights(self, plan: np.ndarray, epoch: int, step: int) -> np.ndarray | None:
+        """How much each pair of a global plan counts in the loss, float32 [batch]; None: all alike."""
+        return pair_weights(self.strategy, self.table, plan, seed=self.seed, epoch=epoch, step=step)
+
     def windows(self, plan: np.ndarray, epoch: int, step: int) -> Windows:
         """Windows and flips of a global plan; of a clip without picture its sound's length counts."""
         return draw_windows(
@@ -133,6 +144,7 @@ class Recipe:
     def read(self, reader: Reader, buffers: Buffers, plan: np.ndarray, epoch: int, step: int) -> Batch:
         """This rank's slice of a global plan, in `buffers`."""
         windows = self.windows(plan, epoch, step)
+        weights = self.weights(plan, epoch, step)
         mine = np.array_split(np.arange(len(plan)), self.world_size)[self.rank]
         video, audio = buffers.video[: len(mine)], buffers.audio[: len(mine)]
         reader.read_pairs(
@@ -151,5 +163,6 @@ class Recipe:
             audio=audio,
             flip=torch.from_numpy(windows.flip[mine]),
             background=buffers.background[: len(mine)] if self.background else None,
+            weights=None if weights is None else torch.from_numpy(weights[mine]),
             buffers=buffers,
         )

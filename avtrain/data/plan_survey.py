@@ -19,7 +19,7 @@ from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import window_of
 from avtrain.data.plans import steps_of, strategy_of, training_table
 from avtrain.data.splits import set_aside
-from avtrain.sampling import ClipTable, LabelLists, Strategy
+from avtrain.sampling import ClipTable, LabelLists, Strategy, pair_weights
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.sampling.windows import WindowSpec
 
@@ -33,7 +33,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
 
     Errors: UserError as pretraining would raise it: no such split or column, a strategy or batch that cannot be.
     """
-    table = training_table(dataset, config.labels, config.split)
+    table = training_table(dataset, config.labels, config.split, confidence=config.label_confidence)
     if config.split == "train":
         table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
@@ -63,6 +63,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
             "soft": soft / sums.pairs,
             "fallback": sums.fallback / sums.pairs,
         },
+        "pair_weights": _weights(sums.weights),
         "same_class_negatives_per_anchor": sums.same_class_negatives / sums.pairs,
         "soft_pairs_of_one_true_class": sums.soft_of_one_class / soft if soft else None,
         "several_labels": sums.several(soft) if table.lists is not None else None,
@@ -115,6 +116,7 @@ class _Sums:
     soft_overlap: float = 0.0
     bytes: float = 0.0
     shards: list[int] = field(default_factory=list)
+    weights: list[np.ndarray] = field(default_factory=list)
     planned_pairs: int = 0
     largest_batch: int = 0
     epochs: int = 0
@@ -139,6 +141,8 @@ def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: Pla
                 if table.lists is not None:
                     _add_lists(sums, table, table.lists, plan, classes)
                 sums.bytes += _bytes_of(dataset, plan, window)
+                weights = pair_weights(strategy, table, plan, seed=config.seed, epoch=epoch, step=step)
+                sums.weights += [] if weights is None else [weights]
             audio.came[plan[:, 0]] = True
             video.came[plan[:, 1]] = True
             sums.planned_pairs += len(plan)
@@ -188,6 +192,19 @@ def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
     return float(of_pictures + sound.sum() * dataset.num_mel_bands * LOGMEL_DTYPE.itemsize)
 
 
+def _weights(of_batches: list[np.ndarray]) -> dict[str, float] | None:
+    """How pairs count in the loss: extremes, and the effective share of the N pairs, (sum w)^2 / sum w^2 / N."""
+    if not of_batches:
+        return None
+    weights = np.concatenate(of_batches).astype(np.float64)
+    squares = float(np.square(weights).sum())
+    return {
+        "smallest": float(weights.min()),
+        "largest": float(weights.max()),
+        "effective_share": float(weights.sum()) ** 2 / squares / len(weights) if squares else 0.0,
+    }
+
+
 def _labels(table: ClipTable, names: list[str]) -> dict[str, Any]:
     """How the clips lie over the labels that the strategy goes by."""
     groups = table.groups
@@ -224,6 +241,7 @@ def printed(result: dict[str, Any]) -> str:
             f"{100 * shares['exact']:.1f} % exact, {100 * shares['soft']:.1f} % soft, "
             f"{100 * shares['fallback']:.1f} % exact for want of another clip of the label",
         ),
+        ("weights", _weights_line(result["pair_weights"])),
         (
             "labels",
             f"{labels['count']:,} in column {config['labels']!r}: {labels['smallest']:,} clips in the smallest, "
@@ -264,6 +282,15 @@ def _several_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("", f"{result['labels']['per_clip']:.2f} labels for each clip that has one"),
         ("common", f"{negatives:.2f} negatives have a label of the sound's clip{soft}"),
     ]
+
+
+def _weights_line(weights: dict[str, float] | None) -> str:
+    if weights is None:
+        return ""
+    return (
+        f"{weights['smallest']:.3g} to {weights['largest']:.3g} a pair in the loss, as if "
+        f"{100 * weights['effective_share']:.0f} % of the pairs counted alike"
+    )
 
 
 def _span(sizes: dict[str, Any]) -> str:

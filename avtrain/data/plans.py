@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,26 @@ import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset, LabelColumn
 from avprep.shared.errors import UserError, first_line
+from avtrain.config.rules import is_own_strategy
+from avtrain.data.own_strategy import OwnStrategy, own_strategy
 from avtrain.sampling import ClipTable, LabelLists, Pairs, Strategy, parse_strategy
 
-PAIRS_PREFIX = "pairs:"
+PAIRS_PREFIX, WEIGHTS = "pairs:", ":weights="
 
 
 def training_table(
-    dataset: Dataset, labels: str = "label", split: str = "train", sounds_alone: bool = False
+    dataset: Dataset,
+    labels: str = "label",
+    split: str = "train",
+    sounds_alone: bool = False,
+    confidence: bool = False,
 ) -> ClipTable:
     """The rows of a split with their labels of the column `labels` (one, or any number a clip), for planning.
 
-    Errors: UserError where there is no such split or column, or, unless `sounds_alone`, a clip without picture (it
-    cannot be the picture of a pair, and to leave it out in silence would change the data).
+    `confidence`: with the column's probabilities too.
+
+    Errors: UserError where there is no such split or column, no probabilities in it, or, unless `sounds_alone`, a clip
+    without picture (it cannot be the picture of a pair, and to leave it out in silence would change the data).
     """
     rows = dataset.rows_of(split)
     blind = rows[dataset.num_frames[rows] == 0]
@@ -31,7 +40,8 @@ def training_table(
             f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
             f"take them out with 'avprep exclude', or of the manifest's {split} split."
         )
-    return table_of(rows, dataset.labels(labels))
+    known = dataset.label_probabilities(labels)[rows] if confidence else None
+    return dataclasses.replace(table_of(rows, dataset.labels(labels)), confidence=known)
 
 
 def table_of(rows: np.ndarray, column: LabelColumn) -> ClipTable:
@@ -41,17 +51,23 @@ def table_of(rows: np.ndarray, column: LabelColumn) -> ClipTable:
 
 
 def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:
-    """The strategy that `text` names, as in `soft-positive:p=0.5` or `pairs:FILE`. Errors: UserError."""
+    """The strategy that `text` names: `soft-positive:p=0.5`, `pairs:FILE` or `package:Class`. Errors: UserError."""
     try:
         if text.startswith(PAIRS_PREFIX):
-            return pairs_of(Path(text.removeprefix(PAIRS_PREFIX)), dataset, table)
-        return parse_strategy(text)
+            path, in_loss = _file_and_setting(text.removeprefix(PAIRS_PREFIX))
+            return pairs_of(Path(path), dataset, table, in_loss)
+        return own_strategy(text) if is_own_strategy(text) else parse_strategy(text)
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 def steps_of(strategy: Strategy, table: ClipTable, batch_size: int, world_size: int = 1) -> int:
-    """Batches in an epoch. Errors: UserError where the strategy cannot fill them, or a rank would go without a pair."""
+    """Batches in an epoch. Errors: UserError where the strategy cannot fill them, or a rank would go without a pair.
+
+    One of the user's own is tried first: see OwnStrategy.check.
+    """
+    if isinstance(strategy, OwnStrategy):
+        strategy.check(table, batch_size)
     try:
         steps, smallest = strategy.steps(table, batch_size), strategy.smallest_batch(table, batch_size)
     except ValueError as error:
@@ -64,10 +80,35 @@ def steps_of(strategy: Strategy, table: ClipTable, batch_size: int, world_size: 
     return steps
 
 
-def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
+def _file_and_setting(text: str) -> tuple[str, bool]:
+    """(FILE, whether its weights count in the loss) of `FILE` or `FILE:weights=loss`. Errors: ValueError."""
+    path, setting, value = text.rpartition(WEIGHTS)
+    if not setting:
+        return text, False
+    if value not in ("draw", "loss"):
+        raise ValueError(f"Setting weights of strategy pairs is draw or loss, not {value!r}.")
+    return path, value == "loss"
+
+
+def pairs_of(path: Path, dataset: Dataset, table: ClipTable, in_loss: bool = False) -> Pairs:
     """The pairs of a Parquet file: clip ids in the columns `audio` and `video`, optional numbers in `weight`.
 
-    Errors: UserError naming the file and what is wrong: columns, ids that are not in the table, weights.
+    They are drawn by their weight, or, where `in_loss`, count by it. Errors: UserError naming the file and what is
+    wrong: columns, ids that are not in the table, weights.
+    """
+    audio, video, weights = pairs_in_file(path, dataset, table, "weight")
+    try:
+        return Pairs(audio, video, weights, in_loss)
+    except ValueError as error:
+        raise UserError(f"{path} cannot be used: {error}") from None
+
+
+def pairs_in_file(
+    path: Path, dataset: Dataset, table: ClipTable, number: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """(dataset rows of the sounds, of the pictures, the float64 of the column `number` or None) of a Parquet file.
+
+    Errors: UserError naming the file and what is wrong: columns, ids that are not in the table, what is no number.
     """
     try:
         pairs = pq.read_table(path)
@@ -79,16 +120,12 @@ def pairs_of(path: Path, dataset: Dataset, table: ClipTable) -> Pairs:
     clip_ids = dataset.clip_ids
     known = pa.array([clip_ids[row] for row in table.rows], pa.string())
     audio, video = (table.rows[_positions(path, name, pairs.column(name), known)] for name in ("audio", "video"))
-    weights = None
-    if "weight" in pairs.column_names:
-        try:
-            weights = pairs.column("weight").cast(pa.float64()).to_numpy()
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text, or a type that has no numbers
-            raise UserError(f"{path} has weights that are not numbers.") from None
+    if number not in pairs.column_names:
+        return audio, video, None
     try:
-        return Pairs(audio, video, weights)
-    except ValueError as error:
-        raise UserError(f"{path} cannot be used: {error}") from None
+        return audio, video, pairs.column(number).cast(pa.float64()).to_numpy()
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):  # text, or a type that has no numbers
+        raise UserError(f"{path} has {number}s that are not numbers.") from None
 
 
 def _positions(path: Path, name: str, column: pa.ChunkedArray, known: pa.Array) -> np.ndarray:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from avprep.shared.errors import UserError
+from avprep.shared.own_code import import_own
 from avtrain.models.encoder import Encoder
 
 
@@ -20,7 +18,7 @@ def own_encoder(name: str, input_shapes: Sequence[tuple[int, ...]]) -> Encoder:
     It is run on zeros of each of `input_shapes` (evaluation mode, no gradient) and must give [B, N] floats, the same N
     for all. Errors: UserError where it does not import, is not callable, fails, returns no module or other shapes.
     """
-    network = _call(name, _function(name))
+    network = _call(name, import_own(name, "an encoder"))
     training = network.training
     network.eval()
     widths = {_width(name, network, shape) for shape in input_shapes}
@@ -30,22 +28,6 @@ def own_encoder(name: str, input_shapes: Sequence[tuple[int, ...]]) -> Encoder:
         )
     network.train(training)
     return Encoder(network, widths.pop())
-
-
-def _function(name: str) -> Callable[[], object]:
-    package, _, function = name.partition(":")
-    if package.partition(".")[0] in sys.stdlib_module_names:  # a run's config.json may come from anybody
-        raise UserError(f"{name} is of Python's own library and no encoder; name a function of your own.")
-    try:
-        maker = getattr(importlib.import_module(package), function, None)
-    except Exception as error:
-        raise UserError(
-            f"{name} cannot be imported ({type(error).__name__}: {error}); name it package:function and put the folder "
-            "that holds the package on PYTHONPATH."
-        ) from error
-    if not (inspect.isfunction(maker) or inspect.isclass(maker)):
-        raise UserError(f"{package} has no function {function!r}; name one that returns an encoder without arguments.")
-    return maker
 
 
 def _call(name: str, function: Callable[[], object]) -> nn.Module:

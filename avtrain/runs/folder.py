@@ -22,6 +22,12 @@ from avtrain.runs.loggers import Logger
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
 SEED = re.compile(r"seed-\d+")
 DEFAULTS = configs.to_dict(PretrainConfig())  # what a run of a version that did not know a setting had
+CODE = {
+    "strategy_code": "the code of the strategy",
+    "loss_code": "the code of the loss",
+    "targets_digest": "the file of targets",
+}
+"""keys of config.json for what is the user's own, and what they are the digest of"""
 BEGUN = ("init_checkpoint", "init_digest", "video_weights_digest")
 VALIDATION_SCORE = "val_class_recall_at_1"
 
@@ -50,6 +56,12 @@ def begun_from(run: Path) -> dict[str, str]:
     """What config.json of a run records of the checkpoint that it began from; empty if nothing."""
     saved = store.read_json(run / CONFIG)
     return {name: saved[name] for name in BEGUN if name in saved}
+
+
+def code_of(run: Path) -> dict[str, str]:
+    """What config.json of a run records of code and targets of the user's own; empty if nothing."""
+    saved = store.read_json(run / CONFIG)
+    return {name: saved[name] for name in CODE if name in saved}
 
 
 def write_exit(run: Path, status: str, code: int, sentence: str = "") -> None:

@@ -6,15 +6,23 @@ size, seed and epoch alone; ranks take slices of it, and a run that resumes take
 
 from __future__ import annotations
 
-import dataclasses
-
-from avtrain.sampling.base import ClipTable, Strategy, Stream, digest, exact_pairs, generator, whole_batches
+from avtrain.sampling.base import (
+    ClipTable,
+    Strategy,
+    Stream,
+    digest,
+    exact_pairs,
+    generator,
+    pair_weights,
+    whole_batches,
+)
 from avtrain.sampling.class_balanced import ClassBalanced
 from avtrain.sampling.easy_negative import EasyNegative
 from avtrain.sampling.hard_negative import HardNegative
 from avtrain.sampling.label_lists import LabelLists
 from avtrain.sampling.pairs import Pairs
 from avtrain.sampling.random import Random, permuted_batches
+from avtrain.sampling.settings import settings_of
 from avtrain.sampling.soft_positive import SoftPositive
 
 __all__ = [
@@ -32,6 +40,7 @@ __all__ = [
     "digest",
     "exact_pairs",
     "generator",
+    "pair_weights",
     "parse_strategy",
     "permuted_batches",
     "whole_batches",
@@ -49,20 +58,13 @@ STRATEGIES: dict[str, type[Strategy]] = {
 def parse_strategy(text: str) -> Strategy:
     """The strategy that `NAME` or `NAME:field=value,field=value` names, as in `soft-positive:p=0.5`.
 
-    (`pairs:FILE` needs a file, so it is made elsewhere.) Errors: ValueError with one sentence.
+    (`pairs:FILE` needs a file and `package:Class` an import, so they are made elsewhere.) Errors: ValueError with one
+    sentence.
     """
     name, _, settings = text.partition(":")
     if name not in STRATEGIES:
-        raise ValueError(f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}, pairs:FILE.")
-    kind = STRATEGIES[name]
-    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values: dict[str, float] = {}
-    for setting in filter(None, settings.split(",")):
-        field, _, value = setting.partition("=")
-        if field not in fields:
-            raise ValueError(f"Strategy {name} has no setting {field!r}; it has {', '.join(sorted(fields)) or 'none'}.")
-        try:
-            values[field] = float(value)
-        except ValueError:
-            raise ValueError(f"Setting {field} of strategy {name} is a number, not {value!r}.") from None
-    return kind(**values)
+        raise ValueError(
+            f"There is no strategy {name!r}; choose from {', '.join(STRATEGIES)}, pairs:FILE, or your own "
+            "package:Class."
+        )
+    return STRATEGIES[name](**settings_of(STRATEGIES[name], name, settings))

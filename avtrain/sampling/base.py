@@ -36,20 +36,33 @@ class ClipTable:
     """What a planner may know: dataset rows int64 [N] and their labels int32 [N] (-1: none).
 
     Where clips may have several labels, `lists` has all of them, and `labels` the first of each clip.
+    `confidence` float32 [N], where it is known: the probability that each label is right, 1 where there is none.
     """
 
     rows: np.ndarray
     labels: np.ndarray
     lists: LabelLists | None = None
+    confidence: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.rows.shape != self.labels.shape or self.rows.ndim != 1:
             raise ValueError(f"rows {self.rows.shape} and labels {self.labels.shape} must be equal, flat shapes")
         if self.lists is not None and len(self.lists) != len(self.rows):
             raise ValueError(f"there are {len(self.rows)} rows and {len(self.lists)} lists of labels")
+        if self.confidence is not None and self.confidence.shape != self.rows.shape:
+            raise ValueError(f"confidence {self.confidence.shape} must be of the shape of rows {self.rows.shape}")
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def confidence_by_row(self) -> np.ndarray | None:
+        """float32 [largest row + 1]: the confidence by dataset row, where it is known."""
+        if self.confidence is None:
+            return None
+        by_row = np.ones(int(self.rows.max(initial=-1)) + 1, np.float32)
+        by_row[self.rows] = self.confidence
+        return by_row
 
     @cached_property
     def groups(self) -> Groups:
@@ -67,9 +80,9 @@ class ClipTable:
 
     def take(self, chosen: np.ndarray) -> ClipTable:
         """The table of some clips: bool [N], or positions int [n]."""
-        return ClipTable(
-            self.rows[chosen], self.labels[chosen], None if self.lists is None else self.lists.take(chosen)
-        )
+        lists = None if self.lists is None else self.lists.take(chosen)
+        confidence = None if self.confidence is None else self.confidence[chosen]
+        return ClipTable(self.rows[chosen], self.labels[chosen], lists, confidence)
 
 
 class Strategy(ABC):
@@ -108,15 +121,44 @@ class Strategy(ABC):
         """bool [batch]: pairs of `plan` in which a clip that should have had a partner kept itself."""
         return np.zeros(len(plan), bool)
 
+    def weights(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray | None:
+        """float32 [batch]: how much each pair of `plan` counts in the loss, 0 or more; None: all alike.
+
+        A pure function of its arguments, as `plan`; only the ratios within a batch matter.
+        """
+        return None
+
+    def arrays(self) -> list[np.ndarray]:
+        """The arrays that the strategy brings along, such as given pairs; they are part of a run's plan digest."""
+        values = [getattr(self, field.name) for field in dataclasses.fields(self)]  # type: ignore[arg-type]
+        return [value for value in values if isinstance(value, np.ndarray)]
+
+
+def pair_weights(
+    strategy: Strategy, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int
+) -> np.ndarray | None:
+    """How much each pair of a plan counts in the loss, float32 [batch]; None: all alike.
+
+    The weights of the strategy, times the confidence of both labels in a pair of two clips where the table has it: a
+    clip's sound belongs to its own picture whatever their label.
+    """
+    weights = strategy.weights(table, plan, seed=seed, epoch=epoch, step=step)
+    confidence = table.confidence_by_row
+    if confidence is None:
+        return weights
+    audio, video = plan.T
+    sure = np.where(audio == video, np.float32(1), confidence[audio] * confidence[video])
+    return sure if weights is None else weights * sure
+
 
 def digest(strategy: Strategy, table: ClipTable) -> str:
-    """Hex sha256 of the arrays that plans are made from: rows, labels, and what a strategy brings along."""
+    """Hex sha256 of the arrays that plans and weights are made from: the table's, and those of the strategy."""
     lists = [] if table.lists is None else [table.lists.begins, table.lists.values]
-    own = [getattr(strategy, field.name) for field in dataclasses.fields(strategy)]  # type: ignore[arg-type]
-    found = hashlib.sha256()
-    for array in (table.rows, table.labels, *lists, *(value for value in own if isinstance(value, np.ndarray))):
-        found.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return found.hexdigest()
+    confidence = [] if table.confidence is None else [table.confidence]
+    hashed = hashlib.sha256()
+    for array in (table.rows, table.labels, *lists, *confidence, *strategy.arrays()):
+        hashed.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    return hashed.hexdigest()
 
 
 def generator(seed: int, epoch: int, stream: Stream, step: int | None = None) -> np.random.Generator:

@@ -17,8 +17,8 @@ class Pairs(Strategy):
     """P given pairs: dataset rows `audio` and `video` int64 [P], and their weights float64 [P] or None.
 
     Without weights each pair comes at most once an epoch. With weights, pairs are drawn independently, with
-    replacement, in proportion to their weight. A clip may stand in many pairs, and so more than once in a batch. Labels
-    play no part.
+    replacement, in proportion to their weight; or, where `in_loss`, they come as without and count as much as their
+    weight in the loss. A clip may be in many pairs, and so more than once in a batch. Labels play no part.
     Batches: all of batch_size, 1 to P; P // batch_size of them make an epoch.
 
     Cost: O(P) once where there are weights, O(log P) a pair then.
@@ -26,17 +26,24 @@ class Pairs(Strategy):
 
     audio: np.ndarray
     video: np.ndarray
-    weights: np.ndarray | None = None
+    pair_weights: np.ndarray | None = None
+    in_loss: bool = False
 
     def __post_init__(self) -> None:
-        shapes = {array.shape for array in (self.audio, self.video, self.weights) if array is not None}
+        shapes = {array.shape for array in (self.audio, self.video, self.pair_weights) if array is not None}
         if len(shapes) != 1 or self.audio.ndim != 1:
             raise ValueError(f"audio, video and weights of pairs must be equal, flat shapes, not {sorted(shapes)}.")
-        if self.weights is not None:
+        if self.pair_weights is not None:
             with np.errstate(over="ignore"):
-                fit = 0 < self.weights.sum() < np.inf and (self.weights >= 0).all()
+                fit = 0 < self.pair_weights.sum() < np.inf and (self.pair_weights >= 0).all()
             if not fit:
                 raise ValueError("Weights of pairs must be finite, their sum too, 0 or more, and not all 0.")
+        if self.in_loss:
+            if self.pair_weights is None:
+                raise ValueError("Pairs have no weights to count by in the loss.")
+            keys, weights = self._by_pair
+            if ((np.diff(keys) == 0) & (np.diff(weights) != 0)).any():
+                raise ValueError("One pair is there twice with two weights; which one counts in the loss is not known.")
 
     def steps(self, table: ClipTable, batch_size: int) -> int:
         """Batches in an epoch: P // batch_size. Errors: ValueError if batch_size > P."""
@@ -51,7 +58,7 @@ class Pairs(Strategy):
 
     def _chosen(self, batch_size: int, seed: int, epoch: int, first_step: int) -> Iterator[np.ndarray]:
         """Numbers int64 [batch_size] of the pairs of each batch."""
-        if self.weights is None:
+        if self.pair_weights is None or self.in_loss:
             yield from permuted_batches(len(self.audio), batch_size, seed, epoch, first_step, "pairs")
             return
         for step in range(first_step, whole_batches(len(self.audio), batch_size, "pairs")):
@@ -61,6 +68,25 @@ class Pairs(Strategy):
     @cached_property
     def _ends(self) -> np.ndarray:
         """Where each pair's share of [0, 1) ends, float64 [P]; a share is as wide as the pair's weight."""
-        assert self.weights is not None
-        ends = np.cumsum(self.weights)
+        assert self.pair_weights is not None
+        ends = np.cumsum(self.pair_weights)
         return ends / ends[-1]
+
+    def weights(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray | None:
+        """float32 [batch]: the weights of the pairs of `plan` where they count in the loss, else None."""
+        if not self.in_loss:
+            return None
+        keys, weights = self._by_pair
+        return weights[np.searchsorted(keys, self._keys(plan[:, 0], plan[:, 1]))].astype(np.float32)
+
+    @cached_property
+    def _by_pair(self) -> tuple[np.ndarray, np.ndarray]:
+        """(keys of all pairs in rising order, the weight of each)."""
+        assert self.pair_weights is not None
+        keys = self._keys(self.audio, self.video)
+        order = np.argsort(keys, kind="stable")
+        return keys[order], self.pair_weights[order]
+
+    def _keys(self, audio: np.ndarray, video: np.ndarray) -> np.ndarray:
+        """int64: one number for each pair of rows (below 2**31, as those of an index are)."""
+        return audio << 32 | video

@@ -32,11 +32,11 @@ from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.ema import average_of, follow
 from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
-from avtrain.training.losses import contrastive
 from avtrain.training.non_finite import culprits_of, media_sums
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.resume import Course, updates_of
 from avtrain.training.setup import Ready
+from avtrain.training.targets import PairBatch
 from avtrain.training.throughput import Throughput
 from avtrain.training.validation import Validation
 
@@ -94,7 +94,7 @@ class Trainer:
     def __post_init__(self) -> None:
         config, loader = self.config, self.ready.loader
         self.augment = Augment.of(self.ready.dataset, config).to(self.device)
-        self.labels = _labels_by_row(self.ready, config.seed)
+        self.labels = _labels_by_row(self.ready, config.seed).to(self.device)
         self.encoders = WithTemperature(self.ready.model)
         self.model: nn.Module = self.encoders
         self.optimiser = optimiser_of(self.ready.model, config)
@@ -221,10 +221,16 @@ class Trainer:
         """The loss of a whole batch, from this rank's embeddings of it."""
         total = batch.global_size
         video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
-        own_labels = self.labels[torch.from_numpy(batch.plan)].to(self.device)  # [b, 2]: of sounds and of pictures
-        labels = gather_rows(own_labels, total, self.ranks)
         self.temperature = self.config.temperature if learnt is None else learnt
-        return contrastive(self.config.loss, video, audio, labels, self.temperature)
+        return self.ready.loss(video, audio, self._pairs(batch), self.temperature)
+
+    def _pairs(self, batch: Batch) -> PairBatch:
+        """What the loss may know of the pairs of all ranks."""
+        rows = gather_rows(torch.from_numpy(batch.plan).to(self.device), batch.global_size, self.ranks)
+        weights = batch.weights
+        if weights is not None:
+            weights = gather_rows(weights.to(self.device), batch.global_size, self.ranks)
+        return PairBatch(self.labels[rows], rows, weights)
 
     def _update(self) -> float:
         """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
@@ -312,6 +318,7 @@ class Trainer:
             "config": configs.to_dict(self.config),
             "data": data_described(self.ready.dataset),
             **run_folder.begun_from(self.run),
+            **run_folder.code_of(self.run),
             **({"changes": self.course.changes} if self.course.changes else {}),
             "best": run_folder.best_validation(self.run),
             "environment": environment(),

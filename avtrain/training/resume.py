@@ -73,7 +73,7 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
         for name in sorted(before.keys() | after.keys())
         if before.get(name) != after.get(name)
     }
-    if "strategy" in changed:
+    if changed.keys() & {"strategy", "label_confidence"}:
         changed.pop("plan_digest", None)
     if not changed:
         return course
@@ -84,6 +84,12 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
                 f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
                 f"where --init-from {run} begins with its weights:{listed}"
             )
+    own = [text for name, text in run_folder.CODE.items() if name in changed]
+    if own and not allowed and changed.keys() <= {*run_folder.CODE, *LONGER}:
+        raise UserError(
+            f"{run} was begun with another version of {' and '.join(own)}; restore it, use another folder, or "
+            f"--change to go on with the new one:{listed}"
+        )
     if not (allowed or _longer(changed, ready, config, old, course.offset)):
         raise UserError(
             f"{run} holds a run of other settings; use them again or another folder, or --change to go on with the new "

@@ -14,13 +14,16 @@ from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
+from avtrain.data.own_strategy import OwnStrategy
 from avtrain.data.plans import strategy_of, training_table
 from avtrain.data.splits import clips_to_validate_on, set_aside
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
 from avtrain.sampling import ClipTable, digest
+from avtrain.training.chosen_loss import loss_of
 from avtrain.training.init_from import begin_from
+from avtrain.training.losses import Loss
 from avtrain.training.video_weights import load_video_weights
 
 
@@ -33,6 +36,7 @@ class Ready:
     unseen: ClipTable
     """clips that are not trained on and validate"""
     model: TwoTower
+    loss: Loss
     identity: dict[str, Any]
 
 
@@ -52,11 +56,14 @@ def make_ready(
             f"--crop-size {config.crop_size} is larger than the {dataset.frame_size} px of the pictures in "
             f"{dataset.folder}; choose {dataset.frame_size} or less, or build it with a larger --frame-size."
         )
-    table = training_table(dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE)
+    table = training_table(
+        dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE, confidence=config.label_confidence
+    )
     if table.lists is not None and config.loss in ("mask", "supcon", SOUNDS_ALONE):
         check_single(dataset.labels(config.labels), config.labels, f"Loss {config.loss}")
     table, aside = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
+    loss = loss_of(config.loss, dataset, table)
     unseen = clips_to_validate_on(dataset, aside, strategy, config)
     loader = Loader(
         dataset,
@@ -81,6 +88,8 @@ def make_ready(
         "config": configs.to_dict(config),
         "dataset_digest": dataset.digest,
         "plan_digest": digest(strategy, table),
+        **({"strategy_code": strategy.code.digest} if isinstance(strategy, OwnStrategy) else {}),
+        **loss.identity,
         **begun,
     }
-    return Ready(dataset, loader, unseen, place(model, device).train(), identity)
+    return Ready(dataset, loader, unseen, place(model, device).train(), loss.function, identity)

@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 import pytest
-import torch
 
 from avprep.dataset import Dataset
+from avtrain.data import training_table
 from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
 from tests.docs.pages import DOCS, PAGES, blocks, name_of
@@ -24,7 +24,7 @@ TESTED = {
     "docs/pages/extend/dataset-adapter.md": 1,
     "docs/pages/extend/encoder.md": 1,
     "docs/pages/extend/loss.md": 1,
-    "docs/pages/extend/strategy.md": 2,
+    "docs/pages/extend/strategy.md": 1,
     "docs/pages/guides/embed-and-export.md": 2,
     "docs/pages/guides/python.md": 7,
     "docs/pages/reference/format-avshards-1.md": 2,
@@ -106,10 +106,23 @@ def test_plans_are_arrays_of_rows():
     assert (names["audio_rows"] != names["video_rows"]).all()
 
 
-@pytest.mark.usefixtures("in_a_folder_with_data")
-def test_a_strategy_of_ones_own_pairs_the_next_clip_of_the_class():
-    names, _ = run(DOCS / "extend" / "strategy.md")
-    dataset, table, strategy = names["dataset"], names["table"], names["NextOfClass"]()
+def module_of(page, folder):
+    """The only Python block of a page, as the module that its first line names, in `folder`."""
+    (example,) = blocks(page, "python")
+    (folder / example.split()[1]).write_text(example, encoding="utf-8")
+
+
+def test_a_strategy_of_ones_own_pairs_the_next_clip_of_the_class(tmp_path, monkeypatch):
+    import avtrain
+
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    clips = [Forged(f"{row % 2}") for row in range(130)]
+    dataset = Dataset(forge_dataset(tmp_path / "my-data", clips, 20, frame_size=32, mel_bands=32))
+    module_of(DOCS / "extend" / "strategy.md", tmp_path)
+    from my_rules import NextOfClass
+
+    table, strategy = training_table(dataset), NextOfClass()
     plans = list(strategy.plan(table, batch_size=64, seed=3, epoch=1))
     assert len(plans) == strategy.steps(table, 64) == 2
     audio, video = np.concatenate(plans).T
@@ -117,16 +130,31 @@ def test_a_strategy_of_ones_own_pairs_the_next_clip_of_the_class():
     assert (np.where(audio % 65 == 64, audio - 64, audio + 1) == video).all()  # 65 rows a class, one after the other
     (tail,) = strategy.plan(table, batch_size=64, seed=3, epoch=1, first_step=1)
     np.testing.assert_array_equal(tail, plans[1])
-    assert tuple(names["video"].shape) == (64, 3, 8, 8, 8)
+    wanted = {"batch_size": 64, "epochs": 1}
+    found = avtrain.plan("my-data", strategy="my_rules:NextOfClass:ahead=2", **wanted)
+    assert found["pair_shares"] == {"exact": 0.0, "soft": 1.0, "fallback": 0.0}
+    settings = {"strategy": "my_rules:NextOfClass:ahead=2", "model_size": "tiny", **wanted}
+    assert avtrain.pretrain("my-data", "runs/next", device="cpu", quiet=True, **settings).steps == 2
 
 
 def test_a_loss_of_ones_own_trains_both_encoders(tmp_path, monkeypatch):
+    import avtrain
+
     clips = [Forged(f"{row % 2}") for row in range(64)]
     forge_dataset(tmp_path / "my-data", clips, 32, frame_size=32, mel_bands=32)
     monkeypatch.chdir(tmp_path)
-    names, _ = run(DOCS / "extend" / "loss.md")
-    assert torch.isfinite(names["loss"])
-    assert all(weights.grad is not None for weights in names["model"].parameters())
+    monkeypatch.syspath_prepend(tmp_path)
+    module_of(DOCS / "extend" / "loss.md", tmp_path)
+    settings = {"model_size": "tiny", "batch_size": 32, "epochs": 1}
+    half = avtrain.pretrain(
+        "my-data", "runs/half", device="cpu", quiet=True, loss="my_losses:half_positive", **settings
+    )
+    named = [
+        avtrain.pretrain("my-data", f"runs/{loss}", device="cpu", quiet=True, loss=loss, **settings)
+        for loss in ("info-nce", "supcon")
+    ]
+    assert half.steps == 2
+    assert named[0].last_loss < half.last_loss < named[1].last_loss  # targets between those of the two
 
 
 def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):

@@ -75,3 +75,17 @@ def test_readme_is_short():
 def test_pages_are_short(folder, most):
     for page in (DOCS / folder).glob("*.md"):
         assert len(page.read_text(encoding="utf-8").splitlines()) <= most, name_of(page)
+
+
+def test_the_readme_and_the_guides_have_every_strategy_and_loss():
+    from avtrain.config.rules import LOSSES, STRATEGIES, loss_table, strategy_table
+
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    for name in STRATEGIES:
+        assert f"| `{name}` |" in readme or f"| `{name}:FILE` |" in readme, name
+    for page, mark in (("plan", "{{ strategies }}"), ("losses", "{{ losses }}")):
+        assert mark in (DOCS / "guides" / f"{page}.md").read_text(encoding="utf-8")
+    tables = strategy_table() + loss_table()
+    assert all(f"| `{name}" in tables for name in (*STRATEGIES, *LOSSES, "package:Class", "package:function"))
+    for link in re.findall(r"\]\(([^)]+)\)", tables):
+        assert (DOCS / "guides" / link).resolve().exists(), link

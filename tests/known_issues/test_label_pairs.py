@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from avtrain.training.losses import contrastive, info_nce
+from tests.train.pairwise import contrastive, info_nce
 
 AUDIO, VIDEO = [0, 1, 2, -1, 1, 0], [1, 0, 2, 1, -1, 0]
 

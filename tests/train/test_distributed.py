@@ -34,17 +34,22 @@ from avtrain.distributed import (
 from avtrain.models.temperature import Temperature
 from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import folder as run_folder
-from avtrain.training.losses import contrastive
 from avtrain.training.pretrain import pretrain
 from tests.ports import free_port
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
+from tests.train.pairwise import contrastive
 
 pytestmark = pytest.mark.slow
 
 PAIRS = 7
 LABELS = [0, 1, 0, -1, 1, 0, 2]
 CROSS_MODAL = ("info-nce", "mask", "supcon", "suppress")  # those with a gradient for every weight
+OWN = "own"  # a strategy with weights and a loss that goes by rows, both as users write them
+RUNS = {
+    **{kind: {"strategy": "soft-positive:p=0.5", "loss": kind} for kind in CROSS_MODAL},
+    OWN: {"strategy": "tests.train.own_rules:Weighted", "loss": "tests.train.own_rules:by_rows"},
+}
 
 
 def torchrun(rank, world_size, port):
@@ -145,15 +150,14 @@ def all_of_it(ranks):
 
 
 def one_update(folder, runs, ports, ranks):
-    """A run of one update by `pretrain` itself with each loss, in float64 and with batch norm in eval mode."""
-    for kind, port in zip(CROSS_MODAL, ports, strict=True):
+    """A run of one update by `pretrain` itself of each of RUNS, in float64 and with batch norm in eval mode."""
+    for kind, port in zip(RUNS, ports, strict=True):
         os.environ["MASTER_PORT"] = str(port)
         config = PretrainConfig(
             model_size="tiny",
-            strategy="soft-positive:p=0.5",
             batch_size=PAIRS,
             max_steps=1,
-            loss=kind,
+            **RUNS[kind],
             learn_temperature=True,
             weight_decay=0.0,
         )
@@ -249,7 +253,7 @@ def launched(labelled, tmp_path_factory):
     They do all_of_it and one_update as three ranks, then as two; then rank 1 of two dies.
     """
     folders = [tmp_path_factory.mktemp(f"runs-of-{count}") for count in (3, 2)]
-    updates = [partial(one_update, labelled, runs, [free_port() for _ in CROSS_MODAL]) for runs in folders]
+    updates = [partial(one_update, labelled, runs, [free_port() for _ in RUNS]) for runs in folders]
     found, codes = launch_rounds([Round(all_of_it, 3, updates[0]), Round(all_of_it, 2, updates[1]), Round(dies, 2)])
     return found, codes, folders
 
@@ -295,9 +299,9 @@ def test_a_step_on_several_ranks_with_uneven_slices_is_the_step_of_one_process(s
 def test_an_update_of_a_run_on_several_ranks_is_that_of_one_process(several, labelled, tmp_path):
     """Loader, augmentation, gathering, loss and its labels, learnt temperature, averaging: all of `pretrain`."""
     _, runs = several
-    one_update(labelled, tmp_path, [0] * len(CROSS_MODAL), Ranks())
-    alone = {kind: loss_and_gradients(tmp_path / kind) for kind in CROSS_MODAL}
-    assert len({loss for loss, _ in alone.values()}) == len(CROSS_MODAL)
+    one_update(labelled, tmp_path, [0] * len(RUNS), Ranks())
+    alone = {kind: loss_and_gradients(tmp_path / kind) for kind in RUNS}
+    assert len({loss for loss, _ in alone.values()}) == len(RUNS)
     for kind, (loss, gradients) in alone.items():
         assert any(gradient.shape == () for gradient in gradients.values())  # the temperature's
         assert_equal(*loss_and_gradients(runs / kind), loss, gradients)

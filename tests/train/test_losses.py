@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from avprep.shared.errors import UserError
 from avtrain.config import LOSSES
 from avtrain.models.temperature import Temperature
-from avtrain.training.losses import contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
+from tests.train.pairwise import contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
 
 LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 
@@ -181,7 +181,7 @@ def test_shapes_are_checked():
     video, audio = embeddings(4)
     with pytest.raises(ValueError, match=r"must both be \[B, D\], not \[4, 16\] and \[3, 16\]"):
         info_nce(video, audio[:3])
-    with pytest.raises(ValueError, match=r"labels must be \[4\], not \[3\]"):
+    with pytest.raises(ValueError, match=r"labels must be of 4 pairs, not 3"):
         supcon(video, audio, torch.zeros(3))
 
 

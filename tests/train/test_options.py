@@ -81,7 +81,7 @@ def test_pairs_of_a_file_are_rows_of_the_dataset(folder, weight):
     found = strategy_of(f"pairs:{pairs_file(folder, **columns)}", dataset, training_table(dataset))
     assert ids_of(dataset, found.audio) == columns["audio"]
     assert ids_of(dataset, found.video) == columns["video"]
-    assert found.weights is None if weight is None else found.weights.tolist() == [1.0, 2.0, 3.0]
+    assert found.pair_weights is None if weight is None else found.pair_weights.tolist() == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize(

@@ -228,6 +228,7 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
     assert found["config"] == {
         "strategy": "soft-positive",
         "labels": "pseudo",
+        "label_confidence": False,
         "split": "train",
         "batch_size": 7,
         "accumulate": 1,

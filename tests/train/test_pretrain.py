@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.loop
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.data.reader import Reader
 from avtrain.runs import folder as run_folder
+from avtrain.training.losses import LOSSES, info_nce
 
 STEPS = 24  # four epochs of six
 OPTIONS = [
@@ -263,13 +263,12 @@ def test_max_steps_ends_a_run_inside_an_epoch(demo_dataset, tmp_path):
 @pytest.fixture
 def loss_fails_at_step_7(monkeypatch):
     calls = []
-    original = avtrain.training.loop.contrastive
 
-    def contrastive(*arguments):
+    def failing(*arguments):
         calls.append(1)
-        return original(*arguments) * (float("nan") if len(calls) == 8 else 1)
+        return info_nce(*arguments) * (float("nan") if len(calls) == 8 else 1)
 
-    monkeypatch.setattr(avtrain.training.loop, "contrastive", contrastive)
+    monkeypatch.setitem(LOSSES, "info-nce", failing)
 
 
 @pytest.mark.usefixtures("loss_fails_at_step_7")

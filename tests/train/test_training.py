@@ -23,6 +23,8 @@ from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import tower_of
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_of, load_two_tower
+from avtrain.training.losses import LOSSES as FUNCTIONS
+from avtrain.training.losses import info_nce
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset, write_labels
@@ -62,21 +64,21 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
-    augment, contrastive = avtrain.training.loop.Augment.forward, avtrain.training.loop.contrastive
+    augment, mask = avtrain.training.loop.Augment.forward, FUNCTIONS["mask"]
     monkeypatch.setattr(
         avtrain.training.loop.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
     )
-    monkeypatch.setattr(
-        avtrain.training.loop,
-        "contrastive",
-        lambda name, *others: heard.append((name, others[2].tolist(), others[3])) or contrastive(name, *others),
+    monkeypatch.setitem(
+        FUNCTIONS,
+        "mask",
+        lambda *given: heard.append((given[2].labels.tolist(), given[2].rows.tolist(), given[3])) or mask(*given),
     )
     trained(folder, tmp_path / "run", strategy=f"pairs:{path}", labels="other", loss="mask", temperature=0.3)
     ids = Dataset(folder).clip_ids
     numbers = [[[int(ids[row][1:]) for row in pair] for pair in plan] for plan in met]
     assert sorted(np.concatenate(numbers[:4])[:, 0]) == list(range(24))
     wanted = [[[number % 3 if number < 20 else -1 for number in pair] for pair in batch] for batch in numbers]
-    assert heard == [("mask", labels, 0.3) for labels in wanted]
+    assert heard == [(labels, plan.tolist(), 0.3) for labels, plan in zip(wanted, met, strict=True)]
 
 
 def test_each_loss_trains_in_its_own_way(folder, tmp_path):
@@ -181,13 +183,12 @@ def test_a_clip_whose_sound_is_no_number_is_named_before_it_spoils_the_weights(t
 
 
 def test_a_gradient_that_is_no_number_is_not_applied(folder, tmp_path, monkeypatch):
-    contrastive = avtrain.training.loop.contrastive
     steep = torch.tensor(1.0, requires_grad=True)
 
     def infinite_slope(*arguments):
-        return contrastive(*arguments) + 0 * steep + torch.sqrt(arguments[1].sum() * 0)
+        return info_nce(*arguments) + 0 * steep + torch.sqrt(arguments[1].sum() * 0)
 
-    monkeypatch.setattr(avtrain.training.loop, "contrastive", infinite_slope)
+    monkeypatch.setitem(FUNCTIONS, "info-nce", infinite_slope)
     with pytest.raises(FloatingPointError, match=r"loss 1.* at step 0, epoch 0, gradient nan: all media are finite"):
         trained(folder, tmp_path / "run")
     assert not list((tmp_path / "run").glob("step_*"))

@@ -26,10 +26,11 @@ from avtrain.runs import folder as run_folder
 from avtrain.sampling.accumulation import position_of, updates_per_epoch
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.determinism import determinism
-from avtrain.training.losses import contrastive
+from avtrain.training.losses import LOSSES, info_nce
 from avtrain.training.optimizer import learning_rate_at
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
+from tests.train.pairwise import pairs_of
 
 SETTINGS = {"model_size": "tiny", "batch_size": 6, "epochs": 2, "learning_rate": 1e-3}
 
@@ -70,7 +71,7 @@ def of_batches(folder, count):
     augment, values = Augment(dataset), []
     for batch, _ in zip(loader, range(count), strict=False):
         seen, heard = model(*augment(batch))
-        loss = contrastive("info-nce", seen, heard, torch.zeros(6))
+        loss = info_nce(seen, heard, pairs_of(torch.zeros(6)))
         (loss / count).backward()
         values.append(loss.item())
     return sum(values) / count, {str(number): weights.grad for number, weights in enumerate(model.parameters())}
@@ -128,9 +129,9 @@ def test_a_loss_of_nan_stops_the_run_before_the_update_and_names_its_batch(folde
 
     def second_fails(*arguments):
         calls.append(1)
-        return contrastive(*arguments) * (float("nan") if len(calls) == 2 else 1)
+        return info_nce(*arguments) * (float("nan") if len(calls) == 2 else 1)
 
-    monkeypatch.setattr(avtrain.training.loop, "contrastive", second_fails)
+    monkeypatch.setitem(LOSSES, "info-nce", second_fails)
     with pytest.raises(FloatingPointError, match="loss nan at step 0") as stopped:
         trained(folder, tmp_path / "run", accumulate=3)
     assert str(stopped.value).endswith(

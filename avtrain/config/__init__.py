@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from avprep.shared.configs import check
+from avtrain.config.rules import LOSSES as LOSS_RULES
+from avtrain.config.rules import is_loss, loss_usages
 
 MODEL_SIZES = {"full": ("r2plus1d_18", "cnn9"), "tiny": ("tiny", "tiny")}
 """video and audio encoder of each size"""
@@ -21,7 +23,8 @@ PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
 SIDES = ("audio", "video", "both")
 SOUNDS_ALONE = "audio-supcon"
-LOSSES = ("info-nce", "mask", "supcon", "suppress", SOUNDS_ALONE)
+LOSSES = tuple(LOSS_RULES)
+"""losses that have a name"""
 FREEZES = ("none", "video", "audio")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("fp32", "bf16")
@@ -37,11 +40,13 @@ class PretrainConfig:
     """What a pretraining run is made of."""
 
     strategy: str = "random"
-    """which sound meets which picture: `random`, `easy-negative`, `hard-negative`, `class-balanced`, `pairs:FILE` or
-    `soft-positive[:p=P,labelled=SHARE,rare=R]`"""
+    """which sound meets which picture: `random`, `easy-negative`, `hard-negative`, `class-balanced`,
+    `pairs:FILE[:weights=loss]`, `soft-positive[:p=P,labelled=SHARE,rare=R]` or `package:Class[:key=value,...]`"""
     labels: str = "label"
     """label column that strategy, loss and validation use: `label`, or NAME of labels/NAME.parquet, with one label a
     clip or several (a multi-label column)"""
+    label_confidence: bool = False
+    """weight a pair of two clips in the loss by the product of their labels' `probability` in that column"""
     model_size: str = "full"
     """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
     video_model: str = ""
@@ -66,7 +71,7 @@ class PretrainConfig:
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives; `suppress`: those
     much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives; no picture is
-    needed, and nothing is validated"""
+    needed, and nothing is validated; `targets:FILE`: shares of a Parquet file; or `package:function`"""
     batch_size: int = 309
     """pairs in a global batch"""
     accumulate: int = 1
@@ -146,9 +151,9 @@ class PretrainConfig:
             "learning_rate must be above 0, weight_decay not below, and both finite.",
         )
         check(0 < self.temperature < math.inf, f"temperature must be above 0 and finite, not {self.temperature}.")
-        check(self.loss in LOSSES, f"loss must be one of {', '.join(LOSSES)}, not {self.loss!r}.")
+        check(is_loss(self.loss), f"loss must be one of {', '.join(loss_usages())}, not {self.loss!r}.")
         check(
-            self.loss == "info-nce" or self.strategy != "hard-negative",
+            self.loss == "info-nce" or self.loss not in LOSSES or self.strategy != "hard-negative",
             f"Batches of hard-negative are of one label, from which loss {self.loss} learns nothing; use info-nce.",
         )
         check(
@@ -239,6 +244,8 @@ class PlanConfig:
     strategy: str = PretrainConfig.strategy
     """as in PretrainConfig"""
     labels: str = PretrainConfig.labels
+    """as in PretrainConfig"""
+    label_confidence: bool = PretrainConfig.label_confidence
     """as in PretrainConfig"""
     split: str = "train"
     """split whose clips are paired"""
