@@ -198,9 +198,7 @@ def guarded(strategy: Strategy) -> Strategy:
 def _code_of(name: str, kind: Any, needed: bool = True) -> OwnCode:
     fits = inspect.isclass(kind) and issubclass(kind, Strategy) and dataclasses.is_dataclass(kind)
     if not (fits and kind.__dataclass_params__.frozen):
-        raise UserError(
-            f"{name} is no strategy; write a class below avtrain.sampling.Strategy, @dataclass(frozen=True)."
-        )
+        raise UserError(f"{name} is no strategy; write a frozen dataclass below avtrain.sampling.Strategy.")
     return code_of(name, kind, needed)
 
 

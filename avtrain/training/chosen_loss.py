@@ -85,7 +85,7 @@ def targets_of(path: Path, dataset: Dataset, table: ClipTable) -> GivenTargets:
     keys, order = torch.sort(_keys(torch.from_numpy(audio), torch.from_numpy(video)), stable=True)
     if (keys.diff() == 0).any():
         raise UserError(f"{path} names one pair twice; give each pair of sound and picture one target.")
-    return GivenTargets(keys, torch.from_numpy(targets)[order].float())
+    return GivenTargets(keys, torch.tensor(targets)[order].float())
 
 
 def by_targets(targets: GivenTargets) -> Loss:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -119,6 +120,7 @@ def test_a_strategy_of_ones_own_pairs_the_next_clip_of_the_class(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     clips = [Forged(f"{row % 2}") for row in range(130)]
     dataset = Dataset(forge_dataset(tmp_path / "my-data", clips, 20, frame_size=32, mel_bands=32))
+    monkeypatch.delitem(sys.modules, "my_rules", raising=False)
     module_of(DOCS / "extend" / "strategy.md", tmp_path)
     from my_rules import NextOfClass
 
@@ -146,15 +148,12 @@ def test_a_loss_of_ones_own_trains_both_encoders(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     module_of(DOCS / "extend" / "loss.md", tmp_path)
     settings = {"model_size": "tiny", "batch_size": 32, "epochs": 1}
-    half = avtrain.pretrain(
-        "my-data", "runs/half", device="cpu", quiet=True, loss="my_losses:half_positive", **settings
-    )
-    named = [
-        avtrain.pretrain("my-data", f"runs/{loss}", device="cpu", quiet=True, loss=loss, **settings)
-        for loss in ("info-nce", "supcon")
+    ends = [
+        avtrain.pretrain("my-data", f"runs/{number}", device="cpu", quiet=True, loss=loss, **settings)
+        for number, loss in enumerate(("info-nce", "my_losses:half_positive", "supcon"))
     ]
-    assert half.steps == 2
-    assert named[0].last_loss < half.last_loss < named[1].last_loss  # targets between those of the two
+    assert [end.steps for end in ends] == [2, 2, 2]
+    assert ends[0].last_loss < ends[1].last_loss < ends[2].last_loss  # its targets are between those of the others
 
 
 def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):
