@@ -63,6 +63,7 @@ STRATEGIES = {
         variants={
             "soft-positive:p=0.5": ("with probability p soft, otherwise exact", "like `random`"),
             "soft-positive:labelled=0.1": ("soft among a tenth of each label's clips", "like `random`"),
+            "soft-positive:rare=1": ("of several labels a clip, rare ones are shared more often", "like `random`"),
         },
     ),
     "class-balanced": StrategyRule(
