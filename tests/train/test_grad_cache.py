@@ -14,9 +14,9 @@ from avtrain.distributed import ALONE, Ranks, gather_rows, parallel, process_gro
 from avtrain.models.temperature import Temperature
 from avtrain.models.two_tower import WithTemperature, build_two_tower
 from avtrain.training.grad_cache import backward_in_chunks, chunks_of
-from avtrain.training.losses import contrastive
 from tests.conftest import REPOSITORY
 from tests.ports import free_port
+from tests.train.pairwise import contrastive
 
 PAIRS, SEED = 11, 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, -1, 0])
