@@ -79,16 +79,24 @@ def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndar
     Padded with its lowest level to 100 frames, the least that encoders were trained on. `spec`: an AudioSpec or its
     values, as in dataset.json and in what `avtrain export` writes. Errors: UserError where the file cannot be used.
     """
+    logmel = sound_of(path, spec).logmel
+    assert logmel is not None
+    return logmel
+
+
+def sound_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> Heard:
+    """The log-mel of a file's sound, as `log_mel_of`, with its frames but for padding and its seconds."""
     prepare_caches(os.environ)
     from avprep.media.long import write_log_mel
 
     with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
         out = Path(folder) / "logmel.npy"
         try:
-            write_log_mel(Path(path), None, None, as_spec(spec), ANY_LENGTH, out)
+            seconds = write_log_mel(Path(path), None, None, as_spec(spec), ANY_LENGTH, out).duration_seconds
         except ClipError as error:
             raise UserError(f"{path} cannot be used: {error}.") from None
-        return padded(np.load(out, allow_pickle=False))
+        logmel = np.load(out, allow_pickle=False)
+        return Heard(_of_file(str(path)), padded(logmel), len(logmel), seconds)
 
 
 def log_mels(

@@ -211,13 +211,16 @@ def write_embeddings(
     *,
     run: AnyPath,
     splits: Sequence[str] = (),
+    side: str = "audio",
+    projection: bool | None = None,
     window_seconds: float | None = None,
+    frame_level: bool = False,
     workers: int | None = None,
     weights: str = "auto",
     device: str = "auto",
     stopping: Callable[[], bool] = lambda: False,
 ) -> Embedded:
-    """Write audio embeddings of a dataset, or of media files, folders and manifests, to a Parquet file.
+    """Write embeddings of a dataset, or of the sound of media files, folders and manifests, to a Parquet file.
 
     Files are decoded in spawned processes, so a script calls this below `if __name__ == "__main__":`.
 
@@ -226,33 +229,48 @@ def write_embeddings(
         out: Parquet file to write, one row a clip; clips that cannot be used are in OUT's name with .failures.jsonl.
         run: Run, checkpoint or exported encoder.
         splits: Only clips of these splits; empty: all.
+        side: `audio` or `video`: whose encoder. Pictures are embedded of datasets alone.
+        projection: End with the layers into the common space; None: as an export was written, else without.
         window_seconds: One row for each window of this length; None: one for the whole clip.
+        frame_level: Features of the sound over time, [T, D] a clip, with their hop in seconds.
         workers: Processes that decode files; None: all cores.
         weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         stopping: Called between clips; once it returns True, nothing is written.
 
     Raises:
-        UserError: There is nothing to embed, or the dataset has log-mel of another kind.
+        UserError: There is nothing to embed, or the dataset has log-mel or pictures of another kind.
         Interrupted: `stopping` returned True.
     """
     from avtrain import embed
     from avtrain.devices import device_for
 
-    encoder = embed.load_encoder(run, device_for(device), weights)
+    load = embed.load_encoder if side == "audio" else embed.load_video_encoder
+    encoder = load(run, device_for(device), weights, projection=projection)
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     return embed.embed(
-        encoder, given, Path(out), splits=splits, window_seconds=window_seconds, workers=workers, stopping=stopping
+        encoder,
+        given,
+        Path(out),
+        splits=splits,
+        window_seconds=window_seconds,
+        frame_level=frame_level,
+        workers=workers,
+        stopping=stopping,
     )
 
 
-def export(run: AnyPath, out: AnyPath, *, weights: str = "auto") -> dict[str, Any]:
-    """Write the audio encoder of a run to a new folder: safetensors, ONNX, its description and a model card.
+def export(
+    run: AnyPath, out: AnyPath, *, weights: str = "auto", side: str | None = None, projection: bool | None = None
+) -> dict[str, Any]:
+    """Write an encoder of a run to a new folder: safetensors, ONNX, its description and a model card.
 
     Args:
         run: Run, checkpoint or earlier export.
         out: Folder to write; it must not exist.
         weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
+        side: `audio` or `video`; None: audio, or that of an earlier export.
+        projection: End with the layers into the common space; None: as an earlier export, else without.
 
     Returns:
         `num_features`, `opset`, and how far onnxruntime and torch differ.
@@ -262,7 +280,7 @@ def export(run: AnyPath, out: AnyPath, *, weights: str = "auto") -> dict[str, An
     """
     from avtrain.inference.export import export as write
 
-    return write(Path(run), Path(out), weights)
+    return write(Path(run), Path(out), weights, side=side, projection=projection)
 
 
 def _merged(config: Any, settings: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""An audio encoder on its own: loaded from a run or an export, exported to ONNX with its model card.
+"""An encoder on its own: loaded from a run or an export, exported to ONNX with its model card.
 
 The names below are imported when first used. `export_encoder` is `avtrain.inference.export.export`: a function named
 `export` here would be replaced by that submodule once it is imported.
@@ -10,17 +10,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from avtrain.inference.encoder import AudioEncoder, Description, load_encoder
+    from avtrain.inference.description import Description
+    from avtrain.inference.encoder import AudioEncoder, load_encoder
     from avtrain.inference.export import export as export_encoder
+    from avtrain.inference.video_encoder import VideoEncoder, load_video_encoder
 
 _HOME = {
     "load_encoder": ("avtrain.inference.encoder", "load_encoder"),
+    "load_video_encoder": ("avtrain.inference.video_encoder", "load_video_encoder"),
     "AudioEncoder": ("avtrain.inference.encoder", "AudioEncoder"),
-    "Description": ("avtrain.inference.encoder", "Description"),
+    "VideoEncoder": ("avtrain.inference.video_encoder", "VideoEncoder"),
+    "Description": ("avtrain.inference.description", "Description"),
     "export_encoder": ("avtrain.inference.export", "export"),
 }
 
-__all__ = ["AudioEncoder", "Description", "export_encoder", "load_encoder"]
+__all__ = ["AudioEncoder", "Description", "VideoEncoder", "export_encoder", "load_encoder", "load_video_encoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""avtrain export: the audio encoder as safetensors and ONNX, described within, held against each other, with a card."""
+"""avtrain export: an encoder as safetensors and ONNX, described within, held against each other, with a card."""
 
 from __future__ import annotations
 
@@ -15,33 +15,44 @@ from safetensors.torch import save
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError, first_line
-from avtrain.inference.encoder import DESCRIPTION, FORMAT, GRAPH, WEIGHTS, AudioEncoder, load_encoder
+from avtrain.inference.description import DESCRIPTION, FORMAT, read_description
+from avtrain.inference.encoder import AudioEncoder, load_encoder
 from avtrain.inference.model_card import model_card
+from avtrain.inference.video_encoder import VideoEncoder, load_video_encoder
 
 if TYPE_CHECKING:
     import onnx
 
 OPSET = 18
 TOLERANCE = 1e-4  # of the largest feature
-CHECKED_SHAPES = {"1 s": (1, 101), "10 s": (1, 1001), "3 of 2.4 s": (3, 241)}  # sounds, log-mel frames
+CHECKED_SOUNDS = {"1 s": (1, 101), "10 s": (1, 1001), "3 of 2.4 s": (3, 241)}  # sounds, log-mel frames
+CHECKED_CLIPS = {"0.5 s": (1, 1), "2 s": (1, 4), "3 of 1 s": (3, 2)}  # clips, pictures in windows of training
 METADATA_KEY = "avtrain"
-INPUT, OUTPUT = "logmel", "embedding"
+INPUTS, OUTPUT = {"audio": "logmel", "video": "frames"}, "embedding"
+MEDIA = {"audio": "sounds", "video": "pictures"}
+
+Exported = AudioEncoder | VideoEncoder
 
 
-def export(run: Path, out: Path, weights: str = "auto") -> dict[str, Any]:
-    """Write the audio encoder of a run, checkpoint or earlier export to the new folder `out`, whole or not at all.
+def export(
+    run: Path, out: Path, weights: str = "auto", *, side: str | None = None, projection: bool | None = None
+) -> dict[str, Any]:
+    """Write an encoder of a run, checkpoint or earlier export to the new folder `out`, whole or not at all.
 
     `weights` are as in `load_encoder`.
 
     audio_encoder.onnx maps `logmel` float32 [batch, frames, bands], dB as stored, to `embedding` [batch, features];
-    normalisation is inside, batch and frames are free. audio_encoder.safetensors has the same weights for
-    `load_encoder`. Both hold encoder.json in their metadata; README.md is the model card. Returns what
-    `check` says of the files. Errors: UserError; where ONNX and torch differ by more than TOLERANCE nothing is written.
+    video_encoder.onnx maps `frames` uint8 [batch, pictures, height, width, 3]. Normalisation is inside, batch and
+    frames or pictures are free. The .safetensors has the same weights for `load_encoder` and `load_video_encoder`.
+    Both hold encoder.json in their metadata; README.md is the model card. `side` and `projection` None: of the sound
+    and without, or as an earlier export has it. Returns what `check` says of the files. Errors: UserError; where ONNX
+    and torch differ by more than TOLERANCE nothing is written.
     """
     _check_packages()
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(f"{out} is there already; choose another folder.")
-    encoder = load_encoder(run, weights=weights)
+    encoder = _load(run, weights, side, projection)
+    files = encoder.description.file
     description = {"format": FORMAT, **configs.to_dict(encoder.description)}
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
     graph = _graph(encoder, metadata)
@@ -51,8 +62,8 @@ def export(run: Path, out: Path, weights: str = "auto") -> dict[str, Any]:
             folder = Path(scratch) / out.name
             folder.mkdir()
             tensors = {name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}
-            (folder / WEIGHTS).write_bytes(save(tensors, metadata))
-            (folder / GRAPH).write_bytes(graph.SerializeToString(deterministic=True))
+            (folder / files("safetensors")).write_bytes(save(tensors, metadata))
+            (folder / files("onnx")).write_bytes(graph.SerializeToString(deterministic=True))
             store.write_json(folder / DESCRIPTION, description)
             checked = check(folder)
             store.write_json(folder / DESCRIPTION, {**description, "onnx": checked})
@@ -68,33 +79,32 @@ def export(run: Path, out: Path, weights: str = "auto") -> dict[str, Any]:
 
 
 def check(folder: Path) -> dict[str, Any]:
-    """How far the ONNX of an exported folder is from its safetensors, each run on noise like its log-mel.
+    """How far the ONNX of an exported folder is from its safetensors, each run on noise like its log-mel or pictures.
 
     Differences are the largest of all features, as a share of the largest feature.
-    Errors: UserError where that is more than TOLERANCE for an input, or where features are no numbers.
+    Errors: UserError where that is more than TOLERANCE for an input, or where features are not finite.
     """
     import onnxruntime
 
-    encoder = load_encoder(folder)
-    session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
-    draw = np.random.default_rng(0)
-    mean, std = encoder.mean.numpy(), encoder.std.numpy()
+    encoder = _load(folder, "auto", None, None)
+    description = encoder.description
+    session = onnxruntime.InferenceSession(str(folder / description.file("onnx")), providers=["CPUExecutionProvider"])
+    media = MEDIA[description.side]
     differences = {}
-    for name, (count, frames) in CHECKED_SHAPES.items():
-        logmel = (mean + std * draw.standard_normal((count, frames, len(mean)))).astype(np.float32)
-        wanted = encoder.encode(logmel)
+    for name, values in _noise(encoder).items():
+        wanted = encoder.encode(values)
         if not np.isfinite(wanted).all():
-            raise UserError(f"The encoder gives no numbers for {name} of sound; choose an earlier checkpoint.")
+            raise UserError(f"The encoder gives no finite features of {name} of {media}; choose an earlier checkpoint.")
         try:
-            (found,) = session.run(None, {INPUT: logmel})
+            (found,) = session.run(None, {INPUTS[description.side]: values})
         except Exception as error:  # onnxruntime's own classes
-            raise UserError(f"onnxruntime cannot run the encoder on {name} of sound: {_line(error)}.") from None
+            raise UserError(f"onnxruntime cannot run the encoder on {name} of {media}: {_line(error)}.") from None
         largest = float(np.abs(wanted).max())
         same_shape = found.shape == wanted.shape
         differences[name] = float(np.abs(found - wanted).max()) / max(largest, 1e-12) if same_shape else float("inf")
         if not differences[name] <= TOLERANCE:
             raise UserError(
-                f"ONNX and torch differ by {differences[name]:.1e} of the largest feature on {name} of sound (limit "
+                f"ONNX and torch differ by {differences[name]:.1e} of the largest feature on {name} of {media} (limit "
                 f"{TOLERANCE:g}); nothing was written. An encoder's path must not depend on the values of its input."
             )
     return {
@@ -105,16 +115,54 @@ def check(folder: Path) -> dict[str, Any]:
     }
 
 
-def _graph(encoder: AudioEncoder, metadata: dict[str, str]) -> onnx.ModelProto:
+def _load(folder: Path, weights: str, side: str | None, projection: bool | None) -> Exported:
+    """The encoder to export; `side` None: that of an earlier export, of a run that of its sound."""
+    if side is None:
+        earlier = read_description(folder)
+        side = "audio" if earlier is None else earlier.side
+    if side == "audio":
+        return load_encoder(folder, weights=weights, projection=projection)
+    return load_video_encoder(folder, weights=weights, projection=projection)
+
+
+def _noise(encoder: Exported) -> dict[str, np.ndarray]:
+    """Inputs by their names: log-mel as in its training data, or pictures of any colours."""
+    draw = np.random.default_rng(0)
+    if isinstance(encoder, AudioEncoder):
+        mean, std = encoder.mean.numpy(), encoder.std.numpy()
+        return {
+            name: (mean + std * draw.standard_normal((count, frames, len(mean)))).astype(np.float32)
+            for name, (count, frames) in CHECKED_SOUNDS.items()
+        }
+    size, window = encoder.frame_size, encoder.window_pictures
+    own = ":" in encoder.description.model  # known to take a window of training
+    return {
+        name: draw.integers(0, 256, (count, window * windows, size, size, 3), np.uint8)
+        for name, (count, windows) in CHECKED_CLIPS.items()
+        if windows == 1 or not own
+    }
+
+
+def _example(encoder: Exported) -> tuple[torch.Tensor, dict[int, Any]]:
+    """An input, and which of its axes are free."""
+    batch = torch.export.Dim("batch")
+    if isinstance(encoder, AudioEncoder):
+        return torch.zeros(2, 101, len(encoder.mean)), {0: batch, 1: torch.export.Dim("frames")}
+    size = encoder.frame_size
+    free = {0: batch} if ":" in encoder.description.model else {0: batch, 1: torch.export.Dim("pictures")}
+    return torch.zeros(2, encoder.window_pictures, size, size, 3, dtype=torch.uint8), free
+
+
+def _graph(encoder: Exported, metadata: dict[str, str]) -> onnx.ModelProto:
     """The ONNX model of an encoder. Errors: UserError where torch cannot export it."""
     import onnx
 
-    example = torch.zeros(2, 101, len(encoder.mean))
-    shapes = {"logmel": {0: torch.export.Dim("batch"), 1: torch.export.Dim("frames")}}
-    told = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
-    before = [logger.level for logger in told]
+    name = INPUTS[encoder.description.side]
+    example, free = _example(encoder)
+    loggers = logging.getLogger("torch.onnx"), logging.getLogger("onnxscript")
+    before = [logger.level for logger in loggers]
     try:
-        for logger in told:
+        for logger in loggers:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -124,16 +172,17 @@ def _graph(encoder: AudioEncoder, metadata: dict[str, str]) -> onnx.ModelProto:
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=[INPUT],
+                input_names=[name],
                 output_names=[OUTPUT],
-                dynamic_shapes=shapes,
+                dynamic_shapes={name: free},
             )
     except Exception as error:  # whatever a network of the user's own makes the exporter raise
+        media = MEDIA[encoder.description.side]
         raise UserError(
-            f"{encoder.description.model} cannot be exported for sounds of any number and length: {_line(error)}."
+            f"{encoder.description.model} cannot be exported for {media} of any number and length: {_line(error)}."
         ) from None
     finally:
-        for logger, level in zip(told, before, strict=True):
+        for logger, level in zip(loggers, before, strict=True):
             logger.setLevel(level)
     assert program is not None
     model = program.model_proto

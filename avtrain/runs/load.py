@@ -83,19 +83,25 @@ def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int, weig
 
     Errors: UserError where the run did not train one.
     """
+    check_has_pictures(folder, meta)
     config = meta["config"]
-    if config.get("loss") == SOUNDS_ALONE:
-        raise UserError(f"{folder} was trained by {SOUNDS_ALONE}, which trains no video encoder; use its sound.")
-    encoder = build_video(video_model_of(config), config.get("video_pool", "auto"), frame_size=frame_size)
+    size = config.get("crop_size") or frame_size
+    encoder = build_video(video_model_of(config), config.get("video_pool", "auto"), frame_size=size)
     checkpoint.load_model(folder, encoder, prefix="video.", file=FILES[weights_of(folder, meta, weights)])
     return encoder.eval()
+
+
+def check_has_pictures(folder: Path, meta: dict[str, Any]) -> None:
+    """UserError where a run's loss trains no video encoder."""
+    if meta["config"].get("loss") == SOUNDS_ALONE:
+        raise UserError(f"{folder} was trained by {SOUNDS_ALONE}, which trains no video encoder; use its sound.")
 
 
 def load_two_tower(folder: Path, meta: dict[str, Any], frame_size: int, weights: str = "auto") -> TwoTower:
     """Both encoders, as `load_audio_encoder` has one, for pictures of `frame_size` px."""
     if checkpoint.IMPORTED in meta:
         raise UserError(
-            f"{folder} was imported without projection heads, so it has no embeddings to retrieve by; "
+            f"{folder} was imported without its projection, so it has no embeddings in the common space; "
             "'avtrain pretrain --init-from' trains some."
         )
     model = tower_of(meta["config"], frame_size, num_mel_bands_of(meta))

@@ -508,10 +508,12 @@ def export(run: Path, out: Path) -> None:
     from safetensors.torch import save_file
 
     from avprep.shared import configs, store
-    from avtrain.inference.encoder import DESCRIPTION, FORMAT, WEIGHTS, load_encoder
+    from avtrain.inference.description import DESCRIPTION, FORMAT
+    from avtrain.inference.encoder import load_encoder
 
     encoder = load_encoder(run)
-    save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, out / WEIGHTS)
+    weights = out / encoder.description.file("safetensors")
+    save_file({name: tensor.contiguous() for name, tensor in encoder.state_dict().items()}, weights)
     store.write_json(out / DESCRIPTION, {"format": FORMAT, **configs.to_dict(encoder.description)})
 
 

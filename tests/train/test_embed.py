@@ -114,7 +114,7 @@ def test_windows_of_less_than_a_second_end_with_the_clip_too(place, encoder, tmp
 
 
 def test_long_windows_go_through_the_encoder_few_at_a_time(place, encoder, tmp_path, monkeypatch):
-    monkeypatch.setattr("avtrain.embed.WHOLE_FRAMES", 250)
+    monkeypatch.setattr("avtrain.embed.rows.WHOLE_FRAMES", 250)
     given, encode = [], type(encoder).encode
     monkeypatch.setattr(type(encoder), "encode", lambda self, some: given.append(len(some)) or encode(self, some))
     embed(encoder, [place / "data"], tmp_path / "out.parquet", window_seconds=1.0)

@@ -50,12 +50,14 @@ def heard(tmp_path_factory):
     return forge_dataset(tmp_path_factory.mktemp("dataset") / "heard", clips, mel_bands=128)
 
 
-def save_run(run, dataset, audio_model=""):
+def save_run(run, dataset, audio_model="", video_model=""):
     """A run folder of fresh weights, batch statistics among them, with what pretraining says of its data."""
     torch.manual_seed(1)
-    model = TwoTower(build_video("tiny"), build_audio(audio_model or "tiny", dataset.num_mel_bands))
-    model.train()(torch.randn(4, 3, 4, 32, 32), torch.randn(4, 1, 100, dataset.num_mel_bands))
-    config = {"model_size": "tiny", "audio_model": audio_model, "strategy": "random"}
+    model = TwoTower(
+        build_video(video_model or "tiny", frame_size=32), build_audio(audio_model or "tiny", dataset.num_mel_bands)
+    )
+    model.train()(torch.randn(4, 3, 8, 32, 32), torch.randn(4, 1, 100, dataset.num_mel_bands))
+    config = {"model_size": "tiny", "audio_model": audio_model, "video_model": video_model, "strategy": "random"}
     meta = {"config": config, "dataset_digest": dataset.digest, "data": data_described(dataset)}
     checkpoint.save(run, 7, model, torch.optim.Adam(model.parameters()), meta)
     return model.eval()

@@ -137,7 +137,7 @@ def test_weights_that_are_no_numbers_are_refused(copied):
         {name: torch.full_like(value, torch.nan) if value.dim() == 4 else value for name, value in weights.items()},
         copied / "audio_encoder.safetensors",
     )
-    with pytest.raises(UserError, match="gives no numbers for 1 s of sound; choose an earlier checkpoint"):
+    with pytest.raises(UserError, match="gives no finite features of 1 s of sounds; choose an earlier checkpoint"):
         check(copied)
 
 
