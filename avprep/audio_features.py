@@ -84,7 +84,7 @@ def log_mel_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> np.ndar
     return logmel
 
 
-def sound_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> Heard:
+def sound_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> SoundFeatures:
     """The log-mel of a file's sound, as `log_mel_of`, with its frames but for padding and its seconds."""
     prepare_caches(os.environ)
     from avprep.media.long import write_log_mel
@@ -96,7 +96,7 @@ def sound_of(path: Path | str, spec: AudioSpec | Mapping[str, Any]) -> Heard:
         except ClipError as error:
             raise UserError(f"{path} cannot be used: {error}.") from None
         logmel = np.load(out, allow_pickle=False)
-        return Heard(_of_file(str(path)), padded(logmel), len(logmel), seconds)
+        return SoundFeatures(_of_file(str(path)), padded(logmel), len(logmel), seconds)
 
 
 def log_mels(
