@@ -19,7 +19,7 @@ from avtrain.data.augment import Normalise
 from avtrain.embed import embed, embed_file_frames
 from avtrain.inference import load_encoder, load_video_encoder
 from avtrain.models.audio import AudioCNN, tiny_audio
-from tests.prep.test_hearing import write_wav
+from tests.prep.test_audio_features import write_wav
 from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import save_run
 
