@@ -14,8 +14,7 @@ from torch import nn
 from avprep.shared.errors import UserError
 from avtrain.inference.description import DESCRIPTION, Description, description_of_checkpoint, read_description
 from avtrain.models.audio import build_audio
-from avtrain.models.two_tower import TwoTower, tower_of
-from avtrain.models.video import build_video
+from avtrain.models.two_tower import TwoTower, tower_of, video_encoder_of
 from avtrain.runs.load import (
     check_has_pictures,
     checkpoint_of,
@@ -84,8 +83,7 @@ def _fresh(description: Description) -> tuple[nn.Module, Description, nn.Module 
         return _side_of(tower_of(config, size, bands), description)
     if description.side == "audio":
         return build_audio(description.model, bands), description, None
-    pool = config.get("video_pool", "auto")
-    return build_video(description.model, pool, frame_size=config.get("crop_size") or size), description, None
+    return video_encoder_of(config, size), description, None
 
 
 def _trained(

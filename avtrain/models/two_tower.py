@@ -104,6 +104,16 @@ def video_model_of(settings: Mapping[str, Any]) -> str:
     return str(settings.get("video_model", "") or MODEL_SIZES[settings["model_size"]][0])
 
 
+def video_encoder_of(settings: Mapping[str, Any], frame_size: int) -> nn.Module:
+    """A fresh video encoder as a run of these settings has it, for stored pictures of `frame_size` px."""
+    return build_video(
+        video_model_of(settings),
+        settings.get("video_pool", "auto"),
+        frame_size=settings.get("crop_size") or frame_size,
+        published=bool(settings.get("video_weights", "")),
+    )
+
+
 def audio_encoder(model_size: str, audio_model: str = "", num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """A fresh audio encoder, by the settings of `audio_model_of`; see `build_audio`."""
     return build_audio(audio_model_of(model_size, audio_model), num_mel_bands)

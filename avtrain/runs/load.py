@@ -12,8 +12,7 @@ from avprep.shared.errors import UserError
 from avtrain.config import SOUNDS_ALONE
 from avtrain.models.audio import AudioCNN
 from avtrain.models.encoder import Encoder
-from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of, video_model_of
-from avtrain.models.video import build_video
+from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of, video_encoder_of
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of
 
@@ -84,9 +83,7 @@ def load_video_encoder(folder: Path, meta: dict[str, Any], frame_size: int, weig
     Errors: UserError where the run did not train one.
     """
     check_has_pictures(folder, meta)
-    config = meta["config"]
-    size = config.get("crop_size") or frame_size
-    encoder = build_video(video_model_of(config), config.get("video_pool", "auto"), frame_size=size)
+    encoder = video_encoder_of(meta["config"], frame_size)
     checkpoint.load_model(folder, encoder, prefix="video.", file=FILES[weights_of(folder, meta, weights)])
     return encoder.eval()
 
