@@ -31,7 +31,7 @@ SCALE_CLIPS = 48
 MAX_CLIP_SOUND_BYTES = 512_000
 MAX_META_BYTES = 1 << 20
 MAX_PAGE_SOUND_BYTES = 16_000_000
-NOT_FOUND = "source file is missing"
+NO_FILE = "source file is missing"
 NO_ROOT = "source paths are relative, and no --root gives the folder that they start at"
 TOO_MUCH = "the page's sound budget is used up"
 
@@ -188,7 +188,7 @@ def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
         return "the clip is too long for a page"
     path = (root or Path()) / source
     if not path.is_file():
-        return NOT_FOUND
+        return NO_FILE
     try:
         start, end = meta["span_seconds"]
         return clip_mp3(path, start, end, Limits())

@@ -1,9 +1,12 @@
-"""One word for one thing: words that the project's text does not use, in README, the pages, `--help` and messages."""
+"""One word for one thing: words that the project does not use, in README, the pages, `--help`, messages, docstrings,
+comments and names."""
 
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,6 +84,32 @@ def messages(path: Path) -> Iterator[str]:
             yield text
 
 
+def remarks(path: Path) -> Iterator[str]:
+    """The docstrings and comments of a source file, without the code in them."""
+    source = path.read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield CODE.sub("", node.value.value)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield CODE.sub("", token.string)
+
+
+NAMES = "tell|tells|told|say|says|said|found|place|places|whence|heard|lack|lacks|lacking|stands|stood"
+NAME = re.compile(rf"(?:^|_)({NAMES})(?=_|$)", re.IGNORECASE)
+FINE_NAMES = {"tell", "place", "compile_in_place"}
+"""`tell` of a file, `place` a model on a device, a module's own `compile` in place."""
+
+
+def names(path: Path) -> Iterator[str]:
+    """The names in a source file: of variables, arguments, functions, classes, attributes, modules."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for field in ("id", "arg", "attr", "name", "asname", "module"):
+            name = getattr(node, field, None)
+            if isinstance(name, str):
+                yield from name.split(".")
+
+
 SOURCES = [path for package in ("avprep", "avtrain") for path in sorted((REPOSITORY / package).rglob("*.py"))]
 
 
@@ -100,18 +129,33 @@ def test_messages_use_the_projects_words():
     assert lines == []
 
 
+def test_docstrings_and_comments_use_the_projects_words():
+    lines = [f"{name_of(path)}: {line}" for path in SOURCES for text in remarks(path) for line in ruled_out(text)]
+    assert lines == []
+
+
+def test_names_use_the_projects_words():
+    lines = {f"{name_of(path)}: {name}" for path in SOURCES for name in names(path) if NAME.search(name)}
+    assert sorted(line for line in lines if line.rpartition(" ")[2] not in FINE_NAMES) == []
+
+
 SOURCE = """
-def f():
-    'A docstring.'
+import a.told
+
+def f(found_there):
+    'A docstring that says it.'
+    kind.heard = 1  # told `told`
     raise UserError(f'{path} is ' + ('told so' if a else 'said'), 3)
     log.info('found %s', rows)
 """
 
 
-def test_messages_of_a_source_are_read(tmp_path):
+def test_messages_remarks_and_names_of_a_source_are_read(tmp_path):
     path = tmp_path / "module.py"
     path.write_text(SOURCE)
     assert sorted(messages(path)) == ["found %s", "told so", "{} is "]
+    assert [len(ruled_out(text)) for text in remarks(path)] == [1, 1]
+    assert {name for name in names(path) if NAME.search(name)} == {"found_there", "heard", "told"}
 
 
 @pytest.mark.parametrize(
