@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from avprep.cli.types import DIRECTORY, OUT_TABLE, OUT_FOLDER, OUT_FOLDER, OUT_FOLDER_OR_URL
+from avprep.cli.types import DIRECTORY, FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER, OUT_FOLDER_OR_URL
 from avprep.shared.commands import Command, config_option
 from avprep.shared.signals import stop_on_signals
 
@@ -103,10 +103,10 @@ def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
 
 
 @click.command(cls=Command)
-@click.argument("manifest_file", metavar="MANIFEST", type=OUT_TABLE)
+@click.argument("manifest_file", metavar="MANIFEST", type=FILE_OR_URL)
 @click.option("--out", type=OUT_FOLDER_OR_URL, required=True, help="Dataset folder to write.")
 @click.option(
-    "--root", type=OUT_FOLDER, default=None, help="Where relative paths start; default: the manifest's folder."
+    "--root", type=FOLDER_OR_URL, default=None, help="Where relative paths start; default: the manifest's folder."
 )
 @click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
 @click.option(
@@ -240,7 +240,7 @@ def build_shards(
 
 
 @click.command(cls=Command)
-@click.argument("dataset_dir", metavar="DIR", type=OUT_FOLDER)
+@click.argument("dataset_dir", metavar="DIR", type=FOLDER_OR_URL)
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
     from avprep.build.finalize import emptied_lines

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from avprep.cli.types import OUT_TABLE, OUT_FOLDER, LIST, OUT_MANIFEST
+from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, LIST, OUT_MANIFEST
 from avprep.shared.commands import Command, Group
 from avprep.shared.outputs import may_overwrite
 
@@ -56,7 +56,7 @@ def manifest() -> None:
 @manifest.command(cls=Command)
 @click.option(
     "--root",
-    type=OUT_FOLDER,
+    type=FOLDER_OR_URL,
     required=True,
     help="Folder with one sub-folder a class, or with train/, val/, test/ of such (other spellings too).",
 )
@@ -121,7 +121,7 @@ def folder(
 
 
 @manifest.command(cls=Command)
-@click.option("--root", type=OUT_FOLDER, required=True, help="Folder that holds the mp4 files, at any depth.")
+@click.option("--root", type=FOLDER_OR_URL, required=True, help="Folder that holds the mp4 files, at any depth.")
 @click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
 @click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
@@ -160,7 +160,7 @@ def vggsound(
 
 
 @manifest.command(cls=Command)
-@click.option("--root", type=OUT_FOLDER, required=True, help="Folder that holds audio/ and video/.")
+@click.option("--root", type=FOLDER_OR_URL, required=True, help="Folder that holds audio/ and video/.")
 @click.option("--train", type=LIST, required=True, help="List of training segments.")
 @click.option("--val", type=LIST, default=None, help="List of validation segments.")
 @click.option("--test", type=LIST, required=True, help="List of test segments.")
@@ -198,7 +198,7 @@ def tau2021(
 
 @manifest.command(cls=Command)
 @click.option(
-    "--root", type=OUT_FOLDER, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
+    "--root", type=FOLDER_OR_URL, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
 )
 @click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
@@ -213,9 +213,9 @@ def fsdnoisy18k(
 
 
 @manifest.command(cls=Command)
-@click.argument("table_file", metavar="FILE", type=OUT_TABLE)
+@click.argument("table_file", metavar="FILE", type=FILE_OR_URL)
 @click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--root", type=OUT_FOLDER, default=None, help="Where relative paths start; default: FILE's folder.")
+@click.option("--root", type=FOLDER_OR_URL, default=None, help="Where relative paths start; default: FILE's folder.")
 @click.option("--rename", multiple=True, metavar="OLD=NEW", help="The table's own name of a column; may be repeated.")
 @click.option(
     "--columns", default="", metavar="A,B,...", help="Columns of a CSV file without a header, # comments left out."

@@ -52,8 +52,8 @@ def _report_names() -> set[str]:
     return {field.name for field in dataclasses.fields(Report)}
 
 
-OUT_FOLDER = PathOrUrl(path_type=Path, file_okay=False)
-OUT_TABLE = PathOrUrl(path_type=Path, dir_okay=False)
+FOLDER_OR_URL = PathOrUrl(path_type=Path, file_okay=False)
+FILE_OR_URL = PathOrUrl(path_type=Path, dir_okay=False)
 LIST = ListFile()
 OUT_FOLDER = Output()
 OUT_FOLDER_OR_URL = Output(remote=True)

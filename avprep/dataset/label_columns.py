@@ -26,7 +26,7 @@ PROBABILITY_SCHEMA = pa.schema([("clip_id", pa.string()), ("probability", pa.flo
 class ListedLabels:
     """Any number of labels a row, in CSR form: those of row i are values[begins[i]:begins[i + 1]], each once.
 
-    begins int64 [rows + 1], values int32; `known` bool [rows]: False where the column does not say which labels a clip
+    begins int64 [rows + 1], values int32; `known` bool [rows]: False where it is not known which labels a clip
     has, which is not the same as that it has none.
     """
 
@@ -48,7 +48,7 @@ class LabelColumn:
 
     @property
     def known(self) -> np.ndarray:
-        """bool [rows]: whether the column says which labels a clip has (of a multi-label column, also: none)."""
+        """bool [rows]: whether the column gives the labels of a clip (of a multi-label column, also: none)."""
         return self.values >= 0 if self.lists is None else self.lists.known
 
 
@@ -91,10 +91,10 @@ def _lists(path: Path | RemotePath, clip_ids: pa.ChunkedArray) -> LabelColumn:
     if len(ids.unique()) != len(ids) or flat.null_count:
         raise ValueError("a clip is there twice, or a label has no name")
     coded = flat.dictionary_encode()
-    found = coded.dictionary.to_pylist()
-    class_names = sorted(found)
+    unsorted = coded.dictionary.to_pylist()
+    class_names = sorted(unsorted)
     number_of = {label: number for number, label in enumerate(class_names)}
-    numbers = np.array([number_of[label] for label in found], np.int32)[coded.indices.to_numpy()]
+    numbers = np.array([number_of[label] for label in unsorted], np.int32)[coded.indices.to_numpy()]
     ends = np.cumsum(pc.list_value_length(lists).fill_null(0).to_numpy())
     offsets = pa.array(np.append(0, ends).astype(np.int32))
     numbered = pa.ListArray.from_arrays(offsets, pa.array(numbers, pa.int32()), mask=lists.is_null())

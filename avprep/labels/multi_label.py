@@ -1,7 +1,7 @@
 """Multi-label columns: labels/NAME.parquet with clip_id and labels, a list of class names a clip.
 
-Such a column says what can be heard in a clip, for `avtrain evaluate --audible NAME`. An empty list says that nothing
-can; a clip that the table does not have is null, which is no answer. Names need not be classes of the dataset: a table
+Such a column names what is audible in a clip, for `avtrain evaluate --audible NAME`. An empty list means that nothing
+is; a clip that the table does not have is null, which is no answer. Names need not be classes of the dataset: a table
 made for a larger one serves its parts.
 """
 
@@ -24,7 +24,7 @@ from avprep.shared import store
 
 @dataclass(frozen=True)
 class AddedLists:
-    """What a multi-label column came to: clips of the index, by what it says of them, and what it says beyond them."""
+    """What a multi-label column came to: clips of the index by what it has on them, and what it has beyond them."""
 
     labelled: int
     empty: int
@@ -64,7 +64,7 @@ def lists_of_table(dataset: Dataset, path: Path, column: str, separator: str) ->
     """The names that a CSV, JSONL or Parquet table with clip_id and `column` gives each clip, None where null.
 
     A value is a list, or names divided by `separator`; several rows of a clip are taken together. Errors: UserError
-    with all clip ids that the manifest lacks, and labels of another kind, together.
+    with all clip ids that are not in the manifest, and labels of another kind, together.
     """
     return values_of_table(dataset, path, column, lambda value: _names(value, separator), _both)
 

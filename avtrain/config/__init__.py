@@ -326,7 +326,7 @@ class EvaluateConfig:
     validation_share: float = 0.2
     """share of each class kept for choosing epoch and rate, where they are split by group"""
     audible: str = ""
-    """multi-label column that says what can be heard in each test clip; empty: none, and no scores by it"""
+    """multi-label column of what is audible in each test clip; empty: none, and no scores by it"""
     ids: str = ""
     """of retrieval: file with the ids of the clips to search among, one a line or a table with clip_id; empty: the
     test split"""

@@ -1,7 +1,7 @@
-"""What can be heard: the test clips whose own label is audible, and predictions of any label that is.
+"""What is audible: the test clips whose own label is, and predictions of any label that is.
 
-In sets such as VGGSound some clips do not let their label be heard, and many let others be heard. A multi-label column
-(`avprep add-labels --multi`) names the audible ones. Scores by it stand beside the accuracy and change nothing in it.
+In sets such as VGGSound the label of some clips is not audible, and in many clips others are. A multi-label column
+(`avprep add-labels --multi`) names the audible ones. Scores by it are beside the accuracy and change nothing in it.
 """
 
 from __future__ import annotations
@@ -17,40 +17,40 @@ from avtrain.evaluation.predictions import Predictions
 
 
 def audible_classes(dataset: Dataset, name: str, rows: np.ndarray, own: LabelColumn) -> np.ndarray:
-    """bool [rows, classes]: can the class be heard in the clip, as the multi-label column `name` says?
+    """bool [rows, classes]: whether the class is audible in the clip by the multi-label column `name`.
 
-    `own` has the clips' own labels and the classes. An empty list: nothing can. Names that are no class are left out.
-    Errors: UserError where there is no such column, where it lacks one of the clips, or has the own label of none of
-    them.
+    `own` has the clips' own labels and the classes. An empty list: nothing is. Names that are no class are left out.
+    Errors: UserError where there is no such column, where it is without one of the clips, or has the own label of none
+    of them.
     """
-    lists, place = dataset.label_lists(name), {label: number for number, label in enumerate(own.class_names)}
-    lacking = [dataset.clip_ids[row] for row in rows if lists[row] is None]
-    if lacking:
+    lists, number_of = dataset.label_lists(name), {label: number for number, label in enumerate(own.class_names)}
+    missing = [dataset.clip_ids[row] for row in rows if lists[row] is None]
+    if missing:
         raise UserError(
-            f"The column {name!r} of {dataset.folder} has no row for {len(lacking)} of {len(rows)} test clips, such as "
-            f"{lacking[0]!r}; give those in which nothing is audible an empty list."
+            f"The column {name!r} of {dataset.folder} has no row for {len(missing)} of {len(rows)} test clips, such as "
+            f"{missing[0]!r}; give those in which nothing is audible an empty list."
         )
-    found = np.zeros((len(rows), len(place)), bool)
-    for of_clip, row in zip(found, rows, strict=True):
-        of_clip[[place[label] for label in lists[row] or () if label in place]] = True
-    if not found[np.arange(len(rows)), own.values[rows]].any():
+    audible = np.zeros((len(rows), len(number_of)), bool)
+    for of_clip, row in zip(audible, rows, strict=True):
+        of_clip[[number_of[label] for label in lists[row] or () if label in number_of]] = True
+    if not audible[np.arange(len(rows)), own.values[rows]].any():
         raise UserError(
             f"The column {name!r} of {dataset.folder} has the own label of none of the test clips; its names must be "
             f"those of the classes, such as {own.class_names[0]!r}."
         )
-    return found
+    return audible
 
 
-def audible_scores(audible: np.ndarray, found: Predictions) -> dict[str, Any]:
-    """What result.json says under `audible`, of audible_classes [N, C] and the predictions of the same clips.
+def audible_scores(audible: np.ndarray, predictions: Predictions) -> dict[str, Any]:
+    """`audible` of result.json, from audible_classes [N, C] and the predictions of the same clips.
 
     `accuracy` is over the `clips` whose own label is audible; `hit` is the share of predictions that are among the
     clip's audible labels, over the `hit_clips` that have some. Intervals are metrics.reported_interval's.
     """
     each = np.arange(len(audible))
-    own, some = audible[each, found.label], audible.any(axis=1)
-    accuracy, low, high = reported_interval(found.right[own], found.clusters[own])
-    hit, hit_low, hit_high = reported_interval(audible[each, found.predicted][some], found.clusters[some])
+    own, some = audible[each, predictions.label], audible.any(axis=1)
+    accuracy, low, high = reported_interval(predictions.right[own], predictions.clusters[own])
+    hit, hit_low, hit_high = reported_interval(audible[each, predictions.predicted][some], predictions.clusters[some])
     return {
         "clips": int(own.sum()),
         "accuracy": accuracy,

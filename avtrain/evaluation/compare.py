@@ -32,12 +32,12 @@ def predictions_path(given: Path, evaluation: str | None = None) -> Path:
         return given if given.is_file() else given / FILE
     if not given.is_dir():
         raise UserError(f"{given} does not exist; give run folders or their predictions.parquet.")
-    found = sorted(path.parent.name for path in given.glob(f"eval/*/{FILE}"))
-    if not found:
+    names = sorted(path.parent.name for path in given.glob(f"eval/*/{FILE}"))
+    if not names:
         raise UserError(f"{given} holds no predictions; 'avtrain evaluate DIR --run {given}' writes them.")
-    chosen = [name for name in found if evaluation in (None, name)]
+    chosen = [name for name in names if evaluation in (None, name)]
     if len(chosen) != 1:
-        raise UserError(f"{given} has evaluations {', '.join(found)}; choose one by --evaluation NAME.")
+        raise UserError(f"{given} has evaluations {', '.join(names)}; choose one by --evaluation NAME.")
     return given / "eval" / chosen[0] / FILE
 
 
@@ -52,8 +52,8 @@ def compare(first: Path, second: Path, seed: int = 0) -> dict[str, Any]:
 
     Of several labels a clip the score is the mean average precision over classes, and `p` is of the paired bootstrap.
     Clips are matched by id, in any order. Where clips share clusters, and there are 8 or more, intervals and `p` are by
-    cluster (`unit`), else by clips and `p` is McNemar's exact; `note` says why where clips share fewer. Errors:
-    UserError where the files tell of other clips, classes or labels.
+    cluster (`unit`), else by clips and `p` is McNemar's exact; `note` is why where clips share fewer. Errors:
+    UserError where the files are of other clips, classes or labels.
     """
     return compare_predictions(read_any_predictions(first), read_any_predictions(second), str(first), str(second), seed)
 
@@ -66,10 +66,10 @@ def compare_predictions(
     seed: int = 0,
 ) -> dict[str, Any]:
     """`compare` of predictions that were read; `first` and `second` name them in errors."""
-    place = {clip_id: row for row, clip_id in enumerate(two.clip_ids)}
-    if len(place) != len(two.clip_ids) or len(one.clip_ids) != len(place) or set(one.clip_ids) != set(place):
+    row_of = {clip_id: row for row, clip_id in enumerate(two.clip_ids)}
+    if len(row_of) != len(two.clip_ids) or len(one.clip_ids) != len(row_of) or set(one.clip_ids) != set(row_of):
         raise UserError(f"{first} and {second} have different test clips; compare runs on one dataset.")
-    order = np.array([place[clip_id] for clip_id in one.clip_ids], np.int64)
+    order = np.array([row_of[clip_id] for clip_id in one.clip_ids], np.int64)
     same = one.class_names == two.class_names
     if isinstance(one, MultiPredictions):
         if isinstance(two, MultiPredictions) and same and np.array_equal(one.truth, two.truth[order]):
@@ -131,7 +131,7 @@ def compare_runs(runs: Sequence[Path], evaluation: str | None = None, seed: int 
         raise UserError("A comparison needs two runs or more; give RUN_A RUN_B, or groups by --a and --b.")
     paths = [predictions_path(run, evaluation) for run in runs]
     names = short_names(list(runs))
-    found = [
+    rows = [
         {
             "first_run": names[0],
             "second_run": name,
@@ -140,9 +140,9 @@ def compare_runs(runs: Sequence[Path], evaluation: str | None = None, seed: int 
         }
         for name, path in zip(names[1:], paths[1:], strict=True)
     ]
-    for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
+    for row, corrected in zip(rows, holm(np.array([row["p"] for row in rows])), strict=True):
         row["p_holm"] = float(corrected)
-    return {"kind": "clips", "comparisons": found}
+    return {"kind": "clips", "comparisons": rows}
 
 
 def compare_groups(
@@ -159,7 +159,7 @@ def compare_groups(
             raise UserError(
                 f"--a has {len(base)} and --b {len(group)} runs; give as many, 2 or more, seed by seed in one order."
             )
-    found = []
+    rows = []
     for group in others:
         pairs = [
             compare(predictions_path(one, evaluation), predictions_path(two, evaluation))
@@ -173,7 +173,7 @@ def compare_groups(
         ]
         scores = [[pair[side][0] for pair in pairs] for side in ("first", "second")]
         gap = paired_t(np.array(scores[0]), np.array(scores[1]))
-        found.append(
+        rows.append(
             {
                 "first_runs": short_names(list(base)),
                 "second_runs": short_names(list(group)),
@@ -185,13 +185,13 @@ def compare_groups(
                 "changes": changes,
             }
         )
-    for row, corrected in zip(found, holm(np.array([row["p"] for row in found])), strict=True):
+    for row, corrected in zip(rows, holm(np.array([row["p"] for row in rows])), strict=True):
         row["p_holm"] = float(corrected)
-    return {"kind": "groups", "comparisons": found}
+    return {"kind": "groups", "comparisons": rows}
 
 
 def short_names(paths: Sequence[Path]) -> list[str]:
-    """Names as short as tells them apart: the last parts of each path, as many for all as are needed."""
+    """Names as short as sets them apart: the last parts of each path, as many for all as are needed."""
     parts = [path.resolve().parts[1:] for path in paths]
     for count in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(own[-count:]) for own in parts]
@@ -212,27 +212,27 @@ def points(share: float) -> str:
     return f"{100 * share:+.1f}".replace("-0.0", "0.0").replace("+0.0", "0.0")
 
 
-def without_nan(found: Any) -> Any:
-    """`found` for JSON, which has no nan: None in its place."""
-    if isinstance(found, dict):
-        return {name: without_nan(value) for name, value in found.items()}
-    if isinstance(found, list):
-        return [without_nan(value) for value in found]
-    return None if isinstance(found, float) and math.isnan(found) else found
+def without_nan(value: Any) -> Any:
+    """`value` for JSON, which has no nan: None in its place."""
+    if isinstance(value, dict):
+        return {name: without_nan(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def printed(found: dict[str, Any]) -> str:
+def printed(compared: dict[str, Any]) -> str:
     """The comparisons in lines for a terminal."""
-    several = len(found["comparisons"]) > 1
-    tell = _pair_lines if found["kind"] == "clips" else _group_lines
+    several = len(compared["comparisons"]) > 1
+    lines_of = _pair_lines if compared["kind"] == "clips" else _group_lines
     blocks = []
-    for row in found["comparisons"]:
-        lines = tell(row)
+    for row in compared["comparisons"]:
+        lines = lines_of(row)
         lines += [("changed", sentence) for sentence in row["changes"]]
         if several:
-            lines.append(("Holm", f"p {p_text(row['p_holm'])} for {len(found['comparisons'])} comparisons"))
+            lines.append(("Holm", f"p {p_text(row['p_holm'])} for {len(compared['comparisons'])} comparisons"))
         width = max(len(name) for name, _ in lines[1:])
-        blocks.append("\n".join([lines[0][1], *(f"  {name:<{width}}  {said}" for name, said in lines[1:])]))
+        blocks.append("\n".join([lines[0][1], *(f"  {name:<{width}}  {text}" for name, text in lines[1:])]))
     return "\n\n".join(blocks)
 
 

@@ -47,7 +47,7 @@ from avtrain.models.encoder import place
 from avtrain.runs.checkpoint import AVERAGED
 from avtrain.runs.data_spec import normaliser
 from avtrain.runs.load import checkpoint_of, identity_of, weights_of
-from avtrain.runs.trained_on import seen_of
+from avtrain.runs.trained_on import overlap_with_training
 from avtrain.sampling.windows import WindowSpec
 
 RELEASED_DROPOUT = 0.5
@@ -105,7 +105,7 @@ def evaluate(
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     if config.labels != EvaluateConfig.labels:
         settings["labels_digest"] = labels_digest(column)
-    seen = seen_of(None if folder is None else folder.parent, dataset, split.test)
+    trained_on = overlap_with_training(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
     normalise = normaliser(dataset, config.norm, folder, meta).to(device)
@@ -132,17 +132,17 @@ def evaluate(
         )
     whole, of_windows = shares[: len(split.test)], shares[len(split.test) :]
     ids, clusters = [dataset.clip_ids[row] for row in split.test], dataset.clusters[split.test]
-    found = predictions_by(column, split.test, ids, whole, clusters)
+    predicted = predictions_by(column, split.test, ids, whole, clusters)
     result = {
         "protocol": config.protocol,
         "encoder": encoder_named(config, measured),
-        **scores_of(found, config.seed),
+        **scores_of(predicted, config.seed),
         "test_clips": len(split.test),
         "fit_clips": len(split.fit),
         "validation_clips": len(split.validation),
-        "seen_in_training": seen,
-        "unfitted": scores_of_fitted(unfitted, found),
-        "windows": windows_scores(of_windows, found, config, source) if len(of_windows) else None,
+        "seen_in_training": trained_on,
+        "unfitted": scores_of_fitted(unfitted, predicted),
+        "windows": windows_scores(of_windows, predicted, config, source) if len(of_windows) else None,
         **chosen,
         **settings,
         "class_names": column.class_names,
@@ -150,10 +150,10 @@ def evaluate(
     result["per_class"] = [
         {"class": name, **entry} for name, entry in zip(column.class_names, result["per_class"], strict=True)
     ]
-    if audible is not None and isinstance(found, predictions.Predictions):
-        result["audible"] = {"column": config.audible, **audible_scores(audible, found)}
+    if audible is not None and isinstance(predicted, predictions.Predictions):
+        result["audible"] = {"column": config.audible, **audible_scores(audible, predicted)}
     if out is not None:
-        write_any_predictions(out / predictions.FILE, found)
+        write_any_predictions(out / predictions.FILE, predicted)
         store.write_json(out / RESULT, result)
     return result
 

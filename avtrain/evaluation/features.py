@@ -178,8 +178,8 @@ def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.
             some = same[first : first + at_once]
             features.append(encoder(source.pictures(rows[clips[some]], starts[some], int(length))))
     of_clips = torch.from_numpy(clips[order]).to(features[0].device)
-    found = torch.cat(features)
-    sums = found.new_zeros((len(rows), found.shape[1])).index_add_(0, of_clips, found)
+    pooled = torch.cat(features)
+    sums = pooled.new_zeros((len(rows), pooled.shape[1])).index_add_(0, of_clips, pooled)
     return sums / torch.bincount(of_clips, minlength=len(rows))[:, None]
 
 

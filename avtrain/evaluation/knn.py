@@ -28,10 +28,10 @@ def knn_probabilities(
     most = min(max(neighbours), len(bank))
     out: dict[int, list[torch.Tensor]] = {k: [] for k in neighbours}
     for part in queries.split(QUERIES_AT_ONCE):
-        cosine, place = (part @ bank.T).topk(most, dim=1)
+        cosine, nearest = (part @ bank.T).topk(most, dim=1)
         votes = ((cosine - 1) / TEMPERATURE).exp()  # less 1 before exp: no overflow, the same shares
         for k, parts in out.items():
-            total = votes.new_zeros(len(part), classes).scatter_add_(1, labels[place[:, :k]], votes[:, :k])
+            total = votes.new_zeros(len(part), classes).scatter_add_(1, labels[nearest[:, :k]], votes[:, :k])
             parts.append(total / total.sum(dim=1, keepdim=True))
     return {k: torch.cat(parts) for k, parts in out.items()}
 
@@ -49,8 +49,8 @@ def knn(encoder: nn.Module, source: Source, split: Split, windows_per_clip: int)
     truth = source.labels(split.validation)
     queries = (clip_features(encoder, source, split.validation) - mean) / std
     tried = tuple(k for k in NEIGHBOURS if k <= len(bank))
-    found = knn_probabilities(bank, labels, queries, tried, source.classes)
-    accuracy = {k: float((p.argmax(1) == truth).double().mean()) for k, p in found.items()}
+    by_k = knn_probabilities(bank, labels, queries, tried, source.classes)
+    accuracy = {k: float((p.argmax(1) == truth).double().mean()) for k, p in by_k.items()}
     best = max(tried, key=lambda k: (accuracy[k], -k))
     tested = (clip_and_window_features(encoder, source, split.test) - mean) / std
     probabilities = knn_probabilities(bank, labels, tested, (best,), source.classes)[best]

@@ -67,16 +67,16 @@ def predictions_by(
     return MultiPredictions(clip_ids, truth, stored, column.class_names, clusters.astype(np.int64))
 
 
-def scores_of(found: AnyPredictions, seed: int) -> dict[str, Any]:
+def scores_of(predicted: AnyPredictions, seed: int) -> dict[str, Any]:
     """metrics.classification_scores, or multi_label.multi_label_scores."""
-    if isinstance(found, MultiPredictions):
-        return multi_label_scores(found.probabilities, found.truth, seed, found.clusters)
-    return classification_scores(found.probabilities, found.label, seed, found.clusters)
+    if isinstance(predicted, MultiPredictions):
+        return multi_label_scores(predicted.probabilities, predicted.truth, seed, predicted.clusters)
+    return classification_scores(predicted.probabilities, predicted.label, seed, predicted.clusters)
 
 
-def write_any_predictions(path: Path, found: AnyPredictions) -> None:
+def write_any_predictions(path: Path, predicted: AnyPredictions) -> None:
     """Write the predictions, by their kind."""
-    if isinstance(found, MultiPredictions):
-        write_multi_predictions(path, found)
+    if isinstance(predicted, MultiPredictions):
+        write_multi_predictions(path, predicted)
     else:
-        write_predictions(path, found)
+        write_predictions(path, predicted)

@@ -67,7 +67,7 @@ def _from_zeros(width: int, classes: int) -> nn.Linear:
 
 
 def _losses(heads: list[nn.Linear], features: torch.Tensor, labels: torch.Tensor, objective: Objective) -> torch.Tensor:
-    """Mean loss of each head, [heads], all in one product: their gradients do not mix."""
+    """Mean loss of each head, all in one product: their gradients do not mix."""
     weight, bias = torch.cat([head.weight for head in heads]), torch.cat([head.bias for head in heads])
     logits = F.linear(features, weight, bias).view(len(features) * len(heads), -1)
     losses = objective.losses(logits, labels.repeat_interleave(len(heads), dim=0))

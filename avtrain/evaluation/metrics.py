@@ -5,7 +5,7 @@ percentile bootstrap beside it (at 50 clips and an accuracy of 0.95 it covers 91
 cover 94 to 96 %). Both take clips as independent. Where several test clips are of one group (recording, speaker),
 Wilson's is taken with the number of independent clips that would vary as much (`group_interval`): simulated, it covers
 93 to 98 % from 8 groups on, in the cautious direction where groups are few or small. From fewer than FEW_CLUSTERS it
-says next to nothing (from one: 0 to 1), so that `reported_interval` takes clips as independent there, and says so.
+is hardly of use (from one: 0 to 1), so that `reported_interval` takes clips as independent there, with a note.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 Z_95 = 1.959964
 FEW_CLUSTERS = 8
 RESAMPLES = 10_000
+BOOTSTRAP = 0xB007  # the stream of random numbers of resamples; never change it
 
 
 def accuracy_interval(correct: np.ndarray, z: float = Z_95) -> tuple[float, float, float]:
@@ -36,10 +37,10 @@ def group_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, floa
     """(accuracy, low, high) of outcomes bool [N] whose clips are alike within groups int [N]; 95 %.
 
     Wilson's with Student's quantile and the effective number of clips: the one at which independent clips would have
-    the variance found between groups (linearised), between the number of groups and of clips. Where every clip is a
-    group, accuracy_interval. Korn and Graubard 1998 have the idea. One group alone says nothing: (accuracy, 0, 1).
+    the variance between groups (linearised), between the number of groups and of clips. Where every clip is a
+    group, accuracy_interval. Korn and Graubard 1998 have the idea. Of one group alone: (accuracy, 0, 1).
     """
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     if len(sizes) == len(correct):
         return accuracy_interval(correct)
     share, count = float(np.mean(correct)), len(sizes)
@@ -47,7 +48,7 @@ def group_interval(correct: np.ndarray, groups: np.ndarray) -> tuple[float, floa
         return share, 0.0, 1.0
     from scipy.stats import t
 
-    gaps = np.bincount(place, weights=correct) - share * sizes
+    gaps = np.bincount(group, weights=correct) - share * sizes
     variance = count / (count - 1) * float(np.sum(gaps**2)) / len(correct) ** 2
     independent = min(max(share * (1 - share) / variance, count), len(correct)) if variance else count
     return wilson(share, independent, float(t.ppf(0.975, count - 1)))
@@ -71,7 +72,7 @@ def by_clusters(clusters: np.ndarray) -> tuple[bool, str]:
 
 
 def reported_interval(correct: np.ndarray, clusters: np.ndarray) -> tuple[float, float, float]:
-    """(accuracy, low, high) to report of outcomes bool [N]: by cluster int [N] or by clips, as `by_clusters` says."""
+    """(accuracy, low, high) to report of outcomes bool [N]: by cluster int [N] or by clips, as in `by_clusters`."""
     return group_interval(correct, clusters) if by_clusters(clusters)[0] else accuracy_interval(correct)
 
 
@@ -81,7 +82,7 @@ def bootstrap_interval(correct: np.ndarray, seed: int = 0, resamples: int = RESA
     The right ones among N clips drawn with replacement are binomial, so one number a resample is drawn, not N.
     """
     count = len(correct)
-    draw = np.random.default_rng([seed, 0xB007])
+    draw = np.random.default_rng([seed, BOOTSTRAP])
     low, high = np.percentile(draw.binomial(count, np.mean(correct), resamples) / count, [2.5, 97.5])
     return float(low), float(high)
 
@@ -111,8 +112,8 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
         raise ValueError("average precision needs a positive clip")
     order = np.argsort(-scores, kind="stable")
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last clip of each run of equal scores
-    found = np.cumsum(positive[order])[ends]
-    return float(np.sum(np.diff(found, prepend=0) * found / (ends + 1)) / found[-1])
+    hits = np.cumsum(positive[order])[ends]
+    return float(np.sum(np.diff(hits, prepend=0) * hits / (ends + 1)) / hits[-1])
 
 
 def mean_average_precision(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -129,7 +130,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndar
 def classification_scores(
     probabilities: np.ndarray, truth: np.ndarray, seed: int = 0, clusters: np.ndarray | None = None
 ) -> dict[str, Any]:
-    """What result.json says of class probabilities [N, C] against true classes int [N], of clips in clusters int [N].
+    """The scores of class probabilities [N, C] against true classes int [N], of clips in clusters int [N].
 
     `interval_95` is reported_interval's, `interval_by` whether it is by "clusters" or "clips", `interval_note` why not
     by clusters although clips share some (else empty); `bootstrap_95` the percentile bootstrap over clips;

@@ -62,11 +62,11 @@ def multi_label_scores(
 
 def class_scores(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, float | None]]:
     """SCORES of each class, None where it has no clip (or all clips, for auc and d_prime)."""
-    found: list[dict[str, float | None]] = []
+    by_class: list[dict[str, float | None]] = []
     for scores, positive in zip(probabilities.T, truth.T, strict=True):
         entry = _of_decisions(scores, positive)
-        found.append({**entry, "d_prime": d_prime(entry["auc"])})
-    return found
+        by_class.append({**entry, "d_prime": d_prime(entry["auc"])})
+    return by_class
 
 
 def mean_average_precision_of(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -100,12 +100,12 @@ def resampled_scores(
     order of the scores is sorted out once.
     """
     weights = drawn_weights(units, seed, resamples)
-    found: dict[str, list[np.ndarray]] = {"average_precision": [], "auc": []}
+    by_score: dict[str, list[np.ndarray]] = {"average_precision": [], "auc": []}
     for scores, positive in zip(probabilities.T, truth.T, strict=True):
         if positive.any():
             precision, area = weighted(scores, positive, weights)
-            found["average_precision"].append(precision)
-            found["auc"].append(area)
+            by_score["average_precision"].append(precision)
+            by_score["auc"].append(area)
     decisions = probabilities.ravel(), truth.ravel()
     clip = np.repeat(np.arange(len(truth)), truth.shape[1])
     micro = weighted(*decisions, weights, clip)
@@ -113,7 +113,7 @@ def resampled_scores(
     with np.errstate(invalid="ignore"):
         lwlrap = (weights @ ranked) / (weights @ truth.sum(axis=1))
     return {
-        **{f"macro {name}": _nan_mean(values) for name, values in found.items()},
+        **{f"macro {name}": _nan_mean(values) for name, values in by_score.items()},
         "micro average_precision": micro[0],
         "micro auc": micro[1],
         "lwlrap": lwlrap,

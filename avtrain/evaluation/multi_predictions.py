@@ -31,20 +31,20 @@ class MultiPredictions:
     clusters: np.ndarray
 
 
-def write_multi_predictions(path: Path, found: MultiPredictions) -> None:
+def write_multi_predictions(path: Path, predicted: MultiPredictions) -> None:
     """Write predictions atomically: clip_id, labels (a list of classes), probabilities (a list), cluster; names too."""
-    ends = np.append(0, np.cumsum(found.truth.sum(axis=1))).astype(np.int32)
-    classes = pa.array(np.nonzero(found.truth)[1], pa.int32())
-    probabilities = pa.array(found.probabilities.astype(np.float32).reshape(-1), pa.float32())
+    ends = np.append(0, np.cumsum(predicted.truth.sum(axis=1))).astype(np.int32)
+    classes = pa.array(np.nonzero(predicted.truth)[1], pa.int32())
+    probabilities = pa.array(predicted.probabilities.astype(np.float32).reshape(-1), pa.float32())
     table = pa.table(
         [
-            pa.array(found.clip_ids, pa.string()),
+            pa.array(predicted.clip_ids, pa.string()),
             pa.ListArray.from_arrays(pa.array(ends, pa.int32()), classes),
-            pa.FixedSizeListArray.from_arrays(probabilities, len(found.class_names)),
-            pa.array(found.clusters, pa.int64()),
+            pa.FixedSizeListArray.from_arrays(probabilities, len(predicted.class_names)),
+            pa.array(predicted.clusters, pa.int64()),
         ],
         names=list(COLUMNS),
-    ).replace_schema_metadata({NAMES_KEY: store.json_text(found.class_names)})
+    ).replace_schema_metadata({NAMES_KEY: store.json_text(predicted.class_names)})
     with store.atomic_path(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 

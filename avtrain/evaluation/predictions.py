@@ -1,4 +1,4 @@
-"""What a run said of each test clip, as a Parquet file."""
+"""What a run predicts of each test clip, as a Parquet file."""
 
 from __future__ import annotations
 

@@ -7,13 +7,15 @@ import math
 import numpy as np
 from scipy import stats
 
+BOOTSTRAP = 0xB009  # the stream of random numbers of resamples; never change it
+
 
 def drawn_weights(units: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """float32 [resamples, N]: how often each clip is drawn, where as many `units` int [N] are drawn as there are."""
-    _, place = np.unique(units, return_inverse=True)
-    count = int(place.max()) + 1
-    draw = np.random.default_rng([seed, 0xB009])
-    return draw.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float32)[:, place]
+    _, unit = np.unique(units, return_inverse=True)
+    count = int(unit.max()) + 1
+    draw = np.random.default_rng([seed, BOOTSTRAP])
+    return draw.multinomial(count, np.full(count, 1 / count), resamples).astype(np.float32)[:, unit]
 
 
 def p_of(gaps: np.ndarray) -> float:

@@ -31,7 +31,7 @@ from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser
 from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower, weights_of
-from avtrain.runs.trained_on import seen_of
+from avtrain.runs.trained_on import overlap_with_training
 from avtrain.sampling import ClipTable
 from avtrain.sampling.windows import aligned_windows
 
@@ -89,11 +89,11 @@ def retrieve(
     if labels != "label":
         config["labels"] = labels
         settings["labels_digest"] = labels_digest(column)
-    seen = seen_of(checkpoint_of(run, which)[0].parent, dataset, rows)
+    trained_on = overlap_with_training(checkpoint_of(run, which)[0].parent, dataset, rows)
     with held_for(out, settings):
         audio, video = _embedded(dataset, model, normalise, rows, device)
     scores = summary(audio, video, class_labels(table_of(rows, column), len(column.class_names)))
-    result = {"protocol": "retrieval", **scores, "seen_in_training": seen, **settings}
+    result = {"protocol": "retrieval", **scores, "seen_in_training": trained_on, **settings}
     if out is not None:
         store.write_json(out / RESULT, result)
     return result
@@ -182,14 +182,14 @@ def summary(audio: np.ndarray, video: np.ndarray, labels: np.ndarray) -> dict[st
 
     Those are `recall_at_1`, `recall_at_5` (own partner) and `class_recall_at_1` (any clip of the same class).
     """
-    found = retrieval_scores(audio, video, labels)
-    both = found["audio_to_video"], found["video_to_audio"]
+    scores = retrieval_scores(audio, video, labels)
+    both = scores["audio_to_video"], scores["video_to_audio"]
     return {
         "recall_at_1": sum(way["pair"]["recall_at_1"] for way in both) / 2,
         "recall_at_5": sum(way["pair"]["recall_at_5"] for way in both) / 2,
         "class_recall_at_1": sum(way["class"]["recall_at_1"] for way in both) / 2,
         "chance_at_1": 1 / len(labels),
-        **found,
+        **scores,
     }
 
 

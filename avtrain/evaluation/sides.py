@@ -18,7 +18,7 @@ from avtrain.runs.data_spec import check_pictures, check_sounds
 from avtrain.runs.load import load_audio_encoder, load_video_encoder
 
 OF = {"audio": "", "video": " of pictures", "both": " of sounds and pictures"}
-"""what a score is of, in words; of sounds it goes without saying"""
+"""what a score is of, in words; nothing for sounds"""
 
 
 class BothEncoders(nn.Module):

@@ -11,6 +11,7 @@ from scipy import stats
 from avtrain.evaluation.metrics import RESAMPLES
 
 DRAWN_AT_ONCE = 5_000_000
+BOOTSTRAP = 0xB008  # the stream of random numbers of resamples; never change it
 ROUNDING = 1e-12  # of scores, within which their differences are the same
 
 
@@ -70,13 +71,13 @@ def paired_bootstrap(
     """
     gaps = second.astype(np.int64) - first
     difference = float(gaps.mean())
-    draw = np.random.default_rng([seed, 0xB008])
+    draw = np.random.default_rng([seed, BOOTSTRAP])
     if groups is None or len(np.unique(groups)) == len(gaps):
         drawn = draw.multinomial(len(gaps), np.bincount(gaps + 1, minlength=3) / len(gaps), resamples)
         low, high = np.percentile((drawn[:, 2] - drawn[:, 0]) / len(gaps), [2.5, 97.5])
         return difference, float(low), float(high)
-    _, place, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    count, sums = len(sizes), np.bincount(place, weights=gaps)
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    count, sums = len(sizes), np.bincount(group, weights=gaps)
     if count == 1:
         return difference, -1.0, 1.0
     parts = []
@@ -94,8 +95,8 @@ def group_flips(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> fl
     Each group's difference is as likely with the other sign: the share of all sign flips whose sum is as far from 0 as
     the one seen, counted in full. Where every clip is a group this is McNemar's exact test. From about 1e-15 on, 0.
     """
-    _, place = np.unique(groups, return_inverse=True)
-    gaps = np.bincount(place, weights=second.astype(np.int64) - first).astype(np.int64)
+    _, group = np.unique(groups, return_inverse=True)
+    gaps = np.bincount(group, weights=second.astype(np.int64) - first).astype(np.int64)
     sizes, often = np.unique(np.abs(gaps[gaps != 0]), return_counts=True)
     if not len(sizes) or sizes.max() == 1:
         return mcnemar_of(int(np.sum(gaps < 0)), int(np.sum(gaps > 0))).exact
@@ -129,7 +130,7 @@ def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:
 
 @dataclass(frozen=True)
 class Equivalence:
-    """Is a difference within `margin` of 0? Its mean, the 90 % interval that says so, and p-values (nan: none).
+    """Is a difference within `margin` of 0? Its mean, the 90 % interval that shows it, and p-values (nan: none).
 
     `p`: of two one-sided tests (TOST, Schuirmann 1987), that it is outside; below 0.05 the 90 % interval is inside.
     `p_above`: that it is `margin` or more, one-sided: below 0.05 the second is not better by that much.

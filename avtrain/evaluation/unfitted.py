@@ -24,27 +24,27 @@ def unfitted_of(fit_labels: np.ndarray, test_labels: np.ndarray, class_names: li
     return {"classes": [class_names[label] for label in absent], "clips": clips}
 
 
-def scores_of_fitted(unfitted: dict[str, Any], found: Predictions | MultiPredictions) -> dict[str, Any]:
+def scores_of_fitted(unfitted: dict[str, Any], predicted: Predictions | MultiPredictions) -> dict[str, Any]:
     """`unfitted_of` and the accuracy on the other test clips with metrics.reported_interval; None without any.
 
     Of several labels a clip: the mean average precision over the other classes.
     """
     names = set(unfitted["classes"])
-    if isinstance(found, MultiPredictions):
-        fitted = np.array([name not in names for name in found.class_names])
+    if isinstance(predicted, MultiPredictions):
+        fitted = np.array([name not in names for name in predicted.class_names])
         score = None
-        if found.truth[:, fitted].any():
-            score = mean_average_precision_of(found.probabilities[:, fitted], found.truth[:, fitted])
+        if predicted.truth[:, fitted].any():
+            score = mean_average_precision_of(predicted.probabilities[:, fitted], predicted.truth[:, fitted])
         return {**unfitted, "fitted_mean_average_precision": score}
-    known = np.array([found.class_names[label] not in names for label in found.label], bool)
+    known = np.array([predicted.class_names[label] not in names for label in predicted.label], bool)
     accuracy, interval = None, None
     if known.any():
-        accuracy, *interval = reported_interval(found.right[known], found.clusters[known])
+        accuracy, *interval = reported_interval(predicted.right[known], predicted.clusters[known])
     return {**unfitted, "fitted_clips": int(known.sum()), "fitted_accuracy": accuracy, "fitted_interval_95": interval}
 
 
 def sentence_of(unfitted: dict[str, Any], test_clips: int) -> str:
-    """What `unfitted_of` says, in a sentence; '' where every test class has been fitted."""
+    """The result of `unfitted_of` in a sentence; '' where every test class has been fitted."""
     count = len(unfitted["classes"])
     if not count:
         return ""

@@ -1,4 +1,4 @@
-"""An audio encoder that stands on its own: normalisation inside, and what its input must be and came from beside it."""
+"""An audio encoder on its own: normalisation inside, and what its input must be and came from beside it."""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ def check(folder: Path) -> dict[str, Any]:
         except Exception as error:  # onnxruntime's own classes
             raise UserError(f"onnxruntime cannot run the encoder on {name} of {media}: {_line(error)}.") from None
         largest = float(np.abs(wanted).max())
-        same_shape = found.shape == wanted.shape
-        differences[name] = float(np.abs(found - wanted).max()) / max(largest, 1e-12) if same_shape else float("inf")
+        same_shape = output.shape == wanted.shape
+        differences[name] = float(np.abs(output - wanted).max()) / max(largest, 1e-12) if same_shape else float("inf")
         if not differences[name] <= TOLERANCE:
             raise UserError(
                 f"ONNX and torch differ by {differences[name]:.1e} of the largest feature on {name} of {media} (limit "

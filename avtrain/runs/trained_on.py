@@ -80,7 +80,7 @@ def clips_of(dataset: Dataset, rows: np.ndarray) -> pa.Table:
     )
 
 
-def seen_of(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+def overlap_with_training(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
     """What a result records of its test clips `rows`: {"known", "clips", "share", "examples"}; warns of overlaps.
 
     `known`: `all`, `part` (the runs that it began from have no record) or `none`; `run` None: an untrained encoder.

@@ -86,7 +86,7 @@ class ClipTable:
 
 
 class Strategy(ABC):
-    """A frozen dataclass that turns labels into plans. What differs is said by its own docstring."""
+    """A frozen dataclass that turns labels into plans, each by the rules in its own docstring."""
 
     @abstractmethod
     def steps(self, table: ClipTable, batch_size: int) -> int:

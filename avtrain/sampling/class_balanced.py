@@ -31,5 +31,5 @@ class ClassBalanced(Strategy):
         for step in range(first_step, self.steps(table, batch_size)):
             draw = generator(seed, epoch, Stream.ANCHORS, step)
             label = draw.integers(0, len(groups), batch_size)
-            places = groups.begins[label] + draw.integers(0, groups.sizes[label])
-            yield exact_pairs(table.rows[groups.order[places]])
+            drawn = groups.begins[label] + draw.integers(0, groups.sizes[label])
+            yield exact_pairs(table.rows[groups.order[drawn]])

@@ -54,33 +54,33 @@ class EasyNegative(Strategy):
         chosen = draw.permutation(len(groups))
         usable = np.minimum(groups.sizes[chosen], steps)
         counts = shared_out(usable, steps * batch_size, int(usable.sum()), draw)
-        for places in _batches(groups.begins[chosen], counts, 0, steps, max(first_step, 0), seed, epoch):
-            yield exact_pairs(table.rows[clips[places]])
+        for positions in _batches(groups.begins[chosen], counts, 0, steps, max(first_step, 0), seed, epoch):
+            yield exact_pairs(table.rows[clips[positions]])
 
 
 def _batches(
-    places: np.ndarray, counts: np.ndarray, begin: int, end: int, first_step: int, seed: int, epoch: int
+    positions: np.ndarray, counts: np.ndarray, begin: int, end: int, first_step: int, seed: int, epoch: int
 ) -> Iterator[np.ndarray]:
-    """Places int64 [batch] of the clips of each step from `first_step` to `end`.
+    """Positions int64 [batch] of the clips of each step from `first_step` to `end`.
 
-    Label i has `counts[i]` clips, at `places[i]` and after, to be used in the steps begin .. end, at most one a step.
-    The steps are halved, each label's clips shared out between the halves in proportion, and so on down to single
-    steps; so a later step is found without those before it.
+    Label i has `counts[i]` clips, from `positions[i]` on, to be used in the steps begin .. end, at most one a step. The
+    steps are halved, each label's clips shared out between the halves in proportion, and so on down to single
+    steps; so a later step is computed without those before it.
     """
     if end <= first_step:
         return
     used = counts > 0
-    places, counts = places[used], counts[used]
+    positions, counts = positions[used], counts[used]
     if end - begin == 1:
-        yield places
+        yield positions
         return
     middle = (begin + end) // 2
     draw = generator(seed, epoch, Stream.LABELS, middle)
-    mixed = draw.permutation(len(places))
-    places, counts = places[mixed], counts[mixed]
+    mixed = draw.permutation(len(positions))
+    positions, counts = positions[mixed], counts[mixed]
     early = shared_out(counts, middle - begin, end - begin, draw)
-    yield from _batches(places, early, begin, middle, first_step, seed, epoch)
-    yield from _batches(places + early, counts - early, middle, end, first_step, seed, epoch)
+    yield from _batches(positions, early, begin, middle, first_step, seed, epoch)
+    yield from _batches(positions + early, counts - early, middle, end, first_step, seed, epoch)
 
 
 def shared_out(counts: np.ndarray, part: int, whole: int, draw: np.random.Generator) -> np.ndarray:

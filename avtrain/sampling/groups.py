@@ -66,26 +66,26 @@ class Groups:
         """
         if not len(self):
             return positions
-        place = self._places[positions] if self.lists is None else self._drawn(self.lists, positions, draw, rare)
-        group = self._group(place)
-        begin, size = self.begins[group], np.where(place < 0, 1, self.sizes[group])
+        slot = self._slots[positions] if self.lists is None else self._drawn(self.lists, positions, draw, rare)
+        group = self._group(slot)
+        begin, size = self.begins[group], np.where(slot < 0, 1, self.sizes[group])
         step = draw.integers(0, np.maximum(size - 1, 1))
-        other = begin + step + (step >= place - begin)
+        other = begin + step + (step >= slot - begin)
         alone = size < 2
         return np.where(alone, positions, self.order[np.where(alone, begin, other)])
 
-    def _group(self, place: np.ndarray) -> np.ndarray:
-        """int64: the group in which each place of `order` lies; -1 counts as 0."""
-        return np.searchsorted(self.begins, np.maximum(place, 0), side="right") - 1
+    def _group(self, slot: np.ndarray) -> np.ndarray:
+        """int64: the group in which each slot of `order` is; -1 counts as 0."""
+        return np.searchsorted(self.begins, np.maximum(slot, 0), side="right") - 1
 
     def _drawn(self, lists: LabelLists, positions: np.ndarray, draw: np.random.Generator, rare: float) -> np.ndarray:
-        """int64 [n]: the place in `order` of one label of each position, -1 where no other position has one of them.
+        """int64 [n]: the slot in `order` of one label of each position, -1 where no other position has one of them.
 
         The label whose exponential waiting time is the shortest: that is a draw in proportion to the rates.
         """
         owner, entries = lists.entries(positions)
-        places = self._places[entries]
-        sizes = self.sizes[self._group(places)]
+        slots = self._slots[entries]
+        sizes = self.sizes[self._group(slots)]
         rates = np.where(sizes > 1, sizes.astype(float) ** -rare, 0.0)
         with np.errstate(divide="ignore"):
             waiting = -np.log1p(-draw.random(len(entries))) / rates
@@ -93,19 +93,19 @@ class Groups:
         owners, first = np.unique(owner[order], return_index=True)
         fastest = order[first]
         drawn = np.full(len(positions), -1)
-        drawn[owners] = np.where(rates[fastest] > 0, places[fastest], -1)
+        drawn[owners] = np.where(rates[fastest] > 0, slots[fastest], -1)
         return drawn
 
     @cached_property
-    def _places(self) -> np.ndarray:
-        """int64: where in `order` each position stands, -1 for no label; of lists, where each of their values does."""
+    def _slots(self) -> np.ndarray:
+        """int64: the slot in `order` of each position, -1 for no label; of lists, that of each of their values."""
         if self.lists is not None:
-            places = np.empty(len(self.order), np.int64)
-            places[stable_order(self.lists.values)] = np.arange(len(self.order))
-            return places
-        places = np.full(self.table_size, -1)
-        places[self.order] = np.arange(len(self.order))
-        return places
+            slots = np.empty(len(self.order), np.int64)
+            slots[stable_order(self.lists.values)] = np.arange(len(self.order))
+            return slots
+        slots = np.full(self.table_size, -1)
+        slots[self.order] = np.arange(len(self.order))
+        return slots
 
 
 def stable_order(keys: np.ndarray) -> np.ndarray:

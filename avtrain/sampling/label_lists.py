@@ -50,7 +50,7 @@ class LabelLists:
         return np.append(self.values, np.int32(-1))[np.where(self.sizes > 0, self.begins[:-1], len(self.values))]
 
     def entries(self, clips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(position in `clips`, place in `values`), int64 [m], of all labels of some clips int [n], clip by clip."""
+        """(position in `clips`, position in `values`), int64 [m], of all labels of some clips int [n], clip by clip."""
         sizes = self.sizes[clips]
         owner = np.repeat(np.arange(len(clips)), sizes)
         before = np.cumsum(sizes) - sizes
@@ -59,11 +59,11 @@ class LabelLists:
     def take(self, clips: np.ndarray) -> LabelLists:
         """The lists of some clips: bool [N], or positions int [n] in any order."""
         positions = np.flatnonzero(clips) if clips.dtype == bool else clips
-        _, places = self.entries(positions)
-        return LabelLists(np.append(0, np.cumsum(self.sizes[positions])).astype(np.int64), self.values[places])
+        _, entries = self.entries(positions)
+        return LabelLists(np.append(0, np.cumsum(self.sizes[positions])).astype(np.int64), self.values[entries])
 
     def matrix(self, classes: int) -> np.ndarray:
         """bool [N, classes]: which labels each clip has."""
-        found = np.zeros((len(self), classes), bool)
-        found[self.clips, self.values] = True
-        return found
+        has = np.zeros((len(self), classes), bool)
+        has[self.clips, self.values] = True
+        return has

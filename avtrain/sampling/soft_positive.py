@@ -91,7 +91,7 @@ class SoftPositive(Strategy):
         return LabelLists.of(groups.order[kept], labels[kept], len(table))
 
     def _kept(self, table: ClipTable, seed: int) -> np.ndarray:
-        """int64: places of `table.groups.order` whose clip keeps that label: its share of each label, by lot."""
+        """int64: slots of `table.groups.order` whose clip keeps that label: its share of each label, by lot."""
         if self.labelled == 0:
             return np.zeros(0, np.int64)
         groups, lots = table.groups, lots_of(table.rows, generator(seed, 0, Stream.LABELLED))

@@ -1,7 +1,7 @@
 """Where in its clip each window lies: the paper's 0.5 s of picture in the middle of 1 s of sound.
 
 The picture starts at t on the frame grid, the sound at round(100 (t - 0.25)) log-mel frames. t is uniform over the
-places where both windows fit. Where sound and picture come from different clips, each has its own draw.
+starts at which both windows fit. Where sound and picture come from different clips, each has its own draw.
 """
 
 from __future__ import annotations
@@ -61,23 +61,23 @@ def draw_windows(
 
     `mel_rates_hz` float [rows]: log-mel frames a second of each clip, where they are not 100.
 
-    A clip shorter than the sound window starts at min(lead, T - window) or 0; what lacks is padded by the reader.
+    A clip shorter than the sound window starts at min(lead, T - window) or 0; what is missing is padded by the reader.
     """
     audio, video = plan[:, 0], plan[:, 1]
     draw = generator(seed, epoch, Stream.WINDOWS, step)
-    place = draw.random((2, len(plan)))
-    of_video = _starts(num_frames[video], place[0], spec)
-    of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], place[1], spec))
+    share = draw.random((2, len(plan)))
+    of_video = _starts(num_frames[video], share[0], spec)
+    of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], share[1], spec))
     flip = generator(seed, epoch, Stream.AUGMENTATION, step).random(len(plan)) < 0.5
     rates_hz = None if mel_rates_hz is None else mel_rates_hz[audio]
     return Windows(of_video, _mel_starts(of_audio, spec, rates_hz), flip)
 
 
 def aligned_windows(
-    num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec, mel_rates_hz: np.ndarray | None = None
+    num_frames: np.ndarray, share: np.ndarray, spec: WindowSpec, mel_rates_hz: np.ndarray | None = None
 ) -> Windows:
-    """Windows of picture and sound of the same clips [B], `place` in [0, 1) through each clip; no flips."""
-    starts = _starts(num_frames, place, spec)
+    """Windows of picture and sound of the same clips [B], at `share` in [0, 1) of each clip; no flips."""
+    starts = _starts(num_frames, share, spec)
     return Windows(starts, _mel_starts(starts, spec, mel_rates_hz), np.zeros(len(starts), bool))
 
 
@@ -89,9 +89,9 @@ def _mel_starts(starts: np.ndarray, spec: WindowSpec, rates_hz: np.ndarray | Non
     return np.maximum(mel, 0)
 
 
-def _starts(num_frames: np.ndarray, place: np.ndarray, spec: WindowSpec) -> np.ndarray:
-    """Picture starts int64 [B]: lead + floor(place * choices) over the starts at which the sound window fits."""
+def _starts(num_frames: np.ndarray, share: np.ndarray, spec: WindowSpec) -> np.ndarray:
+    """Picture starts int64 [B]: lead + floor(share * choices) over the starts at which the sound window fits."""
     choices = num_frames.astype(np.int64) - spec.span_frames + 1
-    fitting = spec.lead_frames + np.floor(place * np.maximum(choices, 1)).astype(np.int64)
+    fitting = spec.lead_frames + np.floor(share * np.maximum(choices, 1)).astype(np.int64)
     short = np.clip(np.minimum(spec.lead_frames, num_frames - spec.num_frames), 0, None)
     return np.where(choices > 0, fitting, short)

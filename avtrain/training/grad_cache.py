@@ -60,8 +60,8 @@ def backward_in_chunks(
     for number, chunk in enumerate(chunks):
         last = number == len(chunks) - 1
         with unsynchronised(wrapped, more=more or not last):
-            seen, heard, learnt = embed(wrapped, chunk)
-            outputs, gradients = [seen, heard], [_of(video, chunk), _of(audio, chunk)]
+            video_part, audio_part, learnt = embed(wrapped, chunk)
+            outputs, gradients = [video_part, audio_part], [_of(video, chunk), _of(audio, chunk)]
             if last and learnt is not None and temperature is not None:
                 outputs.append(learnt)
                 gradients.append(_of(temperature))

@@ -116,13 +116,13 @@ def test_of_a_run_of_before_it_is_reported_as_unknown(trained, tmp_path, caplog)
     ],
 )
 def test_one_clip_is_one_file_under_one_id(trained, tmp_path, change, count):
-    from avtrain.runs.trained_on import seen_of
+    from avtrain.runs.trained_on import overlap_with_training
 
     shutil.copytree(trained / "moved", tmp_path / "data")
     renamed(tmp_path / "data", change)
     dataset = Dataset(tmp_path / "data")
     rows = dataset.rows_of("test")
-    assert seen_of(trained / "run", dataset, rows)["clips"] == count
+    assert overlap_with_training(trained / "run", dataset, rows)["clips"] == count
 
 
 def test_the_same_bytes_are_the_same_clip(trained):
