@@ -43,10 +43,10 @@ def _csv(path: Path) -> list[tuple[str, str]]:
     header = [name.strip() for name in rows[0]] if rows else []
     for label, name in COLUMNS:
         if label in header and name in header:
-            places = header.index(label), header.index(name)
+            columns = header.index(label), header.index(name)
             if any(len(row) != len(header) for row in rows):
                 raise ManifestError(f"{path} has rows of another number of fields than its header.")
-            return [(row[places[0]], row[places[1]]) for row in rows[1:]]
+            return [(row[columns[0]], row[columns[1]]) for row in rows[1:]]
     raise ManifestError(
         f"{path} has no columns id and name, or mid and display_name, in its header; it has {', '.join(header)}."
     )

@@ -36,14 +36,14 @@ class TableOptions:
         names: list[str] = []
         for option, template in (("--video-path", self.video_path), ("--audio-path", self.audio_path)):
             try:
-                found = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
+                fields = [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
             except ValueError as error:
                 raise ManifestError(f"{option} {template!r} cannot be used: {error}.") from None
-            if template and not all(found):
+            if template and not all(fields):
                 raise ManifestError(f"{option} {template!r} has braces without the name of a column.")
-            if template and not found:
+            if template and not fields:
                 raise ManifestError(f"{option} {template!r} names no column in braces, such as {{clip_id}}.")
-            names += found
+            names += fields
         return list(dict.fromkeys(names))
 
     def path(self, template: str, row: Mapping[str, Any]) -> str:
