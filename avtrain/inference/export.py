@@ -45,7 +45,7 @@ def export(
     video_encoder.onnx maps `frames` uint8 [batch, pictures, height, width, 3]. Normalisation is inside, batch and
     frames or pictures are free. The .safetensors has the same weights for `load_encoder` and `load_video_encoder`.
     Both hold encoder.json in their metadata; README.md is the model card. `side` and `projection` None: of the sound
-    and without, or as an earlier export has it. Returns what `check` says of the files. Errors: UserError; where ONNX
+    and without, or as an earlier export has it. Returns what `check` returns. Errors: UserError; where ONNX
     and torch differ by more than TOLERANCE nothing is written.
     """
     _check_packages()
@@ -96,7 +96,7 @@ def check(folder: Path) -> dict[str, Any]:
         if not np.isfinite(wanted).all():
             raise UserError(f"The encoder gives no finite features of {name} of {media}; choose an earlier checkpoint.")
         try:
-            (found,) = session.run(None, {INPUTS[description.side]: values})
+            (output,) = session.run(None, {INPUTS[description.side]: values})
         except Exception as error:  # onnxruntime's own classes
             raise UserError(f"onnxruntime cannot run the encoder on {name} of {media}: {_line(error)}.") from None
         largest = float(np.abs(wanted).max())

@@ -1,4 +1,4 @@
-"""A video encoder that stands on its own: crop and normalisation inside, its description beside it."""
+"""A video encoder on its own: crop and normalisation inside, its description beside it."""
 
 from __future__ import annotations
 
@@ -75,8 +75,8 @@ class VideoEncoder(nn.Module):
         sums: torch.Tensor | float = 0.0
         _, starts, lengths = picture_pieces(np.array([length]), self.window_pictures, whole)
         for start, pictures in zip(starts.tolist(), lengths.tolist(), strict=True):
-            places = np.minimum(np.arange(start, start + pictures), length - 1)
-            piece = torch.from_numpy(np.ascontiguousarray(frames[:, places])).to(self.mean.device)
+            positions = np.minimum(np.arange(start, start + pictures), length - 1)
+            piece = torch.from_numpy(np.ascontiguousarray(frames[:, positions])).to(self.mean.device)
             sums = sums + self.network(self.normalised(piece))
         return projected(torch.as_tensor(sums) / len(starts), self.head).cpu().numpy()
 
