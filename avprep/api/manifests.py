@@ -114,7 +114,7 @@ def manifest_of_table(
         audio_path=audio_path,
         split=split,
     )
-    check(bool(separator), "separator is empty; give what stands between the labels, such as a comma.")
+    check(bool(separator), "separator is empty; give what is between the labels, such as a comma.")
     folder = folder_for(start if "://" in start else Path(start), out)
     with near(table) as path:
         clips, report = clips_of_table(

@@ -60,7 +60,7 @@ class TableOptions:
         names = [self.name(as_text(part, "labels").strip()) for part in parts]
         wrong = [name for name in names if SEPARATOR in name]
         if wrong:
-            raise ValueError(f"the label {wrong[0]!r} of several has a {SEPARATOR!r}, which stands between them")
+            raise ValueError(f"the label {wrong[0]!r} of several has a {SEPARATOR!r}, which is between them")
         return list(dict.fromkeys(filter(None, names)))
 
     def name(self, label: str) -> str:

@@ -214,7 +214,7 @@ def test_names_come_from_a_csv_too(tmp_path):
         ("id,labels\nx,a", ["--audio-path", "{name}.wav"], "has no column 'name' to make a path of; it has id, labels"),
         ("id,labels\nx,a", ["--audio-path", "x.wav"], "names no column in braces, such as {clip_id}"),
         ("id,labels\nx,a", ["--audio-path", "{.wav"], "cannot be used: "),
-        ("id,labels\nx,a|b;c", ["--separator", "|"], "the label 'b;c' of several has a ';', which stands between them"),
+        ("id,labels\nx,a|b;c", ["--separator", "|"], "the label 'b;c' of several has a ';', which is between them"),
         ("id,labels\nx,a", ["--label-names", "t.csv"], "has no columns id and name, or mid and display_name"),
         ("x,a\ny,b,c", ["--columns", "id,labels"], "line 2: 3 fields, --columns names 2"),
         ("id,labels\nx,a", ["--separator", ""], "separator is empty"),
