@@ -93,6 +93,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     "--freeze", type=click.Choice(FREEZES), default=PRETRAIN.freeze, help="Encoder that keeps its first weights."
 )
 @click.option(
+    "--frozen-windows",
+    type=int,
+    default=PRETRAIN.frozen_windows,
+    help="Compute the features of the frozen encoder once, for so many windows of each clip; 0: in every epoch.",
+)
+@click.option(
     "--loss",
     default=PRETRAIN.loss,
     help=f"{' | '.join(loss_usages())}. Pairs of one label: all negatives (info-nce), none (mask), all positives "

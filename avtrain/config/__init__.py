@@ -68,6 +68,9 @@ class PretrainConfig:
     """run or checkpoint folder whose weights are the first ones; empty: random ones"""
     freeze: str = "none"
     """encoder that keeps its first weights, in eval mode: `none`, `video` or `audio`"""
+    frozen_windows: int = 0
+    """evenly spread windows of each clip among which those of a batch are drawn; the features of the frozen encoder are
+    computed once for them and kept in the run's folder, without flips or augmentation; 0: any window, encoded anew"""
     loss: str = "info-nce"
     """`info-nce`; `mask`: pairs of the same label are no negatives; `supcon`: they are positives; `suppress`: those
     much alike are no negatives, without labels; `audio-supcon`: sounds of the same label are positives; no picture is
@@ -209,6 +212,23 @@ def _check_frozen(config: PretrainConfig) -> None:
     check(
         config.freeze == "none" or bool(config.init_from or own[config.freeze]),
         f"A frozen {config.freeze} encoder with random weights learns nothing; give --init-from or {published}.",
+    )
+    check(
+        config.freeze == "none" or config.loss != SOUNDS_ALONE,
+        f"Loss {SOUNDS_ALONE} trains the audio encoder alone; leave --freeze out.",
+    )
+    check(
+        0 <= config.frozen_windows <= 1000 and (config.frozen_windows == 0 or config.freeze != "none"),
+        f"frozen_windows must be 0, or up to 1000 with --freeze video or --freeze audio, not {config.frozen_windows}.",
+    )
+    random = {
+        "video": config.crop_min_area < 1 or config.colour_jitter > 0 or config.grey_share > 0,
+        "audio": max(config.gain_db, config.time_shift_seconds, config.sound_mixup) > 0 or config.spec_augment,
+    }
+    check(
+        config.frozen_windows == 0 or not random[config.freeze],
+        f"Features that are computed once know no augmentation; leave that of the {config.freeze} out, or "
+        "--frozen-windows.",
     )
 
 

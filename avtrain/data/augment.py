@@ -127,20 +127,30 @@ class Augment(nn.Module):
         )
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        """(video float [b, 3, T, H, W], audio float [b, 1, F, M])."""
+        """(video float [b, 3, T, H, W], audio float [b, 1, F, M]); features [b, D] of a frozen encoder as they are."""
         device = self.normalise.video_mean.device
         moved = batch.to(device)
-        frames, logmel = moved.video, moved.audio
+        return self._video(batch, moved), self._audio(batch, moved)
+
+    def _video(self, batch: Batch, moved: Batch) -> torch.Tensor:
+        frames = moved.video
+        if frames.dim() == 2:  # features of a frozen encoder
+            return frames
         if self.pictures is not None:
             frames = self.pictures(frames, item_draws(batch, self.seed, Stream.PICTURES, PICTURE_DRAWS))
+        return self.normalise.video(frames, moved.flip if self.flip else None)
+
+    def _audio(self, batch: Batch, moved: Batch) -> torch.Tensor:
+        logmel = moved.audio
+        if logmel.dim() == 2:
+            return logmel
         if self.sounds is not None:
             draws = item_draws(batch, self.seed, Stream.SOUNDS, SOUND_DRAWS)
             logmel = self.sounds(logmel, moved.background, draws)
-        video = self.normalise.video(frames, moved.flip if self.flip else None)
         audio = self.normalise.audio(logmel)
         if self.spec_augment is not None:
-            audio = audio * self.spec_augment.mask(batch, self.seed).to(device)
-        return video, audio
+            audio = audio * self.spec_augment.mask(batch, self.seed).to(audio.device)
+        return audio
 
 
 def item_draws(batch: Batch, seed: int, stream: Stream, count: int) -> np.ndarray:

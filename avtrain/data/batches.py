@@ -11,23 +11,34 @@ import torch
 
 from avprep.dataset import Dataset
 from avtrain.data.byte_ranges import window_of
+from avtrain.data.frozen_features import FrozenFeatures
 from avtrain.data.own_strategy import guarded
 from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
 from avtrain.sampling import ClipTable, Strategy, pair_weights
 from avtrain.sampling.backgrounds import background_items
-from avtrain.sampling.windows import Windows, WindowSpec, draw_windows
+from avtrain.sampling.windows import Windows, WindowSpec, draw_windows, window_positions
 
 
 class Buffers:
     """Memory for one batch, as tensors and as the numpy arrays over the same bytes; pinned where CUDA is used."""
 
-    def __init__(self, batch: int, dataset: Dataset, spec: WindowSpec, pinned: bool, background: bool = False) -> None:
+    def __init__(
+        self,
+        batch: int,
+        dataset: Dataset,
+        spec: WindowSpec,
+        pinned: bool,
+        background: bool = False,
+        features: FrozenFeatures | None = None,
+    ) -> None:
         size = dataset.frame_size
         self.video = torch.empty((batch, spec.num_frames, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
         sounds = (batch, spec.num_mel_frames, dataset.num_mel_bands)
         self.audio = torch.empty(sounds, dtype=torch.float16, pin_memory=pinned)
         self.background = torch.empty(sounds if background else 0, dtype=torch.float16, pin_memory=pinned)
+        if features is not None:
+            setattr(self, features.side, torch.empty((batch, features.num_features), pin_memory=pinned))
         self.video_array, self.audio_array = self.video.numpy(), self.audio.numpy()
         self.background_array = self.background.numpy()
         self.copied: torch.cuda.Event | None = None
@@ -46,6 +57,7 @@ class Batch:
     video); weights float32 [b]: how much each pair counts in the loss, None: all alike; `first_item` is its position
     among the `global_size` pairs of all ranks; `waited_seconds` that the trainer waited for it; `background` as
     `audio`, the sound of another pair of the batch for each, where the recipe wants it.
+    Of a frozen encoder whose features are kept, `video` or `audio` are these: float32 [b, D].
     """
 
     epoch: int
@@ -94,6 +106,10 @@ class Recipe:
     seed: int = 0
     window: WindowSpec | None = None
     background: bool = False
+    positions: int = 0
+    """evenly spread windows of each clip among which those of a batch are drawn; 0: any"""
+    features: FrozenFeatures | None = None
+    """of those windows, in place of the media of one side"""
     rank: int = 0
     world_size: int = 1
 
@@ -116,7 +132,7 @@ class Recipe:
     def buffers(self, pinned: bool = False) -> Buffers:
         """Memory for the largest batch of this rank."""
         largest = -(-self.batch_size // self.world_size)
-        return Buffers(largest, self.dataset, self.spec, pinned, self.background)
+        return Buffers(largest, self.dataset, self.spec, pinned, self.background, self.features)
 
     def plans(self, epoch: int, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
         """(step, global plan int64 [batch, 2]) of an epoch from a step on."""
@@ -139,6 +155,7 @@ class Recipe:
             epoch=epoch,
             step=step,
             mel_rates_hz=self.dataset.mel_rates_hz,
+            positions=self.positions,
         )
 
     def read(self, reader: Reader, buffers: Buffers, plan: np.ndarray, epoch: int, step: int) -> Batch:
@@ -147,9 +164,7 @@ class Recipe:
         weights = self.weights(plan, epoch, step)
         mine = np.array_split(np.arange(len(plan)), self.world_size)[self.rank]
         video, audio = buffers.video[: len(mine)], buffers.audio[: len(mine)]
-        reader.read_pairs(
-            plan[mine], windows.take(mine), buffers.video_array[: len(mine)], buffers.audio_array[: len(mine)]
-        )
+        self._fill(reader, buffers, plan, windows, mine, epoch, step)
         if self.background:
             others = background_items(len(plan), seed=self.seed, epoch=epoch, step=step)[mine]
             reader.read_logmel(plan[others, 0], windows.mel_frame[others], buffers.background_array[: len(mine)])
@@ -166,3 +181,27 @@ class Recipe:
             weights=None if weights is None else torch.from_numpy(weights[mine]),
             buffers=buffers,
         )
+
+    def _fill(
+        self,
+        reader: Reader,
+        buffers: Buffers,
+        plan: np.ndarray,
+        windows: Windows,
+        mine: np.ndarray,
+        epoch: int,
+        step: int,
+    ) -> None:
+        """Read the items `mine` of a global plan into the buffers, of one side as features where these are kept."""
+        own, window = plan[mine], windows.take(mine)
+        video, audio = buffers.video_array[: len(mine)], buffers.audio_array[: len(mine)]
+        if self.features is None:
+            reader.read_pairs(own, window, video, audio)
+            return
+        positions = window_positions(plan, self.positions, seed=self.seed, epoch=epoch, step=step)[mine]
+        if self.features.side == "video":
+            video[:] = self.features.of(own[:, 1], positions[:, 1])
+            reader.read_logmel(own[:, 0], window.mel_frame, audio)
+        else:
+            audio[:] = self.features.of(own[:, 0], positions[:, 0])
+            reader.read_frames(own[:, 1], window.frame, video)

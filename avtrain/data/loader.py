@@ -24,7 +24,8 @@ class Loader:
 
     `state_dict()` names the next batch to come; `load_state_dict` goes there, whatever the number of ranks was. Rank r
     of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. With `background`, a batch
-    also has the sound of another of its pairs for each. `pinned` buffers make copies to CUDA faster; `cache` keeps
+    also has the sound of another of its pairs for each; with `positions`, windows are among that many evenly spread
+    ones of each clip. `pinned` buffers make copies to CUDA faster; `cache` keeps
     shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the strategy cannot serve this
     table, batch size or number of ranks).
     """
@@ -40,6 +41,7 @@ class Loader:
         seed: int = 0,
         window: WindowSpec | None = None,
         background: bool = False,
+        positions: int = 0,
         rank: int = 0,
         world_size: int = 1,
         prefetch: int = 2,
@@ -57,6 +59,7 @@ class Loader:
             seed=seed,
             window=window,
             background=background,
+            positions=positions,
             rank=rank,
             world_size=world_size,
         )

@@ -57,12 +57,12 @@ class TwoTower(nn.Module):
         return self.embed_video(video), self.embed_audio(audio)
 
     def embed_video(self, video: torch.Tensor) -> torch.Tensor:
-        """Unit vectors [B, embedding_dim] of pictures."""
-        return _unit(self.video_head(self.video(video)))
+        """Unit vectors [B, embedding_dim] of pictures, or of the features [B, D] that the encoder gives of them."""
+        return _unit(self.video_head(video if video.dim() == 2 else self.video(video)))
 
     def embed_audio(self, audio: torch.Tensor) -> torch.Tensor:
-        """Unit vectors [B, embedding_dim] of log-mel."""
-        return _unit(self.audio_head(self.audio(audio)))
+        """As `embed_video`, of log-mel."""
+        return _unit(self.audio_head(audio if audio.dim() == 2 else self.audio(audio)))
 
 
 def projection_head(name: str, num_features: int, hidden: int, embedding_dim: int) -> nn.Module:

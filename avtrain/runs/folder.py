@@ -20,6 +20,7 @@ from avtrain.runs.environment import environment
 from avtrain.runs.loggers import Logger
 
 CONFIG, ENVIRONMENT, METRICS, EXIT = "config.json", "env.json", "metrics.jsonl", "exit.json"
+FROZEN = "frozen"  # folder of the features of a frozen encoder, which any machine can compute again
 SEED = re.compile(r"seed-\d+")
 DEFAULTS = configs.to_dict(PretrainConfig())  # what a run of a version that did not know a setting had
 CODE = {

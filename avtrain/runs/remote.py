@@ -95,11 +95,11 @@ def _stamp(mirror: Mirror) -> str | None:
 
 
 def _files(folder: Path) -> dict[str, tuple[int, int]]:
-    """(bytes, time of change) of every file below a folder but temporary ones, by name."""
+    """(bytes, time of change) of every file below a folder but temporary ones and frozen features, by name."""
     files = {}
     for path in folder.rglob("*"):
         name = path.relative_to(folder)
-        if path.is_file() and not any(part.startswith(".") for part in name.parts):
+        if path.is_file() and not any(part.startswith(".") or part == run_folder.FROZEN for part in name.parts):
             about = path.stat()
             files[name.as_posix()] = about.st_size, about.st_mtime_ns
     return files

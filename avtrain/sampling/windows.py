@@ -56,21 +56,32 @@ def draw_windows(
     epoch: int,
     step: int,
     mel_rates_hz: np.ndarray | None = None,
+    positions: int = 0,
 ) -> Windows:
     """Windows of a global batch. `num_frames` int [rows] are the frame counts of all dataset rows.
 
-    `mel_rates_hz` float [rows]: log-mel frames a second of each clip, where they are not 100.
+    `mel_rates_hz` float [rows]: log-mel frames a second of each clip, where they are not 100. With `positions`, a
+    window lies at one of so many evenly spread positions in its clip: that of `window_positions`.
 
     A clip shorter than the sound window starts at min(lead, T - window) or 0; what is missing is padded by the reader.
     """
     audio, video = plan[:, 0], plan[:, 1]
     draw = generator(seed, epoch, Stream.WINDOWS, step)
     share = draw.random((2, len(plan)))
+    if positions:
+        share = (np.floor(share * positions) + 0.5) / positions
     of_video = _starts(num_frames[video], share[0], spec)
     of_audio = np.where(audio == video, of_video, _starts(num_frames[audio], share[1], spec))
     flip = generator(seed, epoch, Stream.AUGMENTATION, step).random(len(plan)) < 0.5
     rates_hz = None if mel_rates_hz is None else mel_rates_hz[audio]
     return Windows(of_video, _mel_starts(of_audio, spec, rates_hz), flip)
+
+
+def window_positions(plan: np.ndarray, positions: int, *, seed: int, epoch: int, step: int) -> np.ndarray:
+    """Positions int64 [B, 2], 0 to `positions` - 1, of the sounds and the pictures that `draw_windows` draws."""
+    drawn = np.floor(generator(seed, epoch, Stream.WINDOWS, step).random((2, len(plan))) * positions).astype(np.int64)
+    of_video, of_another = drawn
+    return np.stack([np.where(plan[:, 0] == plan[:, 1], of_video, of_another), of_video], axis=1)
 
 
 def aligned_windows(

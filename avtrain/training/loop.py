@@ -31,6 +31,7 @@ from avtrain.sampling.accumulation import Position, position_of, updates_per_epo
 from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.ema import average_of, follow
+from avtrain.training.frozen_features import use_frozen_features
 from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
 from avtrain.training.non_finite import culprits_of, media_sums
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
@@ -109,6 +110,15 @@ class Trainer:
         loss or gradient is not finite; UserError where the checkpoint or the disk is at fault.
         """
         first = self.step = self._resume()
+        use_frozen_features(
+            self.run,
+            self.ready,
+            self.config,
+            device=self.device,
+            ranks=self.ranks,
+            stopping=self.stopping,
+            quiet=self.quiet or self.ranks.rank > 0,
+        )
         self._prepare_model()
         self.throughput = Throughput()
         with self._progress() as progress, self._open_metrics():

@@ -13,7 +13,7 @@ SHOWN_CLIPS = 5
 
 def media_sums(pictures: torch.Tensor, sounds: torch.Tensor) -> torch.Tensor:
     """Sums float [b, 2] of each item's sound and pictures: not finite where one of their values is not."""
-    return torch.stack([sounds.sum(dim=(1, 2, 3)), pictures.sum(dim=(1, 2, 3, 4))], dim=1)
+    return torch.stack([sounds.flatten(1).sum(1), pictures.flatten(1).sum(1)], dim=1)
 
 
 def culprits_of(dataset: Dataset, batch: Batch, sums: torch.Tensor, ranks: Ranks) -> str:

@@ -73,6 +73,7 @@ def make_ready(
         epochs=config.epochs,
         seed=config.seed,
         background=config.sound_mixup > 0,
+        positions=config.frozen_windows,
         rank=ranks.rank,
         world_size=ranks.world_size,
         pinned=device.startswith("cuda"),

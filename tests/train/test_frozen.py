@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import shutil
 from urllib.error import URLError
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -12,12 +16,21 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torchvision.models import get_model, get_model_weights
 
+from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
-from avtrain.data.augment import Normalise
+from avtrain.data.augment import Augment, Normalise
+from avtrain.data.batches import Recipe
+from avtrain.data.frozen_features import FrozenFeatures
+from avtrain.data.planned_batches import PlannedBatches
+from avtrain.data.plans import training_table
 from avtrain.models.two_tower import build_two_tower, tower_of
+from avtrain.models.video import TinyVideo
 from avtrain.runs import folder as run_folder
+from avtrain.runs.load import checkpoint_of, load_two_tower
+from avtrain.sampling import SoftPositive
+from avtrain.sampling.windows import WindowSpec, aligned_windows, draw_windows, window_positions
 from avtrain.training.optimizer import optimiser_of
 from avtrain.training.pretrain import pretrain
 from avtrain.training.video_weights import load_video_weights
@@ -175,6 +188,15 @@ def test_a_run_on_published_weights_trains_goes_on_without_the_file_and_is_recor
         ),
         (["--freeze=audio"], "give --init-from or --audio-model package:function"),
         (
+            ["--frozen-windows=4"],
+            "frozen_windows must be 0, or up to 1000 with --freeze video or --freeze audio, not 4.",
+        ),
+        (["--freeze=video", "--init-from=x", "--loss=audio-supcon"], "trains the audio encoder alone; leave --freeze"),
+        (
+            ["--freeze=video", "--init-from=x", "--frozen-windows=4", "--grey-share=0.1"],
+            "Features that are computed once know no augmentation; leave that of the video out",
+        ),
+        (
             ["--video-weights=KINETICS400_V1"],
             "for torchvision's models, not for tiny; choose --video-model among r2plus",
         ),
@@ -190,3 +212,75 @@ def test_a_setting_that_cannot_be_is_one_sentence(data, tmp_path, wrong, sentenc
     assert done.exit_code == 2
     assert sentence in done.output
     assert len(done.output.splitlines()) == 1
+
+
+def frozen_run(data, source, run, side, **more):
+    settings = SETTINGS | {"freeze": side, "init_from": str(source), "frozen_windows": 3} | more
+    return pretrain(data, run, PretrainConfig(**settings), quiet=True)
+
+
+@pytest.mark.parametrize("side", ["video", "audio"])
+def test_features_that_are_kept_are_those_of_the_windows_that_are_drawn(data, source, tmp_path, side, monkeypatch):
+    frozen_run(data, source, tmp_path / "run", side)
+    (file,) = (tmp_path / "run" / "frozen").glob(f"{side}-*.npy")
+    dataset = Dataset(data)
+    table = training_table(dataset)
+    model = load_two_tower(*checkpoint_of(tmp_path / "run"), 32)
+    features = FrozenFeatures(side, table.rows, np.load(file))
+    recipe = Recipe(dataset=dataset, table=table, strategy=SoftPositive(0.5), batch_size=6, positions=3)
+    kept = dataclasses.replace(recipe, features=features)
+    augment = Augment(dataset, flip=False)
+    positions = set()
+    for epoch, batch in itertools.product(range(3), range(3)):
+        whole, known = (PlannedBatches(each, epoch)[batch] for each in (recipe, kept))
+        media, given = augment(whole), augment(known)
+        with torch.no_grad():
+            wanted = model.video(media[0]) if side == "video" else model.audio(media[1])
+        torch.testing.assert_close(given[side == "audio"], wanted, rtol=1e-4, atol=1e-5)
+        assert torch.equal(given[side == "video"], media[side == "video"])
+        parts = [PlannedBatches(dataclasses.replace(kept, rank=rank, world_size=3), epoch)[batch] for rank in range(3)]
+        assert torch.equal(torch.cat([getattr(part, side) for part in parts]), getattr(known, side))
+        positions |= set(window_positions(whole.plan, 3, seed=0, epoch=epoch, step=batch).flatten().tolist())
+    assert positions == {0, 1, 2}
+
+
+def test_features_are_computed_once_and_a_run_that_stops_ends_with_the_same_bits(data, source, tmp_path, monkeypatch):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    frozen_run(data, source, whole, "video", val_every=0)
+    encoded = []
+    forward = TinyVideo.forward
+    monkeypatch.setattr(TinyVideo, "forward", lambda self, video: encoded.append(len(video)) or forward(self, video))
+    asked = iter([False, True])
+    with pytest.raises(Interrupted, match="the features of the frozen encoder are not all computed"):
+        pretrain(
+            data,
+            run,
+            PretrainConfig(**SETTINGS, freeze="video", init_from=str(source), frozen_windows=30, val_every=0),
+            quiet=True,
+            stopping=lambda: next(asked),
+        )
+    assert not list((run / "frozen").glob("*"))
+    shutil.rmtree(run)
+    encoded.clear()
+    settings = PretrainConfig(**SETTINGS, freeze="video", init_from=str(source), frozen_windows=3, val_every=0)
+    asked = iter([False, False, True])
+    with pytest.raises(Interrupted, match="step 2 of 6"):
+        pretrain(data, run, settings, quiet=True, stopping=lambda: next(asked))
+    assert sum(encoded) == 3 * 18
+    pretrain(data, run, settings, quiet=True)
+    assert sum(encoded) == 3 * 18
+    for name in ("model.safetensors", "optim.safetensors"):
+        assert (max(run.glob("step_*")) / name).read_bytes() == (max(whole.glob("step_*")) / name).read_bytes()
+
+
+def test_exact_pairs_keep_one_middle_at_each_position():
+    plan = np.stack([np.arange(40), np.where(np.arange(40) % 2, np.arange(40), 39 - np.arange(40))], axis=1)
+    lengths, spec = np.full(40, 160), WindowSpec()
+    windows = draw_windows(plan, lengths, spec, seed=0, epoch=0, step=0, positions=5)
+    positions = window_positions(plan, 5, seed=0, epoch=0, step=0)
+    for side, start in ((0, windows.mel_frame), (1, windows.frame)):
+        there = aligned_windows(lengths, (positions[:, side] + 0.5) / 5, spec)
+        np.testing.assert_array_equal(start, (there.mel_frame, there.frame)[side])
+    same = plan[:, 0] == plan[:, 1]
+    assert (positions[same, 0] == positions[same, 1]).all()
+    assert (positions[~same, 0] != positions[~same, 1]).any()
