@@ -29,6 +29,8 @@ CODE = {
     "targets_digest": "the file of targets",
 }
 """keys of config.json for what is the user's own, and what they are the digest of"""
+PLANS = "strategy_plans"
+"""key of config.json for the digest of the first plans of a strategy of the user's own"""
 BEGUN = ("init_checkpoint", "init_digest", "video_weights_digest")
 VALIDATION_SCORE = "val_class_recall_at_1"
 

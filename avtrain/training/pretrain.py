@@ -13,9 +13,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from avprep.shared import store
+from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig
 from avtrain.data.cache import CacheConfig
-from avtrain.distributed import ALONE, Ranks, by_all, by_first, process_group
+from avtrain.distributed import ALONE, Ranks, by_all, by_first, one_value, process_group
 from avtrain.runs import folder as run_folder
 from avtrain.runs import loggers
 from avtrain.runs.changes import record
@@ -61,6 +62,12 @@ def pretrain(
     with process_group(ranks, device) as device, ExitStack() as held:
         log = loggers.checked(log)
         ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
+        number = int(ready.identity.get(run_folder.PLANS, "0")[:15], 16)
+        if not one_value(number, ranks):
+            raise UserError(
+                f"Strategy {config.strategy} is not pure: it gives the processes different plans. A plan may not "
+                "depend on the order of a set, on a file or on the clock."
+            )
         course = by_all(lambda: course_of(run, ready, config, change), ranks)
 
         def open_run() -> None:

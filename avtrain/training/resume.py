@@ -84,6 +84,12 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
                 f"{run} was begun with {what}, which cannot change in a run; use the same again, or another folder, "
                 f"where --init-from {run} begins with its weights:{listed}"
             )
+    plans = changed.pop(run_folder.PLANS, None)
+    if plans and not changed.keys() & {"strategy", "strategy_code", "batch_size", "label_confidence"}:
+        raise UserError(
+            f"Strategy {config.strategy} is not pure: with the code and settings of {run} it gives other plans than "
+            "when the run began. A plan may not depend on the order of a set, on a file or on the clock."
+        )
     own = [text for name, text in run_folder.CODE.items() if name in changed]
     if own and not allowed and changed.keys() <= {*run_folder.CODE, *LONGER}:
         raise UserError(

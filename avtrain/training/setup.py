@@ -20,7 +20,8 @@ from avtrain.data.splits import clips_to_validate_on, set_aside
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
-from avtrain.sampling import ClipTable, digest
+from avtrain.runs import folder as run_folder
+from avtrain.sampling import ClipTable, Strategy, digest
 from avtrain.training.chosen_loss import loss_of
 from avtrain.training.init_from import begin_from
 from avtrain.training.losses import Loss
@@ -89,8 +90,18 @@ def make_ready(
         "config": configs.to_dict(config),
         "dataset_digest": dataset.digest,
         "plan_digest": digest(strategy, table),
-        **({"strategy_code": strategy.code.digest} if isinstance(strategy, OwnStrategy) else {}),
+        **_of_own(strategy, table, config),
         **loss.identity,
         **begun,
     }
     return Ready(dataset, loader, unseen, place(model, device).train(), loss.function, identity)
+
+
+def _of_own(strategy: Strategy, table: ClipTable, config: PretrainConfig) -> dict[str, str]:
+    """What config.json records of a strategy of the user's own: the digests of its code and of its first plans."""
+    if not isinstance(strategy, OwnStrategy):
+        return {}
+    return {
+        "strategy_code": strategy.code.digest,
+        run_folder.PLANS: strategy.plans_digest(table, config.batch_size, config.seed),
+    }

@@ -354,6 +354,34 @@ def test_a_run_knows_its_code_and_goes_on_with_other_code_only_on_purpose(folder
     assert json.loads((run / "config.json").read_text())["strategy_code"] != saved["strategy_code"]
 
 
+SALTED = """
+SALT = 0
+@dataclass(frozen=True)
+class Salted(Strategy):
+    def steps(self, table, batch_size):
+        return whole_batches(len(table), batch_size)
+    def plan(self, table, *, batch_size, seed, epoch, first_step=0):
+        yield from Random().plan(table, batch_size=batch_size, seed=seed + SALT, epoch=epoch, first_step=first_step)
+"""
+
+
+def test_a_strategy_that_differs_from_process_to_process_is_refused(folder, tmp_path, own, monkeypatch):
+    """As one that goes by the order of a set of texts, or by a file."""
+    own(SALTED)
+    import my_rules
+
+    trained(folder, tmp_path / "run", strategy="my_rules:Salted", max_steps=2)
+    trained(folder, tmp_path / "run", strategy="my_rules:Salted", max_steps=3)
+    trained(folder, tmp_path / "run", strategy="my_rules:Salted", change=True, max_steps=4, batch_size=8)
+    my_rules.SALT = 1
+    with pytest.raises(UserError, match="my_rules:Salted is not pure: with the code and settings of"):
+        trained(folder, tmp_path / "run", strategy="my_rules:Salted", max_steps=5, batch_size=8)
+    monkeypatch.setattr("avtrain.training.pretrain.one_value", lambda number, ranks: number == 0)
+    with pytest.raises(UserError, match="is not pure: it gives the processes different plans"):
+        trained(folder, tmp_path / "other", strategy="my_rules:Salted")
+    trained(folder, tmp_path / "named", max_steps=1)
+
+
 def test_a_strategy_is_a_strategy_by_its_base_class_alone():
     class Elsewhere(Random):
         pass
