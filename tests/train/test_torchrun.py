@@ -31,6 +31,10 @@ OPTIONS = [
     f"--checkpoint-every-steps={SAVED}",
     "--loss=supcon",
     "--learn-temperature",
+    "--optimizer=adamw",
+    "--projection=mlp",
+    "--ema=0.9",
+    "--chunk-size=2",
     "--val-every=2",
     "--device=cpu",
 ]
