@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from avprep.shared import store
-from avprep.shared.errors import UserError
+from avprep.shared.errors import UserError, first_line
 
 TENSORBOARD, IDS, PROJECT = "tensorboard", "loggers.json", "avtrain"
 POSITION = ("step", "epoch")  # of a line, not scores
@@ -110,6 +110,13 @@ LOGGERS: dict[str, Callable[[Path, int, Mapping[str, Any]], Logger]] = {
 }
 """Loggers by the name of their package, which is that of the extra that installs it."""
 
+HELP = {
+    TENSORBOARD: f"make room or permission for RUN/{TENSORBOARD}",
+    "wandb": "run 'wandb login', set WANDB_MODE=offline",
+    "trackio": "check its settings",
+}
+"""What to do where one cannot begin."""
+
 
 def checked(names: Sequence[str]) -> tuple[str, ...]:
     """The names of loggers, each once. Errors: UserError where one is not known or its package is not installed."""
@@ -125,8 +132,19 @@ def checked(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def open_loggers(names: Sequence[str], run: Path, first_step: int, config: Mapping[str, Any]) -> list[Logger]:
-    """The loggers of these names for a run of a config, which goes on at `first_step`."""
-    return [LOGGERS[name](run, first_step, config) for name in names]
+    """The loggers of these names for a run of a config, which goes on at `first_step`.
+
+    Errors: UserError where one cannot begin, such as for want of a login.
+    """
+    loggers: list[Logger] = []
+    for name in names:
+        try:
+            loggers.append(LOGGERS[name](run, first_step, config))
+        except Exception as error:  # of each library's own kinds
+            raise UserError(
+                f"--log {name} cannot begin ({first_line(error)}); {HELP[name]}, or leave it out."
+            ) from None
+    return loggers
 
 
 def scores_of(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -177,10 +177,12 @@ class Trainer:
     @contextlib.contextmanager
     def _open_metrics(self) -> Iterator[None]:
         """Within it, the first rank appends to metrics.jsonl, and to what else is asked for."""
-        if self.ranks.rank > 0:
+        first = self.ranks.rank == 0
+        config = configs.to_dict(self.config)
+        loggers = by_all(lambda: open_loggers(self.log if first else (), self.run, self.step, config), self.ranks)
+        if not first:
             yield
             return
-        loggers = open_loggers(self.log, self.run, self.step, configs.to_dict(self.config))
         with contextlib.closing(run_folder.Metrics(self.run, self.step, loggers)) as self.metrics:
             yield
 

@@ -124,6 +124,20 @@ def test_a_logger_that_is_not_there_is_a_sentence(folder, tmp_path, monkeypatch,
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("stand_in", ["wandb"], indirect=True)
+def test_a_logger_that_cannot_begin_is_a_sentence(folder, tmp_path, monkeypatch, stand_in):
+    def refuse(**_):
+        raise RuntimeError("api_key not configured (no-tty)\nmore")
+
+    monkeypatch.setattr(stand_in, "init", refuse)
+    command = ["pretrain", str(folder), "--run", str(tmp_path / "run"), "--model-size=tiny", "--log=wandb"]
+    done = CliRunner().invoke(main, [*command, "--batch-size=6", "--device=cpu"])
+    assert done.exit_code == 2
+    assert (
+        "--log wandb cannot begin (api_key not configured (no-tty)); run 'wandb login', set WANDB_MODE" in done.output
+    )
+
+
 def test_wandb_itself_offline(folder, tmp_path, monkeypatch):
     pytest.importorskip("wandb", reason="the extra wandb is not installed; a stand-in has its calls above")
     monkeypatch.setenv("WANDB_MODE", "offline")
