@@ -11,16 +11,13 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
-from torch import nn
 
 from avprep.shared import configs
 from avprep.shared.commands import Progress
 from avprep.shared.errors import Interrupted, UserError
 from avtrain.config import PretrainConfig
-from avtrain.data.augment import Augment
 from avtrain.data.batches import Batch
-from avtrain.distributed import Ranks, any_rank, by_all, by_first, gather_rows, one_value, parallel, unsynchronised
-from avtrain.models.two_tower import WithTemperature
+from avtrain.distributed import Ranks, any_rank, by_all, by_first, one_value
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.data_spec import data_described
@@ -28,16 +25,13 @@ from avtrain.runs.environment import environment
 from avtrain.runs.load import has_average
 from avtrain.runs.loggers import open_loggers
 from avtrain.sampling.accumulation import Position, position_of, updates_per_epoch
-from avtrain.sampling.base import Stream
-from avtrain.training.compiling import compile_in_place
 from avtrain.training.ema import average_of, follow
 from avtrain.training.frozen_features import use_frozen_features
-from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
-from avtrain.training.non_finite import culprits_of, media_sums
+from avtrain.training.gradient import Gradient, Part
+from avtrain.training.non_finite import culprits_of
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.resume import Course, updates_of
 from avtrain.training.setup import Ready
-from avtrain.training.targets import PairBatch
 from avtrain.training.throughput import Throughput
 from avtrain.training.validation import Validation
 
@@ -51,17 +45,6 @@ class PretrainResult:
     pairs_per_second: float
     waited_share: float
     best: dict[str, Any] | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """What an update keeps of one of its batches; tensors stay on the device."""
-
-    batch: Batch
-    """for its numbers and plan: the memory of its media has a later batch by then"""
-    loss: torch.Tensor
-    sums: torch.Tensor
-    """media_sums"""
 
 
 @dataclass(kw_only=True)
@@ -87,17 +70,12 @@ class Trainer:
     """updates made when the last checkpoint was saved by this process"""
     parts: list[Part] = field(init=False, default_factory=list)
     """the batches of the update that is being made"""
-    temperature: float | torch.Tensor = field(init=False)
-    """of the last batch"""
     metrics: run_folder.Metrics | None = field(init=False, default=None)
     """of the first rank"""
 
     def __post_init__(self) -> None:
         config, loader = self.config, self.ready.loader
-        self.augment = Augment.of(self.ready.dataset, config).to(self.device)
-        self.labels = _labels_by_row(self.ready, config.seed).to(self.device)
-        self.encoders = WithTemperature(self.ready.model)
-        self.model: nn.Module = self.encoders
+        self.gradient = Gradient(config=config, ready=self.ready, device=self.device, ranks=self.ranks)
         self.optimiser = optimiser_of(self.ready.model, config)
         self.average = average_of(self.ready.model) if config.ema else None
         self.per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
@@ -119,13 +97,13 @@ class Trainer:
             stopping=self.stopping,
             quiet=self.quiet or self.ranks.rank > 0,
         )
-        self._prepare_model()
+        self.gradient.wrap_model()
         self.throughput = Throughput()
         with self._progress() as progress, self._open_metrics():
             self._validate()
             for batch in self.ready.loader if self.step < self.total else ():
                 position = position_of(batch.step, self.ready.loader.steps_per_epoch, self.config.accumulate)
-                self._backward(batch, position)
+                self._add_to_gradient(batch, position)
                 if not position.ends:
                     continue
                 loss = self._update()
@@ -164,13 +142,6 @@ class Trainer:
         self.ready.loader.load_state_dict(self.course.loader_at(step, meta["loader"]))
         return step
 
-    def _prepare_model(self) -> None:
-        """Wrap the model so that ranks average gradients, for as long as this object lives; compile it if wanted."""
-        own = any(":" in name for name in (self.config.video_model, self.config.audio_model))
-        self.model = parallel(self.encoders, self.ranks, self.device, some_unused=own)
-        if self.config.compile:
-            compile_in_place(self.ready.model, self.device)
-
     def _progress(self) -> Progress:
         return Progress(self.total - self.step, "steps", self.run.name, self.quiet or self.ranks.rank > 0)
 
@@ -186,63 +157,12 @@ class Trainer:
         with contextlib.closing(run_folder.Metrics(self.run, self.step, loggers)) as self.metrics:
             yield
 
-    def _backward(self, batch: Batch, position: Position) -> None:
-        """Add the gradient of a batch to that of its update."""
+    def _add_to_gradient(self, batch: Batch, position: Position) -> None:
         if position.begins:
             self.optimiser.zero_grad(set_to_none=True)
             self.parts.clear()
-        torch.manual_seed(_layer_seed(self.config.seed, batch, self.ranks.rank))
-        pictures, sounds = self.augment(batch)
-        if self.config.chunk_size:
-            loss = self._backward_in_chunks(batch, pictures, sounds, position)
-        else:
-            with unsynchronised(self.model, more=not position.ends):
-                loss = self._loss(batch, *self._embed(self.model, pictures, sounds))
-                (loss / position.batches).backward()
-        self.parts.append(Part(batch, loss.detach(), media_sums(pictures, sounds)))
+        self.parts.append(self.gradient.add(batch, position))
         self.throughput.add(batch)
-
-    def _backward_in_chunks(
-        self, batch: Batch, pictures: torch.Tensor, sounds: torch.Tensor, position: Position
-    ) -> torch.Tensor:
-        """As `_backward`, of a batch that is encoded chunk by chunk; its loss."""
-
-        def embed(model: nn.Module, chunk: slice) -> Embedded:
-            torch.manual_seed(_layer_seed(self.config.seed, batch, batch.first_item + chunk.start))
-            return self._embed(model, pictures[chunk], sounds[chunk])
-
-        return backward_in_chunks(
-            self.model,
-            self.encoders,
-            embed,
-            lambda *embedded: self._loss(batch, *embedded),
-            chunks_of(batch.global_size, self.config.chunk_size, self.ranks),
-            batches=position.batches,
-            more=not position.ends,
-        )
-
-    def _embed(self, model: nn.Module, pictures: torch.Tensor, sounds: torch.Tensor) -> Embedded:
-        """Embeddings of this rank's pairs, and the temperature where it is learnt, by `model`, as wrapped or not."""
-        bf16 = self.config.precision == "bf16"
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16):
-            return model(pictures, sounds)
-
-    def _loss(
-        self, batch: Batch, own_video: torch.Tensor, own_audio: torch.Tensor, learnt: torch.Tensor | None
-    ) -> torch.Tensor:
-        """The loss of a whole batch, from this rank's embeddings of it."""
-        total = batch.global_size
-        video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
-        self.temperature = self.config.temperature if learnt is None else learnt
-        return self.ready.loss(video, audio, self._pairs(batch), self.temperature)
-
-    def _pairs(self, batch: Batch) -> PairBatch:
-        """What the loss may know of the pairs of all ranks."""
-        rows = gather_rows(torch.from_numpy(batch.plan).to(self.device), batch.global_size, self.ranks)
-        weights = batch.weights
-        if weights is not None:
-            weights = gather_rows(weights.to(self.device), batch.global_size, self.ranks)
-        return PairBatch(self.labels[rows], rows, weights)
 
     def _update(self) -> float:
         """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
@@ -251,7 +171,8 @@ class Trainer:
         """
         config = self.config
         norm = torch.nn.utils.clip_grad_norm_(self.ready.model.parameters(), config.grad_clip_norm or math.inf)
-        *losses, gradient_norm, temperature = _numbers([*(part.loss for part in self.parts), norm, self.temperature])
+        scalars = [*(part.loss for part in self.parts), norm, self.parts[-1].temperature]
+        *losses, gradient_norm, temperature = _numbers(scalars)
         self._check_finite(losses, gradient_norm)
         learning_rate = learning_rate_at(self.step, self.total, config)
         for group in self.optimiser.param_groups:
@@ -355,24 +276,3 @@ def _numbers(values: list[float | torch.Tensor]) -> list[float]:
     device = next(value.device for value in values if isinstance(value, torch.Tensor))
     with torch.no_grad():
         return torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]).tolist()
-
-
-def _labels_by_row(ready: Ready, seed: int) -> torch.Tensor:
-    """The label of each row of the dataset in the run's column that the loss may use.
-
-    -1 for none, for one that the strategy withholds, and for rows that are not trained on.
-    """
-    recipe = ready.loader.recipe
-    labels = torch.full((len(ready.dataset.label),), -1)
-    known = recipe.strategy.known_labels(recipe.table, seed)
-    labels[torch.from_numpy(recipe.table.rows)] = torch.from_numpy(known).long()
-    return labels
-
-
-def _layer_seed(seed: int, batch: Batch, part: int) -> int:
-    """Seed of what layers draw in a step, such as dropout: a run that resumes draws the same.
-
-    `part` is the rank, or the first item of a chunk in the global batch.
-    """
-    state = np.random.SeedSequence([seed, batch.epoch, Stream.LAYERS, batch.step + 1, part])
-    return int(state.generate_state(1, np.uint64)[0])

@@ -14,7 +14,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.loop
+import avtrain.training.gradient
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted
 from avtrain.cli import main
@@ -64,9 +64,9 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
-    augment, mask = avtrain.training.loop.Augment.forward, FUNCTIONS["mask"]
+    augment, mask = avtrain.training.gradient.Augment.forward, FUNCTIONS["mask"]
     monkeypatch.setattr(
-        avtrain.training.loop.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
+        avtrain.training.gradient.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
     )
     monkeypatch.setitem(
         FUNCTIONS,

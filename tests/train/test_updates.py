@@ -13,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
+import avtrain.training.gradient
 import avtrain.training.loop
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
@@ -93,9 +94,9 @@ def test_an_update_takes_the_mean_gradient_of_its_batches(folder, tmp_path):
 
 def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, tmp_path, monkeypatch):
     met = []
-    augment = avtrain.training.loop.Augment.forward
+    augment = avtrain.training.gradient.Augment.forward
     monkeypatch.setattr(
-        avtrain.training.loop.Augment,
+        avtrain.training.gradient.Augment,
         "forward",
         lambda self, batch: met.append(batch.plan.tolist()) or augment(self, batch),
     )
@@ -122,9 +123,11 @@ def test_steps_and_schedule_count_updates_and_a_stop_falls_between_them(folder, 
 def test_a_loss_of_nan_stops_the_run_before_the_update_and_names_its_batch(folder, tmp_path, monkeypatch):
     """Losses leave the device once an update, so the update's other batches are still computed."""
     calls, batches = [], []
-    augment = avtrain.training.loop.Augment.forward
+    augment = avtrain.training.gradient.Augment.forward
     monkeypatch.setattr(
-        avtrain.training.loop.Augment, "forward", lambda self, batch: batches.append(batch.plan) or augment(self, batch)
+        avtrain.training.gradient.Augment,
+        "forward",
+        lambda self, batch: batches.append(batch.plan) or augment(self, batch),
     )
 
     def second_fails(*arguments):
@@ -159,7 +162,9 @@ def test_a_compiled_model_has_the_same_losses_and_names_of_weights(folder, tmp_p
     """Traced, and run by torch's own operators: to generate C++ for it takes a minute."""
     graphs = torch._dynamo.utils.counters["stats"]
     before = graphs["unique_graphs"]
-    monkeypatch.setattr(avtrain.training.loop, "compile_in_place", functools.partial(compile_in_place, backend="eager"))
+    monkeypatch.setattr(
+        avtrain.training.gradient, "compile_in_place", functools.partial(compile_in_place, backend="eager")
+    )
     plain = trained(folder, tmp_path / "plain", max_steps=3)
     assert graphs["unique_graphs"] == before
     compiled = trained(folder, tmp_path / "compiled", max_steps=3, compile=True)

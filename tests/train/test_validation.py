@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-import avtrain.training.loop
+import avtrain.training.gradient
 import avtrain.training.validation
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted, UserError
@@ -129,9 +129,9 @@ def test_clips_without_label_are_not_validated_on_and_leave_with_their_group(tmp
 
 def test_clips_set_aside_are_not_trained_on_and_the_plan_reports_them(grouped, tmp_path, monkeypatch):
     met = []
-    augment = avtrain.training.loop.Augment.forward
+    augment = avtrain.training.gradient.Augment.forward
     monkeypatch.setattr(
-        avtrain.training.loop.Augment,
+        avtrain.training.gradient.Augment,
         "forward",
         lambda self, batch: met.extend(batch.plan.ravel()) or augment(self, batch),
     )
