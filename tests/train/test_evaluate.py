@@ -194,7 +194,7 @@ def test_retrieval_does_not_overwrite_another_evaluation(loud_and_quiet, untrain
     for _ in range(2):
         assert called("--protocol=retrieval", "--out", str(tmp_path / "back")).exit_code == 0
     result = json.loads((tmp_path / "back" / "result.json").read_text())
-    assert result["config"] == {"protocol": "retrieval", "checkpoint": "newest"}
+    assert result["config"] == {"protocol": "retrieval", "checkpoint": "newest", "weights": "raw"}
     assert result["step"] == 0
     assert called("--out", str(tmp_path / "back")).exit_code == 2
 

@@ -201,8 +201,8 @@ def test_settings_and_environment_are_shown_once_or_by_run(page):
     same = dict(row for box in page.all("div", "same") for row in rows_of(box)[1:])
     assert (same["batch size"], same["torch"], same["git commit"]) == ("8", "2.4", "<abc>")
     (settings, environment) = (rows_of(box) for box in page.all("div", "differing"))
-    assert settings[0] == ["run", "seed", "strategy"]
-    assert settings[10] == ["one", "0", "pairs:<x>&.parquet"]
+    assert settings[0] == ["run", "strategy", "seed"]
+    assert settings[10] == ["one", "pairs:<x>&.parquet", "0"]
     assert environment[0] == ["run", "cpus"]
     assert [row[1] for row in environment[1:4]] == ["2", "3", "4"]
 

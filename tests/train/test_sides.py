@@ -195,6 +195,7 @@ def test_retrieval_among_clips_of_ones_own(dataset, run, tmp_path):
     assert scores["config"] == {
         "protocol": "retrieval",
         "checkpoint": "newest",
+        "weights": "raw",
         "ids": "mine.txt",
         "per_class": 1,
         "seed": 3,
