@@ -87,6 +87,7 @@ PUBLIC = (
     "avtrain.sampling",
     "avtrain.models",
     "avtrain.training",
+    "avtrain.evaluation",
     "avtrain.embed",
     "avtrain.inference",
 )

@@ -17,7 +17,15 @@ from tests.boundaries import PUBLIC
 from tests.conftest import REPOSITORY
 from tests.docs.pages import DOCS
 
-LAZY = ["avprep", "avtrain", "avtrain.data", "avtrain.models", "avtrain.training", "avtrain.inference"]
+LAZY = [
+    "avprep",
+    "avtrain",
+    "avtrain.data",
+    "avtrain.models",
+    "avtrain.training",
+    "avtrain.evaluation",
+    "avtrain.inference",
+]
 
 
 @pytest.mark.parametrize("module", PUBLIC)

@@ -7,8 +7,10 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from avprep.dataset import Dataset
+from avtrain.cli import main
 from avtrain.data import training_table
 from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
@@ -24,9 +26,10 @@ TESTED = {
     "docs/pages/extend/backbone.md": 1,
     "docs/pages/extend/dataset-adapter.md": 1,
     "docs/pages/extend/encoder.md": 1,
+    "docs/pages/extend/evaluation.md": 1,
     "docs/pages/extend/loss.md": 1,
     "docs/pages/extend/strategy.md": 1,
-    "docs/pages/guides/embed-and-export.md": 2,
+    "docs/pages/guides/embed-and-export.md": 3,
     "docs/pages/guides/python.md": 7,
     "docs/pages/reference/format-avshards-1.md": 2,
 }
@@ -168,6 +171,36 @@ def test_an_encoder_of_ones_own_trains(tmp_path, monkeypatch):
     assert avtrain.pretrain("my-data", "runs/mine", device="cpu", **settings).steps == 2
 
 
+def test_an_evaluation_of_ones_own_is_compared(tmp_path, monkeypatch):
+    from avtrain.embed import embed, load_encoder
+
+    clips = [Forged("ab"[row % 2], "train" if row < 24 else "test", level=20.0 * (row % 2)) for row in range(40)]
+    dataset = Dataset(forge_dataset(tmp_path / "my-data", clips, mel_bands=32))
+    save_run(tmp_path / "soft", dataset)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module_of(DOCS / "extend" / "evaluation.md", tmp_path)
+    embed(load_encoder("soft"), ["my-data"], tmp_path / "soft.parquet")
+    from my_evaluation import nearest_mean
+
+    scores = nearest_mean("soft.parquet", "eval-soft")
+    assert scores["accuracy"] > 0.9
+    (tmp_path / "eval-soft" / "copy.parquet").write_bytes((tmp_path / "eval-soft" / "predictions.parquet").read_bytes())
+    done = CliRunner().invoke(main, ["compare", "eval-soft", "eval-soft/copy.parquet"])
+    assert done.exit_code == 0, done.output
+
+
+def test_features_over_time_are_read_from_the_table(tmp_path, monkeypatch):
+    from avtrain.embed import embed, load_encoder
+
+    save_run(tmp_path / "run", Dataset(forge_dataset(tmp_path / "data", [Forged("dog")], mel_bands=32)))
+    embed(load_encoder(tmp_path / "run"), [tmp_path / "data"], tmp_path / "frames.parquet", frame_level=True)
+    monkeypatch.chdir(tmp_path)
+    names, _ = run(DOCS / "guides" / "embed-and-export.md", "frames.parquet")
+    assert names["features"].shape == (13, 64)
+    assert names["seconds"][-1] == pytest.approx(1.92)
+
+
 @pytest.mark.slow
 def test_pretrained_backbones_encode_pictures_and_sounds(tmp_path, monkeypatch):
     """With the smallest of timm's models and random weights, since tests download none."""
@@ -217,6 +250,7 @@ def test_ten_lines_embed_a_sound_with_torch_and_without():
     names, _ = run(page, "embed_file(")
     assert names["embedding"].shape == (64,)
     assert np.linalg.norm(names["embedding"]) > 0
+    assert (names["features"].shape[1], names["hop_seconds"]) == (64, 0.16)
     others, _ = run(page, "onnxruntime")
     np.testing.assert_allclose(others["embeddings"][0], names["embedding"], rtol=0, atol=1e-5)
     assert all(len(lines_of(example)) <= 10 for example in blocks(page, "python"))
