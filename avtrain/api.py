@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from avprep.shared import configs
 from avprep.shared.urls import path_or_url
-from avtrain.config import CACHE_BYTES, EvaluateConfig, PlanConfig, PretrainConfig
+from avtrain.config import CACHE_BYTES, READ_THREADS, EvaluateConfig, PlanConfig, PretrainConfig
 
 if TYPE_CHECKING:
     from avtrain.embed import Embedded
@@ -47,6 +47,7 @@ def pretrain(
     threads: int | None = None,
     cache: AnyPath | None = None,
     cache_bytes: int = CACHE_BYTES,
+    read_threads: int = READ_THREADS,
     log: Sequence[str] = (),
     tensorboard: bool = False,
     quiet: bool = False,
@@ -65,6 +66,7 @@ def pretrain(
         threads: CPU threads; None: torch's choice.
         cache: Folder that keeps shards of a dataset at a URL.
         cache_bytes: Most bytes that the cache may hold.
+        read_threads: Threads that read and decode clips.
         log: Where the metrics go besides: `tensorboard`, `wandb`, `trackio`; each needs the extra of its name.
         tensorboard: As `tensorboard` in `log`.
         quiet: Report no progress.
@@ -89,6 +91,7 @@ def pretrain(
         threads=threads,
         cache=None if cache is None else Path(cache),
         cache_bytes=cache_bytes,
+        read_threads=read_threads,
         log=[*log, "tensorboard"] if tensorboard else log,
         quiet=quiet,
         change=change,

@@ -18,21 +18,22 @@ def encode(frames: np.ndarray, quality: int) -> tuple[bytes, np.ndarray]:
     return b"".join(pictures), np.array([len(picture) for picture in pictures], np.uint32)
 
 
-def decode(data: memoryview, sizes: np.ndarray, out: np.ndarray) -> None:
-    """Decode consecutive JPEGs of `sizes` bytes [T] in `data` into `out` uint8 [T, H, W, 3], C-ordered.
+def decode(data: memoryview, sizes: np.ndarray, out: np.ndarray, stride: int = 1) -> None:
+    """Decode every `stride`-th of consecutive JPEGs of `sizes` bytes [N] in `data` into `out` uint8 [T, H, W, 3].
+
+    `out` is C-ordered, T = ceil(N / stride).
 
     Errors: ValueError where one is damaged or of another size. Cost: 0.06 ms a frame of 112 x 112.
     """
     import simplejpeg
 
-    begin = 0
-    for size, picture in zip(sizes.tolist(), out, strict=True):
-        decoded = simplejpeg.decode_jpeg(data[begin : begin + size], "RGB", buffer=picture)
+    ends = np.cumsum(sizes)
+    for end, size, picture in zip(ends[::stride].tolist(), sizes[::stride].tolist(), out, strict=True):
+        decoded = simplejpeg.decode_jpeg(data[end - size : end], "RGB", buffer=picture)
         if decoded.shape != picture.shape:
             raise ValueError(
                 f"a picture of {decoded.shape[1]}x{decoded.shape[0]} pixels where {picture.shape[1]} are due"
             )
-        begin += size
 
 
 def decode_all(data: bytes) -> np.ndarray:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
-from avtrain.config import CACHE_BYTES, WEIGHTS, EvaluateConfig, PretrainConfig
+from avtrain.config import CACHE_BYTES, READ_THREADS, WEIGHTS, EvaluateConfig, PretrainConfig
 from avtrain.config.rules import strategy_usages
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -90,6 +90,33 @@ def weights_option(command: click.decorators.FC) -> click.decorators.FC:
         default=EvaluateConfig.weights,
         help="Of the checkpoint: raw, ema (their moving average, see pretrain --ema); auto: ema where there is one.",
     )(command)
+
+
+def read_threads_option(command: click.decorators.FC) -> click.decorators.FC:
+    """--read-threads."""
+    return click.option(
+        "--read-threads", type=click.IntRange(1), default=READ_THREADS, help="Threads that read and decode clips."
+    )(command)
+
+
+def window_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Sizes of windows: --window-frames, --frame-stride, --audio-seconds."""
+    for option in (
+        click.option(
+            "--audio-seconds",
+            type=float,
+            default=PRETRAIN.audio_seconds,
+            help="Sound of a window, around the middle of its pictures; 0: 1 s.",
+        ),
+        click.option(
+            "--frame-stride", type=int, default=PRETRAIN.frame_stride, help="Every n-th stored picture is in a window."
+        ),
+        click.option(
+            "--window-frames", type=int, default=PRETRAIN.window_frames, help="Pictures of a window; 0: half a second."
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 def device_options(command: click.decorators.FC) -> click.decorators.FC:

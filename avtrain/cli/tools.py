@@ -10,7 +10,8 @@ import click
 
 from avprep.shared.commands import Command, doctor_command
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options
+from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options, window_options
+from avtrain.config import READ_THREADS
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -66,8 +67,9 @@ def demo(
 @click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
 @click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is reported.")
-@click.option("--threads", type=click.IntRange(1), default=2, help="Reading and decoding threads.")
+@click.option("--threads", type=click.IntRange(1), default=READ_THREADS, help="Reading and decoding threads.")
 @click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
+@window_options
 @click.option("--seed", type=int, default=PRETRAIN.seed)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @cache_options
@@ -77,7 +79,7 @@ def bench(
     as_json: bool,
     cache: Path | None,
     cache_bytes: int,
-    **settings: int,
+    **settings: float,
 ) -> None:
     """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds."""
     from avprep.dataset import Dataset

@@ -19,7 +19,9 @@ from avtrain.cli.options import (
     augmentation_options,
     cache_options,
     device_options,
+    read_threads_option,
     sampling_options,
+    window_options,
 )
 from avtrain.config import FREEZES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
 from avtrain.config.rules import loss_usages
@@ -33,6 +35,7 @@ PLAN = PlanConfig()
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
 @sampling_options
+@window_options
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -50,6 +53,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 @click.argument("dataset", metavar="DIR", type=DATASET)
 @click.option("--run", type=OUT_FOLDER_OR_URL, required=True, help="Run folder or URL; a run that is there is resumed.")
 @sampling_options
+@window_options
 @click.option("--seeds", default=None, help="In place of --seed: 0-4 or 0,2,5, one after the other in RUN/seed-N.")
 @click.option("--model-size", type=click.Choice(list(MODEL_SIZES)), default=PRETRAIN.model_size)
 @click.option(
@@ -142,6 +146,12 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRETRAIN.precision, help="Of the encoders.")
 @click.option("--compile", is_flag=True, default=PRETRAIN.compile, help="Train with torch.compile.")
+@click.option(
+    "--log-every",
+    type=int,
+    default=PRETRAIN.log_every,
+    help="Updates of a line of metrics.jsonl, which has their mean.",
+)
 @click.option("--checkpoint-every-steps", type=int, default=PRETRAIN.checkpoint_every_steps)
 @click.option(
     "--keep-checkpoints", type=int, default=PRETRAIN.keep_checkpoints, help="Newest ones that stay, beside the best."
@@ -163,6 +173,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 )
 @click.option("--tensorboard", is_flag=True, help="As --log tensorboard: write RUN/tensorboard too.")
 @cache_options
+@read_threads_option
 @device_options
 @config_option()
 @click.pass_context
@@ -179,6 +190,7 @@ def pretrain(
     threads: int | None,
     cache: Path | None,
     cache_bytes: int,
+    read_threads: int,
     **settings: Any,
 ) -> None:
     """Train both encoders on the train split of dataset DIR, also under torchrun.
@@ -200,6 +212,7 @@ def pretrain(
         threads=threads,
         cache=cache,
         cache_bytes=cache_bytes,
+        read_threads=read_threads,
         log=[*log.split(","), *(["tensorboard"] if tensorboard else [])],
         change=change,
         deterministic=deterministic,

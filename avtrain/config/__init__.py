@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 from avprep.shared.configs import check
 from avtrain.config.rules import LOSSES as LOSS_RULES
@@ -33,6 +34,8 @@ WEIGHTS = ("auto", "raw", "ema")
 NORMS = ("dataset", "encoder")
 BALANCES = ("none", "weights", "sampling")
 CACHE_BYTES = 100 << 30
+READ_THREADS = 2
+MOST_WINDOW_FRAMES = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,12 @@ class PretrainConfig:
     clip or several (a multi-label column)"""
     label_confidence: bool = False
     """weight a pair of two clips in the loss by the product of their labels' `probability` in that column"""
+    window_frames: int = 0
+    """pictures of a window; 0: the paper's, those of half a second"""
+    frame_stride: int = 1
+    """every n-th stored picture is in a window"""
+    audio_seconds: float = 0.0
+    """sound of a window, in hundredths, around the middle of its pictures; 0: the paper's, 1 s"""
     model_size: str = "full"
     """`full`: R(2+1)D-18 and the 9-layer CNN; `tiny`: for CPUs"""
     video_model: str = ""
@@ -137,6 +146,8 @@ class PretrainConfig:
     """largest share, to 0.5, that the sound of another pair of the batch has in each sound; the loss stays the same"""
     seed: int = 0
     """of weights, plans, windows, augmentation and the clips of val_share"""
+    log_every: int = 1
+    """updates of a line of metrics.jsonl, which has their mean loss and gradient norm"""
     checkpoint_every_steps: int = 500
     """updates between checkpoints; there is always one at the end"""
     keep_checkpoints: int = 2
@@ -149,6 +160,7 @@ class PretrainConfig:
         check(self.val_every >= 0, f"val_every must be 0 or more, not {self.val_every}.")
         check(self.val_every > 0 or self.val_share == 0, "val_share holds clips back that val_every 0 never looks at.")
         _check_batches(self)
+        check_windows(self)
         check(
             0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,
             "learning_rate must be above 0, weight_decay not below, and both finite.",
@@ -182,6 +194,7 @@ class PretrainConfig:
         _check_frozen(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         check(self.checkpoint_every_steps >= 1 and self.keep_checkpoints >= 1, "checkpoint settings must be 1 or more.")
+        check(self.log_every >= 1, f"log_every must be 1 or more, not {self.log_every}.")
 
 
 def _check_augmentation(config: PretrainConfig) -> None:
@@ -257,6 +270,33 @@ def _check_projection(config: PretrainConfig) -> None:
         check(least <= width <= MOST_WIDTH, f"{name} must be {least} to {MOST_WIDTH:,}, not {width}.")
 
 
+class WindowSettings(Protocol):
+    """Settings that choose the sizes of windows, fields of several configs."""
+
+    @property
+    def window_frames(self) -> int: ...
+    @property
+    def frame_stride(self) -> int: ...
+    @property
+    def audio_seconds(self) -> float: ...
+
+
+def check_windows(config: WindowSettings) -> None:
+    """UserError where sizes of windows cannot be."""
+    check(
+        0 <= config.window_frames <= MOST_WINDOW_FRAMES,
+        f"window_frames must be 0, for the paper's, to {MOST_WINDOW_FRAMES}, not {config.window_frames}.",
+    )
+    check(
+        1 <= config.frame_stride <= MOST_WINDOW_FRAMES,
+        f"frame_stride must be 1 to {MOST_WINDOW_FRAMES}, not {config.frame_stride}.",
+    )
+    check(
+        config.audio_seconds == 0 or 0.1 <= config.audio_seconds <= 60,
+        f"audio_seconds must be 0, for the paper's, or 0.1 to 60, not {config.audio_seconds}.",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlanConfig:
     """What `avtrain plan` shall look at: the settings of a pretraining run that decide its batches."""
@@ -271,6 +311,12 @@ class PlanConfig:
     """split whose clips are paired"""
     batch_size: int = PretrainConfig.batch_size
     """pairs in a global batch"""
+    window_frames: int = PretrainConfig.window_frames
+    """as in PretrainConfig"""
+    frame_stride: int = PretrainConfig.frame_stride
+    """as in PretrainConfig"""
+    audio_seconds: float = PretrainConfig.audio_seconds
+    """as in PretrainConfig"""
     accumulate: int = PretrainConfig.accumulate
     """batches of an update"""
     epochs: int = PretrainConfig.epochs
@@ -286,6 +332,7 @@ class PlanConfig:
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.world_size >= 1, "epochs and world_size must be 1 or more.")
         _check_batches(self)
+        check_windows(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
 
 

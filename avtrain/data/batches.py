@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-from avtrain.data.byte_ranges import window_of
 from avtrain.data.frozen_features import FrozenFeatures
 from avtrain.data.own_strategy import guarded
 from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
+from avtrain.data.window_sizes import check_window, window_of
 from avtrain.sampling import ClipTable, Strategy, pair_weights
 from avtrain.sampling.backgrounds import background_items
 from avtrain.sampling.windows import Windows, WindowSpec, draw_windows, window_positions
@@ -95,8 +95,9 @@ class Recipe:
 
     A strategy of your own is tried first, and its plans are checked: see OwnStrategy.
 
-    Rank r of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. Errors: UserError (the
-    strategy cannot serve this table, batch size or number of ranks; the dataset's frame rate).
+    Rank r of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. Without `window`, windows
+    are the paper's (window_of). Errors: UserError (the strategy cannot serve this table, batch size or number of ranks;
+    a window longer than each clip; the dataset's frame rate).
     """
 
     dataset: Dataset
@@ -118,6 +119,7 @@ class Recipe:
         steps = steps_of(self.strategy, self.table, self.batch_size, self.world_size)
         object.__setattr__(self, "steps_per_epoch", steps)
         object.__setattr__(self, "spec", self.window or window_of(self.dataset))
+        check_window(self.dataset, self.table.rows, self.spec)
 
     steps_per_epoch: int = field(init=False)
     spec: WindowSpec = field(init=False)
@@ -204,4 +206,4 @@ class Recipe:
             reader.read_logmel(own[:, 0], window.mel_frame, audio)
         else:
             audio[:] = self.features.of(own[:, 0], positions[:, 0])
-            reader.read_frames(own[:, 1], window.frame, video)
+            reader.read_frames(own[:, 1], window.frame, video, window.frame_stride)

@@ -23,12 +23,15 @@ from avprep.dataset import Dataset
 from avprep.shared import names
 from avprep.shared.commands import Progress
 from avprep.shared.configs import check
+from avtrain.config import READ_THREADS, PretrainConfig, check_windows
 from avtrain.data.batches import Buffers, Recipe
-from avtrain.data.byte_ranges import Ranges, audio_ranges, video_ranges
+from avtrain.data.byte_ranges import Ranges, audio_ranges, pictures_there, video_ranges
 from avtrain.data.cache import CacheConfig
 from avtrain.data.jpeg_sizes import FrameSizes
 from avtrain.data.loader import Loader
 from avtrain.data.plans import strategy_of, training_table
+from avtrain.data.reader import views
+from avtrain.data.window_sizes import sentence_of, window_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,18 +43,25 @@ class BenchConfig:
     batches: int = 20
     """batches of a measurement"""
     rounds: int = 5
-    threads: int = 2
+    threads: int = READ_THREADS
     prefetch: int = 2
     seed: int = 0
+    window_frames: int = PretrainConfig.window_frames
+    """as in PretrainConfig"""
+    frame_stride: int = PretrainConfig.frame_stride
+    """as in PretrainConfig"""
+    audio_seconds: float = PretrainConfig.audio_seconds
+    """as in PretrainConfig"""
 
     def __post_init__(self) -> None:
         numbers = (self.batch_size, self.batches, self.rounds, self.threads, self.prefetch)
         check(min(numbers) >= 1, "batch size, batches, rounds, threads and prefetch must be 1 or more.")
+        check_windows(self)
 
 
 @dataclass(frozen=True)
 class Planned:
-    """The ranges of some batches: (video, audio) of each, and for JPEGs the sizes of the pictures in each range."""
+    """The ranges of some batches: (video, audio) of each, and for JPEGs the sizes of the stored ones in each range."""
 
     ranges: list[tuple[Ranges, Ranges]]
     sizes: list[list[np.ndarray]]
@@ -68,7 +78,7 @@ def measure(dataset: Dataset, config: BenchConfig, cache: CacheConfig | None = N
     `first` is the first pass, with all that is done once and maybe a cold page cache; the others are medians of
     `rounds`, taken when every buffer of the ring has been used once.
     """
-    recipes = {name: _recipe(dataset, name, config) for name in config.strategies}
+    recipes = {name: recipe_of(dataset, name, config) for name in config.strategies}
     ring = 2 * config.prefetch + 2
     planned = {name: plan_batches(recipe, ring, config.batches) for name, recipe in recipes.items()}
     taken: dict[tuple[str, str], list[float]] = {}
@@ -86,6 +96,7 @@ def measure(dataset: Dataset, config: BenchConfig, cache: CacheConfig | None = N
     return {
         "dataset": str(dataset.folder),
         "codec": dataset.frame_codec,
+        "windows": sentence_of(next(iter(recipes.values())).spec),
         "batch_size": config.batch_size,
         "threads": config.threads,
         "cpus": os.cpu_count(),
@@ -105,7 +116,7 @@ def measure(dataset: Dataset, config: BenchConfig, cache: CacheConfig | None = N
     }
 
 
-def _recipe(dataset: Dataset, strategy: str, config: BenchConfig) -> Recipe:
+def recipe_of(dataset: Dataset, strategy: str, config: BenchConfig) -> Recipe:
     table = training_table(dataset)
     return Recipe(
         dataset=dataset,
@@ -113,6 +124,7 @@ def _recipe(dataset: Dataset, strategy: str, config: BenchConfig) -> Recipe:
         strategy=strategy_of(strategy, dataset, table),
         batch_size=config.batch_size,
         seed=config.seed,
+        window=window_of(dataset, config.window_frames, config.frame_stride, config.audio_seconds),
     )
 
 
@@ -127,9 +139,9 @@ def plan_batches(recipe: Recipe, first: int, count: int) -> Planned:
         audio_rows, rows = plan.T
         if frame_sizes is not None:
             frame_sizes.load(rows)
-            counts = np.minimum(spec.num_frames, dataset.num_frames[rows] - windows.frame)
+            counts = pictures_there(dataset, rows, windows.frame, spec.picture_frames)
             planned.sizes.append([frame_sizes.of(*each) for each in zip(rows, windows.frame, counts, strict=True)])
-        video = video_ranges(dataset, rows, windows.frame, spec.num_frames, frame_sizes)
+        video = video_ranges(dataset, rows, windows.frame, spec.num_frames, frame_sizes, spec.frame_stride)
         planned.ranges.append((video, audio_ranges(dataset, audio_rows, windows.mel_frame, spec.num_mel_frames)))
     return planned
 
@@ -143,6 +155,7 @@ def loader_seconds(recipe: Recipe, config: BenchConfig, first: int, cache: Cache
         batch_size=config.batch_size,
         epochs=1 << 30,
         seed=config.seed,
+        window=recipe.window,
         prefetch=config.prefetch,
         threads=config.threads,
         cache=cache,
@@ -182,13 +195,15 @@ def _preadv_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
     files = _files(recipe, planned)
 
     def read(number: int) -> None:
-        target = targets[number]
-        flats = [array.reshape(len(array), -1).view(np.uint8) for array in (target.video_array, target.audio_array)]
+        arrays = targets[number].video_array, targets[number].audio_array
         for pair in planned.ranges[number::threads]:
-            for part, flat in zip(pair, flats, strict=True):
-                columns = (part.shard.tolist(), part.offset.tolist(), part.length.tolist())
-                for shard, offset, length, buffer in zip(*columns, flat, strict=False):
-                    os.preadv(files[shard], [buffer[:length].data], offset)
+            pairs = len(pair[1].length)
+            for part, array in zip(pair, arrays, strict=True):
+                # the pictures between strided JPEGs have no memory in a batch: a range is read as far as it fits
+                buffers = views(array[:pairs], part.length)
+                columns = (part.shard.tolist(), part.offset.tolist())
+                for shard, offset, buffer in zip(*columns, buffers, strict=True):
+                    os.preadv(files[shard], [buffer], offset)
 
     try:
         return _threads_seconds(read, threads)
@@ -230,9 +245,10 @@ def _decode_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
     try:
         for (video, _), sizes in zip(planned.ranges, planned.sizes, strict=True):
             for item, (shard, offset) in enumerate(zip(video.shard.tolist(), video.offset.tolist(), strict=True)):
-                for buffer, size in zip(out[item], sizes[item].tolist(), strict=False):
-                    pictures.append((os.pread(files[shard], size, offset), buffer))
-                    offset += size
+                stored = np.cumsum(sizes[item]) - sizes[item]
+                starts, lengths = (column[:: recipe.spec.frame_stride].tolist() for column in (stored, sizes[item]))
+                for buffer, begin, size in zip(out[item], starts, lengths, strict=False):
+                    pictures.append((os.pread(files[shard], size, offset + begin), buffer))
     finally:
         for handle in files.values():
             os.close(handle)
@@ -246,7 +262,10 @@ def _decode_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:
 
 def printed(result: dict[str, Any]) -> str:
     """The figures in lines for a terminal."""
-    lines = [f"{result['dataset']}: {result['codec']}, batches of {result['batch_size']}, {result['threads']} threads"]
+    lines = [
+        f"{result['dataset']}: {result['codec']}, batches of {result['batch_size']}, {result['threads']} threads",
+        f"  {result['windows']}",
+    ]
     limits = {
         "bare_preadv": "bare preadv",
         "bare_preadv_one_thread": "bare preadv, one thread",

@@ -35,11 +35,13 @@ def read_pairs(
     return frames, logmel
 
 
-def read_pictures(dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Pictures uint8 [B, length, H, W, 3] of `rows` from pictures `starts`; short clips are padded by the reader."""
+def read_pictures(
+    dataset: Dataset, reader: Reader, rows: np.ndarray, starts: np.ndarray, length: int, frame_stride: int = 1
+) -> np.ndarray:
+    """Pictures uint8 [B, length, H, W, 3] of `rows`, every `frame_stride`-th from `starts`; short clips are padded."""
     size = dataset.frame_size
     out = np.empty((len(rows), length, size, size, 3), FRAMES_DTYPE)
-    reader.read_frames(rows, starts, out)
+    reader.read_frames(rows, starts, out, frame_stride)
     return out
 
 

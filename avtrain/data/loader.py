@@ -25,9 +25,10 @@ class Loader:
     `state_dict()` names the next batch to come; `load_state_dict` goes there, whatever the number of ranks was. Rank r
     of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. With `background`, a batch
     also has the sound of another of its pairs for each; with `positions`, windows are among that many evenly spread
-    ones of each clip. `pinned` buffers make copies to CUDA faster; `cache` keeps
-    shards of a remote dataset. Errors: UserError (a shard is gone, short or damaged; the strategy cannot serve this
-    table, batch size or number of ranks).
+    ones of each clip. `pinned` buffers make copies to CUDA faster; `cache` keeps shards of a remote dataset;
+    `threads` read and decode. Without `window`, windows are the paper's. Memory: 2 * prefetch + 2 batches. Errors:
+    UserError (a shard is gone, short or damaged; the strategy cannot serve this table, batch size or number of ranks; a
+    window longer than each clip).
     """
 
     def __init__(

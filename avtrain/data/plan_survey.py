@@ -6,6 +6,7 @@ epochs, up to EXAMINED_PAIRS. What was looked at is part of the answer.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,9 +17,10 @@ from avprep.schema import LOGMEL_DTYPE
 from avprep.shared import configs
 from avprep.shared.text import readable_bytes
 from avtrain.config import PlanConfig
-from avtrain.data.byte_ranges import window_of
+from avtrain.data.byte_ranges import pictures_there
 from avtrain.data.plans import steps_of, strategy_of, training_table
 from avtrain.data.splits import set_aside
+from avtrain.data.window_sizes import check_window, sentence_of, shorter_clips, window_of
 from avtrain.sampling import ClipTable, LabelLists, Strategy, pair_weights
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.sampling.windows import WindowSpec
@@ -31,7 +33,7 @@ FEW_LABELS = 20
 def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
     """What a run of these settings would draw, as plain JSON values; `printed` makes lines of it.
 
-    Errors: UserError as pretraining would raise it: no such split or column, a strategy or batch that cannot be.
+    Errors: UserError as from pretraining: no such split or column; a strategy, batch or window that cannot be.
     """
     table = training_table(dataset, config.labels, config.split, confidence=config.label_confidence)
     if config.split == "train":
@@ -39,7 +41,9 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
     strategy = strategy_of(config.strategy, dataset, table)
     steps = steps_of(strategy, table, config.batch_size, config.world_size)
     column = dataset.labels(config.labels)
-    sums = _examine(dataset, table, strategy, config, len(column.class_names))
+    window = window_of(dataset, config.window_frames, config.frame_stride, config.audio_seconds)
+    check_window(dataset, table.rows, window)
+    sums = _examine(dataset, table, strategy, config, window, len(column.class_names))
     pairs_per_epoch = sums.planned_pairs // sums.epochs
     smallest = strategy.smallest_batch(table, config.batch_size)
     soft = sums.pairs - sums.exact - sums.fallback
@@ -69,6 +73,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
         "several_labels": sums.several(soft) if table.lists is not None else None,
         "shards": len(np.unique(dataset.shard[table.rows])),
         "shards_per_batch": {"mean": float(np.mean(sums.shards)), "largest": max(sums.shards)},
+        "windows": {**dataclasses.asdict(window), "shorter_clips": shorter_clips(dataset, table.rows, window)},
         "bytes_per_pair": sums.bytes / sums.pairs,
         "bytes_per_epoch": round(sums.bytes / sums.pairs * pairs_per_epoch),
         "heard": sums.audio.as_dict(),
@@ -129,10 +134,12 @@ class _Sums:
         }
 
 
-def _examine(dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig, classes: int) -> _Sums:
+def _examine(
+    dataset: Dataset, table: ClipTable, strategy: Strategy, config: PlanConfig, window: WindowSpec, classes: int
+) -> _Sums:
     """Plan epoch after epoch until all is known, all epochs are planned, or EXAMINED_PAIRS are."""
     audio, video = (_Coverage(len(table), np.zeros(len(dataset), bool)) for _ in range(2))
-    sums, window = _Sums(audio, video), window_of(dataset)
+    sums = _Sums(audio, video)
     for epoch in range(config.epochs):
         plans = strategy.plan(table, batch_size=config.batch_size, seed=config.seed, epoch=epoch)
         for step, plan in enumerate(plans):
@@ -183,10 +190,12 @@ def _add_lists(sums: _Sums, table: ClipTable, lists: LabelLists, plan: np.ndarra
 def _bytes_of(dataset: Dataset, plan: np.ndarray, window: WindowSpec) -> float:
     """Bytes that a batch reads: a window is whole wherever it begins, unless its clip is shorter than that.
 
-    The sizes of JPEGs lie beside the shards; here each counts as the mean of its clip.
+    The sizes of JPEGs lie beside the shards; here each counts as the mean of its clip, as do those between pictures.
     """
     audio, video = plan.T
-    pictures = np.minimum(window.num_frames, dataset.num_frames[video])
+    stride = window.frame_stride if dataset.frame_codec == "raw" else 1
+    most = window.num_frames if dataset.frame_codec == "raw" else window.picture_frames
+    pictures = pictures_there(dataset, video, np.zeros(len(video), np.int64), most, stride)
     sound = np.minimum(window.num_mel_frames, dataset.num_mel_frames[audio])
     of_pictures = (pictures * dataset.frames_bytes[video] / dataset.num_frames[video]).sum()
     return float(of_pictures + sound.sum() * dataset.num_mel_bands * LOGMEL_DTYPE.itemsize)
@@ -252,6 +261,7 @@ def printed(result: dict[str, Any]) -> str:
         ("true class", f"{result['same_class_negatives_per_anchor']:.2f} negatives of its own class for each sound"),
         ("", f"{100 * of_one_class:.1f} % of soft pairs are of one class" if of_one_class is not None else ""),
         ("shards", f"{shards['mean']:.1f} of {result['shards']:,} touched a batch, {shards['largest']:,} at most"),
+        ("windows", _windows(result["windows"])),
         (
             "to read",
             f"{readable_bytes(result['bytes_per_epoch'])} an epoch, {readable_bytes(result['bytes_per_pair'])} a pair",
@@ -291,6 +301,12 @@ def _weights_line(weights: dict[str, float] | None) -> str:
         f"{weights['smallest']:.3g} to {weights['largest']:.3g} a pair in the loss, as if "
         f"{100 * weights['effective_share']:.0f} % of the pairs counted alike"
     )
+
+
+def _windows(windows: dict[str, Any]) -> str:
+    spec = WindowSpec(**{field.name: windows[field.name] for field in dataclasses.fields(WindowSpec)})
+    short = [f"{count:,} for the {what}" for what, count in windows["shorter_clips"].items() if count]
+    return sentence_of(spec) + (f"; clips that are too short and padded: {', '.join(short)}" if short else "")
 
 
 def _span(sizes: dict[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Windows of clips into batch buffers, whatever the codec and wherever the dataset lies.
 
-A window longer than its clip is padded: pictures repeat the last one, log-mel continues at the clip's own minimum.
+A window longer than its clip is padded: pictures repeat the last one read, log-mel continues at the clip's own minimum.
 Where a clip has nothing at all in a window, that is zero.
 """
 
@@ -16,7 +16,7 @@ from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avprep.shared import jpeg, names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
-from avtrain.data.byte_ranges import Ranges, audio_ranges, video_ranges
+from avtrain.data.byte_ranges import Ranges, audio_ranges, pictures_there, video_ranges
 from avtrain.data.cache import CacheConfig
 from avtrain.data.headers import MemberKind, frames_kind, logmel_kind
 from avtrain.data.jpeg_sizes import FrameSizes
@@ -27,10 +27,11 @@ from avtrain.sampling.windows import Windows
 
 @dataclass(frozen=True)
 class _Wanted:
-    """Ranges of one kind of member and the buffers for their bytes; `rows` they belong to."""
+    """Ranges of one kind of member and the buffers for their bytes."""
 
     kind: MemberKind
     rows: np.ndarray
+    """of the dataset, one for each range"""
     ranges: Ranges
     views: list[memoryview]
 
@@ -71,10 +72,10 @@ class Reader:
         self._source.check(shards[~self._checked[shards]])
         self._checked[shards] = True
 
-    def read_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
-        """Fill `out` uint8 [B, T, H, W, 3] with the pictures of `rows` from frames `starts`."""
-        self._read([self._frames(rows, starts, out)])
-        self._finish_frames(rows, starts, out)
+    def read_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, frame_stride: int = 1) -> None:
+        """Fill `out` uint8 [B, T, H, W, 3] with every `frame_stride`-th picture of `rows` from frames `starts` on."""
+        self._read([self._frames(rows, starts, out, frame_stride)])
+        self._finish_frames(rows, starts, out, frame_stride)
 
     def read_logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` float16 [B, F, M] with the log-mel of `rows` from mel frames `starts`."""
@@ -84,39 +85,40 @@ class Reader:
     def read_pairs(self, plan: np.ndarray, windows: Windows, video: np.ndarray, audio: np.ndarray) -> None:
         """Fill `video` and `audio`, as above, with the windows of planned pairs int64 [B, 2]; all are read together."""
         audio_rows, video_rows = plan.T
+        stride = windows.frame_stride
         first = np.where(
             self._dataset.num_frames[video_rows] > 0, windows.frame, 0
         )  # a clip may have no picture at all
-        self._read([self._frames(video_rows, first, video), self._logmel(audio_rows, windows.mel_frame, audio)])
-        self._finish_frames(video_rows, first, video)
+        self._read([self._frames(video_rows, first, video, stride), self._logmel(audio_rows, windows.mel_frame, audio)])
+        self._finish_frames(video_rows, first, video, stride)
         self._finish_logmel(audio_rows, windows.mel_frame, audio)
 
-    def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:
+    def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, stride: int) -> _Wanted:
         size = self._dataset.frame_size
         _check_buffer(out, (len(rows), out.shape[1], size, size, 3), FRAMES_DTYPE)
         kind, count = self._kinds["frames"], out.shape[1]
         if self._sizes is None:
-            ranges = video_ranges(self._dataset, rows, starts, count)
-            return _Wanted(kind, rows, ranges, _views(out, ranges.length))
+            ranges = video_ranges(self._dataset, rows, starts, count, frame_stride=stride)
+            return _Wanted(kind, rows if stride == 1 else np.repeat(rows, count), ranges, views(out, ranges.length))
         self.check_shards(rows)
         self._sizes.load(rows)
-        ranges = video_ranges(self._dataset, rows, starts, count, self._sizes)
+        ranges = video_ranges(self._dataset, rows, starts, count, self._sizes, stride)
         ends = np.cumsum(ranges.length)
         if len(rows) and ends[-1] > len(self._scratch):
             self._scratch = np.empty(int(ends[-1] * 1.25), np.uint8)
         begins = (ends - ranges.length).tolist()
-        views = [self._scratch[begin:end].data for begin, end in zip(begins, ends.tolist(), strict=True)]
-        return _Wanted(kind, rows, ranges, views)
+        parts = [self._scratch[begin:end].data for begin, end in zip(begins, ends.tolist(), strict=True)]
+        return _Wanted(kind, rows, ranges, parts)
 
     def _logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:
         _check_buffer(out, (len(rows), out.shape[1], self._dataset.num_mel_bands), LOGMEL_DTYPE)
         ranges = audio_ranges(self._dataset, rows, starts, out.shape[1])
-        return _Wanted(self._kinds["logmel"], rows, ranges, _views(out, ranges.length))
+        return _Wanted(self._kinds["logmel"], rows, ranges, views(out, ranges.length))
 
     def _read(self, wanted: list[_Wanted]) -> None:
         """Read all ranges at once, and the headers of members that are used for the first time."""
         ranges = [want.ranges for want in wanted]
-        views = [view for want in wanted for view in want.views]
+        buffers = [view for want in wanted for view in want.views]
         headers: list[tuple[str, np.ndarray, np.ndarray]] = []
         for name, checked in self._checked_headers.items():
             used = [want.rows[want.ranges.length > 0] for want in wanted if want.kind is self._kinds[name]]
@@ -127,21 +129,21 @@ class Reader:
                 header = np.empty((len(new), kind.header_bytes), np.uint8)
                 headers.append((name, new, header))
                 ranges.append(kind.header_ranges(new))
-                views += _views(header, np.full(len(new), kind.header_bytes))
+                buffers += views(header, np.full(len(new), kind.header_bytes))
         joined = Ranges.joined(ranges)
         filled = np.flatnonzero(joined.length > 0)
-        if len(filled) < len(views):
-            joined, views = joined.take(filled), [views[item] for item in filled]
-        self._source.read(joined, views)
+        if len(filled) < len(buffers):
+            joined, buffers = joined.take(filled), [buffers[item] for item in filled]
+        self._source.read(joined, buffers)
         for name, rows, header in headers:
             self._kinds[name].check(rows, header)
             self._checked_headers[name][rows] = True
 
-    def _finish_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> None:
+    def _finish_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, stride: int) -> None:
         """Decode what has been read into the scratch buffer, and pad."""
-        have = np.clip(self._dataset.num_frames[rows] - starts, 0, out.shape[1])
+        have = pictures_there(self._dataset, rows, starts, out.shape[1], stride)
         if self._sizes is not None:
-            self._decode(rows, starts, have, out)
+            self._decode(rows, starts, have, out, stride)
         for item in np.flatnonzero(have < out.shape[1]):
             out[item, have[item] :] = out[item, have[item] - 1] if have[item] else 0
 
@@ -150,9 +152,10 @@ class Reader:
         for item in np.flatnonzero(have < out.shape[1]):
             out[item, have[item] :] = out[item, : have[item]].min() if have[item] else 0
 
-    def _decode(self, rows: np.ndarray, starts: np.ndarray, have: np.ndarray, out: np.ndarray) -> None:
+    def _decode(self, rows: np.ndarray, starts: np.ndarray, have: np.ndarray, out: np.ndarray, stride: int) -> None:
         assert self._sizes is not None
-        sizes = [self._sizes.of(*each) for each in zip(rows.tolist(), starts.tolist(), have.tolist(), strict=True)]
+        stored = pictures_there(self._dataset, rows, starts, (out.shape[1] - 1) * stride + 1)  # as in the ranges
+        sizes = [self._sizes.of(*each) for each in zip(rows.tolist(), starts.tolist(), stored.tolist(), strict=True)]
         ends = np.cumsum([size.sum() for size in sizes]).tolist()
         data = self._scratch.data
 
@@ -160,7 +163,7 @@ class Reader:
             for item in items.tolist():
                 begin = ends[item - 1] if item else 0
                 try:
-                    jpeg.decode(data[begin : ends[item]], sizes[item], out[item, : have[item]])
+                    jpeg.decode(data[begin : ends[item]], sizes[item], out[item, : have[item]], stride)
                 except ValueError as error:
                     row = rows[item]
                     shard = self._dataset.shard_path(row)
@@ -192,7 +195,7 @@ def _check_buffer(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> N
         raise ValueError(f"a buffer {out.dtype} {out.shape} where C-ordered {dtype} {shape} is needed")
 
 
-def _views(out: np.ndarray, lengths: np.ndarray) -> list[memoryview]:
-    """The first `lengths` [B] bytes of each item of `out`."""
-    flat = out.reshape(len(out), -1).view(np.uint8)
+def views(out: np.ndarray, lengths: np.ndarray) -> list[memoryview]:
+    """The first `lengths` [N] bytes of each of N equal parts of `out`."""
+    flat = out.reshape(len(lengths), -1).view(np.uint8)
     return [item[:length].data for item, length in zip(flat, lengths.tolist(), strict=True)]

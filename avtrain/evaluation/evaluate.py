@@ -21,7 +21,6 @@ from avprep.dataset import Dataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
-from avtrain.data.byte_ranges import window_of
 from avtrain.data.clips import WINDOW_MEL_FRAMES
 from avtrain.data.reader import Reader
 from avtrain.data.splits import Split, split_rows
@@ -45,7 +44,7 @@ from avtrain.evaluation.sides import OF, check_side, encoder_of, takes_any_lengt
 from avtrain.evaluation.unfitted import scores_of_fitted, sentence_of
 from avtrain.models.encoder import place
 from avtrain.runs.checkpoint import AVERAGED
-from avtrain.runs.data_spec import normaliser
+from avtrain.runs.data_spec import normaliser, window_known
 from avtrain.runs.load import checkpoint_of, identity_of, weights_of
 from avtrain.runs.trained_on import overlap_with_training
 from avtrain.sampling.windows import WindowSpec
@@ -119,7 +118,7 @@ def evaluate(
             column,
             config.test_windows,
             config.side,
-            WindowSpec() if config.side == "audio" else window_of(dataset),
+            WindowSpec() if config.side == "audio" else window_known(meta, dataset),
             takes_any_length(meta),
         )
         chosen, probabilities = _measure(encoder, source, split, config)
@@ -166,7 +165,7 @@ def windows_scores(
     kept = ("accuracy", "interval_95", "interval_by", "top_5", "mean_average_precision", "balanced_accuracy")
     kept = kept if isinstance(whole, predictions.Predictions) else WINDOWS_SCORES
     spec = source.spec
-    length = spec.num_frames / spec.frame_rate_hz if config.side == "video" else config.window_seconds
+    length = spec.picture_frames / spec.frame_rate_hz if config.side == "video" else config.window_seconds
     seconds = {"test_windows": config.test_windows, "window_seconds": length}
     return {**seconds, **{name: scores[name] for name in kept}}
 

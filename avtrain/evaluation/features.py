@@ -84,7 +84,7 @@ class Source:
     @property
     def window(self) -> int:
         """Length of a window, in what starts are counted in."""
-        return self.spec.num_frames if self.side == "video" else self.window_mel_frames
+        return self.spec.picture_frames if self.side == "video" else self.window_mel_frames
 
     def lengths(self, rows: np.ndarray) -> np.ndarray:
         """Of clips, in what starts are counted in."""
@@ -106,16 +106,16 @@ class Source:
         return self.windows(rows, starts)
 
     def pictures(self, rows: np.ndarray, starts: np.ndarray, length: int) -> torch.Tensor:
-        """Normalised pictures [B, 3, length, H, W] of `rows` from pictures `starts`."""
-        frames = read_pictures(self.dataset, self.reader, rows, starts, length)
+        """Normalised pictures [B, 3, length, H, W] of `rows`, every n-th as in `spec`, from pictures `starts`."""
+        frames = read_pictures(self.dataset, self.reader, rows, starts, length, self.spec.frame_stride)
         return self.normalise.video(torch.from_numpy(frames).to(self.device))
 
     def amid(self, rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """First pictures int64 [B] of windows in the middle of windows of sound from log-mel frames `starts`."""
         rate_hz = self.spec.frame_rate_hz
-        lead_seconds = (self.window_mel_frames / WINDOW_MEL_FRAMES - self.spec.num_frames / rate_hz) / 2
+        lead_seconds = (self.window_mel_frames / WINDOW_MEL_FRAMES - self.spec.picture_frames / rate_hz) / 2
         first = np.rint((starts / self.dataset.mel_rates_hz[rows] + lead_seconds) * rate_hz).astype(np.int64)
-        return np.clip(first, 0, np.maximum(self.dataset.num_frames[rows] - self.spec.num_frames, 0))
+        return np.clip(first, 0, np.maximum(self.dataset.num_frames[rows] - self.spec.picture_frames, 0))
 
     def normalised(self, logmel: np.ndarray) -> torch.Tensor:
         """Log-mel float16 [B, F, M] -> float32 [B, 1, F, M] on the device."""
@@ -166,9 +166,9 @@ def clip_features(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch
 def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
     """The mean features of each clip's pieces, those of one length together."""
     source.reader.check_shards(rows)
-    clips, starts, lengths = picture_pieces(
-        source.dataset.num_frames[rows], source.spec.num_frames, source.whole_pictures
-    )
+    stride = source.spec.frame_stride
+    pictures = -(-source.dataset.num_frames[rows].astype(np.int64) // stride)
+    clips, starts, lengths = picture_pieces(pictures, source.spec.num_frames, source.whole_pictures)
     features: list[torch.Tensor] = []
     order = np.argsort(lengths, kind="stable")
     for length in np.unique(lengths):
@@ -176,7 +176,7 @@ def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.
         at_once = max(1, PICTURES_AT_ONCE // int(length))
         for first in range(0, len(same), at_once):
             some = same[first : first + at_once]
-            features.append(encoder(source.pictures(rows[clips[some]], starts[some], int(length))))
+            features.append(encoder(source.pictures(rows[clips[some]], stride * starts[some], int(length))))
     of_clips = torch.from_numpy(clips[order]).to(features[0].device)
     pooled = torch.cat(features)
     sums = pooled.new_zeros((len(rows), pooled.shape[1])).index_add_(0, of_clips, pooled)

@@ -19,7 +19,6 @@ from avprep.shared import configs, store
 from avprep.shared.draw import RETRIEVAL, fractions
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
-from avtrain.data.byte_ranges import window_of
 from avtrain.data.clips import read_pairs
 from avtrain.data.plans import table_of
 from avtrain.data.reader import Reader
@@ -29,14 +28,15 @@ from avtrain.evaluation.labelled import labels_digest
 from avtrain.evaluation.ranking import retrieval_scores
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower
-from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser
+from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser, window_known
 from avtrain.runs.load import checkpoint_of, identity_of, load_two_tower, weights_of
 from avtrain.runs.trained_on import overlap_with_training
 from avtrain.sampling import ClipTable
-from avtrain.sampling.windows import aligned_windows
+from avtrain.sampling.windows import WindowSpec, aligned_windows
 
 WINDOWS_PER_CLIP = 4
 CLIPS_AT_ONCE = 16
+PICTURES_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,9 @@ def retrieve(
         clips = f"clip of {among.ids}" if among.ids else f"{split} clip of {dataset.folder}"
         raise UserError(f"No {clips} has a label in {labels!r}; choose another --labels.")
     rows = some_of_each(dataset, rows, column.values[rows], among) if among.per_class else rows
-    model, normalise, measured, weights = _model_for(dataset, run, rows, which, weights)
-    config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which, "weights": weights}
-    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **measured}
+    loaded = _loaded(dataset, run, rows, which, weights)
+    config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which, "weights": loaded.weights}
+    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **loaded.identity}
     if among.ids:
         config["ids"] = Path(among.ids).name
         settings |= {"split": None, "ids_digest": configs.digest([dataset.clip_ids[row] for row in rows])}
@@ -91,7 +91,7 @@ def retrieve(
         settings["labels_digest"] = labels_digest(column)
     trained_on = overlap_with_training(checkpoint_of(run, which)[0].parent, dataset, rows)
     with held_for(out, settings):
-        audio, video = _embedded(dataset, model, normalise, rows, device)
+        audio, video = _embedded(dataset, loaded, rows, device)
     scores = summary(audio, video, class_labels(table_of(rows, column), len(column.class_names)))
     result = {"protocol": "retrieval", **scores, "seen_in_training": trained_on, **settings}
     if out is not None:
@@ -122,49 +122,66 @@ def embed_rows(
 
     Errors: UserError where the run has no checkpoint that fits, or a clip has no picture.
     """
-    model, normalise, *_ = _model_for(dataset, run, rows, which)
-    return _embedded(dataset, model, normalise, rows, device)
+    return _embedded(dataset, _loaded(dataset, run, rows, which), rows, device)
 
 
-def _model_for(
-    dataset: Dataset, run: Path, rows: np.ndarray, which: str, weights: str = "auto"
-) -> tuple[TwoTower, Normalise, dict[str, Any], str]:
-    """(the run's model, what makes its input, its `identity_of`, which weights). Errors: as `embed_rows`."""
+@dataclass(frozen=True)
+class _Loaded:
+    """A run's model, what makes its input, the windows that it was trained on, its `identity_of`, which weights."""
+
+    model: TwoTower
+    normalise: Normalise
+    window: WindowSpec
+    identity: dict[str, Any]
+    weights: str
+
+
+def _loaded(dataset: Dataset, run: Path, rows: np.ndarray, which: str, weights: str = "auto") -> _Loaded:
+    """What is needed to embed `rows` by a run. Errors: as `embed_rows`."""
     if not (dataset.num_frames[rows] > 0).all():
         raise UserError(f"{dataset.folder} has clips without picture; retrieval needs both tracks.")
     folder, meta = checkpoint_of(run, which)
     check_sounds(folder, meta, dataset)
     check_pictures(folder, meta, dataset)
     weights = weights_of(folder, meta, weights)
-    model = load_two_tower(folder, meta, dataset.frame_size, weights)
-    return model, normaliser(dataset, "dataset", folder, meta), identity_of(folder, meta, weights), weights
+    return _Loaded(
+        load_two_tower(folder, meta, dataset.frame_size, weights),
+        normaliser(dataset, "dataset", folder, meta),
+        window_known(meta, dataset),
+        identity_of(folder, meta, weights),
+        weights,
+    )
 
 
-def _embedded(
-    dataset: Dataset, model: TwoTower, normalise: Normalise, rows: np.ndarray, device: str
-) -> tuple[np.ndarray, np.ndarray]:
-    model, normalise = place(model, device), normalise.to(device)
+def _embedded(dataset: Dataset, loaded: _Loaded, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
+    model, normalise = place(loaded.model, device), loaded.normalise.to(device)
+    blocks = blocks_of(len(rows), loaded.window)
     with Reader(dataset) as reader:
-        blocks = np.array_split(rows, max(1, -(-len(rows) // CLIPS_AT_ONCE)))
-        sides = [embed_clips(model, dataset, reader, normalise, block) for block in blocks]
+        sides = [embed_clips(model, dataset, reader, normalise, rows[block], loaded.window) for block in blocks]
     audio, video = (torch.cat(side).numpy() for side in zip(*sides, strict=True))
     return audio, video
 
 
+def blocks_of(clips: int, window: WindowSpec) -> list[np.ndarray]:
+    """Positions of the clips that `embed_clips` shall embed together, so that the memory of pictures is bounded."""
+    at_once = min(CLIPS_AT_ONCE, max(1, PICTURES_AT_ONCE // (WINDOWS_PER_CLIP * window.num_frames)))
+    return np.array_split(np.arange(clips), max(1, -(-clips // at_once)))
+
+
 @torch.no_grad()
 def embed_clips(
-    model: TwoTower, dataset: Dataset, reader: Reader, normalise: Normalise, rows: np.ndarray
+    model: TwoTower, dataset: Dataset, reader: Reader, normalise: Normalise, rows: np.ndarray, window: WindowSpec
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """(sound, picture) embeddings float [clips, D] on the CPU, of length 1: means over 4 evenly spread window pairs.
 
     The model runs in the mode that it is in. Errors: UserError where embeddings are not finite.
     """
-    spec, device = window_of(dataset), normalise.video_mean.device
+    device = normalise.video_mean.device
     repeated = np.repeat(rows, WINDOWS_PER_CLIP)
     through = np.tile(np.linspace(0, 1, WINDOWS_PER_CLIP, endpoint=False) + 0.5 / WINDOWS_PER_CLIP, len(rows))
-    windows = aligned_windows(dataset.num_frames[repeated], through, spec, dataset.mel_rates_hz[repeated])
+    windows = aligned_windows(dataset.num_frames[repeated], through, window, dataset.mel_rates_hz[repeated])
     plan = np.stack([repeated, repeated], axis=1)
-    frames, logmel = read_pairs(dataset, reader, plan, windows, spec)
+    frames, logmel = read_pairs(dataset, reader, plan, windows, window)
     video = model.embed_video(normalise.video(torch.from_numpy(frames).to(device)))
     audio = model.embed_audio(normalise.audio(torch.from_numpy(logmel).to(device)))
     for embedded in (audio, video):

@@ -13,7 +13,7 @@ from avtrain.config import HEAD_SETTINGS, MODEL_SIZES
 from avtrain.models.audio import AudioCNN, build_audio
 from avtrain.models.encoder import Encoder
 from avtrain.models.temperature import Temperature
-from avtrain.models.video import build_video
+from avtrain.models.video import NUM_FRAMES, build_video
 
 
 class TwoTower(nn.Module):
@@ -110,6 +110,7 @@ def video_encoder_of(settings: Mapping[str, Any], frame_size: int) -> nn.Module:
         video_model_of(settings),
         settings.get("video_pool", "auto"),
         frame_size=settings.get("crop_size") or frame_size,
+        num_frames=settings.get("window_frames") or NUM_FRAMES,
         published=bool(settings.get("video_weights", "")),
     )
 
@@ -127,6 +128,7 @@ def build_two_tower(
     audio_model: str = "",
     published: bool = False,
     frame_size: int = 112,
+    num_frames: int = NUM_FRAMES,
     num_mel_bands: int = 128,
     projection: str = "linear",
     projection_hidden: int = 0,
@@ -139,7 +141,7 @@ def build_two_tower(
     `projection_head`; `published` is that of `build_video`. Errors: UserError.
     """
     name = video_model or MODEL_SIZES[model_size][0]
-    video = build_video(name, video_pool, frame_size=frame_size, published=published)
+    video = build_video(name, video_pool, frame_size=frame_size, num_frames=num_frames, published=published)
     audio = audio_encoder(model_size, audio_model, num_mel_bands)
     return TwoTower(video, audio, embedding_dim, projection=projection, projection_hidden=projection_hidden)
 
@@ -157,6 +159,7 @@ def tower_of(settings: Mapping[str, Any], frame_size: int, num_mel_bands: int = 
         audio_model=settings.get("audio_model", ""),
         published=bool(settings.get("video_weights", "")),
         frame_size=settings.get("crop_size") or frame_size,
+        num_frames=settings.get("window_frames") or NUM_FRAMES,
         num_mel_bands=num_mel_bands,
         **{name: settings[name] for name in HEAD_SETTINGS if name in settings},
     )

@@ -16,9 +16,13 @@ VIDEO_NAMES = (*TORCHVISION_NAMES, "r2plus1d_18_released", "tiny")
 CLASSIFIERS = ("fc", "classifier", "head")
 """the last layer of torchvision's video models, by what it is called there"""
 POOLS = ("auto", "average", "max")
+NUM_FRAMES = 8  # of the paper's windows
+FEWEST = {"s3d": 5}  # pictures; the others take any number
 
 
-def build_video(name: str, pool: str = "auto", *, frame_size: int = 112, published: bool = False) -> nn.Module:
+def build_video(
+    name: str, pool: str = "auto", *, frame_size: int = 112, num_frames: int = NUM_FRAMES, published: bool = False
+) -> nn.Module:
     """A fresh video encoder, pictures [B, 3, T, H, W] -> features [B, num_features].
 
     | name | features | M parameters | GFLOP for 8 pictures of 112 px |
@@ -35,8 +39,8 @@ def build_video(name: str, pool: str = "auto", *, frame_size: int = 112, publish
     s3d by torch's default, swin's linear layers normal with deviation 0.02; the released one and tiny as `initialise`.
     `pool` over time and space: `average` or `max`; `auto` is average, for r2plus1d_18_released the max it was published
     with. torchvision's mvit models fix 16 pictures and are not among them. `package:function` is the user's own and
-    pools by itself; it is tried on 8 pictures of `frame_size` px. With `published`, pictures are normalised as for the
-    weights that torchvision has of the model; they are not loaded here. Errors: UserError.
+    pools by itself; it is tried on `num_frames` pictures of `frame_size` px. With `published`, pictures are normalised
+    as for the weights that torchvision has of the model; they are not loaded here. Errors: UserError.
     """
     if published and name not in TORCHVISION_NAMES:
         raise UserError(
@@ -48,11 +52,13 @@ def build_video(name: str, pool: str = "auto", *, frame_size: int = 112, publish
     if ":" in name:
         if pool != "auto":
             raise UserError(f"{name} pools by itself; leave the pool at auto, not {pool}.")
-        return own_encoder(name, [(2, 3, 8, frame_size, frame_size)])
+        return own_encoder(name, [(2, 3, num_frames, frame_size, frame_size)])
     if name not in VIDEO_NAMES:
         raise UserError(
             f"There is no video model {name!r}; choose one of {', '.join(VIDEO_NAMES)} or package:function."
         )
+    if num_frames < FEWEST.get(name, 1):
+        raise UserError(f"{name} takes {FEWEST[name]} pictures or more; use more --window-frames or another model.")
     if name == "r2plus1d_18_released":
         return ReleasedVideo("max" if pool == "auto" else pool)
     pool = "average" if pool == "auto" else pool

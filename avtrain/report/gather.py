@@ -19,7 +19,7 @@ from avtrain.evaluation.predictions import Predictions
 from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import read_changes, sentence_of
 
-NOT_A_KIND = {"seed", "checkpoint_every_steps", "keep_checkpoints"}
+NOT_A_KIND = {"seed", "log_every", "checkpoint_every_steps", "keep_checkpoints"}
 MODELS = {"model_size", "audio_model"}  # of an evaluation: the run's own
 BESIDE = ("protocol", "audible", "test_windows")  # of an evaluation: `protocol`, and what adds scores to the others
 RETRIEVAL = "retrieval"

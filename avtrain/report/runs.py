@@ -141,7 +141,8 @@ def survey_of(run: Run, dataset: Dataset) -> dict[str, Any]:
     from avtrain.config import PlanConfig
     from avtrain.data.plan_survey import survey
 
-    names = ("strategy", "labels", "batch_size", "accumulate", "epochs", "val_share", "seed")
+    names = ["strategy", "labels", "batch_size", "accumulate", "epochs", "val_share", "seed"]
+    names += ["window_frames", "frame_stride", "audio_seconds"]
     return survey(dataset, PlanConfig(**{name: run.config[name] for name in names if name in run.config}))
 
 

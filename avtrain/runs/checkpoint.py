@@ -28,7 +28,7 @@ FORMAT = "avtrain-checkpoint/1"
 MODEL, AVERAGE, OPTIMISER, META = "model.safetensors", "ema.safetensors", "optim.safetensors", "meta.json"
 IMPORTED, AVERAGED = "imported", "averaged"
 LOADER = ("epoch", "step")
-MOST_UPDATES, MOST_MEL_BANDS, MOST_PIXELS = 2**40, 512, 2**16
+MOST_UPDATES, MOST_MEL_BANDS, MOST_PIXELS, MOST_WINDOW = 2**40, 512, 2**16, 10_000
 STEP = re.compile(r"step_[0-9]{8,18}")
 
 
@@ -165,6 +165,11 @@ def _check_meta(meta: Mapping[str, Any], source: Path) -> None:
             if name in data:
                 finite(data[name], name, bands)
         texts([data.get("name", ""), *data.get("class_names", [])], "class_names")
+        for name, size in data.get("window", {}).items():
+            if not whole_number(size, name, MOST_WINDOW):
+                raise ValueError(f"{name} is 0")
+        unlogged = list(meta.get("unlogged", {}).values())
+        finite(unlogged, "unlogged", len(unlogged))
 
 
 def read_weights(folder: Path, prefix: str = "", file: str = MODEL) -> dict[str, torch.Tensor]:

@@ -13,16 +13,21 @@ from avprep.schema import named_downmix
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
+from avtrain.data.window_sizes import window_of
+from avtrain.sampling.windows import WindowSpec
 
 DATA = "data"  # in meta.json, by data_described
+WINDOW = "window"  # in that
+WINDOW_SIZES = ("num_frames", "frame_stride", "num_mel_frames")
 PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored does not matter
 
 
-def data_described(dataset: Dataset) -> dict[str, Any]:
-    """What a checkpoint records of its data: feature specs, log-mel statistics, name, number of clips, classes."""
+def data_described(dataset: Dataset, window: WindowSpec) -> dict[str, Any]:
+    """What a checkpoint records of its data: feature specs, windows, log-mel statistics, name, clips, classes."""
     return {
         "audio": dataset.info["audio"],
         "video": dataset.info["video"],
+        WINDOW: {name: getattr(window, name) for name in WINDOW_SIZES},
         "logmel_mean": dataset.logmel_mean.tolist(),
         "logmel_std": dataset.logmel_std.tolist(),
         "name": Path(str(dataset.folder)).resolve().name,
@@ -39,6 +44,14 @@ def num_mel_bands_of(meta: Mapping[str, Any]) -> int:
 def crop_size_of(meta: Mapping[str, Any]) -> int:
     """Side in px of the part of each picture that a checkpoint's encoder was trained on; 0: the whole picture."""
     return int(meta.get("config", {}).get("crop_size", 0))
+
+
+def window_known(meta: Mapping[str, Any], dataset: Dataset) -> WindowSpec:
+    """The windows that a checkpoint was trained on, on `dataset`; the paper's where it has no record of them."""
+    known = meta.get(DATA, {}).get(WINDOW)
+    if known is None:
+        return window_of(dataset)
+    return WindowSpec(frame_rate_hz=dataset.frame_rate_hz, **{name: int(known[name]) for name in WINDOW_SIZES})
 
 
 def check_sounds(folder: Path, meta: Mapping[str, Any], dataset: Dataset) -> None:

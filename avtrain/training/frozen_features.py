@@ -122,7 +122,7 @@ def _media(
     if side == "audio":
         sounds = read_windows(dataset, reader, rows, windows.mel_frame, spec.num_mel_frames)
         return normalise.audio(torch.from_numpy(sounds).to(device))
-    pictures = read_pictures(dataset, reader, rows, windows.frame, spec.num_frames)
+    pictures = read_pictures(dataset, reader, rows, windows.frame, spec.num_frames, spec.frame_stride)
     return normalise.video(torch.from_numpy(pictures).to(device))
 
 

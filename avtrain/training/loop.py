@@ -33,6 +33,7 @@ from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.resume import Course, updates_of
 from avtrain.training.setup import Ready
 from avtrain.training.throughput import Throughput
+from avtrain.training.unlogged import Unlogged
 from avtrain.training.validation import Validation
 
 
@@ -70,6 +71,8 @@ class Trainer:
     """updates made when the last checkpoint was saved by this process"""
     parts: list[Part] = field(init=False, default_factory=list)
     """the batches of the update that is being made"""
+    unlogged: Unlogged = field(init=False, default_factory=Unlogged)
+    """of the updates since the last line of metrics"""
     metrics: run_folder.Metrics | None = field(init=False, default=None)
     """of the first rank"""
 
@@ -138,7 +141,7 @@ class Trainer:
             file = checkpoint.AVERAGE if has_average(meta) else checkpoint.MODEL
             checkpoint.load_model(folder, self.average, file=file)
         checkpoint.load_optimiser(folder, self.optimiser)
-        step = int(meta["step"])
+        step, self.unlogged = int(meta["step"]), Unlogged.of(meta)
         self.ready.loader.load_state_dict(self.course.loader_at(step, meta["loader"]))
         return step
 
@@ -165,7 +168,7 @@ class Trainer:
         self.throughput.add(batch)
 
     def _update(self) -> float:
-        """Make the update of the gradient at hand, and write its line of metrics; the mean loss of its batches.
+        """Make the update of the gradient at hand, and write a line of metrics where due; the mean loss of its batches.
 
         Numbers leave the device here, once an update, and are checked before the weights change.
         """
@@ -181,20 +184,28 @@ class Trainer:
         if self.average is not None:
             follow(self.average, self.ready.model, config.ema, self.step + 1)
         loss = sum(losses) / len(losses)
+        self.unlogged.add(
+            loss=loss,
+            gradient_norm=gradient_norm,
+            pairs=sum(part.batch.global_size for part in self.parts),
+            waited_seconds=sum(part.batch.waited_seconds for part in self.parts),
+        )
+        if (self.step + 1) % config.log_every == 0 or self.step + 1 == self.total:
+            self._write_line(learning_rate, temperature)
+        self.step += 1
+        return loss
+
+    def _write_line(self, learning_rate: float, temperature: float) -> None:
         if self.metrics is not None:
             self.metrics.write(
                 step=self.step,
                 epoch=self.parts[-1].batch.epoch,
-                loss=loss,
-                pairs=sum(part.batch.global_size for part in self.parts),
-                gradient_norm=gradient_norm,
+                **self.unlogged.as_line(),
                 learning_rate=learning_rate,
                 temperature=temperature,
-                waited_seconds=round(sum(part.batch.waited_seconds for part in self.parts), 6),
                 seconds=round(self.throughput.seconds, 3),
             )
-        self.step += 1
-        return loss
+        self.unlogged = Unlogged()
 
     def _check_finite(self, losses: list[float], gradient_norm: float) -> None:
         """Raise FloatingPointError with clips of the first batch whose loss is not finite, or of the last batch."""
@@ -249,7 +260,8 @@ class Trainer:
             "loader": self.ready.loader.state_dict(),
             "dataset_digest": self.ready.dataset.digest,
             "config": configs.to_dict(self.config),
-            "data": data_described(self.ready.dataset),
+            "data": data_described(self.ready.dataset, self.ready.loader.recipe.spec),
+            **self.unlogged.as_meta(),
             **run_folder.begun_from(self.run),
             **run_folder.code_of(self.run),
             **({"changes": self.course.changes} if self.course.changes else {}),
@@ -261,10 +273,11 @@ class Trainer:
         self.saved()
 
     def _result(self) -> PretrainResult:
-        losses = [line["loss"] for line in run_folder.read_metrics(self.run)][-self.per_epoch :]
+        lines = [line for line in run_folder.read_metrics(self.run) if line["step"] >= self.step - self.per_epoch]
+        losses, updates = ([line.get(name, 1) for line in lines] for name in ("loss", "updates"))
         return PretrainResult(
             self.step,
-            float(np.mean(losses)) if losses else math.nan,
+            float(np.average(losses, weights=updates)) if losses else math.nan,
             self.throughput.pairs_per_second,
             self.throughput.waited_share,
             run_folder.best_validation(self.run),

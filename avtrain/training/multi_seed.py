@@ -12,7 +12,7 @@ from typing import Any
 
 from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
-from avtrain.config import CACHE_BYTES, PretrainConfig
+from avtrain.config import CACHE_BYTES, READ_THREADS, PretrainConfig
 from avtrain.data.cache import cache_for
 from avtrain.devices import device_for, set_threads
 from avtrain.distributed import read_ranks
@@ -36,6 +36,7 @@ def pretrain_runs(
     threads: int | None = None,
     cache: Path | None = None,
     cache_bytes: int = CACHE_BYTES,
+    read_threads: int = READ_THREADS,
     log: Sequence[str] = (),
     quiet: bool = False,
     change: bool = False,
@@ -71,6 +72,7 @@ def pretrain_runs(
                     device=device,
                     ranks=ranks,
                     cache=kept,
+                    read_threads=read_threads,
                     stopping=stopping or (lambda: bool(request)),
                     saved=hand.put,
                     log=log,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from avprep.shared import store
 from avprep.shared.errors import UserError
-from avtrain.config import PretrainConfig
+from avtrain.config import READ_THREADS, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.distributed import ALONE, Ranks, by_all, by_first, one_value, process_group
 from avtrain.runs import folder as run_folder
@@ -41,6 +41,7 @@ def pretrain(
     device: str = "cpu",
     ranks: Ranks = ALONE,
     cache: CacheConfig | None = None,
+    read_threads: int = READ_THREADS,
     stopping: Callable[[], bool] = lambda: False,
     saved: Callable[[], None] = lambda: None,
     log: Sequence[str] = (),
@@ -51,9 +52,9 @@ def pretrain(
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder records everything.
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
-    (resume.course_of). `log` names what else gets the metrics (loggers.LOGGERS). `saved` is called on the first rank
-    before training and after each checkpoint. `deterministic` is that of `determinism`: it chooses the kernels of a
-    CUDA device, and is off there unless wanted.
+    (resume.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
+    `saved` is called on the first rank before training and after each checkpoint. `deterministic` is that of
+    `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted.
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
@@ -61,7 +62,12 @@ def pretrain(
     """
     with process_group(ranks, device) as device, ExitStack() as held:
         log = loggers.checked(log)
-        ready = by_all(lambda: make_ready(dataset_dir, run, config, device=device, ranks=ranks, cache=cache), ranks)
+        ready = by_all(
+            lambda: make_ready(
+                dataset_dir, run, config, device=device, ranks=ranks, cache=cache, read_threads=read_threads
+            ),
+            ranks,
+        )
         number = int(ready.identity.get(run_folder.PLANS, "0")[:15], 16)
         if not one_value(number, ranks):
             raise UserError(
@@ -85,7 +91,14 @@ def pretrain(
         validation = None
         if config.val_every and len(ready.unseen):
             validation = Validation(
-                dataset=ready.dataset, clips=ready.unseen, config=config, device=device, ranks=ranks, cache=cache
+                dataset=ready.dataset,
+                clips=ready.unseen,
+                window=ready.loader.recipe.spec,
+                config=config,
+                device=device,
+                ranks=ranks,
+                cache=cache,
+                read_threads=read_threads,
             )
         if ranks.rank == 0 and not quiet:
             logger.info("%s", description_of(validation, config))

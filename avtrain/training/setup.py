@@ -11,12 +11,13 @@ import torch
 from avprep.dataset import Dataset, check_single
 from avprep.shared import configs
 from avprep.shared.errors import UserError
-from avtrain.config import MODEL_SIZES, SOUNDS_ALONE, PretrainConfig
+from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.loader import Loader
 from avtrain.data.own_strategy import OwnStrategy
 from avtrain.data.plans import strategy_of, training_table
 from avtrain.data.splits import clips_to_validate_on, set_aside
+from avtrain.data.window_sizes import window_of
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
@@ -49,6 +50,7 @@ def make_ready(
     device: str = "cpu",
     ranks: Ranks = ALONE,
     cache: CacheConfig | None = None,
+    read_threads: int = READ_THREADS,
 ) -> Ready:
     """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
     dataset = Dataset(dataset_dir)
@@ -75,8 +77,10 @@ def make_ready(
         seed=config.seed,
         background=config.sound_mixup > 0,
         positions=config.frozen_windows,
+        window=window_of(dataset, config.window_frames, config.frame_stride, config.audio_seconds),
         rank=ranks.rank,
         world_size=ranks.world_size,
+        threads=read_threads,
         pinned=device.startswith("cuda"),
         cache=cache,
     )

@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from avprep.dataset import Dataset
-from avtrain.config import SOUNDS_ALONE, PretrainConfig
+from avtrain.config import READ_THREADS, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.augment import Normalise
 from avtrain.data.cache import CacheConfig
 from avtrain.data.reader import Reader
 from avtrain.distributed import Ranks, any_rank, first_rank_buffers, sum_ranks
-from avtrain.evaluation.retrieval import CLIPS_AT_ONCE, class_labels, embed_clips, summary
+from avtrain.evaluation.retrieval import blocks_of, class_labels, embed_clips, summary
 from avtrain.models.two_tower import TwoTower
 from avtrain.sampling import ClipTable
+from avtrain.sampling.windows import WindowSpec
 
 SCORES = ("class_recall_at_1", "recall_at_1", "recall_at_5", "class_chance_at_1")
 
@@ -31,10 +31,12 @@ class Validation:
 
     dataset: Dataset
     clips: ClipTable
+    window: WindowSpec
     config: PretrainConfig
     device: str
     ranks: Ranks
     cache: CacheConfig | None = None
+    read_threads: int = READ_THREADS
 
     @property
     def classes(self) -> int:
@@ -69,15 +71,15 @@ class Validation:
         """(sound, picture) [clips, 2, D] of all clips on every rank; None once a rank is to stop."""
         normalise = Normalise(self.dataset.logmel_mean, self.dataset.logmel_std, self.config.crop_size)
         normalise = normalise.to(self.device)
-        blocks = np.array_split(np.arange(len(self.clips)), -(-len(self.clips) // CLIPS_AT_ONCE))
+        blocks = blocks_of(len(self.clips), self.window)
         embedded = torch.zeros(len(self.clips), 2, model.embedding_dim)
         precision = torch.autocast(
             torch.device(self.device).type, torch.bfloat16, enabled=self.config.precision == "bf16"
         )
-        with Reader(self.dataset, cache=self.cache) as reader, precision:
+        with Reader(self.dataset, self.read_threads, self.cache) as reader, precision:
             for first in range(0, len(blocks), self.ranks.world_size):
                 for block in blocks[first + self.ranks.rank :][: first + self.ranks.rank < len(blocks)]:
-                    sides = embed_clips(model, self.dataset, reader, normalise, self.clips.rows[block])
+                    sides = embed_clips(model, self.dataset, reader, normalise, self.clips.rows[block], self.window)
                     embedded[block] = torch.stack(sides, dim=1)
                 if any_rank(stopping(), self.ranks):
                     return None

@@ -22,14 +22,12 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset
-from avtrain.data import Recipe, training_table
-from avtrain.data.bench import BenchConfig, bare_ways, loader_seconds, plan_batches
-from avtrain.sampling import parse_strategy
+from avtrain.data.bench import BenchConfig, bare_ways, loader_seconds, plan_batches, recipe_of
 from tests.bench.rival import Rival
 from tests.bench.rivals import RIVALS
 from tests.train.forge import Forged, forge_dataset
 
-CLASSES, SECONDS = 8, 10.0
+CLASSES, SECONDS, FRAME_SIZE = 8, 10.0, 112
 OURS = ("ours", "bare_preadv", "bare_preadv_one_thread", "memcpy")
 
 
@@ -43,6 +41,10 @@ class Contest:
     batches: int = 100
     seconds: float = 12.0
     threads: int = 2
+    frame_size: int = FRAME_SIZE
+    window_frames: int = 0
+    frame_stride: int = 1
+    audio_seconds: float = 0.0
 
 
 def prepared(folder: Path, make: Callable[[Path], Any]) -> Path:
@@ -56,16 +58,17 @@ def prepared(folder: Path, make: Callable[[Path], Any]) -> Path:
     return folder
 
 
-def forged(folder: Path, clips: int, codec: str) -> Dataset:
+def forged(folder: Path, clips: int, codec: str, frame_size: int = FRAME_SIZE) -> Dataset:
     """The samples, in our format."""
     every = [Forged(f"c{number % CLASSES}", seconds=SECONDS) for number in range(clips)]
-    return Dataset(prepared(folder / f"{codec}-{clips}", lambda part: forge_dataset(part, every, 32, codec, 112, 128)))
+    name = f"{codec}-{clips}" + ("" if frame_size == FRAME_SIZE else f"-{frame_size}px")
+    return Dataset(prepared(folder / name, lambda part: forge_dataset(part, every, 32, codec, frame_size, 128)))
 
 
 def turns(contest: Contest, names: list[str], rounds: int) -> dict[str, float]:
     """Median pairs a second by contestant, from `rounds` rounds in which each has its turn."""
     taken: dict[str, list[float]] = {name: [] for name in names}
-    forged(Path(contest.folder), contest.clips, "raw")
+    forged(Path(contest.folder), contest.clips, "raw", contest.frame_size)
     with ExitStack() as stack:
         running = {name: stack.enter_context(_contestant(contest, name)) for name in names}
         for number in range(rounds):
@@ -102,9 +105,16 @@ def _contestant(contest: Contest, name: str) -> Iterator[Callable[[], float]]:
 def way_of(contest: Contest, name: str) -> Callable[[], float]:
     """What measures the contestant once: pairs a second."""
     folder = Path(contest.folder)
-    dataset = Dataset(folder / f"raw-{contest.clips}")
+    dataset = forged(folder, contest.clips, "raw", contest.frame_size)
     if name in OURS:
-        config = BenchConfig(batch_size=contest.batch_size, batches=contest.batches, threads=contest.threads)
+        config = BenchConfig(
+            batch_size=contest.batch_size,
+            batches=contest.batches,
+            threads=contest.threads,
+            window_frames=contest.window_frames,
+            frame_stride=contest.frame_stride,
+            audio_seconds=contest.audio_seconds,
+        )
         seconds = our_way(dataset, config, name)
         return lambda: contest.batches * contest.batch_size / seconds()
     rival = next(rival for rival in RIVALS if rival.name == name)
@@ -115,12 +125,7 @@ def way_of(contest: Contest, name: str) -> Callable[[], float]:
 
 def our_way(dataset: Dataset, config: BenchConfig, name: str) -> Callable[[], float]:
     """What measures ours or a limit once: seconds for all batches."""
-    recipe = Recipe(
-        dataset=dataset,
-        table=training_table(dataset),
-        strategy=parse_strategy("soft-positive"),
-        batch_size=config.batch_size,
-    )
+    recipe = recipe_of(dataset, "soft-positive", config)
     ring = 2 * config.prefetch + 2
     if name == "ours":
         return lambda: loader_seconds(recipe, config, ring)

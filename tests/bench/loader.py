@@ -1,11 +1,15 @@
 """Pairs a second of our loader, of bare reading and of other loaders, on one set of samples, in turns.
 
     python -m tests.bench.loader FOLDER [--clips 400] [--rivals webdataset,litdata,...] [--http] [--jpeg] [--soak 20000]
+    python -m tests.bench.loader FOLDER --frame-size 224 --window-frames 16 [--frame-stride N] [--audio-seconds S]
 
 FOLDER keeps what is prepared (6 MB a clip and format) for the next time. Samples: 10 s of noise, 112 px, 128 bands,
 raw. Ours: soft-positive, batch 309, plan and copy into the ring included; limits as in avtrain/data/bench.py; rivals
 and their settings: rivals.py (pip install litdata mosaicml-streaming pylance spdl). Medians of 5. The page cache must
 hold the samples (15 GB): run twice, or look at the first round. About 12 minutes, and 4 to prepare.
+
+With other windows or pictures, ours and the limits are measured alone: the rivals' are the paper's. 10 s of 224 px are
+24 MB a clip and 16 pictures 2.4 MB a pair, so that 100 clips in batches of 32 are enough: the loader holds 6 batches.
 """
 
 from __future__ import annotations
@@ -102,25 +106,35 @@ def main() -> None:
     parser.add_argument("--batches", type=int, default=100, help="batches of ours and of the limits a round")
     parser.add_argument("--seconds", type=float, default=12.0, help="seconds of a rival a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--rivals", default=",".join(rival.name for rival in RIVALS))
+    parser.add_argument("--rivals", default=None, help="default: all, none where windows or pictures are others")
+    parser.add_argument("--frame-size", type=int, default=Contest.frame_size)
+    parser.add_argument("--window-frames", type=int, default=Contest.window_frames)
+    parser.add_argument("--frame-stride", type=int, default=Contest.frame_stride)
+    parser.add_argument("--audio-seconds", type=float, default=Contest.audio_seconds)
     parser.add_argument("--http", action="store_true")
     parser.add_argument("--jpeg", action="store_true")
     parser.add_argument("--soak", type=int, default=0)
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
+    sizes = {name: getattr(options, name) for name in ("window_frames", "frame_stride", "audio_seconds")}
     contest = Contest(
         folder=str(options.folder),
         clips=options.clips,
         batch_size=options.batch_size,
         batches=options.batches,
         seconds=options.seconds,
+        frame_size=options.frame_size,
+        **sizes,
     )
-    rates = turns(contest, [*OURS, *filter(None, options.rivals.split(","))], options.rounds)
+    usual = all(getattr(contest, name) == getattr(Contest, name) for name in ("frame_size", *sizes))
+    rivals = options.rivals if options.rivals is not None else ",".join(rival.name for rival in RIVALS if usual)
+    rates = turns(contest, [*OURS, *filter(None, rivals.split(","))], options.rounds)
     found: dict[str, Any] = {"pairs_per_second": rates, **ratios(rates)}
-    dataset = forged(options.folder, options.clips, "raw")
-    config = BenchConfig(strategies=("soft-positive",), batch_size=options.batch_size, rounds=options.rounds)
+    dataset = forged(options.folder, options.clips, "raw", options.frame_size)
+    config = BenchConfig(strategies=("soft-positive",), batch_size=options.batch_size, rounds=options.rounds, **sizes)
     if options.jpeg:
-        jpeg = measure(forged(options.folder, options.clips, "jpeg"), config)["strategies"]["soft-positive"]
+        pictures = forged(options.folder, options.clips, "jpeg", options.frame_size)
+        jpeg = measure(pictures, config)["strategies"]["soft-positive"]
         found["jpeg"] = jpeg
         found["jpeg_of_bare_decode"] = jpeg["loader_pairs_per_second"] / jpeg["bare_decode_pairs_per_second"]
     if options.http:

@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from avprep.dataset import Dataset
-from avtrain.data.byte_ranges import window_of
 from avtrain.data.reader import Reader
+from avtrain.data.window_sizes import window_of
 from avtrain.sampling.windows import draw_windows
 
 OPEN_SHARDS = 4

@@ -20,6 +20,7 @@ from avtrain.models.two_tower import TwoTower
 from avtrain.models.video import build_video
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import data_described
+from avtrain.sampling.windows import WindowSpec
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
@@ -58,7 +59,7 @@ def save_run(run, dataset, audio_model="", video_model=""):
     )
     model.train()(torch.randn(4, 3, 8, 32, 32), torch.randn(4, 1, 100, dataset.num_mel_bands))
     config = {"model_size": "tiny", "audio_model": audio_model, "video_model": video_model, "strategy": "random"}
-    meta = {"config": config, "dataset_digest": dataset.digest, "data": data_described(dataset)}
+    meta = {"config": config, "dataset_digest": dataset.digest, "data": data_described(dataset, WindowSpec())}
     checkpoint.save(run, 7, model, torch.optim.Adam(model.parameters()), meta)
     return model.eval()
 

@@ -231,6 +231,9 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
         "label_confidence": False,
         "split": "train",
         "batch_size": 7,
+        "window_frames": 0,
+        "frame_stride": 1,
+        "audio_seconds": 0.0,
         "accumulate": 1,
         "epochs": 6,
         "val_share": 0.0,
@@ -244,6 +247,7 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
         "28 an epoch, 7 a batch, 3 to 4 a rank",
         f"{100 * found['soft_pairs_of_one_true_class']:.1f} % of soft pairs are of one class",
         "4 in column 'pseudo': 6 clips in the smallest, 6 in the median, 8 in the largest",
+        "8 pictures (0.5 s), in the middle of 1 s of sound",
         "0 of one clip only; 3 clips without label",
         "        8  q",
     ):

@@ -207,7 +207,7 @@ def test_clips_of_each_class_are_the_same_whatever_else_there_is(dataset, run, m
     chosen = []
     monkeypatch.setattr(
         "avtrain.evaluation.retrieval._embedded",
-        lambda _data, _model, _normalise, rows, _device: chosen.append(rows) or (np.eye(len(rows)),) * 2,
+        lambda _data, _loaded, rows, _device: chosen.append(rows) or (np.eye(len(rows)),) * 2,
     )
     for per_class, seed in ((5, 0), (2, 0), (2, 1), (99, 0)):
         retrieve(dataset.folder, run, among=Among(per_class=per_class, seed=seed))

@@ -26,6 +26,7 @@ from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_at, checkpoint_of, load_audio_encoder, load_two_tower
+from avtrain.sampling.windows import WindowSpec
 from avtrain.training.pretrain import pretrain
 from avtrain.training.validation import Validation, description_of
 from tests.train.forge import Forged, forge_dataset, write_labels
@@ -150,7 +151,7 @@ def test_what_is_validated_on_is_logged(folder, grouped):
         config = PretrainConfig(val_share=share, **settings)
         dataset = Dataset(data)
         _, clips = set_aside(dataset, training_table(dataset), "label", share, 0)
-        made = Validation(dataset=dataset, clips=clips, config=config, device="cpu", ranks=ALONE)
+        made = Validation(dataset=dataset, clips=clips, window=WindowSpec(), config=config, device="cpu", ranks=ALONE)
         return description_of(made if len(clips) else None, config)
 
     assert said(folder, 0.25) == "validation on 40 clips of the val split, every epoch"
@@ -296,7 +297,7 @@ def measured_by(folder, ranks):
     dataset = Dataset(folder)
     _, clips = set_aside(dataset, training_table(dataset), "label", 0.0, 0)
     config = PretrainConfig(**SETTINGS)
-    validation = Validation(dataset=dataset, clips=clips, config=config, device="cpu", ranks=ranks)
+    validation = Validation(dataset=dataset, clips=clips, window=WindowSpec(), config=config, device="cpu", ranks=ranks)
     scores = validation.measure(model.train(), lambda: False)
     stopped = validation.measure(model, lambda: ranks.rank == ranks.world_size - 1)
     scores.pop("val_seconds")
