@@ -26,8 +26,8 @@ def in_double(frozen: bool = False) -> Iterator[None]:
             model = tower_of(*arguments)
         finally:
             torch.set_default_dtype(torch.float32)
-        for encoder in (model.video, model.audio):
-            encoder.register_forward_pre_hook(lambda _, media: (media[0].double(),))
+        for part in (model.video, model.audio, model.video_head, model.audio_head):  # heads: of features that are kept
+            part.register_forward_pre_hook(lambda _, media: (media[0].double(),))
         if frozen:
             model.train = lambda mode=True: torch.nn.Module.train(model, False)  # type: ignore[method-assign]
         return model

@@ -245,7 +245,9 @@ def test_a_setting_that_cannot_be_is_one_sentence(data, tmp_path, wrong, sentenc
 
 @pytest.mark.slow
 def test_a_run_with_everything_on_that_is_killed_ends_with_the_same_bits(data, tmp_path):
-    (killed,) = on_one_process(data, tmp_path, [signal.SIGKILL], seed=1, more=OPTIONS)
+    """Every augmentation, a batch in chunks, and a moving average."""
+    more = [*OPTIONS, "--chunk-size=3", "--ema=0.9"]
+    (killed,) = on_one_process(data, tmp_path, [signal.SIGKILL], seed=1, more=more)
     assert killed.equal
     assert killed.code in (-signal.SIGKILL, 0)
     meta = json.loads(max((tmp_path / "whole").glob("step_*/meta.json")).read_text())

@@ -48,6 +48,17 @@ CROSS_MODAL = ("info-nce", "mask", "supcon", "suppress")  # those with a gradien
 OWN = "own"  # a strategy with weights and a loss that goes by rows, both as users write them
 RUNS = {
     **{kind: {"strategy": "soft-positive:p=0.5", "loss": kind} for kind in CROSS_MODAL},
+    "augmented": {
+        "crop_size": 12,
+        "crop_min_area": 0.3,
+        "colour_jitter": 0.5,
+        "grey_share": 0.2,
+        "gain_db": 6.0,
+        "time_shift_seconds": 0.1,
+        "sound_mixup": 0.4,
+        "spec_augment": True,
+    },
+    "frozen": {"video_model": "avtrain.models.video:TinyVideo", "freeze": "video", "frozen_windows": 2},
     OWN: {"strategy": "tests.train.own_rules:Weighted", "loss": "tests.train.own_rules:by_rows"},
 }
 
