@@ -13,16 +13,8 @@ from avprep.shared.errors import UserError
 from avtrain.evaluation.compare import short_names
 from avtrain.report import classes, curves, results, runs
 from avtrain.report.examples import examples
-from avtrain.report.gather import (
-    RETRIEVAL,
-    Run,
-    kinds_of,
-    measurements_of,
-    name_of,
-    open_datasets,
-    read_run,
-    with_seeds,
-)
+from avtrain.report.gather import RETRIEVAL, Run, read_run, with_seeds
+from avtrain.report.kinds import kinds_of, measurements_of, name_of, open_datasets
 from avtrain.report.scores import scored
 from avtrain.report.style import style_of
 

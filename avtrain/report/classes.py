@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from avprep.shared import html
 from avtrain.report.curves import swatch
-from avtrain.report.gather import Kind
+from avtrain.report.kinds import Kind
 from avtrain.report.results import details, per_cent
 from avtrain.report.scores import Scored
 

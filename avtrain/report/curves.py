@@ -11,7 +11,8 @@ import numpy as np
 from markupsafe import Markup
 
 from avprep.shared import html
-from avtrain.report.gather import Kind, Run
+from avtrain.report.gather import Run
+from avtrain.report.kinds import Kind
 from avtrain.report.style import DASHES
 
 POINTS = 60

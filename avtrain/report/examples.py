@@ -14,7 +14,8 @@ from avprep.dataset import Dataset
 from avprep.shared import html
 from avprep.shared.errors import UserError
 from avtrain.report.curves import swatch
-from avtrain.report.gather import Kind, Run, name_of
+from avtrain.report.gather import Run
+from avtrain.report.kinds import Kind, name_of
 
 QUERIES = 3
 NEAREST = 5

@@ -16,7 +16,7 @@ from avtrain.evaluation.compare import p_text, points
 from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.unfitted import sentence_of
 from avtrain.report.curves import swatch, ticks
-from avtrain.report.gather import Kind, Measurement
+from avtrain.report.kinds import Kind, Measurement
 from avtrain.report.scores import LEVEL, Comparison, Scored, trained_on
 
 MARKS = {"better": "▲", "worse": "▼", "open": "○", "untested": "-"}

@@ -14,7 +14,8 @@ from avprep.shared import html
 from avprep.shared.configs import flat
 from avprep.shared.errors import UserError
 from avtrain.report.curves import swatch
-from avtrain.report.gather import CHANGES, Kind, Run
+from avtrain.report.gather import CHANGES, Run
+from avtrain.report.kinds import Kind
 
 _facts = html.template("""<dl class="facts">
 {% for name, value in facts %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>

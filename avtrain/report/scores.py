@@ -12,7 +12,8 @@ from avprep.shared.errors import UserError
 from avtrain.evaluation.compare import NO_SPREAD, compare_predictions
 from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.significance import holm, paired_t
-from avtrain.report.gather import Evaluation, Kind, Measurement, Run
+from avtrain.report.gather import Evaluation, Run
+from avtrain.report.kinds import Kind, Measurement
 
 LEVEL = 0.05
 

@@ -14,7 +14,8 @@ from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.retrieval import retrieve
-from avtrain.report.gather import kinds_of, read_run
+from avtrain.report.gather import read_run
+from avtrain.report.kinds import kinds_of
 from avtrain.runs import changes
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
