@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OPSET = 18
 TOLERANCE = 1e-4  # of the largest feature
 CHECKED_SOUNDS = {"1 s": (1, 101), "10 s": (1, 1001), "3 of 2.4 s": (3, 241)}  # sounds, log-mel frames
-CHECKED_CLIPS = {"0.5 s": (1, 1), "2 s": (1, 4), "3 of 1 s": (3, 2)}  # clips, pictures in windows of training
+CHECKED_CLIPS = {"1 window": (1, 1), "4 windows": (1, 4), "3 of 2 windows": (3, 2)}  # clips, windows of training
 METADATA_KEY = "avtrain"
 INPUTS, OUTPUT = {"audio": "logmel", "video": "frames"}, "embedding"
 MEDIA = {"audio": "sounds", "video": "pictures"}
@@ -134,10 +134,10 @@ def _noise(encoder: Exported) -> dict[str, np.ndarray]:
             name: (mean + std * draw.standard_normal((count, frames, len(mean)))).astype(np.float32)
             for name, (count, frames) in CHECKED_SOUNDS.items()
         }
-    size, window = encoder.frame_size, encoder.window_pictures
+    size, window, stride = encoder.frame_size, encoder.window_pictures, encoder.frame_stride
     own = ":" in encoder.description.model  # known to take a window of training
     return {
-        name: draw.integers(0, 256, (count, window * windows, size, size, 3), np.uint8)
+        name: draw.integers(0, 256, (count, (window * windows - 1) * stride + 1, size, size, 3), np.uint8)
         for name, (count, windows) in CHECKED_CLIPS.items()
         if windows == 1 or not own
     }
@@ -150,7 +150,8 @@ def _example(encoder: Exported) -> tuple[torch.Tensor, dict[int, Any]]:
         return torch.zeros(2, 101, len(encoder.mean)), {0: batch, 1: torch.export.Dim("frames")}
     size = encoder.frame_size
     free = {0: batch} if ":" in encoder.description.model else {0: batch, 1: torch.export.Dim("pictures")}
-    return torch.zeros(2, encoder.window_pictures, size, size, 3, dtype=torch.uint8), free
+    pictures = (encoder.window_pictures - 1) * encoder.frame_stride + 1
+    return torch.zeros(2, pictures, size, size, 3, dtype=torch.uint8), free
 
 
 def _graph(encoder: Exported, metadata: dict[str, str]) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,19 +49,28 @@ class VideoEncoder(nn.Module):
 
     @property
     def window_pictures(self) -> int:
-        """Pictures of a window in training."""
-        return self.frame_rate_hz // 2
+        """Pictures of a window in training, of those that it takes."""
+        return int(self._config.get("window_frames", 0)) or self.frame_rate_hz // 2
+
+    @property
+    def frame_stride(self) -> int:
+        """It takes every so many-th of the stored pictures, as in training."""
+        return int(self._config.get("frame_stride", 1))
+
+    @property
+    def _config(self) -> dict[str, Any]:
+        return self.description.training["config"]
 
     def normalised(self, frames: torch.Tensor) -> torch.Tensor:
         """uint8 [B, T, H, W, 3] -> the network's input float32 [B, 3, T, H, W]."""
-        size = int(self.description.training["config"].get("crop_size", 0))
+        size = int(self._config.get("crop_size", 0))
         if 0 < size < frames.shape[3]:
             first = (frames.shape[3] - size) // 2
             frames = frames[:, :, first : first + size, first : first + size]
         return ((frames.float() - self.mean) / self.std).permute(0, 4, 1, 2, 3)
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        return projected(self.network(self.normalised(frames)), self.head)
+        return projected(self.network(self.normalised(frames[:, :: self.frame_stride])), self.head)
 
     @torch.no_grad()
     def encode(self, frames: np.ndarray) -> np.ndarray:
@@ -70,6 +80,7 @@ class VideoEncoder(nn.Module):
         encoder, they are the mean of those of evenly spread windows as in training, as many as cover the clip; shorter
         clips are padded with their last picture.
         """
+        frames = frames[:, :: self.frame_stride]
         length = frames.shape[1]
         whole = ":" not in self.description.model
         sums: torch.Tensor | float = 0.0

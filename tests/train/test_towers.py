@@ -98,6 +98,18 @@ def test_clips_beyond_10_s_are_the_mean_of_windows_that_cover_them(data, trained
     )
 
 
+def test_every_second_picture_where_it_was_trained_on_those(data, trained):
+    run, model = trained
+    encoder, frames = load_video_encoder(run), clip(data, 2).frames
+    encoder.description.training["config"] |= {"frame_stride": 2, "window_frames": 4}
+    assert encoder.window_pictures == 4
+    video = Normalise(np.zeros(1), np.ones(1)).video(torch.from_numpy(frames[None, ::2]))
+    with torch.no_grad():
+        wanted = model.video(video)
+        torch.testing.assert_close(encoder(torch.from_numpy(frames[None])), wanted)
+    np.testing.assert_allclose(encoder.encode(frames[None]), wanted.numpy(), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize(("network", "hop"), [(AudioCNN, 8), (tiny_audio, 16)], ids=["full", "tiny"])
 def test_features_over_time_are_centred_where_they_should_be(trained, monkeypatch, network, hop):
     """What changes with one log-mel frame lies evenly on both sides of the output that is centred there."""
