@@ -25,6 +25,7 @@ from avtrain.runs.average import average
 from avtrain.runs.load import checkpoint_of, load_audio_encoder, load_two_tower
 from avtrain.training.ema import average_of, follow
 from avtrain.training.pretrain import pretrain
+from avtrain.training.validation import Validation
 from tests.train.forge import Forged, forge_dataset
 
 SETTINGS = {"model_size": "tiny", "batch_size": 6, "epochs": 2, "learning_rate": 1e-3, "projection": "mlp"}
@@ -81,9 +82,23 @@ def test_a_checkpoint_has_the_average_of_the_weights_of_its_updates(run):
         torch.testing.assert_close(value, mean[name], rtol=1e-4, atol=1e-6)
 
 
-def test_validation_and_evaluation_measure_the_average(folder, run):
-    last = run_folder.read_validation(run)[-1]
-    assert retrieve(folder, run, "val")["recall_at_1"] == pytest.approx(last["val_recall_at_1"])
+def test_validation_measures_the_average(folder, tmp_path, monkeypatch):
+    measured, measure = [], Validation.measure
+
+    def noted(self, model, stopping):
+        measured.append({name: value.clone() for name, value in model.state_dict().items()})
+        return measure(self, model, stopping)
+
+    monkeypatch.setattr(Validation, "measure", noted)
+    pretrain(folder, tmp_path, PretrainConfig(**(SETTINGS | {"epochs": 1}), ema=0.5), quiet=True)
+    (seen,) = measured
+    for name, value in tensors(tmp_path / "step_00000004", "ema").items():
+        assert torch.equal(seen[name], value), name
+    last = run_folder.read_validation(tmp_path)[-1]
+    assert retrieve(folder, tmp_path, "val")["recall_at_1"] == pytest.approx(last["val_recall_at_1"])
+
+
+def test_evaluation_takes_the_average_or_the_weights(run):
     found = checkpoint_of(run)
     for weights, name in (("auto", "ema"), ("ema", "ema"), ("raw", "model")):
         stored = tensors(found[0], name)
