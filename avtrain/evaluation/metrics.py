@@ -91,10 +91,9 @@ def mean_interval(values: list[float]) -> tuple[float, float]:
     """(mean, half-width of Student's 95 % interval) of independent values; half-width nan for one value."""
     if len(values) < 2:
         return float(np.mean(values)), math.nan
-    from scipy.stats import t
+    from scipy.stats import sem, t
 
-    error = float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1)) * error
+    return float(np.mean(values)), float(t.ppf(0.975, len(values) - 1) * sem(values))
 
 
 def in_top(probabilities: np.ndarray, truth: np.ndarray, k: int) -> np.ndarray:
@@ -110,10 +109,9 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> float:
     """
     if not positive.any():
         raise ValueError("average precision needs a positive clip")
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # the last clip of each run of equal scores
-    hits = np.cumsum(positive[order])[ends]
-    return float(np.sum(np.diff(hits, prepend=0) * hits / (ends + 1)) / hits[-1])
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(positive, scores))
 
 
 def mean_average_precision(probabilities: np.ndarray, truth: np.ndarray) -> float:
@@ -123,8 +121,9 @@ def mean_average_precision(probabilities: np.ndarray, truth: np.ndarray) -> floa
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """int64 [C, C]: clips by true class (rows) and predicted class (columns)."""
-    cells = truth.astype(np.int64) * classes + predicted
-    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes)
+    from sklearn.metrics import confusion_matrix
+
+    return confusion_matrix(truth, predicted, labels=np.arange(classes))
 
 
 def classification_scores(

@@ -56,9 +56,7 @@ def class_chance(labels: np.ndarray, k: int) -> float:
         missed_all = stats.hypergeom.pmf(0, len(labels), np.concatenate(alike), min(k, len(labels)))
         return float(np.mean(1 - missed_all))
     of_class = np.unique(labels, return_counts=True)[1]
-    others, missed = len(labels) - of_class, np.ones(len(of_class))
-    for drawn in range(k):
-        missed *= np.maximum(others - drawn, 0) / max(len(labels) - drawn, 1)
+    missed = stats.hypergeom.pmf(0, len(labels), of_class, min(k, len(labels)))
     return float(np.sum(of_class * (1 - missed)) / len(labels))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from avtrain.evaluation.metrics import RESAMPLES
+from avtrain.evaluation.resampling import percentiles
 
 DRAWN_AT_ONCE = 5_000_000
 BOOTSTRAP = 0xB008  # the stream of random numbers of resamples; never change it
@@ -37,8 +38,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 def mcnemar_of(first_only: int, second_only: int) -> McNemar:
     """McNemar's test of the two counts of discordant clips."""
     count, less = first_only + second_only, min(first_only, second_only)
-    tail = float(stats.binom.cdf(less, count, 0.5))
-    exact = min(1.0, 2 * tail)
+    exact = float(stats.binomtest(less, count, 0.5).pvalue) if count else 1.0
     seen = float(stats.binom.pmf(less, count, 0.5))
     mid_p = exact - (seen / 2 if first_only == second_only else seen) if count else 1.0
     distance = max(abs(first_only - second_only) - 1, 0)
@@ -84,9 +84,7 @@ def paired_bootstrap(
     for rounds in np.array_split(np.arange(resamples), -(-resamples * count // DRAWN_AT_ONCE)):
         drawn = draw.integers(0, count, (len(rounds), count))
         parts.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    outside = 100 * float(stats.norm.cdf(-stats.t.ppf(0.975, count - 1) * math.sqrt(count / (count - 1))))
-    low, high = np.percentile(np.concatenate(parts), [outside, 100 - outside])
-    return difference, float(low), float(high)
+    return difference, *percentiles(np.concatenate(parts), count)
 
 
 def group_flips(first: np.ndarray, second: np.ndarray, groups: np.ndarray) -> float:
@@ -122,10 +120,9 @@ def paired_t(first: np.ndarray, second: np.ndarray) -> Difference:
     if np.ptp(gaps) <= rounding:
         same = abs(mean) <= rounding
         return Difference(mean, mean, mean, 1.0) if same else Difference(mean, math.nan, math.nan, math.nan)
-    error = float(gaps.std(ddof=1)) / math.sqrt(len(gaps))
-    half = float(stats.t.ppf(0.975, len(gaps) - 1)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, len(gaps) - 1))
-    return Difference(mean, mean - half, mean + half, p)
+    tested = stats.ttest_1samp(gaps, 0.0)
+    interval = tested.confidence_interval(0.95)
+    return Difference(mean, float(interval.low), float(interval.high), float(tested.pvalue))
 
 
 @dataclass(frozen=True)
@@ -153,13 +150,13 @@ def equivalence(first: np.ndarray, second: np.ndarray, margin: float) -> Equival
     mean, count = float(gaps.mean()), len(gaps)
     if count < 2:
         return Equivalence(margin, mean, math.nan, math.nan, math.nan, math.nan)
-    error = float(gaps.std(ddof=1)) / math.sqrt(count)
-    if error <= ROUNDING:
+    if float(stats.sem(gaps)) <= ROUNDING:
         above, below = (0.0 if gap > 0 else 1.0 for gap in (margin - mean, mean + margin))
         return Equivalence(margin, mean, mean, mean, max(above, below), above)
-    half = float(stats.t.ppf(0.95, count - 1)) * error
-    above, below = (float(stats.t.sf(gap / error, count - 1)) for gap in (margin - mean, mean + margin))
-    return Equivalence(margin, mean, mean - half, mean + half, max(above, below), above)
+    above = float(stats.ttest_1samp(gaps, margin, alternative="less").pvalue)
+    below = float(stats.ttest_1samp(gaps, -margin, alternative="greater").pvalue)
+    interval = stats.ttest_1samp(gaps, 0.0).confidence_interval(0.9)
+    return Equivalence(margin, mean, float(interval.low), float(interval.high), max(above, below), above)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
