@@ -90,6 +90,12 @@ LOSSES = {
     "supcon": LossRule(
         usage="supcon", positives="all pictures of its label", negatives="pictures of other labels", labels=True
     ),
+    "overlap": LossRule(
+        usage="overlap",
+        positives="all pictures, by the share of labels in common (Jaccard)",
+        negatives="pictures without a common label, and the rest of the share",
+        labels=True,
+    ),
     "suppress": LossRule(
         usage="suppress",
         positives="its partner",

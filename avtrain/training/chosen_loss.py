@@ -124,8 +124,11 @@ def _try(loss: Loss, code: OwnCode, table: ClipTable) -> None:
     """Raise UserError where a loss fails on a few pairs, or gives no gradient; nothing else is changed."""
     draw = torch.Generator().manual_seed(0)
     rows = torch.from_numpy(np.resize(table.rows, len(TRIED)))
+    labels = torch.tensor(TRIED)
+    if table.lists is not None:  # which of three labels each side has
+        labels = labels[:, :, None] == torch.arange(3)
     for weights in (None, torch.linspace(0.5, 1.5, len(TRIED))):
-        pairs = PairBatch(torch.tensor(TRIED), torch.stack([rows, rows], dim=1), weights)
+        pairs = PairBatch(labels, torch.stack([rows, rows], dim=1), weights)
         video, audio = (F.normalize(torch.randn(len(TRIED), 8, generator=draw)).requires_grad_() for _ in range(2))
         with torch.random.fork_rng(devices=[]):
             value = loss(video, audio, pairs, torch.tensor(0.07))

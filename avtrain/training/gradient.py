@@ -18,6 +18,7 @@ from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
 from avtrain.training.non_finite import media_sums
+from avtrain.training.row_labels import RowLabels
 from avtrain.training.setup import Ready
 from avtrain.training.targets import PairBatch
 
@@ -49,7 +50,9 @@ class Gradient:
 
     def __post_init__(self) -> None:
         self.augment = Augment.of(self.ready.dataset, self.config).to(self.device)
-        self.labels = _labels_by_row(self.ready, self.config.seed).to(self.device)
+        recipe = self.ready.loader.recipe
+        known = recipe.strategy.known_table(recipe.table, self.config.seed)
+        self.labels = RowLabels(known, len(self.ready.dataset), self.ready.classes, self.device)
         self.model = self.encoders = WithTemperature(self.ready.model)
 
     def wrap_model(self) -> None:
@@ -111,19 +114,8 @@ class Gradient:
         weights = batch.weights
         if weights is not None:
             weights = gather_rows(weights.to(self.device), batch.global_size, self.ranks)
-        return PairBatch(self.labels[rows], rows, weights)
+        return PairBatch(self.labels(rows), rows, weights)
 
-
-def _labels_by_row(ready: Ready, seed: int) -> torch.Tensor:
-    """The label of each row of the dataset in the run's column that the loss may use.
-
-    -1 for none, for one that the strategy withholds, and for rows that are not trained on.
-    """
-    recipe = ready.loader.recipe
-    labels = torch.full((len(ready.dataset.label),), -1)
-    known = recipe.strategy.known_labels(recipe.table, seed)
-    labels[torch.from_numpy(recipe.table.rows)] = torch.from_numpy(known).long()
-    return labels
 
 
 def _layer_seed(seed: int, batch: Batch, part: int) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 
-from avtrain.training.targets import PairBatch, same, with_partners
+from avtrain.training.targets import PairBatch, overlap, same, with_partners
 
 SUPPRESSED_SHARE = 0.1
 Temperature = float | torch.Tensor
@@ -124,10 +124,23 @@ def audio_supcon(
     return loss + 0 * video.sum()  # so that all weights have a gradient
 
 
+def overlapping(
+    video: torch.Tensor, audio: torch.Tensor, pairs: PairBatch, temperature: Temperature = 0.07
+) -> torch.Tensor:
+    """InfoNCE in which each picture and sound are positive by the share of their labels that they have in common.
+
+    L(v, a) = -1/B sum_i sum_j T_ij / sum_k T_ik log [exp(v_i a_j / t) / sum_k exp(v_i a_k / t)], T_ij: the Jaccard
+    index of the labels of v_i and a_j, 1 for j = i. With one label a clip it is supcon.
+    """
+    logits = similarities(video, audio, temperature)
+    return weighted_cross_entropy(logits, with_partners(overlap(_labels(pairs, logits))), pairs.weights)
+
+
 LOSSES: dict[str, Loss] = {
     "info-nce": info_nce,
     "mask": masked_info_nce,
     "supcon": supcon,
+    "overlap": overlapping,
     "suppress": suppressed_info_nce,
     "audio-supcon": audio_supcon,
 }

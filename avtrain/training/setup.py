@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from avprep.dataset import Dataset, check_single
+from avprep.dataset import Dataset
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
@@ -39,6 +39,8 @@ class Ready:
     """clips that are not trained on and validate"""
     model: TwoTower
     loss: Loss
+    classes: int
+    """of the label column"""
     identity: dict[str, Any]
 
 
@@ -62,8 +64,6 @@ def make_ready(
     table = training_table(
         dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE, confidence=config.label_confidence
     )
-    if table.lists is not None and config.loss in ("mask", "supcon", SOUNDS_ALONE):
-        check_single(dataset.labels(config.labels), config.labels, f"Loss {config.loss}")
     table, aside = set_aside(dataset, table, config.labels, config.val_share, config.seed)
     strategy = strategy_of(config.strategy, dataset, table)
     loss = loss_of(config.loss, dataset, table)
@@ -98,7 +98,8 @@ def make_ready(
         **loss.identity,
         **begun,
     }
-    return Ready(dataset, loader, unseen, place(model, device).train(), loss.function, identity)
+    classes = len(dataset.labels(config.labels).class_names)
+    return Ready(dataset, loader, unseen, place(model, device).train(), loss.function, classes, identity)
 
 
 def _of_own(strategy: Strategy, table: ClipTable, config: PretrainConfig) -> dict[str, str]:

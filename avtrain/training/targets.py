@@ -1,6 +1,7 @@
 """What a loss knows of a batch beside its embeddings, and targets T [B, B] made of it: T_ij is for picture i, sound j.
 
-Labels are int64 [B, 2], of the sounds and of the pictures, as the columns of a plan; -1: none.
+Labels are int64 [B, 2], of the sounds and of the pictures, as the columns of a plan; -1: none. Where clips may have
+several, bool [B, 2, C]: which of the C labels each has.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ class PairBatch:
     """The pairs of the whole batch, of all ranks: what a loss may go by, on the device of the embeddings."""
 
     labels: torch.Tensor
-    """int64 [B, 2]: the labels of the sounds and of the pictures that the loss may use; -1: none"""
+    """int64 [B, 2], or bool [B, 2, C] of several a clip: the labels of the sounds and pictures that the loss may use"""
     rows: torch.Tensor
     """int64 [B, 2]: the dataset rows of the sounds and of the pictures"""
     weights: torch.Tensor | None = None
@@ -27,13 +28,26 @@ class PairBatch:
 
 def same(labels: torch.Tensor) -> torch.Tensor:
     """bool [B, B]: whether picture i and sound j have a common label."""
+    if labels.dtype == torch.bool:
+        return _common(labels) > 0
     audio, video = labels[:, 0], labels[:, 1]
     return (video[:, None] == audio[None, :]) & (video[:, None] >= 0)
 
 
 def overlap(labels: torch.Tensor) -> torch.Tensor:
     """float32 [B, B]: how many of the labels that picture i or sound j has both have (Jaccard), 0 without any."""
-    return same(labels).float()
+    if labels.dtype != torch.bool:
+        return same(labels).float()
+    common, (audio, video) = _common(labels), labels.sum(dim=2).float().unbind(1)
+    either = video[:, None] + audio[None, :] - common
+    return common / either.clamp_min(1)
+
+
+def _common(labels: torch.Tensor) -> torch.Tensor:
+    """float32 [B, B]: how many labels picture i and sound j have in common, of bool [B, 2, C]."""
+    audio, video = labels.float().unbind(1)
+    with torch.autocast(labels.device.type, enabled=False):
+        return video @ audio.T
 
 
 def with_partners(targets: torch.Tensor) -> torch.Tensor:

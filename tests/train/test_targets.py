@@ -92,7 +92,7 @@ def before(name, video, audio, labels, temperature):
         most = likeness.topk(round(0.1 * (len(logits) - 1)), dim=1).indices
         left = torch.zeros_like(eye).scatter_(1, most, True)
         both = [sides.masked_fill(left, -math.inf) for sides in both]
-    if name == "supcon":
+    if name in ("supcon", "overlap"):  # of one label a clip, the share in common is 0 or 1
         wanted = [each.double() for each in (alike_ | eye, (alike_ | eye).T)]
         return sum(F.cross_entropy(s, w / w.sum(1, keepdim=True)) for s, w in zip(both, wanted, strict=True)) / 2
     if name == "audio-supcon":
