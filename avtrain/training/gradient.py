@@ -117,7 +117,6 @@ class Gradient:
         return PairBatch(self.labels(rows), rows, weights)
 
 
-
 def _layer_seed(seed: int, batch: Batch, part: int) -> int:
     """Seed of what layers draw in a step, such as dropout: a run that resumes draws the same.
 
