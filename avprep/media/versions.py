@@ -56,7 +56,7 @@ def probe_ffmpeg() -> Decoder:
 
 
 def probe_librosa() -> Decoder:
-    """librosa, which makes the log-mel."""
+    """librosa, whose formulas those of the log-mel are."""
     return _loaded("librosa", lambda: Decoder("librosa", importlib.import_module("librosa").__version__))
 
 

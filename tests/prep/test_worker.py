@@ -18,6 +18,7 @@ from avprep.config import BuildConfig, Limits
 from avprep.errors import ClipError
 from avprep.manifest.read_write import Clip
 from tests.conftest import REPOSITORY
+from tests.prep.rendering import pattern, render, tone
 
 
 @pytest.fixture
@@ -63,7 +64,6 @@ def test_a_good_clip_after_a_crash_and_a_hang(videos, tar):
         assert workers.run(good).index["num_frames"] == 32
 
 
-@pytest.mark.slow
 def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeypatch):
     tries = []
     real = Workers._once
@@ -77,17 +77,16 @@ def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeyp
         assert len(tries) == 3
 
 
-@pytest.mark.slow
-def test_memory_is_bounded(videos, tar):
-    """A limit below what the imports map leaves no room for a single clip, and says so."""
-    with Workers(1, Limits(deadline_seconds=60, memory_bytes=1_000_000_000)) as workers:
-        big = ClipTask(Clip("a", "x", video_path="bbb_h264_aac.mp4"), str(videos), _huge(), Limits(), str(tar), 0)
+def test_memory_is_bounded(tar, tmp_path):
+    """480 frames of 3 MB have no room in a gigabyte."""
+    render(tmp_path / "a.mp4", *pattern("64x64", "10", 4), *tone(4))
+    with Workers(1, Limits(memory_bytes=1_000_000_000)) as workers:
+        big = ClipTask(Clip("a", "x", video_path="a.mp4"), str(tmp_path), _huge(), Limits(), str(tar), 0)
         with pytest.raises(ClipError) as caught:
             workers.run(big)
     assert caught.value.reason == "memory"
 
 
-@pytest.mark.slow
 def test_what_the_calling_script_has_imported_is_not_the_decoders_memory(videos, tar, tmp_path):
     """A spawned child runs the script's top level too: torch there maps more than the whole limit."""
     script = tmp_path / "script.py"
@@ -132,7 +131,6 @@ def test_children_use_one_thread_each(videos, tar, monkeypatch):
     assert not child.is_running()
 
 
-@pytest.mark.slow
 def test_a_decoder_that_hangs_dies_with_its_parent(videos, tar, tmp_path):
     """The pipe's end cannot wake it: only the death signal can."""
     hangs = tmp_path / "hangs"
