@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -16,6 +17,55 @@ settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
+SLOW_SECONDS = 5
+"""processor time, of the processes that a test starts too, from which on it has the mark `slow`"""
+LONGEST = (
+    "tests/cluster/test_slurm.py",
+    "tests/train/test_tables.py",
+    "tests/train/test_demo.py",
+    "tests/docs/test_tutorial.py",
+    "tests/train/test_reproduce_digits.py",
+    "tests/train/test_distributed.py",
+    "tests/prep/test_decoders.py",
+    "tests/train/test_torchrun.py",
+    "tests/prep/test_kills.py",
+    "tests/cluster/test_hosts.py",
+    "tests/cluster/test_s3.py",
+    "tests/prep/test_worker.py",
+    "tests/prep/test_build.py",
+    "tests/train/test_golden.py",
+    "tests/known_issues/test_signals.py",
+)
+"""The files that take longest."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-xdist hand out files in the order below, not by their numbers of tests."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files come first, so that no worker has one before it when the others are done."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Note the processor time of a test."""
+    before = sum(os.times()[:4])
+    try:
+        return (yield)
+    finally:
+        item.user_properties.append(("cpu_seconds", sum(os.times()[:4]) - before))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name the tests that are slow and not marked so."""
+    for report in (report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)):
+        seconds = dict(report.user_properties).get("cpu_seconds", 0)
+        if report.when == "call" and seconds > SLOW_SECONDS and "slow" not in report.keywords:
+            terminalreporter.line(f"slow without the mark: {report.nodeid}, {seconds:.1f} s of processor time")
 
 
 def data_root() -> Path:
@@ -81,3 +131,11 @@ def demo_dataset(demo_clips: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return made_once(
         tmp_path_factory, "demo", lambda folder: build_shards(demo_clips, folder, config, Limits(), workers=2)
     )
+
+
+@pytest.fixture(scope="session")
+def exported_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the dataset `pets`, the run `soft` on it, and `encoder`, exported from that."""
+    from tests.train.exporting import make_exported
+
+    return made_once(tmp_path_factory, "exported", make_exported)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from avtrain.runs import folder as run_folder
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, made_once
 from tests.docker.recipes import tool
 from tests.train.forge import Forged, forge_dataset
 
@@ -39,19 +39,23 @@ def losses(run: Path) -> list[tuple[int, float, float]]:
 def trainable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A dataset of 36 training clips in three classes."""
     clips = [Forged("abc"[row % 3]) for row in range(36)]
-    return forge_dataset(tmp_path_factory.mktemp("cluster") / "data", clips, frame_size=32, mel_bands=32)
+    return made_once(
+        tmp_path_factory, "trainable", lambda folder: forge_dataset(folder, clips, frame_size=32, mel_bands=32)
+    )
 
 
 @pytest.fixture(scope="session")
 def uninterrupted(trainable: Path, tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, float, float]]:
     """The losses of two ranks that nothing stops."""
-    run = tmp_path_factory.mktemp("uninterrupted") / "run"
-    launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--"]
-    command = [*launcher, *pretrain_command(trainable, run)]
-    done = subprocess.run(
-        command, env=environ_of_ranks(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    found = losses(run)
+
+    def train(run: Path) -> None:
+        launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--"]
+        command = [*launcher, *pretrain_command(trainable, run)]
+        done = subprocess.run(
+            command, env=environ_of_ranks(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    found = losses(made_once(tmp_path_factory, "uninterrupted", train))
     assert len(found) == STEPS
     return found

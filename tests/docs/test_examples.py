@@ -12,7 +12,6 @@ from click.testing import CliRunner
 from avprep.dataset import Dataset
 from avtrain.cli import main
 from avtrain.data import training_table
-from avtrain.inference.export import export
 from tests.conftest import REPOSITORY
 from tests.docs.pages import DOCS, PAGES, blocks, name_of
 from tests.prep.test_audio_features import write_wav
@@ -234,11 +233,9 @@ def test_a_dataset_adapter_writes_a_manifest(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def in_a_folder_with_an_encoder(tmp_path, monkeypatch):
+def in_a_folder_with_an_encoder(exported_encoder, tmp_path, monkeypatch):
     """The working directory has dog.wav and an encoder as exported."""
-    dataset = Dataset(forge_dataset(tmp_path / "data", [Forged("dog")], mel_bands=128))
-    save_run(tmp_path / "run", dataset)
-    export(tmp_path / "run", tmp_path / "encoder")
+    shutil.copytree(exported_encoder / "encoder", tmp_path / "encoder")
     write_wav(tmp_path / "dog.wav", 1.5)
     monkeypatch.chdir(tmp_path)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -28,7 +29,9 @@ def type_in(folder, page):
         assert done.returncode == 0, f"{block}\n{done.stdout}{done.stderr}"
 
 
-def test_the_tutorial_leads_from_clips_to_a_comparison(tmp_path):
+def test_the_tutorial_leads_from_clips_to_a_comparison(demo_clips, tmp_path):
+    """`avprep demo` finds its clips rendered: it keeps them, as one that goes on does."""
+    shutil.copytree(demo_clips.parent, tmp_path / "my-clips")
     type_in(tmp_path, "first-dataset.md")
     assert "<audio" in (tmp_path / "my-data.html").read_text(encoding="utf-8")
     type_in(tmp_path, "first-result.md")

@@ -45,9 +45,13 @@ def start(manifest: Path, out: Path, *options: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def shards_done(out: Path) -> int:
+    return len(list(out.glob("shards/*/*/*.json")))
+
+
 def wait_for_markers(out: Path, count: int, process: subprocess.Popen[str]) -> None:
     limit = time.monotonic() + 120
-    while len(list(out.glob("shards/*/*/*.json"))) < count:
+    while shards_done(out) < count:
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < limit
         time.sleep(0.01)

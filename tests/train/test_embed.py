@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import subprocess
-import sys
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from click.testing import CliRunner
 
 from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.errors import Interrupted, UserError
+from avtrain.cli import main
 from avtrain.embed import embed, embed_file, load_encoder
 from avtrain.runs import checkpoint
 from tests.prep.test_audio_features import write_wav
@@ -139,9 +139,8 @@ def test_a_bad_file_costs_a_sentence_and_a_line(place, videos, tmp_path):
         videos / "bbb_vp9_opus.webm",
     ]
     options = ["--run", place / "run", "--out", out, "--device", "cpu", "--workers", 1]
-    command = [sys.executable, "-c", "from avtrain.cli import main; main()", "embed", *map(str, [*sources, *options])]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(main, ["embed", *map(str, [*sources, *options])])
+    assert done.exit_code == 0, done.output
     assert "2 embeddings of 2 clips, 2 failed" in done.stdout
     assert f"no-audio: {videos / 'bbb_noaudio.mp4'} (no audio track)" in done.stdout
     lines = [json.loads(line) for line in (tmp_path / "out.failures.jsonl").read_text().splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -135,9 +136,8 @@ def test_ones_own_encoder_of_other_bands_is_rebuilt_with_them(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_a_torn_file_of_weights_is_refused_in_a_sentence(heard, tmp_path):
-    save_run(tmp_path / "run", Dataset(heard))
-    export(tmp_path / "run", tmp_path / "out")
+def test_a_torn_file_of_weights_is_refused_in_a_sentence(exported_encoder, tmp_path):
+    shutil.copytree(exported_encoder / "encoder", tmp_path / "out")
     path = tmp_path / "out" / "audio_encoder.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"audio_encoder\.safetensors does not fit encoder\.json .*export the encoder"):

@@ -14,12 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from avprep.dataset import Dataset
-from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.inference.encoder import load_encoder
 from avtrain.inference.export import check, export
 from tests.conftest import REPOSITORY
-from tests.train.forge import Forged, forge_dataset
 from tests.train.test_encoder import save_run
 
 pytestmark = pytest.mark.slow
@@ -45,21 +43,13 @@ def branch(): return Own("branch")
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run whose encoder has 128 bands and statistics far from 0 and 1, measured once."""
-    folder = tmp_path_factory.mktemp("export")
-    clips = [Forged(label, seconds=1.0, level=level) for label, level in (("cat", 0.0), ("dog", -9.0))]
-    save_run(folder / "soft", Dataset(forge_dataset(folder / "pets", clips, mel_bands=128)))
-    result = {"step": 7, "accuracy": 0.625, "interval_95": [0.5, 0.75], "test_clips": 40}
-    store.write_json(folder / "soft" / "eval" / "pets-linear-s0" / "result.json", result)
-    store.write_json(folder / "soft" / "eval" / "pets-retrieval-s0" / "result.json", {"recall_at_1": 0.5})
-    return folder / "soft"
+def run(exported_encoder):
+    return exported_encoder / "soft"
 
 
 @pytest.fixture(scope="module")
-def exported(run):
-    export(run, run.parent / "encoder")
-    return run.parent / "encoder"
+def exported(exported_encoder):
+    return exported_encoder / "encoder"
 
 
 @pytest.mark.slow

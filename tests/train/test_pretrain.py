@@ -148,11 +148,8 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, dem
     assert checkpoints(tmp_path / "run")[-1] == f"step_{CHECKPOINT_BEFORE:08d}"
     assert len(losses(tmp_path / "run")) > CHECKPOINT_BEFORE
     assert not (tmp_path / "run" / "exit.json").exists()
-    code = "from avtrain.cli import main; main()"
-    again = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
-    )
-    assert again.returncode == 0, again.stderr
+    again = invoke(arguments)
+    assert again.exit_code == 0, again.output
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
