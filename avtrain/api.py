@@ -81,7 +81,7 @@ def pretrain(
         Interrupted: `stopping` returned True.
         FloatingPointError: A loss or gradient is NaN or infinite.
     """
-    from avtrain.training.multi_seed import pretrain_runs
+    from avtrain.training.every_run import pretrain_runs
 
     (result,) = pretrain_runs(
         path_or_url(dataset),

@@ -68,7 +68,7 @@ def _command(name: str, what: str) -> click.Command:
         from avtrain.reproduce.tables.page import write_table
         from avtrain.reproduce.tables.running import run
         from avtrain.reproduce.tables.settings import TABLES, read_settings
-        from avtrain.training.multi_seed import seeds_of
+        from avtrain.training.every_run import seeds_of
 
         given = {"vggsound": vggsound, "tau2021": tau, "fsdnoisy18k": fsd}
         site = Site(

@@ -197,7 +197,7 @@ def pretrain(
 
     The same command resumes; with more --epochs or --max-steps it goes on longer.
     """
-    from avtrain.training.multi_seed import pretrain_runs
+    from avtrain.training.every_run import pretrain_runs
 
     def check() -> None:
         if seeds is not None and ctx.get_parameter_source("seed") is click.core.ParameterSource.COMMANDLINE:

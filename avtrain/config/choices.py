@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avtrain.config.rules import LOSSES as LOSS_RULES
+from avtrain.config.rules import LOSS_RULES
 
 MODEL_SIZES = {"full": ("r2plus1d_18", "cnn9"), "tiny": ("tiny", "tiny")}
 """video and audio encoder of each size"""

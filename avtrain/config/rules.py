@@ -40,7 +40,7 @@ class LossRule:
     """whether it goes by labels"""
 
 
-STRATEGIES = {
+STRATEGY_RULES = {
     "random": StrategyRule(
         usage="random",
         batch="each sound with its own picture",
@@ -82,7 +82,7 @@ STRATEGIES = {
 }
 """by name; `package:Class` of the user's own comes beside them"""
 
-LOSSES = {
+LOSS_RULES = {
     "info-nce": LossRule(
         usage="info-nce", positives="its partner", negatives="all other pictures of the batch", labels=False
     ),
@@ -114,12 +114,12 @@ LOSSES = {
 
 def strategy_usages() -> list[str]:
     """What `--strategy` takes, one entry a strategy."""
-    return [*(rule.usage for rule in STRATEGIES.values()), OWN_STRATEGY]
+    return [*(rule.usage for rule in STRATEGY_RULES.values()), OWN_STRATEGY]
 
 
 def loss_usages() -> list[str]:
     """What `--loss` takes, one entry a loss."""
-    return [*(rule.usage for rule in LOSSES.values()), TARGETS, OWN_LOSS]
+    return [*(rule.usage for rule in LOSS_RULES.values()), TARGETS, OWN_LOSS]
 
 
 def is_own_strategy(text: str) -> bool:
@@ -137,19 +137,19 @@ def own_strategy_parts(text: str) -> tuple[str, str]:
 
 def is_own_loss(text: str) -> bool:
     """Whether `--loss` names a function of the user's own: `package:function`."""
-    return OWN_NAME.fullmatch(text) is not None and text.partition(":")[0] not in (*LOSSES, "targets")
+    return OWN_NAME.fullmatch(text) is not None and text.partition(":")[0] not in (*LOSS_RULES, "targets")
 
 
 def is_loss(text: str) -> bool:
     """Whether `--loss` can mean this text."""
-    return text in LOSSES or is_own_loss(text) or text.startswith("targets:")
+    return text in LOSS_RULES or is_own_loss(text) or text.startswith("targets:")
 
 
 def strategy_table() -> str:
     """The strategies as a Markdown table."""
     rows = [
         (usage, *columns)
-        for name, rule in STRATEGIES.items()
+        for name, rule in STRATEGY_RULES.items()
         for usage, columns in [
             (f"{name}:FILE" if ":FILE" in rule.usage else name, (rule.batch, rule.epoch)),
             *rule.variants.items(),
@@ -162,7 +162,8 @@ def strategy_table() -> str:
 def loss_table() -> str:
     """The losses as a Markdown table."""
     rows = [
-        (f"`{rule.usage}`", rule.positives, rule.negatives, "yes" if rule.labels else "no") for rule in LOSSES.values()
+        (f"`{rule.usage}`", rule.positives, rule.negatives, "yes" if rule.labels else "no")
+        for rule in LOSS_RULES.values()
     ]
     rows.append((f"`{TARGETS}`", "by the targets of a Parquet file", "all of the batch", "no"))
     rows.append((f"`{OWN_LOSS}`", "[a loss of your own](../extend/loss.md)", "as it has it", "as it likes"))
@@ -177,6 +178,6 @@ def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 def _own_part(text: str) -> str | None:
     """The `package:Class` with which a text begins that names no strategy of ours; None without."""
     match = re.match(rf"{OWN_NAME.pattern}(?=:|$)", text)
-    if match is None or text.partition(":")[0] in STRATEGIES:
+    if match is None or text.partition(":")[0] in STRATEGY_RULES:
         return None
     return match[0]

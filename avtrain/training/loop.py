@@ -25,12 +25,12 @@ from avtrain.runs.environment import environment
 from avtrain.runs.load import has_average
 from avtrain.runs.loggers import open_loggers
 from avtrain.sampling.accumulation import Position, position_of, updates_per_epoch
+from avtrain.training.course import Course, updates_of
 from avtrain.training.ema import average_of, follow
 from avtrain.training.frozen_features import use_frozen_features
 from avtrain.training.gradient import Gradient, Part
 from avtrain.training.non_finite import culprits_of
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
-from avtrain.training.resume import Course, updates_of
 from avtrain.training.setup import Ready
 from avtrain.training.throughput import Throughput
 from avtrain.training.unlogged import Unlogged

@@ -22,9 +22,9 @@ from avtrain.runs import loggers
 from avtrain.runs.changes import record
 from avtrain.runs.exit_status import outcome_recorded
 from avtrain.runs.trained_on import write_record
+from avtrain.training.course import course_of, log_new
 from avtrain.training.determinism import determinism
 from avtrain.training.loop import PretrainResult, Trainer
-from avtrain.training.resume import course_of, log_new
 from avtrain.training.setup import make_ready
 from avtrain.training.validation import Validation, description_of
 

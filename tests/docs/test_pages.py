@@ -78,14 +78,14 @@ def test_pages_are_short(folder, most):
 
 
 def test_the_readme_and_the_guides_have_every_strategy_and_loss():
-    from avtrain.config.rules import LOSSES, STRATEGIES, loss_table, strategy_table
+    from avtrain.config.rules import LOSS_RULES, STRATEGY_RULES, loss_table, strategy_table
 
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-    for name in STRATEGIES:
+    for name in STRATEGY_RULES:
         assert f"| `{name}` |" in readme or f"| `{name}:FILE` |" in readme, name
     for page, mark in (("plan", "{{ strategies }}"), ("losses", "{{ losses }}")):
         assert mark in (DOCS / "guides" / f"{page}.md").read_text(encoding="utf-8")
     tables = strategy_table() + loss_table()
-    assert all(f"| `{name}" in tables for name in (*STRATEGIES, *LOSSES, "package:Class", "package:function"))
+    assert all(f"| `{name}" in tables for name in (*STRATEGY_RULES, *LOSS_RULES, "package:Class", "package:function"))
     for link in re.findall(r"\]\(([^)]+)\)", tables):
         assert (DOCS / "guides" / link).resolve().exists(), link

@@ -19,8 +19,7 @@ from avprep.shared.errors import UserError
 from avprep.shared.own_code import code_of
 from avtrain.cli import main
 from avtrain.config import LOSSES, PlanConfig, PretrainConfig
-from avtrain.config.rules import LOSSES as LOSS_RULES
-from avtrain.config.rules import STRATEGIES as STRATEGY_RULES
+from avtrain.config.rules import LOSS_RULES, STRATEGY_RULES
 from avtrain.data import Loader, PlannedBatches, Recipe, strategy_of, training_table
 from avtrain.data.own_strategy import OwnStrategy
 from avtrain.data.plan_survey import printed, survey

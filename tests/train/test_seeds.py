@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from avprep.shared.errors import UserError
 from avtrain.cli import main
-from avtrain.training.multi_seed import seeds_of
+from avtrain.training.every_run import seeds_of
 from tests.train.forge import Forged, forge_dataset
 
 OPTIONS = ("--model-size=tiny", "--batch-size=6", "--epochs=1", "--device=cpu", "--threads=1")

@@ -1,4 +1,4 @@
-"""A run at a path or URL, or several that differ by their seed alone: `--seeds 0-4`."""
+"""Where every run begins: at a path or URL, and with `--seeds 0-4` several that differ by their seed alone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from avtrain.distributed import read_ranks
 from avtrain.runs import folder as run_folder
 from avtrain.runs.exit_status import refusal_recorded
 from avtrain.runs.remote import at_hand
+from avtrain.training.course import course_of
 from avtrain.training.pretrain import PretrainResult, pretrain
-from avtrain.training.resume import course_of
 from avtrain.training.setup import make_ready
 
 MOST_SEEDS = 1000
