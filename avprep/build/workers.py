@@ -3,6 +3,9 @@
 The child decodes a clip and writes its tar members itself, at a given offset of the shard's temporary file: no array
 crosses a pipe and no byte is copied by the parent, which only learns where things lie. If the child dies, the
 parent cuts the file back to that offset and goes on.
+
+A child that exceeds `Limits.deadline_seconds` (120) is killed. The clip is tried once more; if it exceeds the deadline
+again, it is a failure with the reason `deadline`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Which clips train a classifier, which choose its epoch and rate, which test it. Pure: labels and groups in, rows out.
+"""Which clips train, which validate and which test: `set_aside` for pretraining, `split_rows` for a classifier.
 
-A group (source video, speaker, location ...) is never on two sides, except where `released` repeats the authors' split.
-Which side it is on is its own hash with the seed (avprep/shared/draw.py): other clips do not move it.
+Labels and groups of the dataset's index go in, rows come out; no media is read, and warnings go to the log. A group
+(source video, speaker, location ...) is never on two sides, except where `released` repeats the authors' split. Which
+side it is on is its own hash with the seed (avprep/shared/draw.py): other clips do not move it.
 """
 
 from __future__ import annotations

@@ -62,9 +62,11 @@ class AtHand:
 
 @contextlib.contextmanager
 def at_hand(path: Path | str, rank: int = 0, without: str = "//") -> Iterator[AtHand]:
-    """The folder of a path, or of a URL while it is worked on; files whose names end in `without` are not fetched.
+    """A folder on this machine for a run or an evaluation at a path or URL.
 
-    Errors: UserError where other things lie there.
+    A path is its own folder. Of a URL, the files there are fetched to a temporary folder, but for those whose names end
+    in `without`. When the block ends, also by an error, rank 0 puts new and changed files there and removes those that
+    are gone; other ranks put exit.json alone. Errors: UserError where the URL holds anything but a run or evaluation.
     """
     if isinstance(path, Path):
         yield AtHand(path, status=run_folder.exit_status(path))

@@ -234,8 +234,9 @@ def test_a_dataset_adapter_writes_a_manifest(tmp_path, monkeypatch):
 
 @pytest.fixture
 def in_a_folder_with_an_encoder(exported_encoder, tmp_path, monkeypatch):
-    """The working directory has dog.wav and an encoder as exported."""
-    shutil.copytree(exported_encoder / "encoder", tmp_path / "encoder")
+    """The working directory has dog.wav and an encoder as exported, where the examples have it."""
+    for name in ("encoder", "runs/soft"):
+        shutil.copytree(exported_encoder / "encoder", tmp_path / name)
     write_wav(tmp_path / "dog.wav", 1.5)
     monkeypatch.chdir(tmp_path)
 

@@ -31,7 +31,7 @@ def type_in(folder, page):
 
 def test_the_tutorial_leads_from_clips_to_a_comparison(demo_clips, tmp_path):
     """`avprep demo` finds its clips rendered: it keeps them, as one that goes on does."""
-    shutil.copytree(demo_clips.parent, tmp_path / "my-clips")
+    shutil.copytree(demo_clips.parent, tmp_path / "demo-clips")
     type_in(tmp_path, "first-dataset.md")
     assert "<audio" in (tmp_path / "my-data.html").read_text(encoding="utf-8")
     type_in(tmp_path, "first-result.md")
