@@ -224,8 +224,8 @@ def fsdnoisy18k(
 @click.option(
     "--label-names", type=LIST, default=None, help="Names by id: ontology.json, or CSV with mid, display_name."
 )
-@click.option("--video-path", default="", metavar="PATH", help="Path of each row, with columns: 'clips/{YTID}.mp4'.")
-@click.option("--audio-path", default="", metavar="PATH", help="The same for files of sound.")
+@click.option("--video-path", default="", metavar="TEMPLATE", help="Path of a row, with columns: 'clips/{YTID}.mp4'.")
+@click.option("--audio-path", default="", metavar="TEMPLATE", help="The same for files of sound.")
 @click.option("--split", default="", help="Split of rows that name none; default: train.")
 @click.option("--drop-leaks", is_flag=True, help="Drop training clips whose group or file is also in test or val.")
 @click.option(

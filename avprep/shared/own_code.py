@@ -60,8 +60,8 @@ def import_own(name: str, what: str, kind: str = "function") -> Any:
         thing = getattr(importlib.import_module(package), attribute, None)
     except Exception as error:
         raise UserError(
-            f"{name} cannot be imported ({type(error).__name__}: {error}); name it package:{kind} and put the folder "
-            "that holds the package on PYTHONPATH."
+            f"{name} cannot be imported ({type(error).__name__}: {error}); name it "
+            f"package:{'Class' if kind == 'class' else kind} and put the folder that holds the package on PYTHONPATH."
         ) from error
     if not (inspect.isfunction(thing) or inspect.isclass(thing)):
         raise UserError(f"{package} has no {kind} {attribute!r}; name one that is {what}.")

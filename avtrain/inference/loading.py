@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from avprep.shared.errors import UserError
+from avprep.shared.values import speaking_of
 from avtrain.inference.description import DESCRIPTION, Description, description_of_checkpoint, read_description
 from avtrain.models.audio import build_audio
 from avtrain.models.two_tower import TwoTower, tower_of, video_encoder_of
@@ -55,7 +56,9 @@ def loaded(kind: Kind[Loaded], folder: Path, side: str, weights: str, projection
         _check_export(folder, description, side, projection)
         if weights != "auto":
             raise UserError(f"{folder} is an exported encoder, which has one set of weights; leave --weights out.")
-        encoder, path = kind(*_fresh(description)), folder / description.file("safetensors")
+        with speaking_of(folder / DESCRIPTION):
+            encoder = kind(*_fresh(description))
+        path = folder / description.file("safetensors")
         try:
             encoder.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -40,7 +40,9 @@ OUTPUTS = {
     "avtrain reproduce table2": {"out"},
     "avtrain bench": {"cache"},
 }
-IN_PLACE = {f"avprep {name}" for name in ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude")}
+IN_PLACE = {f"avprep {name}" for name in ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude")} | {
+    "avtrain average"
+}
 PRINTING = {"avprep verify", "avprep inspect", "avprep doctor", "avtrain plan", "avtrain compare", "avtrain doctor"}
 MEANT_FOR_WRITING = {"out", "out_dir", "cache", "run_dir", "output", "report"}
 

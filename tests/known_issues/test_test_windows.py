@@ -142,8 +142,8 @@ def test_a_first_score_that_is_nan_is_not_kept_for_good(folder, monkeypatch):
     split = split_rows(dataset)
     original, calls = avtrain.evaluation.linear._losses, []
 
-    def first_is_nan(heads, features, labels):
-        found = original(heads, features, labels)
+    def first_is_nan(heads, features, labels, objective):
+        found = original(heads, features, labels, objective)
         if torch.is_grad_enabled():
             return found
         calls.append(1)

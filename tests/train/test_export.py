@@ -138,7 +138,7 @@ def test_ones_own_encoder_works_or_is_refused_and_nothing_is_left(run, tmp_path,
     for name in ("good", "other", "branch"):
         save_run(tmp_path / name, Dataset(run.parent / "pets"), f"my_exported:{name}")
     assert export(tmp_path / "good", tmp_path / "out" / "good")["num_features"] == 5
-    with pytest.raises(UserError, match=r"differ by .* of the largest feature on 1 s of sound .*nothing was written"):
+    with pytest.raises(UserError, match=r"differ by .* of the largest feature on 1 s of sounds .*nothing was written"):
         export(tmp_path / "other", tmp_path / "out" / "other")
     with pytest.raises(UserError, match="my_exported:branch cannot be exported for sounds of any number and length"):
         export(tmp_path / "branch", tmp_path / "out" / "branch")

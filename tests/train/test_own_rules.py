@@ -238,7 +238,7 @@ WRONG = [
     ("@dataclass\nclass Rule(Strategy): pass", "is no strategy|cannot inherit|cannot be imported"),
     ("@dataclass(frozen=True)\nclass Rule(Strategy): pass", "failed when made with no settings .TypeError.*abstract"),
     ("Rule = 3", "my_rules has no class 'Rule'"),
-    ("1 / 0", "my_rules:Rule cannot be imported .ZeroDivisionError"),
+    ("1 / 0", "my_rules:Rule cannot be imported .ZeroDivisionError.*; name it package:Class and"),
     (EXACT.replace("return 4", "return 5"), "plan ends after 4 batches of an epoch, steps announced 5"),
     (EXACT.replace("return 4", "return 3"), "plan goes on after the 3 batches"),
     (EXACT.replace("return 4", "return 'four'"), "steps gave 'four'"),
@@ -344,6 +344,8 @@ def test_a_run_knows_its_code_and_goes_on_with_other_code_only_on_purpose(folder
     assert meta["strategy_code"] == saved["strategy_code"]
     assert "strategy_code" not in json.loads((tmp_path / "whole" / "config.json").read_text())["config"]
     assert trained(folder, run, **names) == whole  # the same code goes on, to the same end
+    weights = [(end / "step_00000008" / "model.safetensors").read_bytes() for end in (run, tmp_path / "whole")]
+    assert weights[0] == weights[1]
     path.write_text(path.read_text() + "\n# another line\n")
     with pytest.raises(UserError, match="another version of the code of the strategy and the code of the loss"):
         trained(folder, run, **names)

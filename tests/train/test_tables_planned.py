@@ -38,10 +38,20 @@ OTHER_WORDS = {
     "downmix": ("mean", "swresample"),
     "checkpoint": ("best",),
     "strategy": ("soft-positive:p=0.9",),
+    "projection": ("mlp",),
+    "optimizer": ("adamw",),
+    "side": ("video",),
+    "weights": ("raw",),
+    "balance": ("weights",),
 }
 TOGETHER = {
     "sample_rate_hz": {"sample_rate_hz": 32_000, "hop_samples": 320},
     "val_share": {"val_every": 1, "val_share": 0.1},
+    "projection_hidden": {"projection": "mlp", "projection_hidden": 64},
+    "freeze": {"freeze": "video", "init_from": "run"},
+    "frozen_windows": {"freeze": "video", "init_from": "run", "frozen_windows": 2},
+    "chunk_size": {"chunk_size": 8},
+    "crop_size": {"crop_size": 16},
 }
 OF_THE_ROW = {"strategy", "labels", "batch_size", "seed"}  # fields of `pretext` that each row has its own value of
 
