@@ -256,6 +256,7 @@ def test_ten_lines_embed_a_sound_with_torch_and_without():
     np.testing.assert_array_equal(of_readme["embedding"], names["embedding"])
 
 
+@pytest.mark.slow
 def test_the_readme_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatch):
     shutil.copytree(demo_clips.parent / "clips", tmp_path / "my-clips")
     monkeypatch.chdir(tmp_path)
@@ -264,6 +265,7 @@ def test_the_readme_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatc
     assert (tmp_path / "runs/soft/eval/my-data-linear-s0/predictions.parquet").exists()
 
 
+@pytest.mark.slow
 def test_the_python_guide_leads_from_clips_to_a_score(demo_clips, tmp_path, monkeypatch, capsys):
     shutil.copytree(demo_clips.parent, tmp_path / "my-clips")
     monkeypatch.chdir(tmp_path)

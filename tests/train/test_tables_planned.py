@@ -135,6 +135,7 @@ def concerned(path: tuple[Any, ...], usual: TableSettings, steps: list[Step]) ->
     return found
 
 
+@pytest.mark.slow
 def test_every_setting_keys_its_cells_and_what_is_made_from_them_and_nothing_else():
     (_, usual), *others = varied()
     before, steps = keys(usual), matrix_of(usual, SITE).steps
@@ -207,6 +208,7 @@ def listed(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_dry_run_at_full_size_decodes_and_writes_nothing(listed, tmp_path):
     out = tmp_path / "out"
     printed = reproduce("table1", "--vggsound", listed, "--out", out, "--workers", 4, "--dry-run")

@@ -304,6 +304,7 @@ def measured_by(folder, ranks):
     return scores, stopped, model.training
 
 
+@pytest.mark.slow
 def test_ranks_share_the_work_and_have_the_scores_of_one(folder):
     alone, *_ = measured_by(folder, ALONE)
     answers, codes = launch(functools.partial(measured_by, folder), 2)
