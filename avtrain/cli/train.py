@@ -43,7 +43,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     """Print what the batches of a pretraining run on dataset DIR will be; reads no media."""
     from avprep.shared.store import json_text
     from avtrain.api import plan as survey
-    from avtrain.data.plan_survey import printed
+    from avtrain.data.survey_text import printed
 
     surveyed = survey(dataset, **settings)
     click.echo(json_text(surveyed, indent=2) if as_json else printed(surveyed))

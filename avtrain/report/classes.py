@@ -12,7 +12,8 @@ from markupsafe import Markup
 from avprep.shared import html
 from avtrain.report.curves import swatch
 from avtrain.report.kinds import Kind
-from avtrain.report.results import details, per_cent
+from avtrain.report.results import details
+from avtrain.report.run_tables import per_cent
 from avtrain.report.scores import Scored
 
 ALL_CLASSES = 16

@@ -22,7 +22,8 @@ from avtrain.config import LOSSES, PlanConfig, PretrainConfig
 from avtrain.config.rules import LOSS_RULES, STRATEGY_RULES
 from avtrain.data import Loader, PlannedBatches, Recipe, strategy_of, training_table
 from avtrain.data.own_strategy import OwnStrategy
-from avtrain.data.plan_survey import printed, survey
+from avtrain.data.plan_survey import survey
+from avtrain.data.survey_text import printed
 from avtrain.runs import folder as run_folder
 from avtrain.sampling import STRATEGIES, ClipTable, Random, Strategy, digest
 from avtrain.sampling.settings import settings_of

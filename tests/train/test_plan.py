@@ -20,8 +20,9 @@ from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.config import PlanConfig
 from avtrain.data import plan_survey as plan_module
-from avtrain.data.plan_survey import printed, survey
+from avtrain.data.plan_survey import survey
 from avtrain.data.plans import strategy_of, training_table
+from avtrain.data.survey_text import printed
 from avtrain.sampling.windows import WindowSpec, draw_windows
 from tests.train.forge import FRAME_SIZE, MEL_BANDS, Forged, forge_dataset, forge_index, write_labels
 

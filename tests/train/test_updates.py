@@ -20,7 +20,8 @@ from avprep.shared.errors import Interrupted, UserError
 from avtrain.cli import main
 from avtrain.config import PlanConfig, PretrainConfig
 from avtrain.data import Augment, Loader, strategy_of, training_table
-from avtrain.data.plan_survey import printed, survey
+from avtrain.data.plan_survey import survey
+from avtrain.data.survey_text import printed
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import build_two_tower, tower_of
 from avtrain.runs import folder as run_folder

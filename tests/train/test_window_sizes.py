@@ -19,7 +19,8 @@ from avtrain.cli import main
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
 from avtrain.data import Loader, Reader, training_table
 from avtrain.data.bench import BenchConfig, measure
-from avtrain.data.plan_survey import printed, survey
+from avtrain.data.plan_survey import survey
+from avtrain.data.survey_text import printed
 from avtrain.data.window_sizes import sentence_of, window_of
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.retrieval import retrieve
