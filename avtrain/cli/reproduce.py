@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from avprep.shared.commands import Command, Group
+from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import DIRECTORY, OUT_FOLDER
 from avtrain.cli.tables import table1, table2
@@ -31,19 +32,26 @@ for command in (table1, table2):
 @click.option(
     "--row", "names", multiple=True, help="Only this row, such as envelope-random; may be given more than once."
 )
+@click.option(
+    "--choose",
+    is_flag=True,
+    help="Rows to choose among, measured on the validation speaker; test speakers are not used.",
+)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
 def av_digits(
-    out: Path, fsdd: Path, esc10: Path | None, quick: bool, names: tuple[str, ...], workers: int | None
+    out: Path, fsdd: Path, esc10: Path | None, quick: bool, names: tuple[str, ...], choose: bool, workers: int | None
 ) -> None:
     """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers outside training."""
     from avtrain.reproduce.av_digits.data import Sources
     from avtrain.reproduce.av_digits.page import write_page
     from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
-    from avtrain.reproduce.av_digits.settings import QUICKLY, DigitsSettings
+    from avtrain.reproduce.av_digits.settings import CHOOSINGLY, QUICKLY, DigitsSettings
     from avtrain.reproduce.av_digits.table import printed
 
-    settings = QUICKLY if quick else DigitsSettings()
-    rows = rows_named(names, quick)
+    if quick and choose:
+        raise UserError("--quick and --choose are two tables; give one of them.")
+    settings = QUICKLY if quick else CHOOSINGLY if choose else DigitsSettings()
+    rows = rows_named(names, quick, choose)
     with stop_on_signals() as request:
         lines = reproduce_digits(
             out, Sources(fsdd=fsdd, esc10=esc10), settings, rows, workers=workers, stopping=lambda: bool(request)

@@ -27,7 +27,8 @@ class PretrainConfig:
 
     strategy: str = "random"
     """which sound meets which picture: `random`, `easy-negative`, `hard-negative`, `class-balanced`,
-    `pairs:FILE[:weights=loss]`, `soft-positive[:p=P,labelled=SHARE,rare=R]` or `package:Class[:key=value,...]`"""
+    `pairs:FILE[:weights=loss]`, `soft-positive[:p=P,labelled=SHARE,others=WHAT,rare=R]` or
+    `package:Class[:key=value,...]`"""
     labels: str = "label"
     """label column that strategy, loss and validation use: `label`, or NAME of labels/NAME.parquet, with one label a
     clip or several (a multi-label column)"""

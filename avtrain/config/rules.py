@@ -57,12 +57,13 @@ STRATEGY_RULES = {
         epoch="each clip once; a remainder of one is left out",
     ),
     "soft-positive": StrategyRule(
-        usage="soft-positive[:p=P,labelled=SHARE,rare=R]",
+        usage="soft-positive[:p=P,labelled=SHARE,others=WHAT,rare=R]",
         batch="the picture is of another clip with the same label",
         epoch="like `random`, over the sounds",
         variants={
             "soft-positive:p=0.5": ("with probability p soft, otherwise exact", "like `random`"),
             "soft-positive:labelled=0.1": ("soft among a tenth of each label's clips", "like `random`"),
+            "soft-positive:others=skip": ("clips without a label are left out", "clips with a label, each once"),
             "soft-positive:rare=1": ("of several labels a clip, rare ones are shared more often", "like `random`"),
         },
     ),

@@ -13,6 +13,8 @@ from avtrain.sampling.label_lists import LabelLists
 from avtrain.sampling.random import permuted_batches
 
 FEWEST_LABELLED = 2
+OTHERS = ("exact", "negatives", "skip")
+WITH_LABEL = "clips with a label"
 
 
 @dataclass(frozen=True)
@@ -22,17 +24,22 @@ class SoftPositive(Strategy):
     Anchors are those of `random` with the same seed, so p=0 is random, bit for bit. A clip that is alone in its label,
     or has none (-1), keeps itself. `labelled` is the share of each label's clips that keep it, at least two where it is
     above 0 (one alone has no partner): chosen by the seed, the same in all epochs, a smaller share part of a larger
-    one. The others count as without label, here and in a loss that goes by labels; they stay in as exact pairs.
+    one. The others count as without label, here and in a loss that goes by labels.
+    `others` is what clips do that have no label: `exact`: they are exact pairs; `negatives`: they are exact pairs of
+    weight 0, so negatives of the others only, and so is a clip that is alone in its label; `skip`: they are in no
+    batch, and an epoch is shorter.
     The labels may be any column of the dataset: the manifest's own, pseudo labels, noisy ones. Of several labels a clip
     (a multi-label column) one that another clip has too is drawn, then such a clip: each label alike, or, the nearer
     `rare` is to 1, the more often the rarer: in proportion to (clips of the label) ** -rare. `labelled` then is the
     share of each label's clips that keep that label.
-    Batches: all of batch_size, 1 to N; the last N mod batch_size clips of an epoch are left out, others each time.
+    Batches: all of batch_size, 1 to N (with `skip`: to the clips with a label); the last N mod batch_size clips of an
+    epoch are left out, others each time.
     """
 
     p: float = 1.0
     labelled: float = 1.0
     rare: float = 0.0
+    others: str = "exact"
 
     def __post_init__(self) -> None:
         if not 0 <= self.p <= 1:
@@ -41,21 +48,34 @@ class SoftPositive(Strategy):
             raise ValueError(f"labelled of soft-positive is a share, 0 to 1, not {self.labelled}.")
         if not 0 <= self.rare <= 1:
             raise ValueError(f"rare of soft-positive is 0 (each label alike) to 1 (rare ones most), not {self.rare}.")
+        if self.others not in OTHERS:
+            raise ValueError(f"others of soft-positive is one of {', '.join(OTHERS)}, not {self.others!r}.")
 
     def steps(self, table: ClipTable, batch_size: int) -> int:
-        """Batches in an epoch: N // batch_size. Errors: ValueError if batch_size > N, or `rare` has no choice."""
+        """Batches in an epoch: N // batch_size, with `skip` of the N clips with a label.
+
+        Errors: ValueError if batch_size > N, `rare` has no choice, or N depends on the seed.
+        """
         if self.rare and table.lists is None:
             raise ValueError("rare of soft-positive chooses among several labels a clip; this label column has one.")
-        return whole_batches(len(table), batch_size)
+        if self.others != "skip":
+            return whole_batches(len(table), batch_size)
+        if self.labelled < 1 and table.lists is not None:
+            raise ValueError("others=skip with labelled below 1 needs one label a clip; this label column has several.")
+        known = np.count_nonzero(table.labels >= 0) if self.labelled == 1 else self._quota(table.groups.sizes).sum()
+        return whole_batches(int(known), batch_size, WITH_LABEL)
 
     def plan(
         self, table: ClipTable, *, batch_size: int, seed: int, epoch: int, first_step: int = 0
     ) -> Iterator[np.ndarray]:
         """Plans int64 [batch_size, 2] of one epoch from `first_step` on. Errors: ValueError if batch_size > N."""
         self.steps(table, batch_size)
-        groups = (table if self.labelled == 1 else self.known_table(table, seed)).groups
-        batches = permuted_batches(len(table), batch_size, seed, epoch, first_step)
-        for step, anchors in enumerate(batches, start=first_step):
+        known = table if self.labelled == 1 else self.known_table(table, seed)
+        groups = known.groups
+        planned = np.flatnonzero(known.labels >= 0) if self.others == "skip" else np.arange(len(table))
+        batches = permuted_batches(len(planned), batch_size, seed, epoch, first_step)
+        for step, drawn in enumerate(batches, start=first_step):
+            anchors = planned[drawn]
             draw = generator(seed, epoch, Stream.PARTNERS, step)
             soft = self._soft(draw, batch_size)
             partners = np.where(soft, groups.another(anchors, draw, self.rare), anchors)
@@ -64,6 +84,12 @@ class SoftPositive(Strategy):
     def fallbacks(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray:
         """bool [batch]: pairs whose draw asked for another clip, and whose clip kept itself for want of one."""
         return self._soft(generator(seed, epoch, Stream.PARTNERS, step), len(plan)) & (plan[:, 0] == plan[:, 1])
+
+    def weights(self, table: ClipTable, plan: np.ndarray, *, seed: int, epoch: int, step: int) -> np.ndarray | None:
+        """float32 [batch]: with others=negatives 0 for the `fallbacks`, else 1; None otherwise."""
+        if self.others != "negatives":
+            return None
+        return np.where(self.fallbacks(table, plan, seed=seed, epoch=epoch, step=step), 0, 1).astype(np.float32)
 
     def _soft(self, draw: np.random.Generator, batch_size: int) -> np.ndarray:
         return draw.random(batch_size) < self.p
@@ -98,5 +124,10 @@ class SoftPositive(Strategy):
         group = np.repeat(np.arange(len(groups)), groups.sizes)
         by_lot = np.argsort(lots[groups.order])
         order = by_lot[stable_order(group[by_lot])]  # label by label, each by its lots
-        quota = np.minimum(np.maximum(np.rint(self.labelled * groups.sizes), FEWEST_LABELLED), groups.sizes)
-        return order[np.arange(len(order)) - groups.begins[group] < quota[group]]
+        return order[np.arange(len(order)) - groups.begins[group] < self._quota(groups.sizes)[group]]
+
+    def _quota(self, sizes: np.ndarray) -> np.ndarray:
+        """How many of each label's `sizes` clips keep it."""
+        if self.labelled == 0:
+            return np.zeros_like(sizes)
+        return np.minimum(np.maximum(np.rint(self.labelled * sizes), FEWEST_LABELLED), sizes)

@@ -112,6 +112,8 @@ def test_labels_that_are_withheld_are_a_share_of_each_and_part_of_a_larger_share
     for label, count in counts.items():
         assert sum(own == label for _, own in pairs[0.1]) == max(2, round(0.1 * count))
     few = SoftPositive(labelled=0.1)
+    with pytest.raises(ValueError, match="others=skip with labelled below 1 needs one label a clip"):
+        SoftPositive(labelled=0.1, others="skip").steps(table, 1)
     known = few.known_table(table, 1)
     assert np.array_equal(known.labels, kept[0.1].first())
     for audio, video in np.concatenate(list(few.plan(table, batch_size=20, seed=1, epoch=0))):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import os
 import signal
@@ -17,9 +18,11 @@ from click.testing import CliRunner
 from scipy import stats
 
 from avprep.dataset import Dataset
-from avprep.shared import store
+from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
+from avtrain.evaluation.compare import p_text
+from avtrain.reproduce.av_digits.comparisons import compared
 from avtrain.reproduce.av_digits.data import NOISE_SHARE, Sources
 from avtrain.reproduce.av_digits.page import write_page
 from avtrain.reproduce.av_digits.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
@@ -98,6 +101,48 @@ def test_what_is_done_is_not_done_again_and_comes_to_the_same_table(table):
     assert changed >= {"envelope-random-0/cell.json", "envelope-random-0/eval/linear/result.json"}
     assert all(path.startswith("envelope-random-0/") and "step_" not in path for path in changed)
     assert {path.split("/")[2] for path in changed if "/eval/" in path} == {"linear"}
+
+
+def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_speaker(real_data, tmp_path):
+    settings = dataclasses.replace(MINIATURE, choosing=True)
+    rows = rows_named(["envelope-soft-positive-SpecAugment", "envelope-soft-positive-mlp-SpecAugment"], choosing=True)
+    lines = reproduce_digits(tmp_path, Sources(fsdd=real_data / "fsdd"), settings, rows, workers=1)
+    dataset = Dataset(tmp_path / "data" / "envelope-0" / "shards")
+    speakers = {split: set(dataset.group_names[dataset.rows_of(split)]) for split in dataset.splits}
+    assert speakers.keys() == {"train", "test"}
+    assert not speakers["train"] & speakers["test"]
+    assert not set().union(*speakers.values()) & {"george", "lucas"}
+    assert {*lines[0]["scores"]} == {"linear", "linear windows", "pair R@1", "class R@1"}
+    run = configs.flat(store.read_json(tmp_path / "runs" / "envelope-soft-positive-mlp-SpecAugment-0" / "config.json"))
+    assert (run["spec_augment"], run["projection"], run["seed"]) == (True, "mlp", 100)
+    with pytest.raises(UserError, match="There is no row 'envelope-random'"):
+        rows_named(["envelope-random"], choosing=True)
+
+
+def test_planned_comparisons_are_paired_by_run_and_corrected_within_their_family():
+    scores = {
+        "random, SpecAugment": [0.40, 0.50, 0.45],
+        "soft-positive": [0.60, 0.70, 0.62],
+        "soft-positive, SpecAugment": [0.70, 0.75, 0.71],
+    }
+    lines = [
+        {"name": name, "link": ENVELOPE, "scores": {"linear": {"by_run": dict(enumerate(values))}}}
+        for name, values in scores.items()
+    ]
+    by_rows = {(row[1], row[2]): row for row in compared(lines)}
+    first, second = (by_rows["soft-positive, SpecAugment", other] for other in ("soft-positive", "random, SpecAugment"))
+    gaps = np.subtract(scores["soft-positive, SpecAugment"], scores["soft-positive"])
+    half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) / 3**0.5
+    assert (
+        first[4] == f"{100 * gaps.mean():+.1f} [{100 * (gaps.mean() - half):+.1f}, {100 * (gaps.mean() + half):+.1f}]"
+    )
+    p_values = [
+        stats.ttest_rel(scores["soft-positive, SpecAugment"], scores[other]).pvalue
+        for other in ("soft-positive", "random, SpecAugment")
+    ]
+    assert max(p_values) == p_values[0]
+    assert (first[5], second[5]) == (p_text(p_values[0]), p_text(2 * p_values[1]))
+    assert compared([{**line, "link": UNLINKED} for line in lines]) == []
 
 
 def test_other_settings_are_refused(table):

@@ -180,7 +180,7 @@ def test_every_strategy_that_labels_serve_has_a_name():
         ("", "no strategy ''"),
         ("soft", "no strategy 'soft'; choose from random, .*soft-positive.* pairs:FILE"),
         ("random:p=0.5", "no setting 'p'; it has none"),
-        ("soft-positive:q=1", "no setting 'q'; it has labelled, p"),
+        ("soft-positive:q=1", "no setting 'q'; it has labelled, others, p"),
         ("soft-positive:p", "is a number"),
         ("soft-positive:p=half", "is a number, not 'half'"),
         ("soft-positive:p=1.5", "probability"),

@@ -109,6 +109,45 @@ def test_a_share_of_0_has_no_soft_pair_and_of_1_hides_nothing():
         np.testing.assert_array_equal(whole, plain)
 
 
+@pytest.mark.parametrize("labelled", [1.0, 0.5])
+def test_clips_without_a_label_are_in_no_batch_where_they_are_skipped(labelled):
+    table = table_of([0] * 60 + [1] * 30 + [-1] * 10)
+    strategy = SoftPositive(labelled=labelled, others="skip")
+    known = table.rows[strategy.known_labels(table, 0) >= 0]
+    plan = np.concatenate(epochs_of(strategy, table, 9, epochs=1))
+    assert len(known) == 90 * labelled
+    assert strategy.steps(table, 9) == len(known) // 9
+    assert sorted(plan[:, 0]) == sorted(known)
+    assert np.isin(plan[:, 1], known).all()
+    assert (plan[:, 0] != plan[:, 1]).all()
+
+
+def test_skipping_changes_nothing_where_all_have_a_label():
+    table = table_of(UNBALANCED)
+    for skipped, plain in zip(
+        *(epochs_of(SoftPositive(others=others), table, 8, epochs=2) for others in ("skip", "exact")), strict=True
+    ):
+        np.testing.assert_array_equal(skipped, plain)
+
+
+def test_as_negatives_clips_without_a_label_are_in_the_batch_and_weigh_nothing():
+    table = table_of([0] * 60 + [1] * 30 + [2] + [-1] * 9)
+    strategy = SoftPositive(others="negatives")
+    (plan,) = plans_of(strategy, table, 100, seed=1)
+    np.testing.assert_array_equal(plan, plans_of(SoftPositive(), table, 100, seed=1)[0])
+    weights = strategy.weights(table, plan, seed=1, epoch=0, step=0)
+    alone_or_none = np.isin(labels_at(table, plan[:, 0]), [2, -1])
+    np.testing.assert_array_equal(weights, np.where(alone_or_none, 0, 1))
+    assert SoftPositive().weights(table, plan, seed=1, epoch=0, step=0) is None
+
+
+def test_what_others_may_do_is_one_of_three():
+    with pytest.raises(ValueError, match="others of soft-positive is one of exact, negatives, skip, not 'drop'"):
+        SoftPositive(others="drop")
+    with pytest.raises(ValueError, match="of 4 cannot be drawn from 3 clips with a label"):
+        SoftPositive(others="skip").steps(table_of([0, 0, 1, -1, -1]), 4)
+
+
 @pytest.mark.parametrize("p", [0.0, 0.5, 1.0])
 def test_fallbacks_are_the_pairs_that_asked_for_a_partner_and_have_none(p):
     table, strategy = table_of([0] * 500 + [-1] * 250 + list(range(1, 251))), SoftPositive(p)

@@ -41,6 +41,11 @@ class Cell:
     settings: DigitsSettings
 
     @property
+    def seed(self) -> int:
+        """Of everything that is drawn in this cell."""
+        return self.settings.seed_of(self.run)
+
+    @property
     def strategy(self) -> str:
         """As `avtrain pretrain` takes it."""
         return f"pairs:{self.digits.parent / FROZEN}" if self.row.strategy == "frozen" else self.row.strategy
@@ -73,7 +78,7 @@ def _made(cell: Cell) -> dict[str, Any]:
     }
     if row.kind == "pretrained":
         result |= _pretrained(cell)
-    scores = _scores(cell, "", cell.digits, finetuned=True)
+    scores = _scores(cell, "", cell.digits, finetuned=not cell.settings.choosing)
     if cell.sounds is not None:
         scores |= _scores(cell, OUTSIDE, cell.sounds.whole, finetuned=cell.run < FINETUNED_OUTSIDE)
         scores |= _scores(cell, OUTSIDE + "cut ", cell.sounds.cut, finetuned=False)
@@ -108,13 +113,14 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
             max_steps=updates,
             learning_rate=settings.learning_rate,
             val_every=0,
-            seed=cell.run,
+            seed=cell.seed,
             checkpoint_every_steps=100,
+            **row.more,
         ),
         quiet=True,
     )
     planned = survey(
-        dataset, PlanConfig(strategy=cell.strategy, labels=row.labels, batch_size=batch, seed=cell.run, epochs=epochs)
+        dataset, PlanConfig(strategy=cell.strategy, labels=row.labels, batch_size=batch, seed=cell.seed, epochs=epochs)
     )
     return {
         "updates": ended.steps,
@@ -145,7 +151,7 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
         protocol=protocol,
         model_size="tiny",
         audio_model=STATISTICS[cell.row.bands] if cell.row.kind == "statistics" else "",
-        seed=cell.run,
+        seed=cell.seed,
     )
     if protocol != "linear":
         config = dataclasses.replace(

@@ -19,7 +19,7 @@ from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.media_folder import LocalFolder
 from avprep.labels.columns import add_noise, claim_column, write_labels
 from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
-from avprep.manifest.read_write import Clip, write_manifest
+from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared import store
 from avprep.synthetic.av_digits import DigitsConfig, render_digits
 from avtrain.data.plans import training_table
@@ -64,10 +64,13 @@ def prepare_digits(
     stopping: Callable[[], bool],
 ) -> Path:
     """The dataset of one run and link, with the label columns that are asked for and pairs.FROZEN beside its index."""
+    seed = settings.seed_of(run)
     config = DigitsConfig(
-        clips_per_class=settings.clips_per_class, fold=fold, link=link, frame_size=settings.frame_size, seed=run
+        clips_per_class=settings.clips_per_class, fold=fold, link=link, frame_size=settings.frame_size, seed=seed
     )
     manifest = render_digits(folder / "clips", fsdd, config, workers, stopping)
+    if settings.choosing:
+        manifest = validation_as_test(manifest)
     built = BuildConfig(
         video=VideoSpec(frame_size=settings.frame_size), shards=ShardSpec(clips_per_shard=settings.clips_per_class)
     )
@@ -75,13 +78,23 @@ def prepare_digits(
     build_shards(manifest, shards, built, Limits(), workers=workers, stopping=stopping)
     dataset = Dataset(shards)
     if "noisy" in columns:
-        add_noise(dataset, "noisy", share=NOISE_SHARE, seed=run)
+        add_noise(dataset, "noisy", share=NOISE_SHARE, seed=seed)
     if "shuffled" in columns:
-        add_shuffled(dataset, run)
+        add_shuffled(dataset, seed)
     if "clusters" in columns:
-        pseudo_label(dataset, PseudoLabelConfig(model=CLUSTERED_BY, clusters=CLUSTERS, seed=run), "clusters")
-    write_frozen_pairs(dataset, folder / FROZEN, run)
+        pseudo_label(dataset, PseudoLabelConfig(model=CLUSTERED_BY, clusters=CLUSTERS, seed=seed), "clusters")
+    write_frozen_pairs(dataset, folder / FROZEN, seed)
     return shards
+
+
+def validation_as_test(manifest: Path) -> Path:
+    """Write choosing.csv beside `manifest`: its clips without those of test, and those of val are of test."""
+    clips = [clip for clip in read_manifest(manifest) if clip.split != "test"]
+    chosen = manifest.with_name("choosing.csv")
+    write_manifest(
+        chosen, [dataclasses.replace(clip, split={"val": "test"}.get(clip.split, clip.split)) for clip in clips]
+    )
+    return chosen
 
 
 def add_shuffled(dataset: Dataset, seed: int) -> None:

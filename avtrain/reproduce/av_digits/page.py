@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from avprep.dataset import Dataset
 from avprep.shared import html, store
-from avtrain.reproduce.av_digits.rows import ENVELOPE, ROWS
+from avtrain.reproduce.av_digits.rows import CANDIDATES, ENVELOPE, ROWS
 from avtrain.reproduce.av_digits.table import HEADER, MAIN, cells_text, claims, verdict
 from avtrain.reproduce.page_parts import axes_of, examples, settings_table
 from avtrain.runs import folder as run_folder
@@ -93,7 +93,7 @@ def _bars(lines: Sequence[dict[str, Any]]) -> Any:
 def _losses(out: Path, lines: Sequence[dict[str, Any]]) -> Any:
     figure, (axis,) = axes_of(8, 3.2)
     there = {(line["name"], line["link"]) for line in lines}
-    for row in ROWS:
+    for row in (*ROWS, *CANDIDATES):
         run = out / "runs" / f"{row.slug}-0"
         usual = row.kind == "pretrained" and row.batch == "usual" and row.loss == "info-nce" and row.link == ENVELOPE
         if not usual or (row.name, row.link) not in there or not run.exists():

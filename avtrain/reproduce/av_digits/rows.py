@@ -5,7 +5,8 @@ Those that the benchmark's claims rest on come first, so that a run that is stop
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 ENVELOPE, UNLINKED = "envelope", "none"
 CLASSES = 10
@@ -35,6 +36,8 @@ class Row:
     """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
+    more: dict[str, Any] = field(default_factory=dict)
+    """further settings of the pretraining, as fields of PretrainConfig"""
 
     @property
     def slug(self) -> str:
@@ -42,7 +45,7 @@ class Row:
         return f"{self.link}-{self.name}".replace(" %", "").replace(" + ", "-").replace(", ", "-").replace(" ", "-")
 
 
-ROWS = (
+PAPER = (
     Row(name="random"),
     Row(name="soft-positive", strategy="soft-positive"),
     Row(name="soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
@@ -78,4 +81,43 @@ ROWS = (
     Row(name="random, batch of hard-negative, equal pairs", batch="class", equal="pairs"),
     Row(name="hard-negative, equal pairs", strategy="hard-negative", batch="class", equal="pairs"),
 )
-QUICK = ROWS[:8]
+QUICK = PAPER[:8]
+
+
+def _augmented(name: str, **changes: Any) -> Row:
+    """The row `name` with SpecAugment on its sounds."""
+    return Row(name=f"{name}, SpecAugment", more={"spec_augment": True, **changes.pop("more", {})}, **changes)
+
+
+BEYOND = (
+    _augmented("random"),
+    _augmented("soft-positive", strategy="soft-positive"),
+    _augmented("soft-positive, 50 % labelled, others skipped", strategy="soft-positive:labelled=0.5,others=skip"),
+    _augmented("soft-positive, 25 % labelled, others skipped", strategy="soft-positive:labelled=0.25,others=skip"),
+    _augmented("soft-positive, 30 % label noise", strategy="soft-positive", labels="noisy"),
+    _augmented("soft-positive, 25 % labelled, others exact", strategy="soft-positive:labelled=0.25"),
+    _augmented(
+        "soft-positive, 25 % labelled, others negatives", strategy="soft-positive:labelled=0.25,others=negatives"
+    ),
+    _augmented("soft-positive, 10 % labelled, others skipped", strategy="soft-positive:labelled=0.1,others=skip"),
+    _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
+)
+"""rows beyond the paper, each beside its baselines with the same augmentation"""
+ROWS = (*PAPER, *BEYOND)
+CANDIDATES = (
+    _augmented("soft-positive, mlp", strategy="soft-positive", more={"projection": "mlp"}),
+    _augmented("soft-positive, average of weights", strategy="soft-positive", more={"ema": 0.99}),
+    _augmented("soft-positive, cosine", strategy="soft-positive", more={"schedule": "cosine"}),
+    _augmented("soft-positive, temperature 0.2", strategy="soft-positive", more={"temperature": 0.2}),
+    _augmented(
+        "soft-positive, gain and shift", strategy="soft-positive", more={"gain_db": 6.0, "time_shift_seconds": 0.1}
+    ),
+    _augmented(
+        "soft-positive, crops",
+        strategy="soft-positive",
+        more={"crop_size": 40, "crop_min_area": 0.5, "colour_jitter": 0.3},
+    ),
+    _augmented("soft-positive + supcon", strategy="soft-positive", loss="supcon"),
+)
+"""what may be added to soft-positive with SpecAugment; one is chosen on validation speakers (`--choose`)"""
+CHOOSING = (BEYOND[1], *CANDIDATES)

@@ -17,20 +17,21 @@ from avprep.shared.errors import UserError
 from avtrain.reproduce import grid
 from avtrain.reproduce.av_digits.cells import Cell, run_cell
 from avtrain.reproduce.av_digits.data import Sources, prepare_digits, prepare_sounds
-from avtrain.reproduce.av_digits.rows import FOLDS, QUICK, ROWS, Row
+from avtrain.reproduce.av_digits.rows import CHOOSING, FOLDS, QUICK, ROWS, Row
 from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.table import write_table
 
 
-def rows_named(names: Sequence[str], quick: bool = False) -> tuple[Row, ...]:
-    """The rows of these slugs, in the table's order; without names all, or those of the quick table.
+def rows_named(names: Sequence[str], quick: bool = False, choosing: bool = False) -> tuple[Row, ...]:
+    """The rows of these slugs, in the table's order; without names all, those of the quick table, or to choose among.
 
     Errors: UserError for a slug that no row has.
     """
-    strangers = set(names) - {row.slug for row in ROWS}
+    rows = CHOOSING if choosing else ROWS
+    strangers = set(names) - {row.slug for row in rows}
     if strangers:
-        raise UserError(f"There is no row {sorted(strangers)[0]!r}; choose from {', '.join(row.slug for row in ROWS)}.")
-    return tuple(row for row in ROWS if row.slug in names) if names else QUICK if quick else ROWS
+        raise UserError(f"There is no row {sorted(strangers)[0]!r}; choose from {', '.join(row.slug for row in rows)}.")
+    return tuple(row for row in rows if row.slug in names) if names else QUICK if quick else rows
 
 
 def reproduce_digits(
@@ -48,7 +49,7 @@ def reproduce_digits(
     are missing or `out` was made with other settings; Interrupted once `stopping()`.
     """
     workers = workers or default_workers()
-    configs.claim(out / "settings.json", configs.to_dict(settings), "table")
+    configs.claim(out / "settings.json", configs.to_dict(settings), "table", {"choosing": False})
     links = {(row.link, run) for row in rows for run in range(settings.runs)}
     wanted = {link: {row.labels for row in rows if row.link == link} for link, _ in links}
     digits = {

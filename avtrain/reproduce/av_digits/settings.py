@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from avprep.shared import configs
 from avtrain.reproduce.av_digits.rows import CLASSES, Row
 
+CHOOSING_SEED = 100
+
 
 @dataclass(frozen=True, kw_only=True)
 class DigitsSettings:
@@ -28,6 +30,9 @@ class DigitsSettings:
     longer_patience: int = 100
     """epochs after which it ends where the validation loss has not fallen"""
     frame_size: int = 48
+    choosing: bool = False
+    """whether rows are to be chosen among: measured on the validation speaker, with clips of other seeds; clips of the
+    test speakers are not built"""
 
     def __post_init__(self) -> None:
         clips = CLASSES * self.clips_per_class
@@ -36,6 +41,10 @@ class DigitsSettings:
             2 <= self.batch_size <= clips,
             f"batch_size must be 2 to {clips}, the training clips, not {self.batch_size}.",
         )
+
+    def seed_of(self, run: int) -> int:
+        """The seed of a run's clips and training."""
+        return CHOOSING_SEED + run if self.choosing else run
 
     @property
     def updates(self) -> int:
@@ -52,3 +61,4 @@ class DigitsSettings:
 
 
 QUICKLY = DigitsSettings(clips_per_class=20, runs=3, batch_size=32, epochs=25, finetune_epochs=10, longer_epochs=100)
+CHOOSINGLY = DigitsSettings(runs=3, choosing=True)

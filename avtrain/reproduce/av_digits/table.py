@@ -20,7 +20,8 @@ from avtrain.evaluation.compare import p_text
 from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.significance import equivalence, holm, paired_t
 from avtrain.reproduce import grid
-from avtrain.reproduce.av_digits.rows import ENVELOPE, FOLDS, ROWS, UNLINKED
+from avtrain.reproduce.av_digits import comparisons
+from avtrain.reproduce.av_digits.rows import CANDIDATES, ENVELOPE, FOLDS, ROWS, UNLINKED
 from avtrain.runs.environment import environment
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     the same over the means of folds.
     """
     lines = []
-    for row in ROWS:
+    for row in (*ROWS, *CANDIDATES):
         cells = {cell["run"]: cell for cell in results if cell["name"] == row.name and cell["link"] == row.link}
         if not cells:
             continue
@@ -208,7 +209,9 @@ def markdown(lines: Sequence[dict[str, Any]]) -> str:
     """The table and the claims in Markdown."""
     table = grid.markdown([HEADER, ["---"] * len(HEADER), *map(cells_text, lines)])
     judged = [f"- {claim}: {verdict(holds)} {figures}".rstrip() for claim, holds, figures in claims(lines)]
-    return "\n".join([*table, "", *judged, "", *(f"- {note}" for note in NOTES)]) + "\n"
+    planned = comparisons.markdown(lines)
+    parts = [*table, "", *judged, "", *([*planned, ""] if planned else []), *(f"- {note}" for note in NOTES)]
+    return "\n".join(parts) + "\n"
 
 
 def printed(lines: Sequence[dict[str, Any]]) -> str:
