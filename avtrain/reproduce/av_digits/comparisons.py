@@ -54,9 +54,9 @@ def compared(lines: Sequence[dict[str, Any]]) -> list[list[str]]:
     shown, p_values = [], []
     for one in COMPARISONS:
         mine, other = scores.get(one.row), scores.get(one.minus)
-        runs = sorted(mine.keys() & other.keys()) if mine and other else []
-        if len(runs) < 2:
+        if mine is None or other is None or len(mine.keys() & other.keys()) < 2:
             continue
+        runs = sorted(mine.keys() & other.keys())
         before, after = (np.array([side[run] for run in runs]) for side in (other, mine))
         difference = paired_t(before, after)
         points = f"{100 * difference.mean:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
