@@ -70,6 +70,12 @@ EVALUATE = EvaluateConfig()
     default=EVALUATE.balance,
     help="For rare classes among the clips to fit on: weights in the loss, or sampling each class as often.",
 )
+@click.option(
+    "--spec-augment",
+    is_flag=True,
+    default=EVALUATE.spec_augment,
+    help="Mask bands and times of the sounds, in finetune and supervised.",
+)
 @click.option("--label-fraction", type=float, default=EVALUATE.label_fraction, help="Share of the labels to fit on.")
 @click.option("--validation-share", type=float, default=EVALUATE.validation_share)
 @click.option(

@@ -71,6 +71,8 @@ class EvaluateConfig:
     balance: str = "none"
     """of unequal classes among the clips to fit on (linear, finetune, supervised): `none`; `weights`: rare classes
     weigh more in the loss; `sampling`: clips are drawn so that each class comes as often as another"""
+    spec_augment: bool = False
+    """mask bands and times of the sounds, as in pretraining (finetune, supervised)"""
     label_fraction: float = 1.0
     """share of the clips to fit on, of each class, that are used"""
     validation_share: float = 0.2
@@ -110,6 +112,11 @@ class EvaluateConfig:
         check(
             self.balance == "none" or self.protocol != "knn",
             "Protocol knn fits nothing that balance could change; leave --balance out.",
+        )
+        check(
+            not self.spec_augment or (self.protocol in ("finetune", "supervised") and self.side == "audio"),
+            "spec_augment masks sounds that an encoder is trained on; it needs protocol finetune or supervised, side "
+            "audio.",
         )
         check(self.split in SPLITS, f"split must be one of {', '.join(SPLITS)}, not {self.split!r}.")
         check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")

@@ -78,17 +78,21 @@ class SpecAugment:
 
     def mask(self, batch: Batch, seed: int) -> torch.Tensor:
         """1 where sound stays, 0 where it is masked: float [b, 1, F, M]. The same for an item on any rank."""
-        import torchaudio.functional as sounds
-
         _, length, bands = batch.audio.shape
         mine = slice(batch.first_item, batch.first_item + len(batch.audio))
-        seeds = np.random.SeedSequence([seed, batch.epoch, Stream.AUGMENTATION, batch.step + 1])
+        return self.masks(batch.global_size, length, bands, seed, batch.epoch, batch.step)[mine]
+
+    def masks(self, count: int, length: int, bands: int, seed: int, epoch: int, step: int) -> torch.Tensor:
+        """Masks of `count` log-mels [length, bands], float [count, 1, length, bands]."""
+        import torchaudio.functional as sounds
+
+        seeds = np.random.SeedSequence([seed, epoch, Stream.AUGMENTATION, step + 1])
         state = seeds.generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(int(state[0]))  # torch.manual_seed would seed the devices' as well
-            high = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, 1, bands), self.bands, 0.0, 3)
-            long = sounds.mask_along_axis_iid(torch.ones(batch.global_size, 1, length, 1), self.frames, 0.0, 2)
-        return high[mine] * long[mine]
+            high = sounds.mask_along_axis_iid(torch.ones(count, 1, 1, bands), self.bands, 0.0, 3)
+            long = sounds.mask_along_axis_iid(torch.ones(count, 1, length, 1), self.frames, 0.0, 2)
+        return high * long
 
 
 class Augment(nn.Module):

@@ -190,6 +190,7 @@ def _measure(
         frozen=released,
         windows_per_clip=config.windows_per_clip,
         balance=config.balance,
+        spec_augment=config.spec_augment,
         seed=config.seed,
     )
     if config.protocol == "knn":

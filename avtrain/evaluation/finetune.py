@@ -14,6 +14,7 @@ from torch import nn
 
 from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError
+from avtrain.data.augment import SpecAugment
 from avtrain.data.splits import Split
 from avtrain.evaluation.features import Source, clip_and_window_features, window_features
 from avtrain.evaluation.objective import Objective
@@ -42,8 +43,10 @@ class Fitting:
     """windows of a validation clip"""
     balance: str = "none"
     """of classes, as in Objective"""
+    spec_augment: bool = False
+    """mask bands and times of the sounds that are trained on"""
     seed: int = 0
-    """of order and windows"""
+    """of order, windows and masks"""
 
 
 def fit_encoder(
@@ -107,7 +110,12 @@ def _one_epoch(
         if len(rows) < 2:
             continue
         with torch.set_grad_enabled(not fitting.frozen):
-            features = encoder(source.random_windows(rows, fitting.seed, epoch))
+            windows = source.random_windows(rows, fitting.seed, epoch)
+            if fitting.spec_augment and isinstance(windows, torch.Tensor):
+                count, _, length, bands = windows.shape
+                masks = SpecAugment().masks(count, length, bands, fitting.seed, epoch, first // fitting.batch_size)
+                windows = windows * masks.to(windows.device)
+            features = encoder(windows)
         loss = objective.loss(head(F.dropout(features, fitting.dropout)), source.labels(rows))
         optimiser.zero_grad(set_to_none=True)
         loss.backward()

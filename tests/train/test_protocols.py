@@ -141,6 +141,28 @@ def test_dropout_acts_in_training_alone(source, lengths):
     )
 
 
+def test_spec_augment_masks_sounds_in_training_alone(source, lengths):
+    split = split_rows(lengths, seed=0)
+    for masks in (True, False):
+        masked = {True: [], False: []}
+        encoder = fresh()
+        encoder.register_forward_pre_hook(
+            lambda module, inputs, masked=masked: masked[module.training].append(
+                bool((inputs[0] == 0).all(dim=3).any())
+            )
+        )
+        fitting = dataclasses.replace(QUICK, spec_augment=masks)
+        fit_encoder(encoder, source, split, fitting, "supervised")
+        assert any(masked[True]) is masks
+        assert not any(masked[False])
+
+
+@pytest.mark.parametrize("settings", [{"protocol": "linear"}, {"protocol": "finetune", "side": "video"}])
+def test_spec_augment_is_for_encoders_of_sounds_in_training(settings):
+    with pytest.raises(UserError, match="spec_augment masks sounds that an encoder is trained on"):
+        EvaluateConfig(spec_augment=True, **settings)
+
+
 def test_training_that_breaks_down_is_reported(source, lengths):
     with pytest.raises(UserError, match="learning rate 1e\\+30; choose a lower one"):
         fit_encoder(fresh(), source, split_rows(lengths), Fitting(epochs=1, learning_rate=1e30), "finetune")

@@ -159,6 +159,7 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
             learning_rate=cell.settings.learning_rate,
             epochs=cell.settings.finetune_epochs,
             windows_per_clip=FINETUNE_WINDOWS,
+            spec_augment=cell.row.more.get("spec_augment", False),
         )
     if protocol == "supervised":
         config = _supervised(cell, dataset, config)

@@ -37,7 +37,8 @@ class Row:
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
     more: dict[str, Any] = field(default_factory=dict)
-    """further settings of the pretraining, as fields of PretrainConfig"""
+    """further settings of the pretraining, as fields of PretrainConfig; `spec_augment` is of finetuning and supervised
+    training too"""
 
     @property
     def slug(self) -> str:
@@ -101,6 +102,7 @@ BEYOND = (
     ),
     _augmented("soft-positive, 10 % labelled, others skipped", strategy="soft-positive:labelled=0.1,others=skip"),
     _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
+    _augmented("supervised", kind="supervised"),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)
