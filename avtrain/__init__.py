@@ -24,12 +24,14 @@ if TYPE_CHECKING:
         write_embeddings,
         write_report,
     )
-    from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
+    from avtrain.config import CleanConfig, EvaluateConfig, PlanConfig, PretrainConfig, PropagateConfig
+    from avtrain.stages import clean_labels, hide_labels, propagate_labels
 
 _HOMES = {
     "avprep.dataset": ["Dataset"],
     "avprep.shared.errors": ["Interrupted", "UserError"],
-    "avtrain.config": ["EvaluateConfig", "PlanConfig", "PretrainConfig"],
+    "avtrain.config": ["CleanConfig", "EvaluateConfig", "PlanConfig", "PretrainConfig", "PropagateConfig"],
+    "avtrain.stages": ["clean_labels", "hide_labels", "propagate_labels"],
 }
 
 __all__ = [  # noqa: RUF022 - in the order of use
@@ -41,9 +43,14 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "write_report",
     "write_embeddings",
     "export",
+    "clean_labels",
+    "propagate_labels",
+    "hide_labels",
     "PlanConfig",
     "PretrainConfig",
     "EvaluateConfig",
+    "CleanConfig",
+    "PropagateConfig",
     "Dataset",
     "UserError",
     "Interrupted",

@@ -23,8 +23,8 @@ ORDER = {
         "build", "datasets", "labels", "media", "manifest", "dataset", "config", "errors", "schema", "shared",
     ],
     "avtrain": [
-        "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "embed", "evaluation", "inference",
-        "runs", "data", "models", "sampling", "config", "distributed", "devices", "doctor",
+        "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "stages", "embed", "evaluation",
+        "inference", "runs", "data", "models", "sampling", "config", "distributed", "devices", "doctor",
     ],
 }
 # fmt: on
@@ -35,6 +35,7 @@ TAKES = {
     "avtrain.embed": {"avprep", "avprep.audio_features"},
     "avtrain.evaluation": {"avprep"},
     "avtrain.evaluation.retrieval": {"avprep.manifest"},
+    "avtrain.stages": {"avprep.labels"},
     "avtrain.report.examples": {"avprep"},
     "avtrain.reproduce": {
         "avprep",

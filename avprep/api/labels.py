@@ -10,7 +10,7 @@ from typing import Any
 from avprep.build import exclude as exclude_module
 from avprep.build.exclude import Excluded
 from avprep.dataset import Dataset
-from avprep.labels import columns, multi_label
+from avprep.labels import columns, multi_label, noise
 
 AnyPath = Path | str
 
@@ -55,6 +55,7 @@ def add_noise(
     labels: str = "label",
     split: str = "train",
     seed: int = 0,
+    within: AnyPath | None = None,
     replace: bool = False,
 ) -> Path:
     """Write the label column `name`: the column `labels` with wrong classes; return its path.
@@ -66,13 +67,16 @@ def add_noise(
         labels: Column to start from.
         split: Other splits keep their labels.
         seed: Seed of the choice of clips and classes.
+        within: Table with the columns `class` and `group`: a wrong class is one of the same group. `share` then is of
+            the clips whose class has another in its group.
         replace: Overwrite a column of this name that was made otherwise.
 
     Raises:
         UserError: There is no such column or split, or there is another column of this name.
     """
-    return columns.add_noise(
-        _opened(dataset), name, share=share, labels=labels, split=split, seed=seed, replace=replace
+    table = None if within is None else Path(within)
+    return noise.add_noise(
+        _opened(dataset), name, share=share, labels=labels, split=split, seed=seed, within=table, replace=replace
     )
 
 

@@ -111,14 +111,30 @@ def add_labels(
 @click.option("--labels", default="label", show_default=True, help="Column to start from.")
 @click.option("--split", default="train", show_default=True, help="Other splits keep their labels.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses clips and classes.")
+@click.option(
+    "--within",
+    metavar="FILE",
+    type=FILE,
+    default=None,
+    help="Table with class and group: a wrong class is another of the same group; default: any other.",
+)
 @REPLACE
-def add_noise(dataset_dir: Path, share: float, name: str, labels: str, split: str, seed: int, replace: bool) -> None:
+def add_noise(
+    dataset_dir: Path,
+    share: float,
+    name: str,
+    labels: str,
+    split: str,
+    seed: int,
+    within: Path | None,
+    replace: bool,
+) -> None:
     """Add a column in which a share of the clips has another class, drawn uniformly."""
     from avprep.dataset import Dataset
-    from avprep.labels.columns import add_noise as add
+    from avprep.labels.noise import add_noise as add
 
     dataset = Dataset(dataset_dir)
-    add(dataset, name, share=share, labels=labels, split=split, seed=seed, replace=replace)
+    add(dataset, name, share=share, labels=labels, split=split, seed=seed, within=within, replace=replace)
     _print_column(dataset, name)
     changed = int((dataset.labels(name).values != dataset.labels(labels).values).sum())
     click.echo(f"  {changed} clips of {split} have another label than in {labels}")

@@ -1,7 +1,7 @@
 """Label columns beside the index, no shard rewritten: labels/NAME.parquet with clip_id, label, class_name and more.
 
-Dataset.labels(NAME) reads one. Here they are written: from the user's own table, and with label noise;
-pseudo_label.py makes them with a network, label_lists.py writes those of several labels a clip. A column carries how
+Dataset.labels(NAME) reads one. Here they are written, from the user's own table for one; noise.py makes labels wrong,
+pseudo_label.py makes them with a network, multi_label.py writes those of several labels a clip. A column carries how
 it was made, so that the same command finds its work done and another one does not overwrite it unasked.
 """
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
-from avprep.dataset import Dataset, LabelColumn, check_single
+from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import UserError
 from avprep.manifest.tables import Wanted, read_table
 from avprep.shared import __version__, configs, store
@@ -29,7 +29,6 @@ from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 
 NONE = -1
-NOISE = 0x401E  # the stream of random numbers for wrong labels; never change it
 
 Value = TypeVar("Value")
 
@@ -112,31 +111,6 @@ def add_labels(dataset: Dataset, path: Path, name: str, *, column: str = "label"
     return labels.unused
 
 
-def add_noise(
-    dataset: Dataset,
-    name: str,
-    *,
-    share: float,
-    seed: int = 0,
-    labels: str = "label",
-    split: str = "train",
-    replace: bool = False,
-) -> Path:
-    """The path of the column `name`: the column `labels` with noise in the clips of `split`, see noisy_labels.
-
-    Errors: UserError where there is no such column or split, or another column of this name.
-    """
-    column = dataset.labels(labels)
-    check_single(column, labels, "Label noise")
-    noisy = noisy_labels(column, dataset.rows_of(split), share, seed)
-    settings = {"command": "add-noise", "share": share, "seed": seed, "labels": labels, "split": split}
-    digest = configs.digest([column.class_names, column.values.tolist()])
-    origin = claim_column(dataset, name, {**settings, "labels_sha256": digest}, replace)
-    if origin is None:
-        return dataset.local_folder / schema.labels_path(name)
-    return write_labels(dataset, name, noisy, origin)
-
-
 @dataclass(frozen=True)
 class UserLabels:
     """A user's column, and how many rows named clips of the manifest that failed or were excluded."""
@@ -199,27 +173,6 @@ def values_of_table(
     if not values:
         raise UserError(f"{path} has no rows.")
     return values
-
-
-def noisy_labels(column: LabelColumn, rows: np.ndarray, share: float, seed: int) -> LabelColumn:
-    """`column` with wrong labels in exactly round(share * n) of the n labelled clips among `rows`; others as they are.
-
-    The clips are drawn without replacement over all classes together; each gets another class, drawn uniformly from
-    the others that occur among `rows`, so that no class is new to them. Pure: the same arguments, the same labels.
-    Errors: UserError where fewer than two classes occur.
-    """
-    labelled = rows[column.values[rows] != NONE]
-    classes = np.unique(column.values[labelled])
-    if len(classes) < 2:
-        raise UserError(
-            f"Label noise needs two classes or more among the clips of the split, which have {len(classes)}."
-        )
-    draw = np.random.default_rng([seed, NOISE])
-    chosen = draw.permutation(labelled)[: round(share * len(labelled))]
-    steps = draw.integers(1, len(classes), len(chosen))
-    values = column.values.copy()
-    values[chosen] = classes[(np.searchsorted(classes, values[chosen]) + steps) % len(classes)]
-    return LabelColumn(values, column.class_names)
 
 
 def is_nothing(value: Any) -> bool:

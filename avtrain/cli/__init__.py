@@ -10,6 +10,7 @@ from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
 from avtrain.cli.report import compare, report
 from avtrain.cli.reproduce import reproduce
+from avtrain.cli.stages import clean_labels, hide_labels, propagate_labels
 from avtrain.cli.tools import bench, demo, doctor
 from avtrain.cli.train import average, import_released, plan, pretrain
 
@@ -25,6 +26,9 @@ for command in (
     pretrain,
     average,
     import_released,
+    clean_labels,
+    propagate_labels,
+    hide_labels,
     evaluate,
     compare,
     report,

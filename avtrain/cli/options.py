@@ -164,9 +164,16 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
     return command
 
 
-def device_of(name: str, threads: int | None) -> str:
-    """A device that is there; sets torch's thread count."""
-    from avtrain.devices import device_for, set_threads
+def set_threads_of(threads: int | None) -> None:
+    """Set torch's thread count, where one is given."""
+    from avtrain.devices import set_threads
 
     set_threads(threads)
+
+
+def device_of(name: str, threads: int | None) -> str:
+    """A device that is there; sets torch's thread count."""
+    from avtrain.devices import device_for
+
+    set_threads_of(threads)
     return device_for(name)

@@ -9,6 +9,7 @@ from avtrain.config.choices import (
     FREEZES,
     HEAD_SETTINGS,
     LOSSES,
+    METHODS,
     MODEL_SETTINGS,
     MODEL_SIZES,
     MOST_WIDTH,
@@ -24,12 +25,14 @@ from avtrain.config.choices import (
     SIDES,
     SOUNDS_ALONE,
     SPLITS,
+    VOTERS,
     WEIGHTS,
 )
 from avtrain.config.evaluate import EvaluateConfig
 from avtrain.config.plan import PlanConfig
 from avtrain.config.pretrain import PretrainConfig
 from avtrain.config.shared import WindowSettings, check_windows
+from avtrain.config.stages import CleanConfig, ClusterConfig, NeighboursConfig, PropagateConfig, StageConfig
 
 __all__ = [
     "BALANCES",
@@ -38,6 +41,7 @@ __all__ = [
     "FREEZES",
     "HEAD_SETTINGS",
     "LOSSES",
+    "METHODS",
     "MODEL_SETTINGS",
     "MODEL_SIZES",
     "MOST_WIDTH",
@@ -53,10 +57,16 @@ __all__ = [
     "SIDES",
     "SOUNDS_ALONE",
     "SPLITS",
+    "VOTERS",
     "WEIGHTS",
+    "CleanConfig",
+    "ClusterConfig",
     "EvaluateConfig",
+    "NeighboursConfig",
     "PlanConfig",
     "PretrainConfig",
+    "PropagateConfig",
+    "StageConfig",
     "WindowSettings",
     "check_windows",
 ]

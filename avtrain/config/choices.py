@@ -17,6 +17,10 @@ PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
 SIDES = ("audio", "video", "both")
+VOTERS = (*SIDES, "cross")
+"""whose features judge the labels of clips"""
+METHODS = ("vote", "confident")
+"""how they do"""
 SOUNDS_ALONE = "audio-supcon"
 LOSSES = tuple(LOSS_RULES)
 """losses that have a name"""

@@ -16,7 +16,7 @@ from avprep.build.exclude import exclude
 from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.errors import UserError
-from avprep.labels.columns import add_noise
+from avprep.labels.noise import add_noise
 from tests.train.forge import Forged, forge_dataset, write_label_lists, write_labels
 
 NAMES = ("cat", "dog", "rain, heavy")

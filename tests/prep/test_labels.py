@@ -16,7 +16,8 @@ from avprep.build.exclude import exclude
 from avprep.cli import main
 from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import UserError
-from avprep.labels.columns import labels_of_table, noisy_labels
+from avprep.labels.columns import labels_of_table
+from avprep.labels.noise import noisy_labels
 from tests.train.forge import Forged, forge_dataset
 
 CLIPS = [Forged(label, split) for split in ("train", "test") for label in ("cat", "dog", "rain, heavy") for _ in "123"]
@@ -254,3 +255,33 @@ def test_add_noise_writes_a_column_of_the_split(folder):
     assert np.array_equal(np.flatnonzero(more != dataset.labels("noisy").values), dataset.rows_of("test"))
     assert run("add-noise", folder, "--share", "0.5", "--name", "noisy", "--seed", "4").exit_code == 2
     assert "no split 'val'" in run("add-noise", folder, "--share", "1", "--name", "x", "--split", "val").output
+
+
+def test_noise_within_groups_changes_to_the_confusable_classes_alone():
+    draw = np.random.default_rng(2)
+    values = draw.integers(-1, 7, 8_000).astype(np.int32)
+    column = LabelColumn(values, [str(number) for number in range(8)])
+    rows, groups = np.arange(6_000), np.array([4, 9, 4, -1, 9, 4, 2, 2])  # 7 is alone in its group among the clips
+    noisy = noisy_labels(column, rows, 0.4, 0, groups).values
+    changed = np.flatnonzero(noisy != values)
+    confusable = np.isin(values[rows], [0, 1, 2, 4, 5])
+    assert len(changed) == round(0.4 * confusable.sum())
+    assert (groups[values[changed]] == groups[noisy[changed]]).all()
+    assert set(np.unique(values[changed])) == {0, 1, 2, 4, 5}
+    assert np.bincount(noisy[changed][values[changed] == 0], minlength=6)[[2, 5]].min() > 100
+    with pytest.raises(UserError, match="No group has two classes of the clips"):
+        noisy_labels(column, rows, 0.4, 0, np.array([0, 1, 2, -1, 3, 4, 6, 6]))
+
+
+def test_add_noise_takes_a_table_of_groups(folder, tmp_path):
+    table = tmp_path / "groups.csv"
+    table.write_text("class,group\n" + "".join(f'"{name}",all\n' for name in Dataset(folder).class_names))
+    done = run("add-noise", folder, "--share", "0.5", "--name", "confused", "--within", table)
+    assert done.exit_code == 0, done.output
+    table.write_text("class,group\nnot-there,a\n,b\n")
+    done = run("add-noise", folder, "--share", "0.5", "--name", "more", "--within", table)
+    assert done.exit_code == 2
+    assert "the labels have no class 'not-there'" in done.output
+    assert "line 3" in done.output
+    table.write_text("class,groups\na,a\n")
+    assert "group" in run("add-noise", folder, "--share", "1", "--name", "x", "--within", table).output

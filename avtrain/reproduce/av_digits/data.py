@@ -17,7 +17,8 @@ from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset, LabelColumn
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.media_folder import LocalFolder
-from avprep.labels.columns import add_noise, claim_column, write_labels
+from avprep.labels.columns import claim_column, write_labels
+from avprep.labels.noise import add_noise
 from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared import store

@@ -1,0 +1,195 @@
+"""avtrain clean-labels, propagate-labels, hide-labels: labels for the next run, by the features of one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
+from avtrain.cli.options import DIRECTORY, device_options, set_threads_of, weights_option
+from avtrain.config import CHECKPOINTS, METHODS, VOTERS, CleanConfig, PropagateConfig, StageConfig
+
+CLASSES_PRINTED = 20
+REPLACE = click.option(
+    "--replace", is_flag=True, default=False, help="Overwrite a column of this name that was made otherwise."
+)
+RUN = click.option(
+    "--run", type=DIRECTORY, required=True, help="Run on this dataset, finished or stopped, or one of its checkpoints."
+)
+
+
+def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
+    """--by, --windows-per-clip, --projection, --checkpoint, --weights."""
+
+    def add(command: click.decorators.FC) -> click.decorators.FC:
+        command = weights_option(command)
+        for option in (
+            click.option(
+                "--checkpoint",
+                type=click.Choice(CHECKPOINTS),
+                default=config.checkpoint,
+                help="Of the run; best in validation.",
+            ),
+            click.option(
+                "--projection",
+                is_flag=True,
+                default=config.projection,
+                help="Features in the common space, not the encoders' own.",
+            ),
+            click.option(
+                "--windows-per-clip",
+                type=int,
+                default=config.windows_per_clip,
+                help="Windows whose mean features are taken.",
+            ),
+            click.option("--by", type=click.Choice(sides), default=config.by, help=BY[sides[-1]]),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+BY = {
+    "cross": "Whose features judge: of sounds, of pictures, near in both, or each apart and in agreement (cross).",
+    "both": "Whose features: of sounds, of pictures, or of both.",
+}
+
+
+def relabel_options(config: CleanConfig) -> Any:
+    """The options of clean-labels and propagate-labels."""
+
+    def add(command: click.decorators.FC) -> click.decorators.FC:
+        for option in reversed(
+            (
+                RUN,
+                click.option("--name", required=True, help="Name of the new column."),
+                click.option(
+                    "--labels", default=config.labels, help="Column to go by; default: the run's, as far as it knew it."
+                ),
+                feature_options(VOTERS, config),
+                click.option(
+                    "--method",
+                    type=click.Choice(METHODS),
+                    default=config.method,
+                    help="Vote of the nearest clips, or a classifier that has not seen the clip (confident learning).",
+                ),
+                click.option("--neighbours", type=int, default=config.neighbours, help="Clips that vote."),
+                click.option(
+                    "--take",
+                    type=float,
+                    default=config.take,
+                    help="Least share of the votes that gives a clip another label.",
+                ),
+                click.option(
+                    "--temperature",
+                    type=float,
+                    default=config.temperature,
+                    help="Neighbours vote with weight exp(cosine / this); 0: all alike.",
+                ),
+                click.option(
+                    "--balance",
+                    is_flag=True,
+                    default=config.balance,
+                    help="Divide votes by the clips of their label, so that rare labels are not outvoted.",
+                ),
+                click.option(
+                    "--folds", type=int, default=config.folds, help="Of confident: parts that are judged in turn."
+                ),
+                click.option("--compare", default="", help="Column of true labels, to print how many are right."),
+                click.option("--seed", type=int, default=config.seed, help="Of the folds."),
+                REPLACE,
+                click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+                device_options,
+            )
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.command("clean-labels", cls=Command)
+@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@relabel_options(CleanConfig())
+def clean_labels(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+    """Add a column without the labels that a run's features contradict: kept, changed or set aside.
+
+    A training clip whose nearest other clips vote for its label keeps it; one of which --take of them vote for another
+    label gets that; the rest have none (-1).
+    """
+    from avtrain.stages import clean_labels as clean
+
+    set_threads_of(threads)
+    with stop_on_signals() as request:
+        counts = clean(dataset, run, name, stopping=lambda: bool(request), **settings)
+    _print(counts, ("kept", "changed", "set_aside"), as_json)
+
+
+@click.command("propagate-labels", cls=Command)
+@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@relabel_options(PropagateConfig())
+def propagate_labels(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+    """Add a column in which training clips without a label get that of their labelled neighbours.
+
+    Clips with a label keep it. The column has the probability of each label, 1 for these.
+    """
+    from avtrain.stages import propagate_labels as propagate
+
+    set_threads_of(threads)
+    with stop_on_signals() as request:
+        counts = propagate(dataset, run, name, stopping=lambda: bool(request), **settings)
+    _print(counts, ("kept", "added"), as_json)
+
+
+@click.command("hide-labels", cls=Command)
+@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), required=True, help="Share of each label that stays."
+)
+@click.option("--name", required=True, help="Name of the new column.")
+@click.option("--labels", default="label", help="Column to start from.")
+@click.option("--split", default="train", help="Other splits keep their labels.")
+@click.option("--seed", type=click.IntRange(0), default=0, help="Chooses clips, as that of pretrain does.")
+@REPLACE
+def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None:
+    """Add a column in which few training clips keep their label, to try what few labels can do.
+
+    They are those that soft-positive:labelled=SHARE goes by: at least two of each label, by the seed.
+    """
+    from avprep.dataset import Dataset
+    from avtrain.stages import hide_labels as hide
+
+    path = hide(dataset, name, share=share, **settings)
+    opened = Dataset(dataset)
+    rows = opened.rows_of(settings["split"])
+    left, before = (int((opened.labels(column).values[rows] >= 0).sum()) for column in (name, settings["labels"]))
+    click.echo(f"{path}: {left} of {before} labels of {settings['split']} stay")
+
+
+def _print(counts: dict[str, Any], kinds: tuple[str, ...], as_json: bool) -> None:
+    """What became of the labels, in all and by class, and the share of right ones where it is known."""
+    if as_json:
+        from avprep.shared.store import json_text
+
+        click.echo(json_text(counts, indent=2))
+        return
+    parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in kinds]
+    click.echo(
+        f"{counts['column']}: of {counts['clips']} training clips {', '.join(parts)}, {counts['without']} without"
+    )
+    right = {kind: share for kind, share in counts.get("right", {}).items() if share is not None}
+    if right:
+        shares = [f"{kind.replace('_', ' ')} {100 * share:.1f} %" for kind, share in right.items()]
+        click.echo(f"  right by {counts['compare']!r}: {', '.join(shares)}")
+    classes = sorted(counts["per_class"], key=lambda one: -sum(one[kind] for kind in kinds[1:]))
+    width = max(len(one["class"]) for one in classes)
+    for one in classes[:CLASSES_PRINTED]:
+        numbers = ", ".join(f"{one[kind]} {kind.replace('_', ' ')}" for kind in kinds)
+        click.echo(f"  {one['class']:{width}}  {numbers}")
+    if len(classes) > CLASSES_PRINTED:
+        click.echo(f"  and {len(classes) - CLASSES_PRINTED} more classes; --json has all")

@@ -1,0 +1,114 @@
+"""Stages between two runs: columns of labels, and files of pairs, made with the features of a run.
+
+Each is a function here and a command of avtrain. A stage reads a run and its dataset, and writes one file that the next
+run is trained by, so that plans stay pure and what a stage made can be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from avprep.dataset import Dataset
+from avtrain.config import CleanConfig, PropagateConfig
+from avtrain.devices import device_for
+from avtrain.stages import hide
+from avtrain.stages.relabel import CLEAN, PROPAGATE, relabel
+
+__all__ = ["clean_labels", "hide_labels", "propagate_labels"]
+
+AnyPath = Path | str
+
+
+def clean_labels(
+    dataset: AnyPath,
+    run: AnyPath,
+    name: str,
+    *,
+    compare: str = "",
+    replace: bool = False,
+    device: str = "auto",
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write the label column `name`: the labels of training clips, held against a run's features.
+
+    A clip whose neighbours vote for its label keeps it, one whose neighbours are sure of another gets that, the rest
+    have none.
+
+    Args:
+        dataset: The dataset's folder.
+        run: Run, or the folder of one checkpoint, that was trained on it.
+        name: Name of the new column, with the `probability` of each label.
+        compare: Column of true labels, to report the share of right ones.
+        replace: Overwrite a column of this name that was made otherwise.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        stopping: Called between batches; once it returns True, nothing is written.
+        **settings: Fields of `CleanConfig`, such as `by="cross"` or `method="confident"`.
+
+    Returns:
+        `kept`, `changed`, `set_aside`, `without` (clips), `per_class`, and `right` with `compare`.
+
+    Raises:
+        UserError: Run, dataset, labels and settings do not fit, or there is another column of this name.
+        Interrupted: `stopping` returned True.
+    """
+    config, where = CleanConfig(**settings), device_for(device)
+    options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
+    return relabel(Path(dataset), Path(run), name, config, CLEAN, **options)
+
+
+def propagate_labels(
+    dataset: AnyPath,
+    run: AnyPath,
+    name: str,
+    *,
+    compare: str = "",
+    replace: bool = False,
+    device: str = "auto",
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write the label column `name`: training clips without a label get that of their labelled neighbours.
+
+    Arguments and errors are those of `clean_labels`; `settings` are fields of `PropagateConfig`.
+
+    Returns:
+        `kept`, `added`, `without` (clips), `per_class`, and `right` with `compare`.
+    """
+    config, where = PropagateConfig(**settings), device_for(device)
+    options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
+    return relabel(Path(dataset), Path(run), name, config, PROPAGATE, **options)
+
+
+def hide_labels(
+    dataset: AnyPath,
+    name: str,
+    *,
+    share: float,
+    labels: str = "label",
+    split: str = "train",
+    seed: int = 0,
+    replace: bool = False,
+) -> Path:
+    """Write the label column `name`, in which a share of each label's clips keep it and the others have none.
+
+    They are the clips that `soft-positive:labelled=SHARE` of the same seed goes by, at least two of each label.
+
+    Args:
+        dataset: The dataset's folder.
+        name: Name of the new column.
+        share: Share that keeps its label, above 0, to 1; a smaller one is part of a larger one.
+        labels: Column to start from.
+        split: Other splits keep their labels.
+        seed: Seed of the choice.
+        replace: Overwrite a column of this name that was made otherwise.
+
+    Returns:
+        The path of the column.
+
+    Raises:
+        UserError: There is no such column or split, or there is another column of this name.
+    """
+    return hide.hide_labels(Dataset(dataset), name, share=share, labels=labels, split=split, seed=seed, replace=replace)

@@ -1,0 +1,66 @@
+"""A run as a stage reads it: a checkpoint that fits the dataset, and the labels that the run knew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avprep.dataset import Dataset, LabelColumn, check_single
+from avprep.shared.errors import UserError
+from avtrain.config import PretrainConfig, StageConfig
+from avtrain.data.plans import PAIRS_PREFIX, strategy_of, table_of
+from avtrain.data.splits import set_aside
+from avtrain.runs.load import checkpoint_of, identity_of, weights_of
+
+SPLIT = "train"
+"""the split whose clips stages look at"""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint to take features of: its folder, meta.json, which weights, and what a stage records of it."""
+
+    folder: Path
+    meta: dict[str, Any]
+    weights: str
+    identity: dict[str, Any]
+
+    def setting(self, name: str) -> Any:
+        """A setting of PretrainConfig that the run was trained with; its default where the run does not know it."""
+        return self.meta["config"].get(name, getattr(PretrainConfig, name))
+
+
+def open_run(dataset: Dataset, run: Path, config: StageConfig) -> Opened:
+    """The checkpoint of a run that `config` chooses. Errors: UserError, also where it was trained on other clips."""
+    folder, meta = checkpoint_of(run, config.checkpoint)
+    if meta.get("dataset_digest", dataset.digest) != dataset.digest:
+        raise UserError(
+            f"{folder} was trained on another dataset than {dataset.folder}, or before clips were added to it or "
+            "excluded; name the dataset of the run, or train a run on this one."
+        )
+    weights = weights_of(folder, meta, config.weights)
+    return Opened(folder, meta, weights, identity_of(folder, meta, weights))
+
+
+def known_labels(dataset: Dataset, opened: Opened, labels: str = "") -> tuple[str, LabelColumn]:
+    """(name, column) of the label column `labels`; empty: the one that the run was trained with.
+
+    Of the run's own column, clips whose label its strategy withheld (such as soft-positive:labelled=0.25) have none.
+    Errors: UserError, also where the column is multi-label.
+    """
+    own = str(opened.setting("labels"))
+    name = labels or own
+    column = dataset.labels(name)
+    check_single(column, name, "This stage")
+    strategy = str(opened.setting("strategy"))
+    if name != own or strategy.startswith(PAIRS_PREFIX):
+        return name, column
+    seed, share = int(opened.setting("seed")), float(opened.setting("val_share"))
+    whole = table_of(dataset.rows_of(SPLIT), column)
+    parts = [part for part in set_aside(dataset, whole, name, share, seed) if len(part)]
+    values = column.values.copy()
+    values[whole.rows] = -1
+    for part in parts:
+        values[part.rows] = strategy_of(strategy, dataset, part).known_labels(part, seed)
+    return name, LabelColumn(values, column.class_names)
