@@ -46,9 +46,13 @@ def result_of(
     settings: Mapping[str, Any],
     make: Callable[[], Result],
     is_whole: Callable[[Result], bool] = lambda result: True,
+    defaults: Mapping[str, Any] = configs.NONE,
 ) -> Result:
-    """The result of a cell: read from `path`, or made on one thread and written there if it is missing or not whole."""
-    saved = result_at(path, settings)
+    """The result of a cell: read from `path`, or made on one thread and written there if it is missing or not whole.
+
+    `settings` and `defaults` as in `result_at`.
+    """
+    saved = result_at(path, settings, defaults)
     if saved is not None and is_whole(saved):
         return saved
     import torch  # which a process that makes nothing does without

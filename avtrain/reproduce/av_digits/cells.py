@@ -61,7 +61,7 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         return cell.sounds is None or any(column.startswith(OUTSIDE) for column in result["scores"])
 
     key = {"row": configs.to_dict(cell.row)}
-    return grid.result_of(cell.folder / "cell.json", key, lambda: _made(cell), is_whole)
+    return grid.result_of(cell.folder / "cell.json", key, lambda: _made(cell), is_whole, configs.to_dict(Row(name="")))
 
 
 def _made(cell: Cell) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def _made(cell: Cell) -> dict[str, Any]:
     }
     if row.kind == "pretrained":
         result |= _pretrained(cell)
-    scores = _scores(cell, "", cell.digits, finetuned=not cell.settings.choosing)
+    scores = _scores(cell, "", cell.digits, finetuned=row.finetuned and not cell.settings.choosing)
     if cell.sounds is not None:
         scores |= _scores(cell, OUTSIDE, cell.sounds.whole, finetuned=cell.run < FINETUNED_OUTSIDE)
         scores |= _scores(cell, OUTSIDE + "cut ", cell.sounds.cut, finetuned=False)

@@ -36,6 +36,8 @@ class Row:
     """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
+    finetuned: bool = True
+    """whether a pretrained encoder is finetuned as well, which takes half as long as pretraining it"""
     more: dict[str, Any] = field(default_factory=dict)
     """further settings of the pretraining, as fields of PretrainConfig; `spec_augment` is of finetuning and supervised
     training too"""
@@ -85,14 +87,15 @@ PAPER = (
 QUICK = PAPER[:8]
 
 
-def _augmented(name: str, **changes: Any) -> Row:
+def _augmented(name: str, *, finetuned: bool = False, more: dict[str, Any] | None = None, **settings: Any) -> Row:
     """The row `name` with SpecAugment on its sounds."""
-    return Row(name=f"{name}, SpecAugment", more={"spec_augment": True, **changes.pop("more", {})}, **changes)
+    more = {"spec_augment": True, **(more or {})}
+    return Row(name=f"{name}, SpecAugment", finetuned=finetuned, more=more, **settings)
 
 
 BEYOND = (
-    _augmented("random"),
-    _augmented("soft-positive", strategy="soft-positive"),
+    _augmented("random", finetuned=True),
+    _augmented("soft-positive", finetuned=True, strategy="soft-positive"),
     _augmented("soft-positive, 50 % labelled, others skipped", strategy="soft-positive:labelled=0.5,others=skip"),
     _augmented("soft-positive, 25 % labelled, others skipped", strategy="soft-positive:labelled=0.25,others=skip"),
     _augmented("soft-positive, 30 % label noise", strategy="soft-positive", labels="noisy"),
@@ -102,7 +105,7 @@ BEYOND = (
     ),
     _augmented("soft-positive, 10 % labelled, others skipped", strategy="soft-positive:labelled=0.1,others=skip"),
     _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
-    _augmented("supervised", kind="supervised"),
+    _augmented("supervised", finetuned=True, kind="supervised"),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)
