@@ -13,16 +13,16 @@ from avprep.shared import __version__
 
 if TYPE_CHECKING:
     from avprep.api.datasets import build_shards, finalize, inspect_dataset, verify_dataset, write_preview
-    from avprep.api.labels import add_labels, add_noise, exclude, pseudo_label
-    from avprep.api.manifests import manifest_of_folder, manifest_of_table
+    from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label
+    from avprep.api.manifests import manifest_of_dataset, manifest_of_folder, manifest_of_table
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
     from avprep.dataset import Dataset
     from avprep.errors import Interrupted, ManifestError, UserError
 
 _HOMES = {
     "avprep.api.datasets": ["build_shards", "finalize", "inspect_dataset", "verify_dataset", "write_preview"],
-    "avprep.api.labels": ["add_labels", "add_noise", "exclude", "pseudo_label"],
-    "avprep.api.manifests": ["manifest_of_folder", "manifest_of_table"],
+    "avprep.api.labels": ["add_labels", "add_labels_of", "add_noise", "exclude", "pseudo_label"],
+    "avprep.api.manifests": ["manifest_of_dataset", "manifest_of_folder", "manifest_of_table"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
     "avprep.dataset": ["Dataset"],
     "avprep.errors": ["Interrupted", "ManifestError", "UserError"],
@@ -31,12 +31,14 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - in the order of use
     "manifest_of_folder",
     "manifest_of_table",
+    "manifest_of_dataset",
     "build_shards",
     "finalize",
     "verify_dataset",
     "inspect_dataset",
     "write_preview",
     "add_labels",
+    "add_labels_of",
     "add_noise",
     "pseudo_label",
     "exclude",

@@ -94,7 +94,7 @@ PUBLIC = (
 )
 """The modules that users import from: each declares `__all__`."""
 
-SMALL = {"__init__", "cli", "config", "errors", "shared"}
+SMALL = {"__init__", "cli", "config", "datasets", "errors", "shared"}
 LIGHT = {"click", *sys.stdlib_module_names}
 """The wings of ours and the other libraries that `--help` of a command may load."""
 

@@ -10,7 +10,10 @@ from typing import Any
 from avprep.build import exclude as exclude_module
 from avprep.build.exclude import Excluded
 from avprep.dataset import Dataset
+from avprep.datasets.label_columns import add_columns_of
+from avprep.datasets.options import adapter_of
 from avprep.labels import columns, multi_label, noise
+from avprep.shared.configs import check
 
 AnyPath = Path | str
 
@@ -45,6 +48,25 @@ def add_labels(
     else:
         columns.add_labels(dataset, Path(table), name, column=column, replace=replace)
     return columns.path_of(dataset, name)
+
+
+def add_labels_of(dataset: Dataset | AnyPath, table: AnyPath, source: str, *, replace: bool = False) -> dict[str, Path]:
+    """Write the label columns that a public dataset's own table makes; return the path of each by name.
+
+    Args:
+        dataset: The dataset or its folder.
+        table: The table, such as vggsounder.csv.
+        source: The public dataset: `"vggsounder"` makes `audible`, `visible` and `audiovisual`.
+        replace: Overwrite columns of these names that were made otherwise.
+
+    Raises:
+        UserError: The table has none of the clips, or there is another column of a name.
+    """
+    dataset, adapter = _opened(dataset), adapter_of(source)
+    check(adapter.columns is not None, f"{source} has no table that makes label columns.")
+    assert adapter.columns is not None
+    added = add_columns_of(dataset, Path(table), source, adapter.columns, replace=replace)
+    return {name: columns.path_of(dataset, name) for name in added}
 
 
 def add_noise(

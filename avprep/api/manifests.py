@@ -1,13 +1,16 @@
-"""Manifests of a folder and of a table."""
+"""Manifests of a folder, of a table and of public datasets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from avprep.datasets.drawn import Shares
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.label_names import read_label_names
+from avprep.datasets.manifest_of import clips_of_dataset
+from avprep.datasets.options import adapter_of, values_of
 from avprep.datasets.output import WrittenManifest, folder_for, write
 from avprep.datasets.table import clips_of_table
 from avprep.manifest.addresses import start_of
@@ -128,3 +131,41 @@ def manifest_of_table(
             came_from=path if allow_local_paths else table,
         )
     return write(out, clips, report, overwrite=overwrite)
+
+
+def manifest_of_dataset(
+    dataset: str,
+    root: AnyPath,
+    out: AnyPath,
+    *,
+    drop_leaks: bool = False,
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+    **options: Any,
+) -> WrittenManifest:
+    """Write the manifest of a public dataset, from its own metadata as it is distributed.
+
+    Args:
+        dataset: Its name, as in `avprep manifest`: `"audioset"`, `"esc50"`, `"vggsound"` and others.
+        root: Folder or URL with the dataset's files.
+        out: Manifest to write, as in `manifest_of_folder`.
+        drop_leaks: Drop training clips whose group or file is also in test or val.
+        test_share: Share of the training clips, in whole groups, that becomes the test split.
+        val_share: Share of them that becomes the val split.
+        seed: Seed of the drawn shares.
+        overwrite: Keep no copy of the manifest that is there.
+        **options: Options of the dataset's command, such as `test_fold=1` for `--test-fold 1`; several files are a
+            tuple. A list of the package is given by its name.
+
+    Raises:
+        UserError: The dataset has no adapter, the metadata does not fit, or there is no clip.
+    """
+    adapter = adapter_of(dataset)
+    root, out = path_or_url(root), path_or_url(out)
+    shares = Shares(test=test_share or 0.0, val=val_share, seed=seed)
+    with values_of(adapter, options) as values:
+        folder = folder_for(root, out)
+        clips, report = clips_of_dataset(adapter, folder, values, shares=shares, drop_leaks=drop_leaks)
+        return write(out, clips, report, overwrite=overwrite)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from avprep.cli.types import DIRECTORY, FILE
+from avprep.datasets.registry import ADAPTERS
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
 
@@ -75,20 +76,40 @@ def pseudo_label(
 @click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.argument("table", metavar="FILE", type=FILE)
-@click.option("--name", required=True, help="Name of the column.")
+@click.option("--name", default=None, help="Name of the column.")
 @click.option("--column", default="label", show_default=True, help="Column of FILE that holds the labels.")
 @click.option(
     "--multi", is_flag=True, help="Any number of labels a clip: lists, names in one field, or several rows of a clip."
 )
 @click.option("--separator", default=";", show_default=True, help="Between the names in one field, for --multi.")
+@click.option(
+    "--of",
+    "source",
+    type=click.Choice([name for name, one in ADAPTERS.items() if one.columns is not None]),
+    default=None,
+    help="FILE is this public dataset's own table, which makes columns of their own names; in place of --name.",
+)
 @REPLACE
 def add_labels(
-    dataset_dir: Path, table: Path, name: str, column: str, multi: bool, separator: str, replace: bool
+    dataset_dir: Path,
+    table: Path,
+    name: str | None,
+    column: str,
+    multi: bool,
+    separator: str,
+    source: str | None,
+    replace: bool,
 ) -> None:
     """Add your own labels from FILE: CSV, JSONL or Parquet with clip_id and label."""
     from avprep.dataset import Dataset
 
+    if (name is None) == (source is None):
+        raise click.UsageError("Give --name, or --of for the table of a public dataset.")
     dataset = Dataset(dataset_dir)
+    if source is not None:
+        _add_columns_of(dataset, table, source, replace)
+        return
+    assert name is not None
     if multi:
         from avprep.labels.multi_label import add_label_lists
 
@@ -102,6 +123,20 @@ def add_labels(
         _print_column(dataset, name)
     if unused:
         click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
+
+
+def _add_columns_of(dataset: Dataset, table: Path, source: str, replace: bool) -> None:
+    """The columns of a public dataset's table."""
+    from avprep.datasets.label_columns import add_columns_of
+
+    columns = ADAPTERS[source].columns
+    assert columns is not None
+    made = add_columns_of(dataset, table, source, columns, replace=replace)
+    for name, added in made.items():
+        _print_lists(dataset, name, added)
+    unused = max(added.unused for added in made.values())
+    if unused:
+        click.echo(f"  {unused} clips of {table} are not in the dataset")
 
 
 @click.command(cls=Command)

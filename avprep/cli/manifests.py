@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, LIST, OUT_MANIFEST
+from avprep.datasets.registry import ADAPTERS
 from avprep.shared.commands import Command, Group
 from avprep.shared.outputs import may_overwrite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from avprep.datasets.drawn import Shares
-    from avprep.datasets.media_folder import MediaFolder
+    from avprep.datasets.adapter import Adapter, Option
     from avprep.datasets.output import WrittenManifest
-    from avprep.manifest.checks import Report
-    from avprep.manifest.read_write import Clip
 
 
 def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
@@ -121,98 +119,6 @@ def folder(
 
 
 @manifest.command(cls=Command)
-@click.option("--root", type=FOLDER_OR_URL, required=True, help="Folder that holds the mp4 files, at any depth.")
-@click.option("--metadata", type=LIST, required=True, help="The official csv: YouTube id, start seconds, label, split.")
-@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--subset", type=LIST, default=None, help="csv whose rows replace the training rows.")
-@click.option("--exclude", type=LIST, default=None, help="List of YouTube ids, or ID_000START names, to leave out.")
-@click.option("--per-class", type=click.IntRange(1), default=None, help="Keep this many training clips of each class.")
-@click.option("--balanced", is_flag=True, help="Keep as many of each class as the smallest class has.")
-@click.option("--drop-leaks", is_flag=True, help="Drop training clips whose YouTube id is also in test or val.")
-@share_options("YouTube id")
-def vggsound(
-    root: Path | str,
-    metadata: Path,
-    out: Path | str,
-    subset: Path | None,
-    exclude: Path | None,
-    per_class: int | None,
-    balanced: bool,
-    drop_leaks: bool,
-    test_share: float | None,
-    val_share: float,
-    seed: int,
-) -> None:
-    """VGGSound: files named ID_START_END.mp4 (milliseconds) or ID_000START.mp4.
-
-    A list of the package is given by its name, such as vggsound_balanced_38007.csv.
-    """
-    from avprep.datasets.vggsound import balanced as choose
-    from avprep.datasets.vggsound import clips_of_vggsound
-
-    shares = _shares(test_share, val_share, seed)
-    clips, report = clips_of_vggsound(
-        _folder(root, out), metadata, subset=subset, exclude=exclude, drop_leaks=drop_leaks, shares=shares
-    )
-    if balanced or per_class is not None:
-        clips = choose(clips, per_class, seed)
-    _write(out, clips, report)
-
-
-@manifest.command(cls=Command)
-@click.option("--root", type=FOLDER_OR_URL, required=True, help="Folder that holds audio/ and video/.")
-@click.option("--train", type=LIST, required=True, help="List of training segments.")
-@click.option("--val", type=LIST, default=None, help="List of validation segments.")
-@click.option("--test", type=LIST, required=True, help="List of test segments.")
-@click.option(
-    "--val-locations",
-    type=LIST,
-    default=None,
-    help="SCENE-CITY-LOCATION, one a line: training segments for validation.",
-)
-@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--drop-leaks", is_flag=True, help="Drop training clips whose location is also in test or val.")
-@share_options("location")
-def tau2021(
-    root: Path | str,
-    train: Path,
-    val: Path | None,
-    test: Path,
-    val_locations: Path | None,
-    out: Path | str,
-    drop_leaks: bool,
-    test_share: float | None,
-    val_share: float,
-    seed: int,
-) -> None:
-    """TAU Urban Audio-Visual Scenes 2021: sound and picture in separate files; the group is the location."""
-    from avprep.datasets.tau2021 import clips_of_tau2021
-
-    lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
-    shares = _shares(test_share, val_share, seed)
-    _write(
-        out,
-        *clips_of_tau2021(_folder(root, out), lists, val_locations=val_locations, drop_leaks=drop_leaks, shares=shares),
-    )
-
-
-@manifest.command(cls=Command)
-@click.option(
-    "--root", type=FOLDER_OR_URL, required=True, help="Folder with FSDnoisy18k.meta/, .audio_train/, .audio_test/."
-)
-@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
-@click.option("--subset", type=click.Choice(["all", "clean", "noisy", "noisy_small"]), default="all", show_default=True)
-@share_options("file")
-def fsdnoisy18k(
-    root: Path | str, out: Path | str, subset: str, test_share: float | None, val_share: float, seed: int
-) -> None:
-    """FSDnoisy18k: sound only, 20 classes, the training subset by the csv's flags."""
-    from avprep.datasets.fsdnoisy18k import clips_of_fsdnoisy18k
-
-    _write(out, *clips_of_fsdnoisy18k(_folder(root, out), subset, _shares(test_share, val_share, seed)))
-
-
-@manifest.command(cls=Command)
 @click.argument("table_file", metavar="FILE", type=FILE_OR_URL)
 @click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
 @click.option("--root", type=FOLDER_OR_URL, default=None, help="Where relative paths start; default: FILE's folder.")
@@ -283,26 +189,6 @@ def table(
     )
 
 
-def _shares(test_share: float | None, val_share: float, seed: int) -> Shares:
-    from avprep.datasets.drawn import Shares
-
-    return Shares(test=test_share or 0.0, val=val_share, seed=seed)
-
-
-def _folder(root: Path | str, out: Path | str) -> MediaFolder:
-    """The folder of a dataset, for a manifest at `out`."""
-    from avprep.datasets.output import folder_for
-
-    return folder_for(root, out)
-
-
-def _write(out: Path | str, clips: list[Clip], report: Report) -> None:
-    """Write a manifest and print what is in it."""
-    from avprep.datasets.output import write
-
-    _print(write(out, clips, report, overwrite=may_overwrite()))
-
-
 def _print(written: WrittenManifest) -> None:
     """Print what a manifest holds, and what is odd about its clips."""
     counts = ", ".join(f"{n} {s}" for s, n in written.splits.items())
@@ -314,3 +200,51 @@ def _print(written: WrittenManifest) -> None:
         click.echo(f"  {line}")
     if written.report_path is not None:
         click.echo(f"  all of them: {written.report_path}")
+
+
+def command_of(adapter: Adapter) -> click.Command:
+    """The command of a public dataset, with the options of its adapter."""
+
+    def run(root: Path | str, out: Path | str, **options: Any) -> None:
+        from avprep.api.manifests import manifest_of_dataset
+
+        _print(manifest_of_dataset(adapter.name, root, out, overwrite=may_overwrite(), **options))
+
+    options = [
+        click.option("--root", type=FOLDER_OR_URL, required=True, help=f"Folder with {_plain(adapter.layout)}."),
+        *map(_option, adapter.options),
+        click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet."),
+        click.option(
+            "--drop-leaks", is_flag=True, help=f"Drop training clips whose {adapter.group} is also in test or val."
+        ),
+        share_options(adapter.group),
+    ]
+    decorated: Any = run
+    for option in reversed(options):
+        decorated = option(decorated)
+    more = f"Labels: {adapter.labels}. Splits: {adapter.splits}. {adapter.note}"
+    text = f"{adapter.title} ({adapter.paper}).\n\n{_plain(more)}"
+    made: click.Command = click.command(adapter.name, cls=Command, help=text, short_help=f"{adapter.title}.")(decorated)
+    return made
+
+
+def _plain(text: str) -> str:
+    """A text of the pages for a terminal."""
+    return text.replace("`", "")
+
+
+def _option(option: Option) -> Callable[[Any], Any]:
+    settings: dict[str, Any] = {"required": option.required, "help": option.help, "multiple": option.many}
+    if option.kind == "flag":
+        settings |= {"is_flag": True}
+    elif option.kind == "number":
+        settings |= {"type": click.IntRange(1)}
+    elif option.kind == "choice":
+        settings |= {"type": click.Choice(option.choices), "default": option.default, "show_default": True}
+    else:
+        settings |= {"type": LIST}
+    return click.option(option.flag, **settings)
+
+
+for _adapter in ADAPTERS.values():
+    manifest.add_command(command_of(_adapter))

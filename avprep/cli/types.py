@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from avprep.datasets.lists import list_path
 from avprep.shared.outputs import REPORT_ENDING, Output, PathOrUrl, is_json_object, is_page, note_input
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -27,9 +28,7 @@ class ListFile(click.Path):
         if is_url(value) and ctx is not None:
             note_input(ctx, param, value)
             return ctx.with_resource(near(value))
-        own = Path(__file__).parent.parent / "manifests" / str(value)
-        bare = Path(value).name == str(value) and not Path(value).exists()
-        return super().convert(own if bare and own.is_file() else value, param, ctx)
+        return super().convert(list_path(value), param, ctx)
 
 
 def _is_manifest(path: Path) -> bool:

@@ -2,44 +2,49 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.media_folder import MediaFolder
-from avprep.datasets.metadata_csv import read_rows
-from avprep.datasets.unnamed import unnamed
-from avprep.manifest.checks import Report
-from avprep.manifest.read_write import Clip
+from avprep.datasets.adapter import Adapter, Option, Row
+
+if TYPE_CHECKING:
+    from avprep.datasets.source import Source
 
 FOLDERS = {"train": "FSDnoisy18k.audio_train", "test": "FSDnoisy18k.audio_test"}
 
 
-def clips_of_fsdnoisy18k(
-    media: MediaFolder, subset: str = "all", shares: Shares = AS_GIVEN
-) -> tuple[list[Clip], Report]:
-    """Manifest rows of the training subset and of the whole test set, as unpacked: FSDnoisy18k.meta/, .audio_train/ ...
+def rows(source: Source, *, subset: str) -> Iterator[Row]:
+    """The training subset and the whole test set.
 
-    `clean`: manually_verified is 1; `noisy`: it is 0; `noisy_small`: the flag of that name is 1. `shares` of the
-    training clips become other splits. Errors: ManifestError.
+    `clean`: manually_verified is 1; `noisy`: it is 0; `noisy_small`: the flag of that name is 1.
     """
-    report = Report()
-    clips = []
-    named: set[str] = set()
     for split, folder in FOLDERS.items():
-        with media.near(f"FSDnoisy18k.meta/{split}.csv") as table:
-            rows = read_rows(table, ("fname", "label"))
-        named.update(f"{folder}/{row['fname']}" for row in rows)
-        for row in rows:
+        for row in source.table(f"FSDnoisy18k.meta/{split}.csv", ("fname", "label")):
+            file = source.at(f"{folder}/{row['fname']}")
             verified, small = row.get("manually_verified") == "1", row.get("noisy_small") == "1"
             wanted = {"all": True, "clean": verified, "noisy": not verified, "noisy_small": small}[subset]
-            if split == "train" and not wanted:
-                continue
-            name = f"{folder}/{row['fname']}"
-            if not media.holds(name):
-                report.missing.append(name)
-                continue
-            written = media.written(name)
-            clips.append(Clip(Path(name).stem, row["label"], split, audio_path=written, group=row["fname"]))
-    report.unnamed = unnamed(media, named)
-    report.foreign = media.foreign
-    return settled(clips, report, shares), report
+            if split == "test" or wanted:
+                clip_id = row["fname"].rpartition(".")[0]
+                yield Row(clip_id=clip_id, label=row["label"], split=split, files=[file], group=row["fname"])
+
+
+ADAPTER = Adapter(
+    name="fsdnoisy18k",
+    title="FSDnoisy18k: sounds of 0.3 to 30 s with noisy labels",
+    paper="Fonseca et al. 2019",
+    layout="`FSDnoisy18k.meta/`, `FSDnoisy18k.audio_train/`, `FSDnoisy18k.audio_test/`",
+    labels="1 of 20; `--subset` goes by how it was verified",
+    splits="train and test",
+    licence="CC BY 4.0; each clip its own (CC0, CC BY)",
+    example="--root FSDnoisy18k --subset clean",
+    rows=rows,
+    options=(
+        Option(
+            flag="--subset",
+            kind="choice",
+            choices=("all", "clean", "noisy", "noisy_small"),
+            default="all",
+            help="The training clips, by the flags of train.csv.",
+        ),
+    ),
+)

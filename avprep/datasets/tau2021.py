@@ -7,16 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from avprep.datasets.drawn import AS_GIVEN, Shares, settled
-from avprep.datasets.media_folder import MediaFolder
-from avprep.datasets.metadata_csv import read_rows
-from avprep.datasets.unnamed import unnamed
+from avprep.datasets.adapter import Adapter, Option, Row
 from avprep.errors import ManifestError
-from avprep.manifest.checks import Report
-from avprep.manifest.id_lists import read_ids
-from avprep.manifest.read_write import Clip
-from avprep.shared.text import opened
+
+if TYPE_CHECKING:
+    from avprep.datasets.source import Source
 
 SCENES = (
     "airport", "bus", "metro", "metro_station", "park", "public_square", "shopping_mall", "street_pedestrian",
@@ -24,50 +21,33 @@ SCENES = (
 )  # fmt: skip
 
 
-def clips_of_tau2021(
-    media: MediaFolder,
-    lists: dict[str, Path],
-    *,
-    val_locations: Path | None = None,
-    drop_leaks: bool = False,
-    shares: Shares = AS_GIVEN,
-) -> tuple[list[Clip], Report]:
-    """Manifest rows of the split lists (split -> csv) whose two files are in a folder; the group is the location.
+def rows(source: Source, *, train: Path, val: Path | None, test: Path, val_locations: Path | None) -> Iterator[Row]:
+    """The segments of the split lists; both files of a segment are needed, the group is the location.
 
     A list has filename_audio, filename_video and scene_label, or names alone (the scene is then the name's first part).
     Comma or tab separates. `val_locations`: SCENE-CITY-LOCATION, one a line, whose training segments become the
-    validation split. `shares` of the training clips become other splits, by location. Errors: ManifestError.
+    validation split. Errors: ManifestError.
     """
-    report = Report()
-    segments = [(split, *segment) for split, path in lists.items() for segment in _segments(path)]
-    held_out = _locations(val_locations, {name.rpartition("-")[0] for _, name, _, _ in segments})
-    clips = []
+    lists = {split: path for split, path in (("train", train), ("val", val), ("test", test)) if path is not None}
+    segments = [(split, *segment) for split, path in lists.items() for segment in _segments(source, path)]
+    held_out = _locations(source, val_locations, {name.rpartition("-")[0] for _, name, _, _ in segments})
     for split, name, audio, video in segments:
-        if not (media.holds(audio) and media.holds(video)):
-            report.missing.append(name)
-            continue
         scene, city, location, _ = name.split("-")
         held = split == "train" and name.rpartition("-")[0] in held_out
-        clips.append(
-            Clip(
-                clip_id=name,
-                label=scene,
-                split="val" if held else split,
-                video_path=media.written(video),
-                audio_path=media.written(audio),
-                group=f"{city}-{location}",
-            )
+        yield Row(
+            clip_id=name,
+            label=scene,
+            split="val" if held else split,
+            files=[source.at(video), source.at(audio)],
+            group=f"{city}-{location}",
         )
-    report.unnamed = unnamed(media, {path for _, _, *paths in segments for path in paths})
-    report.foreign = media.foreign
-    return settled(clips, report, shares, drop_leaks=drop_leaks), report
 
 
-def _locations(path: Path | None, known: set[str]) -> set[str]:
+def _locations(source: Source, path: Path | None, known: set[str]) -> set[str]:
     """The locations of a list, if there is one. Errors: UserError where one is not in `known`."""
     if path is None:
         return set()
-    listed = read_ids(path, known, ("location",))
+    listed = source.ids(path, known, ("location",))
     if listed.unknown:
         raise ManifestError(
             f"{path}: no list has a segment of {listed.examples()}; give SCENE-CITY-LOCATION, one a line."
@@ -75,9 +55,9 @@ def _locations(path: Path | None, known: set[str]) -> set[str]:
     return set(listed.known)
 
 
-def _segments(path: Path) -> Iterator[tuple[str, str, str]]:
+def _segments(source: Source, path: Path) -> Iterator[tuple[str, str, str]]:
     """(name, audio and video below the root) of each row of a list. Errors: ManifestError; UserError."""
-    for audio, video in _files(path):
+    for audio, video in _files(source, path):
         name = Path(audio).stem
         parts = name.split("-")
         if len(parts) != 4 or parts[0] not in SCENES:
@@ -85,13 +65,33 @@ def _segments(path: Path) -> Iterator[tuple[str, str, str]]:
         yield name, audio, video
 
 
-def _files(path: Path) -> list[tuple[str, str]]:
+def _files(source: Source, path: Path) -> list[tuple[str, str]]:
     """(audio, video) paths below the root, of each row of a list."""
-    with opened(path) as text:
-        first = text.readline()
+    first = source.first_line(path)
     delimiter = "\t" if "\t" in first else ","
     if "filename_audio" in first:
-        rows = read_rows(path, ("filename_audio", "filename_video"), delimiter)
-        return [(row["filename_audio"], row["filename_video"]) for row in rows]
-    names = [Path(row["test_dataname"]).stem for row in read_rows(path, ("test_dataname",), delimiter)]
+        listed = source.table(path, ("filename_audio", "filename_video"), delimiter)
+        return [(row["filename_audio"], row["filename_video"]) for row in listed]
+    names = [Path(row["test_dataname"]).stem for row in source.table(path, ("test_dataname",), delimiter)]
     return [(f"audio/{name}.wav", f"video/{name}.mp4") for name in names]
+
+
+ADAPTER = Adapter(
+    name="tau2021",
+    title="TAU Urban Audio-Visual Scenes 2021: 10 s of city scenes",
+    paper="Wang et al. 2021",
+    layout="`audio/` and `video/`",
+    labels="1 of 10",
+    splits="`--train`, `--val`, `--test`; `--val-locations` moves training segments to val",
+    licence="non-commercial use",
+    example="--root TAU --train train.csv --test test.csv --val-locations tau2021_val_locations_paper.txt",
+    rows=rows,
+    group="location",
+    note="Sound and picture are separate files.",
+    options=(
+        Option(flag="--train", required=True, help="List of training segments."),
+        Option(flag="--val", help="List of validation segments."),
+        Option(flag="--test", required=True, help="List of test segments."),
+        Option(flag="--val-locations", help="SCENE-CITY-LOCATION, one a line: training segments for validation."),
+    ),
+)

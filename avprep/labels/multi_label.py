@@ -8,6 +8,7 @@ made for a larger one serves its parts.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,19 @@ def add_label_lists(
     """
     check_table(dataset, path, name)
     given = lists_of_table(dataset, path, column, separator)
-    lists = [given.get(clip_id) for clip_id in dataset.clip_ids]
     settings = {"command": "add-labels", "column": column, "multi": True, "separator": separator}
     origin = claim_column(dataset, name, {**settings, "file_sha256": store.sha256(path)}, replace)
+    return write_given(dataset, name, given, origin)
+
+
+def write_given(
+    dataset: Dataset, name: str, given: Mapping[str, Collection[str] | None], origin: dict[str, Any] | None
+) -> AddedLists:
+    """Write the column `name` of the names that clips are given by id, unless `origin` is None: it is there already."""
+    lists = [given.get(clip_id) for clip_id in dataset.clip_ids]
     if origin is not None:
         path = dataset.local_folder / schema.labels_path(name)
-        write_lists(path, dataset.clip_ids, [None if names is None else sorted(names) for names in lists], origin)
+        write_lists(path, dataset.clip_ids, [None if names is None else sorted(set(names)) for names in lists], origin)
     known = [names for names in lists if names is not None]
     return AddedLists(
         labelled=sum(bool(names) for names in known),

@@ -62,6 +62,9 @@ class Report:
     """splits of which no clip has a file"""
     no_split: list[str] = dataclasses.field(default_factory=list)
     """splits that are needed and have no clip"""
+    unlabelled: list[str] = dataclasses.field(default_factory=list)
+    no_length: list[str] = dataclasses.field(default_factory=list)
+    absent: list[str] = dataclasses.field(default_factory=list)
     all_kept: bool = False
     """whether the clips of all findings are kept: a build leaves nothing out"""
     missing_kept: bool = False
@@ -76,6 +79,9 @@ class Report:
             "duplicates": "rows repeat a clip_id and were left out",
             "same_media": "clips are the same span of the same file as one before",
             "unknown_splits": "rows are of no known split (train, val, test)" + out,
+            "unlabelled": "clips have no label and were left out",
+            "no_length": "spans have no length and were left out",
+            "absent": "names of a list are in no row of the metadata",
             "excluded": "clips were left out as the exclusion list asks",
             "foreign": "folders that a system or a tool made were skipped",
             "strangers": "ids of the exclusion list name no clip of the metadata",

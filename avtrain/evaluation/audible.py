@@ -28,7 +28,8 @@ def audible_classes(dataset: Dataset, name: str, rows: np.ndarray, own: LabelCol
     if missing:
         raise UserError(
             f"The column {name!r} of {dataset.folder} has no row for {len(missing)} of {len(rows)} test clips, such as "
-            f"{missing[0]!r}; give those in which nothing is audible an empty list."
+            f"{missing[0]!r}; give those in which nothing is audible an empty list, and take the others out by 'avprep "
+            "exclude'."
         )
     audible = np.zeros((len(rows), len(number_of)), bool)
     for of_clip, row in zip(audible, rows, strict=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -216,20 +217,26 @@ def test_pretrained_backbones_encode_pictures_and_sounds(tmp_path, monkeypatch):
     assert avtrain.pretrain("my-data", "runs/mine", device="cpu", batch_size=8, epochs=1, **models).steps == 2
 
 
-def test_a_dataset_adapter_writes_a_manifest(tmp_path, monkeypatch):
-    from avprep.manifest.read_write import read_manifest
+def test_a_dataset_adapter_of_the_registry_becomes_a_command(tmp_path):
+    from avprep.cli.manifests import command_of
+    from avprep.datasets.manifest_of import clips_of_dataset
+    from avprep.datasets.media_folder import media_folder
 
-    (tmp_path / "birds").mkdir()
+    (tmp_path / "birds" / "video").mkdir(parents=True)
     rows = ["file,species,recordist,fold", "a.mp4,wren,ann,1", "b.mp4,wren,bob,5", "c.mp4,robin,ann,2"]
     (tmp_path / "birds" / "annotations.csv").write_text("\n".join(rows), encoding="utf-8")
-    monkeypatch.chdir(tmp_path)
-    run(DOCS / "extend" / "dataset-adapter.md")
-    clips = list(read_manifest(tmp_path / "birds" / "manifest.csv"))
+    for name in "ab":
+        (tmp_path / "birds" / "video" / f"{name}.mp4").touch()
+    names, _ = run(DOCS / "extend" / "dataset-adapter.md")
+    media = media_folder(tmp_path / "birds", tmp_path)
+    clips, report = clips_of_dataset(names["ADAPTER"], media, {"test_fold": 5})
     assert [(clip.clip_id, clip.label, clip.split, clip.video_path, clip.group) for clip in clips] == [
-        ("a", "wren", "train", "video/a.mp4", "ann"),
-        ("b", "wren", "test", "video/b.mp4", "bob"),
-        ("c", "robin", "train", "video/c.mp4", "ann"),
+        ("a", "wren", "train", "birds/video/a.mp4", "ann"),
+        ("b", "wren", "test", "birds/video/b.mp4", "bob"),
     ]
+    assert report.missing == ["c"]
+    command = command_of(names["ADAPTER"])
+    assert "--test-fold" in command.get_help(click.Context(command))
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from avprep.cli import main
 from avprep.datasets.drawn import Shares, settled
-from avprep.datasets.vggsound import balanced
+from avprep.datasets.registry import ADAPTERS
+from avprep.datasets.vggsound import balanced_clips as balanced
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report
 from avprep.manifest.read_write import Clip, read_manifest
@@ -171,7 +172,7 @@ def test_every_adapter_draws(tmp_path):
     call(*base, "--test-share", 0.2, "--val-share", 0.2)
     found = list(splits_of(tmp_path / "m.csv").values())
     assert all(8 <= found.count(split) <= 32 for split in ("test", "val"))
-    for adapter in ("folder", "vggsound", "tau2021", "fsdnoisy18k", "table"):
+    for adapter in ("folder", "table", *ADAPTERS):
         assert all(option in call(adapter, "--help") for option in ("--test-share", "--val-share", "--seed"))
 
 

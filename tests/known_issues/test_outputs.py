@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import avprep.cli
 import avtrain.cli
+from avprep.datasets.registry import ADAPTERS
 from avprep.shared import html
 from avprep.shared.outputs import Output
 from tests.known_issues.command_lines import commands
@@ -21,9 +22,7 @@ from tests.train.forge import Forged, forge_dataset
 
 OUTPUTS = {
     "avprep manifest folder": {"out"},
-    "avprep manifest vggsound": {"out"},
-    "avprep manifest tau2021": {"out"},
-    "avprep manifest fsdnoisy18k": {"out"},
+    **{f"avprep manifest {name}": {"out"} for name in ADAPTERS},
     "avprep manifest table": {"out"},
     "avprep demo": {"out_dir"},
     "avprep build-shards": {"out"},

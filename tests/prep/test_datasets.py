@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits
-from avprep.datasets.vggsound import balanced
+from avprep.datasets.vggsound import balanced_clips as balanced
 from avprep.errors import ManifestError
 from avprep.manifest.checks import Report, missing, settle
 from avprep.manifest.read_write import Clip, read_manifest
@@ -37,6 +37,7 @@ def table(path: Path) -> list[dict]:
 
 
 NOTHING_MORE: dict[str, list[str]] = {name: [] for name in ("nested", "unnamed", "classless", "emptied", "no_split")}
+NOTHING_MORE |= {name: [] for name in ("unlabelled", "no_length", "absent")}
 
 
 def report_of(out: Path) -> dict:

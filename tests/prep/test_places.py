@@ -157,7 +157,10 @@ def test_a_link_to_itself_is_no_folder(tmp_path):
             "s3://bucket/no.csv does not",
         ),
         ("vggsound --root s3://bucket/data/vgg --metadata s3://bucket/data/lists/val.txt --out m.csv", "lists/val.txt"),
-        ("fsdnoisy18k --root s3://bucket/data/vgg --out m.csv", "FSDnoisy18k.meta/train.csv does not exist"),
+        (
+            "fsdnoisy18k --root s3://bucket/data/vgg --out m.csv",
+            "vgg has no FSDnoisy18k.meta/train.csv; --root is",
+        ),
         ("table s3://bucket/no.csv --out m.csv", "s3://bucket/no.csv does not exist"),
         ("table s3://bucket/data/lists/test.csv --out m.csv", "s3://bucket/data/lists/test.csv"),
     ],
