@@ -40,7 +40,7 @@ OUTPUTS = {
     "avtrain bench": {"cache"},
 }
 IN_PLACE = {f"avprep {name}" for name in ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude")} | {
-    "avtrain average"
+    f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels")
 }
 PRINTING = {"avprep verify", "avprep inspect", "avprep doctor", "avtrain plan", "avtrain compare", "avtrain doctor"}
 MEANT_FOR_WRITING = {"out", "out_dir", "cache", "run_dir", "output", "report"}
