@@ -1,8 +1,9 @@
 """av-digits: spoken digits paired by class with handwritten ones, a small real audio-visual benchmark.
 
-Sounds: the Free Spoken Digit Dataset, 10 digits of 6 speakers, 50 recordings each. Pictures: scikit-learn's
-handwritten digits, 8x8, drawn large on a moving path over texture. Each recording and each image is in one clip
-alone. Test clips are of two speakers who are nowhere else, validation clips of one of the other four.
+Sounds: the Free Spoken Digit Dataset, 10 digits of 6 speakers, 50 recordings each; or AudioMNIST, of 60 speakers.
+Pictures: scikit-learn's handwritten digits, 8x8, drawn large on a moving path over texture. Each recording and each
+image is in one clip alone. Test clips are of two speakers (of AudioMNIST: ten) who are nowhere else, validation clips
+of one (ten) of the others.
 
 A clip is its recording at a random time in digital silence: a quarter of a second of it at least on either side,
 1.25 s in all at least, whole sixteenths of a second. So a second of sound fits at more than one time, and a recording
@@ -13,28 +14,23 @@ factor of ten, as their microphones do, and the log-mel's floor would give them 
 from __future__ import annotations
 
 import math
-import re
-import wave
-from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from avprep.datasets.media_folder import LocalFolder, by_name
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip
 from avprep.media.render import render_mp4
 from avprep.shared import configs
 from avprep.synthetic import pictures
 from avprep.synthetic.demo import finish
+from avprep.synthetic.spoken_digits import CORPORA, DIGITS, Corpus, Recordings, read_recording, recordings_below
 
-FOLDS = (("george", "lucas"), ("jackson", "nicolas"), ("theo", "yweweler"))
-DIGITS = "0123456789"
 LINKS = ("envelope", "none")
-RECORDING = re.compile(r"(\d)_(\w+)_(\d+)\.wav")
 FRAME_RATE_HZ = 16
 MARGIN_SECONDS = 0.25
 LEAST_SECONDS = 1.25
@@ -52,17 +48,32 @@ class DigitsConfig:
     """what the digit's brightness follows: the recording's loudness, or nothing (it is steady)"""
     frame_size: int = 64
     seed: int = 0
-    """chooses the speaker for validation, the recordings, images and pairs, and all that is drawn at random"""
+    """chooses the speakers for validation, the recordings, images and pairs, and all that is drawn at random"""
+    corpus: str = "fsdd"
+    """of the recordings: `fsdd`, the Free Spoken Digit Dataset, or `audiomnist`"""
 
     def __post_init__(self) -> None:
         configs.check(self.clips_per_class >= 2, "clips_per_class must be 2 or more.")
-        configs.check(0 <= self.fold < len(FOLDS), f"fold must be 0 to {len(FOLDS) - 1}, not {self.fold}.")
+        configs.check(self.corpus in CORPORA, f"corpus must be one of {', '.join(CORPORA)}, not {self.corpus!r}.")
+        folds = len(self.spoken.folds)
+        configs.check(0 <= self.fold < folds, f"fold must be 0 to {folds - 1}, not {self.fold}.")
         configs.check(self.link in LINKS, f"link must be one of {', '.join(LINKS)}, not {self.link!r}.")
         configs.check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
         configs.check(
             48 <= self.frame_size <= 64 and self.frame_size % 2 == 0,
             f"frame_size must be even and 48 to 64, not {self.frame_size}.",
         )
+
+    @property
+    def spoken(self) -> Corpus:
+        """Whose recordings there are."""
+        return CORPORA[self.corpus]
+
+    @property
+    def on_record(self) -> dict[str, Any]:
+        """What demo.json has; without the corpus where it is FSDD, as ever since there was no other."""
+        values = configs.to_dict(self)
+        return values if self.corpus != "fsdd" else {name: value for name, value in values.items() if name != "corpus"}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -100,14 +111,14 @@ def render_digits(
 ) -> Path:
     """Render the clips into `out` and write out/manifest.csv (group: the speaker), whose path is returned.
 
-    `root`: a folder with FSDD's wav files, at any depth. Files already rendered are kept. Errors: UserError where
+    `root`: a folder with the corpus's wav files, at any depth. Files already rendered are kept. Errors: UserError where
     recordings are missing or `out` holds a demo of other settings; Interrupted once `stopping()`.
     """
     from sklearn.datasets import load_digits
 
     handwritten = load_digits()
-    pairs = pair_up(config, recordings_below(root), handwritten.target)
-    configs.claim(out / "demo.json", {"kind": "av-digits", **configs.to_dict(config)}, "demo")
+    pairs = pair_up(config, recordings_below(root, config.spoken), handwritten.target)
+    configs.claim(out / "demo.json", {"kind": "av-digits", **config.on_record}, "demo")
     clips, orders = [], []
     for number, pair in enumerate(pairs):
         name = f"clips/{pair.split}/{pair.digit}/{pair.clip_id}.mp4"
@@ -116,39 +127,20 @@ def render_digits(
     return finish(out, clips, _render, orders, workers, stopping)
 
 
-def recordings_below(root: Path) -> dict[tuple[str, str], list[Path]]:
-    """(digit, speaker) -> its recordings DIGIT_SPEAKER_NUMBER.wav below `root`, by number.
-
-    Errors: UserError where one of the digits of one of the six speakers has none.
-    """
-    recordings: dict[tuple[str, str], list[tuple[int, Path]]] = defaultdict(list)
-    for name, inside in by_name(LocalFolder(root, root)).items():
-        match = RECORDING.fullmatch(name)
-        if match:
-            recordings[match[1], match[2]].append((int(match[3]), root / inside))
-    for digit in DIGITS:
-        for speaker in (speaker for fold in FOLDS for speaker in fold):
-            if (digit, speaker) not in recordings:
-                raise UserError(
-                    f"{root} has no recording {digit}_{speaker}_*.wav; give the folder of the Free Spoken Digit "
-                    "Dataset, from https://github.com/Jakobovski/free-spoken-digit-dataset"
-                )
-    return {key: [path for _, path in sorted(paths)] for key, paths in recordings.items()}
-
-
-def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]], targets: np.ndarray) -> list[Pair]:
+def pair_up(config: DigitsConfig, recordings: Recordings, targets: np.ndarray) -> list[Pair]:
     """The pairs, class by class; `targets` int [N] is the digit of each image.
 
     A split's clips of a class are divided among its speakers as evenly as their number allows. The choice does not
     depend on link and frame size. Errors: UserError where recordings or images are too few.
     """
     draw = np.random.default_rng([config.seed, config.fold, PAIRS])
-    others = [speaker for fold in FOLDS if fold != FOLDS[config.fold] for speaker in fold]
-    held_out = others[draw.integers(len(others))]
+    tested = config.spoken.folds[config.fold]
+    others = [speaker for fold in config.spoken.folds if fold != tested for speaker in fold]
+    held_out = _held_out(others, config.spoken.validating, draw)
     speakers_of = {
-        "train": [speaker for speaker in others if speaker != held_out],
-        "val": [held_out],
-        "test": list(FOLDS[config.fold]),
+        "train": [speaker for speaker in others if speaker not in held_out],
+        "val": held_out,
+        "test": list(tested),
     }
     pairs = []
     for digit in DIGITS:
@@ -167,6 +159,13 @@ def pair_up(config: DigitsConfig, recordings: dict[tuple[str, str], list[Path]],
                     )
                 pairs += chosen
     return pairs
+
+
+def _held_out(others: list[str], number: int, draw: np.random.Generator) -> list[str]:
+    """The speakers who validate; one is drawn as when there was only one, so that clips of FSDD stay what they were."""
+    if number == 1:
+        return [others[draw.integers(len(others))]]
+    return list(draw.choice(others, number, replace=False).tolist())
 
 
 def _render(order: _Order) -> None:
@@ -190,15 +189,3 @@ def loudness(samples: np.ndarray, num_frames: int) -> np.ndarray:
     """Square root of the root mean square of the samples while each frame is shown, [num_frames]; 1 in the loudest."""
     rms = np.array([np.sqrt(np.mean(np.square(part))) for part in np.array_split(samples, num_frames)])
     return np.sqrt(rms / max(rms.max(), 1e-12))
-
-
-def read_recording(path: Path) -> tuple[np.ndarray, int]:
-    """(mono samples float32 [N] in [-1, 1], samples a second) of a 16-bit wav file. Errors: UserError."""
-    try:
-        with wave.open(str(path)) as sound:
-            if (sound.getnchannels(), sound.getsampwidth()) != (1, 2):
-                raise wave.Error("not mono of 16 bit")
-            samples = np.frombuffer(sound.readframes(sound.getnframes()), "<i2")
-            return samples.astype(np.float32) / 32768, sound.getframerate()
-    except (wave.Error, EOFError, OSError) as error:
-        raise UserError(f"{path} is not readable as a wav file ({error}); fetch the recordings again.") from None

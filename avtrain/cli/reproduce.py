@@ -24,9 +24,8 @@ for command in (table1, table2):
 
 @reproduce.command("av-digits", cls=Command)
 @click.argument("out", metavar="OUT", type=OUT_FOLDER)
-@click.option(
-    "--fsdd", type=DIRECTORY, required=True, help="Recordings of the Free Spoken Digit Dataset, at any depth."
-)
+@click.option("--fsdd", type=DIRECTORY, default=None, help="Recordings of the Free Spoken Digit Dataset, at any depth.")
+@click.option("--audiomnist", type=DIRECTORY, default=None, help="AudioMNIST, 60 speakers, in place of --fsdd.")
 @click.option("--esc10", type=DIRECTORY, default=None, help="ESC-10, a folder a class, for the columns out of domain.")
 @click.option("--quick", is_flag=True, help="Few rows, clips and epochs, one run a fold: minutes, to see that it runs.")
 @click.option(
@@ -39,22 +38,35 @@ for command in (table1, table2):
 )
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
 def av_digits(
-    out: Path, fsdd: Path, esc10: Path | None, quick: bool, names: tuple[str, ...], choose: bool, workers: int | None
+    out: Path,
+    fsdd: Path | None,
+    audiomnist: Path | None,
+    esc10: Path | None,
+    quick: bool,
+    names: tuple[str, ...],
+    choose: bool,
+    workers: int | None,
 ) -> None:
     """Spoken and handwritten digits: which sampling teaches most, with controls, on speakers outside training."""
     from avtrain.reproduce.av_digits.data import Sources
     from avtrain.reproduce.av_digits.page import write_page
     from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
     from avtrain.reproduce.av_digits.settings import CHOOSINGLY, QUICKLY, DigitsSettings
-    from avtrain.reproduce.av_digits.table import printed
+    from avtrain.reproduce.av_digits.table import layout_of
+    from avtrain.reproduce.benchmark.table import printed
 
+    digits = fsdd or audiomnist
+    if digits is None or (fsdd and audiomnist):
+        raise click.UsageError("Give the recordings by one of --fsdd FOLDER and --audiomnist FOLDER.")
+    sources = Sources(digits=digits, corpus="fsdd" if fsdd else "audiomnist", esc10=esc10)
+    layout = layout_of(sources.corpus)
     if quick and choose:
         raise UserError("--quick and --choose are two tables; give one of them.")
     settings = QUICKLY if quick else CHOOSINGLY if choose else DigitsSettings()
     rows = rows_named(names, quick, choose)
     with stop_on_signals() as request:
-        lines = reproduce_digits(
-            out, Sources(fsdd=fsdd, esc10=esc10), settings, rows, workers=workers, stopping=lambda: bool(request)
-        )
-    click.echo(printed(lines))
-    click.echo(f"{write_page(out, settings, lines)} shows it; {out / 'results.csv'} has every cell.")
+        lines = reproduce_digits(out, sources, settings, rows, workers=workers, stopping=lambda: bool(request))
+    click.echo(printed(lines, layout))
+    click.echo(
+        f"{write_page(out, settings, lines, layout, sources.corpus)} shows it; {out / 'results.csv'} has every cell."
+    )

@@ -7,9 +7,10 @@ import pytest
 from scipy import stats
 
 from avtrain.evaluation.significance import equivalence, holm, paired_t
-from avtrain.reproduce.av_digits.page import _lead
 from avtrain.reproduce.av_digits.rows import ENVELOPE, UNLINKED
-from avtrain.reproduce.av_digits.table import MARGIN, claims, markdown, summary
+from avtrain.reproduce.av_digits.table import LAYOUT, claims
+from avtrain.reproduce.benchmark.page import lead
+from avtrain.reproduce.benchmark.table import MARGIN, markdown, summary
 
 
 def cells_of(differences, name="frozen partner", link=UNLINKED):
@@ -24,7 +25,7 @@ def cells_of(differences, name="frozen partner", link=UNLINKED):
 
 def verdict(differences, name="frozen partner", link=UNLINKED):
     place = 2 if link == UNLINKED else 1
-    return claims(summary(cells_of(differences, name, link)))[place][1:]
+    return claims(summary(cells_of(differences, name, link), LAYOUT))[place][1:]
 
 
 def test_a_difference_that_is_not_significant_is_not_shown_to_be_none():
@@ -66,7 +67,7 @@ def test_without_a_spread_or_with_one_pair():
 
 def test_the_table_has_both_units_and_holms_p():
     gaps = np.array([0.20, 0.30, 0.25, 0.22, 0.31, 0.24])
-    lines = summary(cells_of(gaps, "soft-positive", ENVELOPE) + cells_of(0.1 * gaps - 0.02))
+    lines = summary(cells_of(gaps, "soft-positive", ENVELOPE) + cells_of(0.1 * gaps - 0.02), LAYOUT)
     line = next(line for line in lines if line["name"] == "soft-positive")
     means = (gaps[:3] + gaps[3:]) / 2
     runs, folds = (paired_t(np.zeros(len(found)), found) for found in (gaps, means))
@@ -77,8 +78,8 @@ def test_the_table_has_both_units_and_holms_p():
         assert found["units"] == units
     others = [line["gap"]["p"] for line in lines if line["gap"]]
     assert [line["gap"]["p_holm"] for line in lines if line["gap"]] == pytest.approx(holm(np.array(others)).tolist())
-    text = markdown(lines)
+    text = markdown(lines, LAYOUT)
     assert "p (Holm)" in text
     assert "over means of folds" in text
     assert "share its two test speakers" in text
-    assert "mean of 6 runs" in _lead(lines)
+    assert "mean of 6 runs" in lead(lines, LAYOUT)

@@ -17,11 +17,11 @@ from avtrain.data.splits import split_rows
 from avtrain.evaluation.evaluate import evaluate
 from avtrain.evaluation.features import Source
 from avtrain.evaluation.finetune import Fitting, fit_encoder
-from avtrain.reproduce.av_digits import cells
-from avtrain.reproduce.av_digits.cells import Cell, run_cell
 from avtrain.reproduce.av_digits.rows import ROWS
 from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics_32
+from avtrain.reproduce.benchmark import cells
+from avtrain.reproduce.benchmark.cells import Cell, run_cell
 from tests.train.forge import Forged, forge_dataset
 
 SETTINGS = DigitsSettings(clips_per_class=4, batch_size=8, epochs=4, finetune_epochs=3, longer_epochs=30)
@@ -40,7 +40,16 @@ def data(tmp_path_factory):
 
 def cell_of(folder, data, name):
     row = BY_NAME[name, "envelope"]
-    return Cell(row=row, run=0, digits=data, sounds=None, folder=folder / row.slug, settings=SETTINGS)
+    return Cell(
+        row=row,
+        run=0,
+        seed=0,
+        dataset=data,
+        labels=row.labels,
+        frozen=data.parent / "frozen.parquet",
+        folder=folder / row.slug,
+        amounts=SETTINGS.amounts_of(row),
+    )
 
 
 def test_supervised_makes_the_updates_of_pretraining_and_finetuning(data, tmp_path, monkeypatch):

@@ -17,16 +17,8 @@ from sklearn.datasets import load_digits
 from avprep.cli import main
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip, read_manifest
-from avprep.synthetic.av_digits import (
-    FOLDS,
-    LEAST_SECONDS,
-    DigitsConfig,
-    loudness,
-    pair_up,
-    read_recording,
-    recordings_below,
-    render_digits,
-)
+from avprep.synthetic.av_digits import LEAST_SECONDS, DigitsConfig, loudness, pair_up, render_digits
+from avprep.synthetic.spoken_digits import FOLDS, read_recording, recordings_below
 from tests.prep.rendering import brightness_with_loudness
 
 SMALL = DigitsConfig(clips_per_class=2, fold=1, seed=5, frame_size=48)

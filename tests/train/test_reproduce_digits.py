@@ -22,14 +22,17 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.evaluation.compare import p_text
-from avtrain.reproduce.av_digits.comparisons import compared
-from avtrain.reproduce.av_digits.data import NOISE_SHARE, Sources
+from avtrain.reproduce.av_digits.comparisons import COMPARISONS
+from avtrain.reproduce.av_digits.data import Sources
 from avtrain.reproduce.av_digits.page import write_page
 from avtrain.reproduce.av_digits.rows import ENVELOPE, QUICK, ROWS, UNLINKED, Row
 from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
 from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics
-from avtrain.reproduce.av_digits.table import claims, markdown, printed, summary
+from avtrain.reproduce.av_digits.table import LAYOUT, claims
+from avtrain.reproduce.benchmark.columns import NOISE_SHARE
+from avtrain.reproduce.benchmark.comparisons import compared
+from avtrain.reproduce.benchmark.table import markdown, printed, summary
 
 pytestmark = pytest.mark.slow
 
@@ -61,7 +64,7 @@ def esc10(real_data, tmp_path_factory):
 @pytest.fixture(scope="module")
 def table(real_data, esc10, tmp_path_factory):
     out = tmp_path_factory.mktemp("digits") / "out"
-    sources = Sources(fsdd=real_data / "fsdd", esc10=esc10)
+    sources = Sources(digits=real_data / "fsdd", esc10=esc10)
     return out, sources, reproduce_digits(out, sources, MINIATURE, rows_named(NAMES), workers=2)
 
 
@@ -106,7 +109,7 @@ def test_what_is_done_is_not_done_again_and_comes_to_the_same_table(table):
 def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_speaker(real_data, tmp_path):
     settings = dataclasses.replace(MINIATURE, choosing=True)
     rows = rows_named(["envelope-soft-positive-SpecAugment", "envelope-soft-positive-mlp-SpecAugment"], choosing=True)
-    lines = reproduce_digits(tmp_path, Sources(fsdd=real_data / "fsdd"), settings, rows, workers=1)
+    lines = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, rows, workers=1)
     dataset = Dataset(tmp_path / "data" / "envelope-0" / "shards")
     speakers = {split: set(dataset.group_names[dataset.rows_of(split)]) for split in dataset.splits}
     assert speakers.keys() == {"train", "test"}
@@ -129,7 +132,7 @@ def test_planned_comparisons_are_paired_by_run_and_corrected_within_their_family
         {"name": name, "link": ENVELOPE, "scores": {"linear": {"by_run": dict(enumerate(values))}}}
         for name, values in scores.items()
     ]
-    by_rows = {(row[1], row[2]): row for row in compared(lines)}
+    by_rows = {(row[1], row[2]): row for row in compared(lines, COMPARISONS, ENVELOPE)}
     first, second = (by_rows["soft-positive, SpecAugment", other] for other in ("soft-positive", "random, SpecAugment"))
     gaps = np.subtract(scores["soft-positive, SpecAugment"], scores["soft-positive"])
     half = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) / 3**0.5
@@ -142,7 +145,7 @@ def test_planned_comparisons_are_paired_by_run_and_corrected_within_their_family
     ]
     assert max(p_values) == p_values[0]
     assert (first[5], second[5]) == (p_text(p_values[0]), p_text(2 * p_values[1]))
-    assert compared([{**line, "link": UNLINKED} for line in lines]) == []
+    assert compared([{**line, "link": UNLINKED} for line in lines], COMPARISONS, ENVELOPE) == []
 
 
 def test_other_settings_are_refused(table):
@@ -191,7 +194,7 @@ def test_no_recording_image_or_speaker_of_the_test_is_in_training(table):
 
 def test_the_page_and_the_csv_have_the_figures_of_the_table(table):
     out, _, lines = table
-    page = write_page(out, MINIATURE, lines).read_text()
+    page = write_page(out, MINIATURE, lines, LAYOUT).read_text()
     for line in lines:
         assert line["name"] in page
     assert page.count("<svg") + page.count("image/svg+xml") >= 2
@@ -216,7 +219,7 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     cells += [cell("soft-positive", ENVELOPE, run, value) for run, value in enumerate(soft)]
     cells += [cell("random", UNLINKED, run, value) for run, value in enumerate(random)]
     cells += [cell("frozen partner", UNLINKED, run, value + 0.06) for run, value in enumerate(random)]
-    lines = summary(cells[::-1])
+    lines = summary(cells[::-1], LAYOUT)
     found = next(line for line in lines if line["name"] == "soft-positive")["gap"]
     expected = stats.ttest_rel(soft, random)
     interval = expected.confidence_interval()
@@ -226,18 +229,20 @@ def test_gaps_are_paired_by_run_and_the_claims_read_them():
     assert [held for _, held, _ in claims(lines)] == [True, None, False]  # 6 points without any spread
     assert next(line for line in lines if line["link"] == UNLINKED and line["name"] == "random")["gap"] is None
     weaker = [dict(found, scores={"linear": 0.35}) if found["name"] == "soft-positive" else found for found in cells]
-    assert claims(summary(weaker))[0][1] is False
+    assert claims(summary(weaker, LAYOUT))[0][1] is False
     once = [cell("soft-positive", ENVELOPE, run, value) for run, value in enumerate([0.90, 0.40, 0.20])]
-    assert claims(summary([*(found for found in cells if found["name"] != "soft-positive"), *once]))[0][1] is False
+    assert (
+        claims(summary([*(found for found in cells if found["name"] != "soft-positive"), *once], LAYOUT))[0][1] is False
+    )
     shuffled = [cell("soft-positive, shuffled labels", ENVELOPE, run, value - 0.01) for run, value in enumerate(random)]
-    assert claims(summary([*cells, *shuffled]))[1][1] is True
+    assert claims(summary([*cells, *shuffled], LAYOUT))[1][1] is True
     better = [cell("soft-positive, shuffled labels", ENVELOPE, run, value) for run, value in enumerate(soft)]
-    assert claims(summary([*cells, *better]))[1][1] is False
-    early = claims(summary([found | {"updates": 150} for found in cells]))
+    assert claims(summary([*cells, *better], LAYOUT))[1][1] is False
+    early = claims(summary([found | {"updates": 150} for found in cells], LAYOUT))
     assert [held for _, held, _ in early] == [None] * 3
     assert early[0][2].endswith("after 150 updates, too few to judge")
-    assert "| soft-positive | on |" in markdown(lines)
-    assert "+18.3 [" in printed(lines)
+    assert "| soft-positive | on |" in markdown(lines, LAYOUT)
+    assert "+18.3 [" in printed(lines, LAYOUT)
 
 
 def test_rows_have_names_of_their_own_and_unknown_ones_are_refused():
@@ -275,7 +280,7 @@ def test_killed_at_any_moment_it_finishes_to_the_same_table(table, tmp_path):
     code = (
         "from tests.train.test_reproduce_digits import MINIATURE, NAMES, Sources, reproduce_digits, rows_named\n"
         "from pathlib import Path\n"
-        f"sources = Sources(fsdd=Path({str(sources.fsdd)!r}), esc10=Path({str(sources.esc10)!r}))\n"
+        f"sources = Sources(digits=Path({str(sources.digits)!r}), esc10=Path({str(sources.esc10)!r}))\n"
         "if __name__ == '__main__':\n"
         f"    reproduce_digits(Path({str(again)!r}), sources, MINIATURE, rows_named(NAMES), workers=1)\n"
     )

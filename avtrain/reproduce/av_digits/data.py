@@ -9,53 +9,46 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
-from avprep.dataset import Dataset, LabelColumn
+from avprep.dataset import Dataset
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.media_folder import LocalFolder
-from avprep.labels.columns import claim_column, write_labels
-from avprep.labels.noise import add_noise
-from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
-from avprep.shared import store
 from avprep.synthetic.av_digits import DigitsConfig, render_digits
-from avtrain.data.plans import training_table
+from avtrain.reproduce.benchmark.cells import Outside
+from avtrain.reproduce.benchmark.columns import FROZEN, add_columns, write_frozen_pairs
 
 if TYPE_CHECKING:
     from avtrain.reproduce.av_digits.settings import DigitsSettings
 
-NOISE_SHARE = 0.3
-CLUSTERS = 20
-CLUSTERED_BY = "efficientnet-lite0"
 ESC_FOLDS = 5
+OUTSIDE = "esc10 "
+FINETUNED_OUTSIDE = 3
+"""runs finetuned on ESC-10 as well; more would take a sixth of the whole table's time"""
 SHORTEST_SECONDS, LONGEST_SECONDS = 0.3, 7.2  # the lengths of FSDnoisy18k, as far as ESC-10's clips go
-FROZEN = "frozen.parquet"
-SHUFFLE, FROZEN_PAIRS, CUTS = 0x5F0F, 0xF202, 0xE5C  # streams of random numbers; never change them
+CUTS = 0xE5C  # a stream of random numbers; never change it
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sources:
-    """Folders of the recordings: the Free Spoken Digit Dataset, and ESC-10 (a folder a class), if wanted."""
+    """Folders of the recordings: spoken digits, and ESC-10 (a folder a class), if wanted."""
 
-    fsdd: Path
+    digits: Path
+    corpus: str = "fsdd"
+    """that `digits` holds: one of avprep.synthetic.spoken_digits.CORPORA"""
     esc10: Path | None = None
 
-
-@dataclass(frozen=True, kw_only=True)
-class Sounds:
-    """Two datasets of one test fold of ESC-10: whole clips, and clips cut to between 0.3 s and their own length."""
-
-    whole: Path
-    cut: Path
+    @property
+    def on_record(self) -> dict[str, str]:
+        """What settings.json has beside the settings; nothing for FSDD, as ever since there was no other."""
+        return {} if self.corpus == "fsdd" else {"corpus": self.corpus}
 
 
 def prepare_digits(
     folder: Path,
-    fsdd: Path,
+    sources: Sources,
     settings: DigitsSettings,
     run: int,
     fold: int,
@@ -67,9 +60,14 @@ def prepare_digits(
     """The dataset of one run and link, with the label columns that are asked for and pairs.FROZEN beside its index."""
     seed = settings.seed_of(run)
     config = DigitsConfig(
-        clips_per_class=settings.clips_per_class, fold=fold, link=link, frame_size=settings.frame_size, seed=seed
+        clips_per_class=settings.clips_per_class,
+        fold=fold,
+        link=link,
+        frame_size=settings.frame_size,
+        seed=seed,
+        corpus=sources.corpus,
     )
-    manifest = render_digits(folder / "clips", fsdd, config, workers, stopping)
+    manifest = render_digits(folder / "clips", sources.digits, config, workers, stopping)
     if settings.choosing:
         manifest = validation_as_test(manifest)
     built = BuildConfig(
@@ -78,12 +76,7 @@ def prepare_digits(
     shards = folder / "shards"
     build_shards(manifest, shards, built, Limits(), workers=workers, stopping=stopping)
     dataset = Dataset(shards)
-    if "noisy" in columns:
-        add_noise(dataset, "noisy", share=NOISE_SHARE, seed=seed)
-    if "shuffled" in columns:
-        add_shuffled(dataset, seed)
-    if "clusters" in columns:
-        pseudo_label(dataset, PseudoLabelConfig(model=CLUSTERED_BY, clusters=CLUSTERS, seed=seed), "clusters")
+    add_columns(dataset, columns, seed)
     write_frozen_pairs(dataset, folder / FROZEN, seed)
     return shards
 
@@ -98,54 +91,39 @@ def validation_as_test(manifest: Path) -> Path:
     return chosen
 
 
-def add_shuffled(dataset: Dataset, seed: int) -> None:
-    """Write the column `shuffled`: the labels of the training clips dealt out among them at random."""
-    origin = claim_column(dataset, "shuffled", {"command": "reproduce", "seed": seed}, replace=False)
-    if origin is None:
-        return
-    column, rows = dataset.labels("label"), dataset.rows_of("train")
-    values = column.values.copy()
-    values[rows] = np.random.default_rng([seed, SHUFFLE]).permutation(values[rows])
-    write_labels(dataset, "shuffled", LabelColumn(values, column.class_names), origin)
-
-
-def write_frozen_pairs(dataset: Dataset, path: Path, seed: int) -> None:
-    """Write pairs in which each training sound has one picture, of another clip of its class, and each picture one."""
-    table = training_table(dataset)
-    draw = np.random.default_rng([seed, FROZEN_PAIRS])
-    audio, video = [], []
-    for label in np.unique(table.labels):
-        rows = draw.permutation(table.rows[table.labels == label])
-        audio.append(rows)
-        video.append(np.roll(rows, 1))
-    ids = np.array(dataset.clip_ids, dtype=object)
-    columns = {"audio": ids[np.concatenate(audio)], "video": ids[np.concatenate(video)]}
-    with store.atomic_path(path) as temporary:
-        pq.write_table(pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()}), temporary)
-
-
 def prepare_sounds(
     folder: Path, root: Path | None, runs: int, workers: int, stopping: Callable[[], bool]
-) -> list[Sounds | None]:
-    """ESC-10's datasets of each run, fold after fold; None for all where there is no `root`."""
+) -> list[tuple[Outside, ...]]:
+    """ESC-10's datasets of each run, fold after fold; none where there is no `root`.
+
+    Two of each test fold: whole clips, and clips cut to between 0.3 s and their own length.
+    """
     if root is None:
-        return [None] * runs
-    sounds: dict[int, Sounds] = {}
-    for run in range(min(runs, ESC_FOLDS)):
-        fold = run + 1
-        clips, _ = clips_of_folder(LocalFolder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
-        clips = with_clusters(clips, r"\d-(\d+)-")  # the recording that a clip was cut from
-        draw = np.random.default_rng([CUTS, fold])
-        lengths = SHORTEST_SECONDS * (LONGEST_SECONDS / SHORTEST_SECONDS) ** draw.uniform(size=len(clips))
-        cut = [
-            dataclasses.replace(clip, end_seconds=round(float(seconds), 3))
-            for clip, seconds in zip(clips, lengths, strict=True)
-        ]
-        sounds[run] = Sounds(
-            whole=_built(folder / f"fold-{fold}", clips, workers, stopping),
-            cut=_built(folder / f"fold-{fold}-cut", cut, workers, stopping),
+        return [()] * runs
+    built = {fold: _fold(folder, root, fold, workers, stopping) for fold in range(1, min(runs, ESC_FOLDS) + 1)}
+    sounds: list[tuple[Outside, ...]] = []
+    for run in range(runs):
+        whole, cut = built[run % ESC_FOLDS + 1]
+        sounds.append(
+            (
+                Outside(prefix=OUTSIDE, dataset=whole, finetuned=run < FINETUNED_OUTSIDE),
+                Outside(prefix=OUTSIDE + "cut ", dataset=cut, finetuned=False),
+            )
         )
-    return [sounds[run % ESC_FOLDS] for run in range(runs)]
+    return sounds
+
+
+def _fold(folder: Path, root: Path, fold: int, workers: int, stopping: Callable[[], bool]) -> tuple[Path, Path]:
+    clips, _ = clips_of_folder(LocalFolder(root, folder), 0, 0, Folds(r"(\d)-", str(fold)))
+    clips = with_clusters(clips, r"\d-(\d+)-")  # the recording that a clip was cut from
+    draw = np.random.default_rng([CUTS, fold])
+    lengths = SHORTEST_SECONDS * (LONGEST_SECONDS / SHORTEST_SECONDS) ** draw.uniform(size=len(clips))
+    cut = [
+        dataclasses.replace(clip, end_seconds=round(float(seconds), 3))
+        for clip, seconds in zip(clips, lengths, strict=True)
+    ]
+    whole = _built(folder / f"fold-{fold}", clips, workers, stopping)
+    return whole, _built(folder / f"fold-{fold}-cut", cut, workers, stopping)
 
 
 def _built(folder: Path, clips: list[Clip], workers: int, stopping: Callable[[], bool]) -> Path:

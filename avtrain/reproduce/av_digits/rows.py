@@ -44,8 +44,9 @@ class Row:
 
     @property
     def slug(self) -> str:
-        """Its name in paths, such as none-random."""
-        return f"{self.link}-{self.name}".replace(" %", "").replace(" + ", "-").replace(", ", "-").replace(" ", "-")
+        """Its name in paths, such as none-random; without a link the name alone."""
+        whole = f"{self.link}-{self.name}" if self.link else self.name
+        return whole.replace(" %", "").replace(" + ", "-").replace(", ", "-").replace(" ", "-")
 
 
 PAPER = (

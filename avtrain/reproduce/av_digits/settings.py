@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from avprep.shared import configs
 from avtrain.reproduce.av_digits.rows import CLASSES, Row
+from avtrain.reproduce.benchmark.cells import Amounts
 
 CHOOSING_SEED = 100
 
@@ -58,6 +59,19 @@ class DigitsSettings:
     def batch_of(self, row: Row) -> int:
         """Pairs in a batch of `row`."""
         return {"usual": self.batch_size, "classes": CLASSES, "class": self.clips_per_class}[row.batch]
+
+    def amounts_of(self, row: Row) -> Amounts:
+        """How much `row` trains."""
+        return Amounts(
+            updates=self.updates_of(row),
+            supervised_updates=self.updates,
+            batch_size=self.batch_of(row),
+            learning_rate=self.learning_rate,
+            finetune_epochs=self.finetune_epochs,
+            longer_epochs=self.longer_epochs,
+            longer_patience=self.longer_patience,
+            finetuned=not self.choosing,
+        )
 
 
 QUICKLY = DigitsSettings(clips_per_class=20, runs=3, batch_size=32, epochs=25, finetune_epochs=10, longer_epochs=100)

@@ -1,21 +1,17 @@
-"""One cell of av-digits: a row in one run, trained, measured, and kept in its folder as soon as each part is done."""
+"""One cell of a benchmark: a row in one run, trained, measured, and kept in its folder as soon as each part is done."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from avprep.dataset import Dataset
 from avprep.shared import configs
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
 from avtrain.reproduce import grid
-from avtrain.reproduce.av_digits.data import FROZEN, Sounds
 from avtrain.reproduce.av_digits.rows import Row
-
-if TYPE_CHECKING:
-    from avtrain.reproduce.av_digits.settings import DigitsSettings
 
 STATISTICS = {
     128: "avtrain.reproduce.av_digits.statistics:log_mel_statistics",
@@ -23,10 +19,49 @@ STATISTICS = {
 }
 RESULT = "result.json"
 WINDOWS = " windows"
-FINETUNE_WINDOWS = 1
-OUTSIDE = "esc10 "
-FINETUNED_OUTSIDE = 3
-"""runs finetuned on ESC-10 as well; more would take a sixth of the whole table's time"""
+PAPERS_SECONDS, PICTURES_A_SECOND = 1, 8  # of a window of sound, and the pictures that go with each second of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amounts:
+    """How much one row trains, and on which windows."""
+
+    updates: int
+    """of pretraining"""
+    supervised_updates: int
+    """that a supervised row makes beside the epochs of finetuning"""
+    batch_size: int
+    learning_rate: float
+    finetune_epochs: int
+    longer_epochs: int
+    longer_patience: int
+    finetuned: bool = True
+    """whether pretrained rows are finetuned, and supervised ones trained, on the cell's own clips"""
+    finetune_windows: int = 1
+    """of each clip by which the epoch of finetuned rows is chosen"""
+    window_seconds: int = PAPERS_SECONDS
+    """of sound; pictures of half that time go with it"""
+
+    @property
+    def windows(self) -> dict[str, Any]:
+        """Settings of PretrainConfig; none for the paper's windows."""
+        if self.window_seconds == PAPERS_SECONDS:
+            return {}
+        return {
+            "window_frames": PICTURES_A_SECOND * self.window_seconds,
+            "audio_seconds": float(self.window_seconds),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A dataset of other classes on which a cell's encoder is measured as well."""
+
+    prefix: str
+    """of its columns"""
+    dataset: Path
+    finetuned: bool
+    """whether the encoder is finetuned there, beside the linear layer"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +70,21 @@ class Cell:
 
     row: Row
     run: int
-    digits: Path
-    sounds: Sounds | None
+    seed: int
+    """of all that is drawn"""
+    dataset: Path
+    labels: str
+    """the label column of the row in this run"""
+    frozen: Path
+    """pairs of the rows with the strategy `frozen`"""
+    outside: tuple[Outside, ...] = ()
     folder: Path
-    settings: DigitsSettings
-
-    @property
-    def seed(self) -> int:
-        """Of everything that is drawn in this cell."""
-        return self.settings.seed_of(self.run)
+    amounts: Amounts
 
     @property
     def strategy(self) -> str:
         """As `avtrain pretrain` takes it."""
-        return f"pairs:{self.digits.parent / FROZEN}" if self.row.strategy == "frozen" else self.row.strategy
+        return f"pairs:{self.frozen}" if self.row.strategy == "frozen" else self.row.strategy
 
 
 def run_cell(cell: Cell) -> dict[str, Any]:
@@ -58,7 +94,8 @@ def run_cell(cell: Cell) -> dict[str, Any]:
     """
 
     def is_whole(result: dict[str, Any]) -> bool:
-        return cell.sounds is None or any(column.startswith(OUTSIDE) for column in result["scores"])
+        wanted = [one for one in cell.outside if one.finetuned or cell.row.kind != "supervised"]
+        return all(any(column.startswith(one.prefix) for column in result["scores"]) for one in wanted)
 
     key = {"row": configs.to_dict(cell.row)}
     return grid.result_of(cell.folder / "cell.json", key, lambda: _made(cell), is_whole, configs.to_dict(Row(name="")))
@@ -78,10 +115,9 @@ def _made(cell: Cell) -> dict[str, Any]:
     }
     if row.kind == "pretrained":
         result |= _pretrained(cell)
-    scores = _scores(cell, "", cell.digits, finetuned=row.finetuned and not cell.settings.choosing)
-    if cell.sounds is not None:
-        scores |= _scores(cell, OUTSIDE, cell.sounds.whole, finetuned=cell.run < FINETUNED_OUTSIDE)
-        scores |= _scores(cell, OUTSIDE + "cut ", cell.sounds.cut, finetuned=False)
+    scores = _scores(cell, "", cell.dataset, finetuned=row.finetuned and cell.amounts.finetuned)
+    for one in cell.outside:
+        scores |= _scores(cell, one.prefix, one.dataset, one.finetuned)
     if row.kind == "pretrained":
         scores |= _retrieved(cell)
     return {**result, "scores": scores}
@@ -93,34 +129,33 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
     from avtrain.data.plans import steps_of, strategy_of, training_table
     from avtrain.training.pretrain import pretrain
 
-    row, settings = cell.row, cell.settings
-    batch = settings.batch_of(row)
-    dataset = Dataset(cell.digits)
-    table = training_table(dataset, row.labels)
+    row, amounts, batch = cell.row, cell.amounts, cell.amounts.batch_size
+    dataset = Dataset(cell.dataset)
+    table = training_table(dataset, cell.labels)
     steps = steps_of(strategy_of(cell.strategy, dataset, table), table, batch)
-    updates = settings.updates_of(row)
-    epochs = -(-updates // steps)
+    epochs = -(-amounts.updates // steps)
     ended = pretrain(
-        cell.digits,
+        cell.dataset,
         cell.folder,
         PretrainConfig(
             strategy=cell.strategy,
-            labels=row.labels,
+            labels=cell.labels,
             loss=row.loss,
             model_size="tiny",
             batch_size=batch,
             epochs=epochs,
-            max_steps=updates,
-            learning_rate=settings.learning_rate,
+            max_steps=amounts.updates,
+            learning_rate=amounts.learning_rate,
             val_every=0,
             seed=cell.seed,
             checkpoint_every_steps=100,
             **row.more,
+            **amounts.windows,
         ),
         quiet=True,
     )
     planned = survey(
-        dataset, PlanConfig(strategy=cell.strategy, labels=row.labels, batch_size=batch, seed=cell.seed, epochs=epochs)
+        dataset, PlanConfig(strategy=cell.strategy, labels=cell.labels, batch_size=batch, seed=cell.seed, epochs=epochs)
     )
     return {
         "updates": ended.steps,
@@ -151,14 +186,15 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
         protocol=protocol,
         model_size="tiny",
         audio_model=STATISTICS[cell.row.bands] if cell.row.kind == "statistics" else "",
+        window_seconds=float(cell.amounts.window_seconds),
         seed=cell.seed,
     )
     if protocol != "linear":
         config = dataclasses.replace(
             config,
-            learning_rate=cell.settings.learning_rate,
-            epochs=cell.settings.finetune_epochs,
-            windows_per_clip=FINETUNE_WINDOWS,
+            learning_rate=cell.amounts.learning_rate,
+            epochs=cell.amounts.finetune_epochs,
+            windows_per_clip=cell.amounts.finetune_windows,
             spec_augment=cell.row.more.get("spec_augment", False),
         )
     if protocol == "supervised":
@@ -177,12 +213,12 @@ def _supervised(cell: Cell, dataset: Path, config: EvaluateConfig) -> EvaluateCo
     """
     from avtrain.data.splits import split_rows
 
-    settings = cell.settings
+    amounts = cell.amounts
     if cell.row.longer:
-        return dataclasses.replace(config, epochs=settings.longer_epochs, patience=settings.longer_patience)
+        return dataclasses.replace(config, epochs=amounts.longer_epochs, patience=amounts.longer_patience)
     split = split_rows(Dataset(dataset), how=config.split, share=config.validation_share, seed=config.seed)
     batches = -(-len(split.fit) // config.batch_size)
-    return dataclasses.replace(config, epochs=config.epochs + -(-settings.updates // batches))
+    return dataclasses.replace(config, epochs=config.epochs + -(-amounts.supervised_updates // batches))
 
 
 def _retrieved(cell: Cell) -> dict[str, float]:
@@ -190,5 +226,5 @@ def _retrieved(cell: Cell) -> dict[str, float]:
     from avtrain.evaluation.retrieval import retrieve
 
     out = cell.folder / "eval" / "retrieval"
-    result = grid.result_at(out / RESULT, {}) or retrieve(cell.digits, cell.folder, out=out)
+    result = grid.result_at(out / RESULT, {}) or retrieve(cell.dataset, cell.folder, out=out)
     return {"pair R@1": result["recall_at_1"], "class R@1": result["class_recall_at_1"]}
