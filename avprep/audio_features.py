@@ -1,31 +1,37 @@
-"""The log-mel of plain media files, without a dataset: of one file in memory, of many in killable processes."""
+"""Sound out of media files: the log-mel of plain files, in memory or in killable processes, and samples of clips."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
 
 from avprep import schema
-from avprep.build.tasks import SoundTask
+from avprep.build.sources import check_any
+from avprep.build.tasks import SamplesTask, SoundTask
 from avprep.build.workers import Workers
-from avprep.config import AudioSpec, Limits
+from avprep.config import AudioSpec, Limits, config_of
+from avprep.dataset import Dataset
 from avprep.datasets.folder import is_media
 from avprep.datasets.media_folder import LocalFolder
 from avprep.errors import ClipError, UserError
+from avprep.manifest.addresses import start_of
 from avprep.manifest.read_write import Clip, read_manifest
 from avprep.manifest.tables import KINDS
 from avprep.shared.caches import prepare_caches
 from avprep.shared.errors import some_of
+from avprep.shared.store import read_json
 from avprep.shared.values import speaking_of
 
 ANY_LENGTH = Limits(max_clip_seconds=1e9, deadline_seconds=600.0)
@@ -108,30 +114,100 @@ def log_mels(
     to all cores. A decoder that crashes, hangs or eats memory costs its file alone. Errors: UserError where the disk
     under TMPDIR is full.
     """
+
+    def task_of(sound: Sounding, out: str) -> SoundTask:
+        return SoundTask(sound.clip, str(sound.root), spec, limits, out)
+
+    with contextlib.closing(_decoded(sounds, task_of, Workers.log_mel, limits, workers)) as decoded:
+        for sound, outcome, out in decoded:
+            if isinstance(outcome, ClipError):
+                yield SoundFeatures(sound, failure=outcome)
+            else:
+                logmel = np.load(out, mmap_mode="r", allow_pickle=False)
+                yield SoundFeatures(sound, padded(logmel), len(logmel), outcome.duration_seconds)
+
+
+def clip_samples(
+    dataset: Dataset,
+    rows: np.ndarray,
+    *,
+    rate_hz: int,
+    longest_seconds: float,
+    position: float,
+    root: Path | str,
+    workers: int | None = None,
+) -> Generator[np.ndarray | ClipError, None, None]:
+    """The sound of each clip of a dataset out of its source, in order: float32 [N] at `rate_hz`, or why there is none.
+
+    It is the mean of all channels, within the clip's own span; of one longer than `longest_seconds` that much, from
+    `position` on (0: the start, 0.5: the middle, 1: the end). A dataset keeps log-mel alone, so the sources are decoded
+    again, as log_mels does; relative paths start at `root`. Errors: UserError where not one source is there.
+    """
+    clips = _sound_clips(dataset, rows, longest_seconds, position)
+    start = start_of(schema.PLAN_MANIFEST, root)
+    check_any(clips, start, str(dataset.folder / schema.PLAN_MANIFEST))
+    decoder = config_of(read_json(dataset.folder / schema.PLAN_BUILD)["config"]).decoder
+
+    def task_of(clip: Clip, out: str) -> SamplesTask:
+        return SamplesTask(clip, start, rate_hz, decoder, ANY_LENGTH, out)
+
+    def read() -> Generator[np.ndarray | ClipError, None, None]:
+        with contextlib.closing(_decoded(clips, task_of, Workers.samples, ANY_LENGTH, workers)) as decoded:
+            for _, outcome, out in decoded:
+                yield outcome if isinstance(outcome, ClipError) else np.load(out, allow_pickle=False)
+
+    return read()
+
+
+def _sound_clips(dataset: Dataset, rows: np.ndarray, longest_seconds: float, position: float) -> list[Clip]:
+    """Clips of sound alone: the parts wanted of some clips, in seconds since the start of the sound in their files."""
+    planned = dataset.plan_columns("clip_id", "video_path", "audio_path", "start_seconds")
+    at = pc.index_in(dataset.ids_of(rows), value_set=planned.column("clip_id"))
+    clips = []
+    for row, source in zip(rows.tolist(), planned.take(at).to_pylist(), strict=True):
+        sound_start = float(dataset.av_offset_seconds[row])  # counted from the start of the pictures
+        origin = min(sound_start, 0.0)
+        start = max(-sound_start, 0.0, origin - sound_start + (source["start_seconds"] or 0.0))
+        length = float(dataset.duration_seconds[row])
+        start += max(length - longest_seconds, 0.0) * position
+        path = source["audio_path"] or source["video_path"]
+        end = start + min(length, longest_seconds)
+        clips.append(Clip(source["clip_id"], "", audio_path=path, start_seconds=start, end_seconds=end))
+    return clips
+
+
+def _decoded(
+    sounds: Iterable[Any],
+    task_of: Callable[[Any, str], Any],
+    call: Callable[[Workers, Any], Any],
+    limits: Limits,
+    workers: int | None,
+) -> Generator[tuple[Any, Any, Path], None, None]:
+    """(each of `sounds`, what the call returned or its ClipError, the task's file), in order, decoded ahead.
+
+    A file is gone with the next step. Errors: UserError where the disk under TMPDIR is full.
+    """
     count = workers or len(os.sched_getaffinity(0))
     with (
         tempfile.TemporaryDirectory(prefix="avprep-") as folder,
         Workers(count, limits) as decoders,
         ThreadPoolExecutor(count, thread_name_prefix="sound") as pool,
     ):
-        ahead: deque[tuple[Sounding, Path, Future[Any]]] = deque()
+        ahead: deque[tuple[Any, Path, Future[Any]]] = deque()
 
-        def next_one() -> Iterator[SoundFeatures]:
+        def next_one() -> Iterator[tuple[Any, Any, Path]]:
             sound, out, answer = ahead.popleft()
             try:
-                seconds = answer.result().duration_seconds
+                outcome = answer.result()
             except ClipError as error:
-                yield SoundFeatures(sound, failure=error)
-            else:
-                logmel = np.load(out, mmap_mode="r", allow_pickle=False)
-                yield SoundFeatures(sound, padded(logmel), len(logmel), seconds)
+                outcome = error
+            yield sound, outcome, out
             out.unlink(missing_ok=True)
 
         try:
             for number, sound in enumerate(sounds):
                 out = Path(folder) / f"{number}.npy"
-                task = SoundTask(sound.clip, str(sound.root), spec, limits, str(out))
-                ahead.append((sound, out, pool.submit(decoders.log_mel, task)))
+                ahead.append((sound, out, pool.submit(call, decoders, task_of(sound, str(out)))))
                 if len(ahead) > 2 * count:
                     yield from next_one()
             while ahead:

@@ -54,7 +54,7 @@ TORCH = {"torch", "torchaudio", "torchvision"}
 ALONE = [
     ("avprep", DECODERS, "avprep.media"),
     ("avtrain", DECODERS, "avprep.media"),
-    ("avprep", TORCH, "avprep.labels.pseudo_label"),
+    ("avprep", TORCH | {"huggingface_hub", "transformers"}, "avprep.labels.pseudo_label"),
 ]
 """(a package, libraries, the only part of it that imports them)"""
 

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from avprep.audio_features import clip_samples
 from avprep.build import exclude as exclude_module
 from avprep.build.exclude import Excluded
 from avprep.dataset import Dataset
 from avprep.datasets.label_columns import add_columns_of
 from avprep.datasets.options import adapter_of
+from avprep.errors import ClipError
 from avprep.labels import columns, multi_label, noise
 from avprep.shared.configs import check
+from avprep.shared.urls import is_url
+
+if TYPE_CHECKING:
+    from avprep.labels.pseudo_label import SoundInput
 
 AnyPath = Path | str
 
@@ -106,15 +114,19 @@ def pseudo_label(
     dataset: Dataset | AnyPath,
     name: str | None = None,
     *,
+    root: AnyPath = ".",
+    workers: int | None = None,
     replace: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Path:
-    """Write a label column from an image classifier's view of one frame of each clip; return its path.
+    """Write a label column from a network's view of one frame of each clip, or of its sound; return its path.
 
     Args:
         dataset: The dataset or its folder.
         name: Name of the new column; None: that of the model, with -kK for K clusters.
+        root: For sounds: where relative paths of the manifest start.
+        workers: For sounds: processes that decode them; None: all cores.
         replace: Overwrite a column of this name that was made otherwise.
         stopping: Called between batches; once it returns True, nothing is written.
         **settings: Fields of `PseudoLabelConfig`, such as `model="efficientnet-lite0"` or `clusters=100`.
@@ -125,8 +137,22 @@ def pseudo_label(
     """
     from avprep.labels import pseudo_label as module
 
-    config = module.PseudoLabelConfig(**settings)
-    return module.pseudo_label(_opened(dataset), config, name or config.column_name, replace=replace, stopping=stopping)
+    config, dataset = module.PseudoLabelConfig(**settings), _opened(dataset)
+    folder = root if is_url(root) else Path(root)
+
+    def sounds(rows: np.ndarray, wanted: SoundInput) -> Generator[np.ndarray | ClipError, None, None]:
+        return clip_samples(
+            dataset,
+            rows,
+            rate_hz=wanted.rate_hz,
+            longest_seconds=wanted.longest_seconds,
+            position=module.FRAMES[config.frame],
+            root=folder,
+            workers=workers,
+        )
+
+    name = name or config.column_name
+    return module.pseudo_label(dataset, config, name, sounds=sounds, replace=replace, stopping=stopping)
 
 
 def exclude(

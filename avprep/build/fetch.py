@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from avprep.build.tasks import ClipTask, SoundTask
+from avprep.build.tasks import Task
 from avprep.config import Limits
 from avprep.errors import ClipError, UserError
 from avprep.manifest.addresses import address_of
@@ -23,7 +23,7 @@ from avprep.shared.remote import RemotePath
 
 
 @contextlib.contextmanager
-def fetched(task: ClipTask | SoundTask) -> Iterator[ClipTask | SoundTask]:
+def fetched(task: Task) -> Iterator[Task]:
     """The task with the clip's files on this machine. Errors: ClipError missing, too-large; UserError."""
     paths = (task.clip.video_path, task.clip.audio_path)
     written = [path for path in paths if path and address_of(task.root, path)]

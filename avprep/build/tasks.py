@@ -34,3 +34,24 @@ class SoundTask:
     out: str
     fetched: Mapping[str, str] = field(default_factory=dict)
     """as ClipTask.fetched"""
+
+
+@dataclass(frozen=True)
+class SamplesTask:
+    """The samples of one clip's sound: the row, whose seconds count from the start of its sound, and how to read them.
+
+    They are mono at `rate_hz`, the mean of all channels, float32 [N] in the file `out`.
+    """
+
+    clip: Clip
+    root: str
+    rate_hz: int
+    decoder: str
+    """of BuildConfig"""
+    limits: Limits
+    out: str
+    fetched: Mapping[str, str] = field(default_factory=dict)
+    """as ClipTask.fetched"""
+
+
+Task = ClipTask | SoundTask | SamplesTask

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Union
 
 from avprep.build.fetch import fetched
 from avprep.build.members import ClipRecord, write_clip
-from avprep.build.tasks import ClipTask, SoundTask
+from avprep.build.tasks import ClipTask, SamplesTask, SoundTask, Task
 from avprep.config import Limits
 from avprep.errors import RETRIED_REASONS, ClipError, UserError
 from avprep.shared.caches import prepare_caches
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 _environment_lock = threading.Lock()
 
 
-Outcome = Union[ClipRecord, "SoundRecord", tuple[str, str], BaseException]
+Outcome = Union[ClipRecord, "SoundRecord", int, tuple[str, str], BaseException]
 
 
 class Workers:
@@ -82,7 +82,11 @@ class Workers:
         """What is now in `task.out`. Errors: as run, and UserError where that cannot be written."""
         return self._twice(task)
 
-    def _twice(self, task: ClipTask | SoundTask) -> Any:
+    def samples(self, task: SamplesTask) -> int:
+        """How many samples are now in `task.out`. Errors: as log_mel."""
+        return self._twice(task)
+
+    def _twice(self, task: Task) -> Any:
         with fetched(task) as near:
             try:
                 return self._once(near)
@@ -91,7 +95,7 @@ class Workers:
                     raise
                 return self._once(near)
 
-    def _once(self, task: ClipTask | SoundTask) -> Any:
+    def _once(self, task: Task) -> Any:
         child = self._idle.get()
         try:
             if child is None or not child.alive() or child.tasks >= CLIPS_PER_PROCESS:
@@ -145,7 +149,7 @@ class _Child:
         """Whether the process can take a task."""
         return self._process.is_alive()
 
-    def call(self, task: ClipTask | SoundTask, deadline_seconds: float) -> Outcome:
+    def call(self, task: Task, deadline_seconds: float) -> Outcome:
         """What the child answers. Errors: ClipError deadline (the child is killed), crash."""
         self.tasks += 1
         try:
@@ -228,11 +232,13 @@ def _mapped_bytes() -> int | None:
         return None
 
 
-def _answer(task: ClipTask | SoundTask) -> Outcome:
+def _answer(task: Task) -> Outcome:
     """In the child: do the task; (reason, detail) where the clip is at fault."""
     too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
     decoded: Any
     try:
+        if isinstance(task, SamplesTask):
+            return _samples(task)
         decoded = _log_mel(task) if isinstance(task, SoundTask) else _decoded(task)
     except ClipError as error:
         return error.reason, error.detail
@@ -274,5 +280,14 @@ def _log_mel(task: SoundTask) -> SoundRecord:
     return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))
 
 
-def _path_of(task: ClipTask | SoundTask, written: str) -> Path:
+def _samples(task: SamplesTask) -> int:
+    from avprep.media.samples import write_samples
+
+    clip = task.clip
+    sound = _path_of(task, clip.audio_path or clip.video_path)
+    span = clip.start_seconds or 0.0, clip.end_seconds
+    return write_samples(sound, *span, task.rate_hz, task.decoder, task.limits, Path(task.out))
+
+
+def _path_of(task: Task, written: str) -> Path:
     return Path(task.fetched.get(written) or os.path.join(task.root, written))

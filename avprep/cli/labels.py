@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from avprep.cli.types import DIRECTORY, FILE
+from avprep.cli.types import DIRECTORY, FILE, FOLDER_OR_URL, LIST
 from avprep.datasets.registry import ADAPTERS
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
@@ -26,7 +26,8 @@ REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of th
     "--model",
     default="efficientnet_b0",
     show_default=True,
-    help="A torchvision image classifier, or efficientnet-lite0 (extra 'pseudo', weights in its package).",
+    help="A torchvision image classifier; efficientnet-lite0 (extra 'pseudo', weights in its package); or hf:NAME, a "
+    "CLIP or CLAP model: a folder or ORG/NAME of the Hugging Face hub (extra 'transformers').",
 )
 @click.option(
     "--weights", type=FILE, default=None, help="State dict, .safetensors or .pth; default: torchvision's download."
@@ -35,42 +36,69 @@ REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of th
 @click.option(
     "--clusters", type=int, default=None, metavar="K", help="k-means over the network's features, not its classes."
 )
-@click.option("--frame", type=click.Choice(["first", "middle", "last"]), default="middle", show_default=True)
-@click.option("--batch-size", type=int, default=32, show_default=True, help="Frames at a time.")
+@click.option(
+    "--classes", type=LIST, default=None, help="For hf:NAME: the classes, one a line, 'dog' or 'dog: dog, puppy'."
+)
+@click.option(
+    "--template",
+    "templates",
+    multiple=True,
+    help="For hf:NAME: a prompt with {} for the class; repeated ones are averaged; default: 'a photo of {}' for CLIP, "
+    "'this is a sound of {}' for CLAP.",
+)
+@click.option(
+    "--top-k",
+    type=int,
+    default=1,
+    show_default=True,
+    metavar="K",
+    help="Above 1: several labels a clip, up to K, those not below --threshold.",
+)
+@click.option(
+    "--threshold", type=float, default=0.0, show_default=True, help="A class of a lower probability is no label."
+)
+@click.option(
+    "--frame",
+    type=click.Choice(["first", "middle", "last"]),
+    default="middle",
+    show_default=True,
+    help="Which frame; for CLAP, which part of a longer sound.",
+)
+@click.option(
+    "--root",
+    type=FOLDER_OR_URL,
+    default=".",
+    help="For CLAP: where relative paths of the manifest start; default: here.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1), default=None, help="For CLAP: decoding processes; default: all cores."
+)
+@click.option("--batch-size", type=int, default=32, show_default=True, help="Frames or sounds at a time.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of k-means.")
 @REPLACE
 def pseudo_label(
     dataset_dir: Path,
-    model: str,
-    weights: Path | None,
     name: str | None,
-    clusters: int | None,
-    frame: str,
-    batch_size: int,
-    device: str,
-    seed: int,
+    root: Path | str,
+    workers: int | None,
     replace: bool,
+    **settings: Any,
 ) -> None:
-    """Label each clip by what an image classifier sees in one of its frames."""
-    from avprep.dataset import Dataset
-    from avprep.labels.pseudo_label import PseudoLabelConfig
-    from avprep.labels.pseudo_label import pseudo_label as make
+    """Label each clip by what a network sees in one of its frames, or hears in its sound.
 
-    config = PseudoLabelConfig(
-        model=model,
-        weights=weights,
-        clusters=clusters,
-        frame=frame,
-        batch_size=batch_size,
-        device=device,
-        seed=seed,
-    )
+    An image classifier has classes of its own; CLIP (pictures) and CLAP (sounds) choose from those of --classes. CLAP
+    reads the sound of the clips' sources, since a dataset holds log-mel alone.
+    """
+    from avprep.api.labels import pseudo_label as make
+    from avprep.dataset import Dataset
+
     dataset = Dataset(dataset_dir)
-    name = name or config.column_name
     with stop_on_signals() as request:
-        make(dataset, config, name, replace=replace, stopping=lambda: bool(request))
-    _print_column(dataset, name)
+        path = make(
+            dataset, name, root=root, workers=workers, replace=replace, stopping=lambda: bool(request), **settings
+        )
+    _print_column(dataset, path.stem)
 
 
 @click.command(cls=Command)
@@ -200,11 +228,11 @@ def _print_column(dataset: Dataset, name: str) -> None:
     from avprep import schema
 
     column = dataset.labels(name)
-    labelled = column.values[column.values >= 0]
-    none = len(column.values) - len(labelled)
+    labelled = int((column.values >= 0).sum())
+    numbers = column.values[column.values >= 0] if column.lists is None else column.lists.values
     click.echo(
-        f"{dataset.folder / schema.labels_path(name)}: {len(labelled)} clips of {len(set(labelled.tolist()))} classes, "
-        f"{none} without a label"
+        f"{dataset.folder / schema.labels_path(name)}: {labelled} clips of {len(set(numbers.tolist()))} classes, "
+        f"{len(column.values) - labelled} without a label"
     )
 
 
