@@ -14,7 +14,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-import transformers
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
@@ -34,7 +33,7 @@ from avprep.media.with_pyav import open_sound
 from tests.conftest import FIXTURES
 from tests.prep.rendering import pattern, render
 from tests.prep.test_pseudo_label import Touch, by_clip
-from tests.prep.tiny_hf import SOUND_SECONDS, save_clap, save_clip
+from tests.prep.tiny_hf import SOUND_SECONDS, save_clap, save_clip, transformers
 
 CLASSES = ["dog", "car, electric", "rain"]
 RATE_HZ = 48_000

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
-import transformers
-from tokenizers.pre_tokenizers import ByteLevel
+
+transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+ByteLevel = pytest.importorskip("tokenizers").pre_tokenizers.ByteLevel
 
 MEL_BANDS = 16
 SOUND_SECONDS = 2
