@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 
+from tests import warm
 from tests.docker.recipes import PATH
 from tests.docs.pages import DOCS, blocks
 
@@ -20,7 +21,7 @@ def type_in(folder, page):
         done = subprocess.run(
             ["bash", "-euc", block],
             cwd=folder,
-            env={**os.environ, "PATH": PATH, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "PATH": f"{warm.tools()}{os.pathsep}{PATH}", "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
             encoding="utf-8",

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,7 +14,7 @@ from click.testing import CliRunner
 from avprep.dataset import Dataset
 from avprep.shared.processes import map_processes
 from avtrain.cli import main
-from tests.conftest import REPOSITORY
+from tests import warm
 from tests.train.forge import Forged, forge_dataset
 
 pytestmark = pytest.mark.slow
@@ -56,40 +54,13 @@ def asked(*_):
 evaluate._measure = asked
 main()
 """
-# A process that has torch and forks one for each command: those of avtrain spend three seconds on imports alone.
-FORKED = """
-import json, os, signal, sys
-import avtrain.cli, avtrain.evaluation.evaluate, avtrain.training.pretrain
-codes = []
-for script, number, words, ignored, errors in json.loads(sys.argv[1]):
-    child = os.fork()
-    if not child:
-        for each in ignored:
-            signal.signal(each, signal.SIG_IGN)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT), 2)
-        sys.argv = ["avtrain", str(number), *words]
-        exec(script, {"__name__": "__main__"})
-        sys.exit()
-    codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-print(json.dumps(codes))
-"""
-
-
-@dataclass(frozen=True)
-class Ended:
-    """A command that has ended."""
-
-    returncode: int
-    stderr: str
 
 
 def run(script: str, number: int, *words: object, before: str = "") -> subprocess.CompletedProcess[str]:
     """A command that gets the signal `number` in the middle of its work, 0: none; `before` is a line of shell."""
-    command = [sys.executable, "-c", script, str(number), *map(str, words)]
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    command = [*warm.python(), "-c", script, str(number), *map(str, words)]
     return subprocess.run(
-        ["bash", "-c", f'{before}\n"$@"', "bash", *command], env=environ, capture_output=True, text=True, check=False
+        ["bash", "-c", f'{before}\n"$@"', "bash", *command], capture_output=True, text=True, check=False
     )
 
 
@@ -99,30 +70,8 @@ def dataset(tmp_path_factory) -> Path:
     return forge_dataset(tmp_path_factory.mktemp("signals") / "data", clips, frame_size=32, mel_bands=32)
 
 
-@pytest.fixture(scope="module")
-def ended(dataset, tmp_path_factory) -> tuple[dict[str, Ended], Path]:
-    """(what became of each command of avtrain, their folder), one after the other."""
-    folder = tmp_path_factory.mktemp("ended")
-
-    def train(run: str) -> list[str]:
-        return ["pretrain", str(dataset), "--run", str(folder / run), *TRAINING]
-
-    def measure(number: int) -> list[str]:
-        options = ["--protocol", "linear", "--model-size=tiny", "--out", str(folder / f"out-{number}"), "--device=cpu"]
-        return ["evaluate", str(dataset), *options]
-
-    calls: dict[str, tuple[str, int, list[str], list[int]]] = {}
-    for number in WARNINGS:
-        calls[f"training {number}"] = (TRAIN, number, train(f"run-{number}"), [])
-    calls["nohup"] = (TRAIN, signal.SIGHUP, train("nohup"), [signal.SIGHUP])
-    for number in (signal.SIGTERM, *WARNINGS):
-        calls[f"measuring {number}"] = (MEASURE, number, measure(number), [])
-    errors = {name: folder / f"{name}.txt" for name in calls}
-    words = json.dumps([(*call, str(errors[name])) for name, call in calls.items()])
-    whole = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", FORKED, words], env=whole, capture_output=True, text=True, check=True)
-    codes = dict(zip(calls, json.loads(done.stdout), strict=True))
-    return {name: Ended(code, errors[name].read_text()) for name, code in codes.items()}, folder
+def train(dataset: Path, run: Path) -> list[str]:
+    return ["pretrain", str(dataset), "--run", str(run), *TRAINING]
 
 
 @pytest.mark.parametrize("number", WARNINGS)
@@ -142,18 +91,20 @@ def test_a_build_stops_and_goes_on(number, sounds, tmp_path):
 
 
 @pytest.mark.parametrize("number", WARNINGS)
-def test_training_stops_with_a_checkpoint_and_goes_on(number, dataset, ended):
-    stopped, run = ended[0][f"training {number}"], ended[1] / f"run-{number}"
+def test_training_stops_with_a_checkpoint_and_goes_on(number, dataset, tmp_path):
+    words = train(dataset, tmp_path / "run")
+    stopped = run(TRAIN, number, *words)
     assert stopped.returncode == 75, stopped.stderr
     assert "checkpoint at step 2 of 4" in stopped.stderr
-    assert json.loads((run / "exit.json").read_text())["status"] == "interrupted"
+    assert json.loads((tmp_path / "run" / "exit.json").read_text())["status"] == "interrupted"
     if number == signal.SIGHUP:
-        again = CliRunner().invoke(main, ["pretrain", str(dataset), "--run", str(run), *TRAINING])
+        again = CliRunner().invoke(main, words)
         assert again.exit_code == 0, again.output
 
 
-def test_what_nohup_ignores_stays_ignored(ended, sounds, tmp_path):
-    assert ended[0]["nohup"].returncode == 0, ended[0]["nohup"].stderr
+def test_what_nohup_ignores_stays_ignored(dataset, sounds, tmp_path):
+    done = run(TRAIN, signal.SIGHUP, *train(dataset, tmp_path / "run"), before="trap '' HUP")
+    assert done.returncode == 0, done.stderr
     (tmp_path / "m.csv").write_text(f"clip_id,label,audio_path\na,a,{sounds / 'elec_beep.ogg'}\n")
     words = ("build-shards", tmp_path / "m.csv", "--out", tmp_path / "out", "--workers", 1)
     done = run(BUILD, signal.SIGHUP, *words, before="trap '' HUP")
@@ -161,9 +112,10 @@ def test_what_nohup_ignores_stays_ignored(ended, sounds, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, *WARNINGS])
-def test_a_command_that_cannot_stop_in_between_is_interrupted_too(number, ended):
+def test_a_command_that_cannot_stop_in_between_is_interrupted_too(number, dataset, tmp_path):
     """The sentence after `interrupted:` was empty, and a scheduler was not to know that it may try again."""
-    stopped = ended[0][f"measuring {number}"]
+    options = ["--protocol=linear", "--model-size=tiny", "--out", tmp_path / "out", "--device=cpu"]
+    stopped = run(MEASURE, number, "evaluate", dataset, *options)
     assert stopped.returncode == 75, stopped.stderr
     assert stopped.stderr.splitlines()[-1] == "interrupted: run the same command again"
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
 
 from avtrain.cli import main
 from avtrain.reproduce import grid
+from tests import warm
 
 pytestmark = pytest.mark.slow
 
@@ -19,8 +20,9 @@ SMALL = ["--clips-per-class", "5", "--seeds", "1", "--epochs", "2", "--batch-siz
 
 
 def demo(out):
-    command = [sys.executable, "-c", "from avtrain.cli import main; main()", "demo", str(out), *SMALL]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*warm.python(), "-c", "from avtrain.cli import main; main()", "demo", str(out), *SMALL]
+    environ = {**os.environ, warm.POOLS: "yes"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
+import pickle
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,7 @@ from avtrain.models.temperature import Temperature
 from avtrain.models.two_tower import build_two_tower
 from avtrain.runs import folder as run_folder
 from avtrain.training.pretrain import pretrain
+from tests import warm
 from tests.ports import free_port
 from tests.train.doubled import in_double
 from tests.train.forge import Forged, forge_dataset
@@ -197,7 +200,7 @@ class Round:
 
 
 def work(rank, rounds, ports, answers):
-    """In a process: every round that has this rank."""
+    """In a process: every round that has this rank, with its answers sent through a connection."""
     torch.set_num_threads(1)
     for each, port in zip(rounds, ports, strict=True):
         if rank < each.world_size:
@@ -210,36 +213,42 @@ def work(rank, rounds, ports, answers):
             answers.send((device, answer, left))
 
 
+WORK = """
+import os, pickle, sys
+from multiprocessing.connection import Connection
+from tests.train.test_distributed import work
+answers = Connection(os.dup(1), readable=False)
+os.dup2(2, 1)
+work(*pickle.load(sys.stdin.buffer), answers)
+"""
+
+
 def launch_rounds(rounds, deadline_seconds=300):
     """({rank: what the task gave there} of each round, exit codes) of processes that make round after round.
 
     Every process has ended by itself, else the test fails and ends them. One that dies gives no more answers.
     """
-    context = multiprocessing.get_context("spawn")
-    count = max(each.world_size for each in rounds)
-    pipes = [context.Pipe(duplex=False) for _ in range(count)]
     ports = [free_port() for _ in rounds]
-    processes = [
-        context.Process(target=work, args=(rank, rounds, ports, answers), daemon=True)
-        for rank, (_, answers) in enumerate(pipes)
-    ]
-    found = []
+    processes, pipes, found = [], [], []
     try:
-        for process, (_, answers) in zip(processes, pipes, strict=True):
-            process.start()
-            answers.close()
+        for rank in range(max(each.world_size for each in rounds)):
+            command = [*warm.python(), "-c", WORK]
+            processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            pickle.dump((rank, rounds, ports), processes[-1].stdin)
+            processes[-1].stdin.close()
+            pipes.append(Connection(os.dup(processes[-1].stdout.fileno()), writable=False))
+            processes[-1].stdout.close()
         for each in rounds:
             found.append({})
-            for rank, (answers, _) in enumerate(pipes[: each.world_size]):
+            for rank, answers in enumerate(pipes[: each.world_size]):
                 assert answers.poll(deadline_seconds), f"rank {rank} does not answer"
                 with contextlib.suppress(EOFError):
                     found[-1][rank] = answers.recv()
-        for process in processes:
-            process.join(timeout=120)
-        codes = [process.exitcode for process in processes]
+        codes = [process.wait(120) for process in processes]
     finally:
         for process in processes:
             process.kill()
+            process.wait()
     assert all(device == "cpu" and not left for answers in found for device, _, left in answers.values())
     return [{rank: answer for rank, (_, answer, _) in answers.items()} for answers in found], codes
 

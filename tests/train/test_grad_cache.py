@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,6 +13,7 @@ from avtrain.distributed import ALONE, Ranks, gather_rows, parallel, process_gro
 from avtrain.models.temperature import Temperature
 from avtrain.models.two_tower import WithTemperature, build_two_tower
 from avtrain.training.grad_cache import backward_in_chunks, chunks_of
+from tests import warm
 from tests.conftest import REPOSITORY
 from tests.ports import free_port
 from tests.train.pairwise import contrastive
@@ -144,7 +144,7 @@ def test_two_ranks_have_the_gradient_of_one_graph(tmp_path):
     environ |= {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     script = f"from tests.train.test_grad_cache import as_rank; as_rank({str(tmp_path)!r})"
     ranks = [
-        subprocess.Popen([sys.executable, "-c", script], env={**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        subprocess.Popen([*warm.python(), "-c", script], env={**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)})
         for rank in range(2)
     ]
     assert [rank.wait(200) for rank in ranks] == [0, 0]

@@ -7,7 +7,6 @@ import itertools
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -22,6 +21,7 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.evaluation.compare import p_text
+from avtrain.reproduce import grid
 from avtrain.reproduce.av_digits.comparisons import COMPARISONS
 from avtrain.reproduce.av_digits.data import Sources
 from avtrain.reproduce.av_digits.page import write_page
@@ -33,6 +33,7 @@ from avtrain.reproduce.av_digits.table import LAYOUT, claims
 from avtrain.reproduce.benchmark.columns import NOISE_SHARE
 from avtrain.reproduce.benchmark.comparisons import compared
 from avtrain.reproduce.benchmark.table import markdown, printed, summary
+from tests import warm
 
 pytestmark = pytest.mark.slow
 
@@ -59,6 +60,14 @@ def esc10(real_data, tmp_path_factory):
                 (root / folder.name).mkdir(exist_ok=True)
                 (root / folder.name / clip.name).symlink_to(clip)
     return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_this_process():
+    """Cells are made here, one after the other: the demo's test has them made by processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "map_processes", lambda run, cells, *_: map(run, cells))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -287,14 +296,16 @@ def test_killed_at_any_moment_it_finishes_to_the_same_table(table, tmp_path):
     script = tmp_path / "again.py"
     script.write_text(code)
     for wanted in ("config.json", "eval/finetune/config.json"):
-        process = subprocess.Popen(
-            [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()}, start_new_session=True
-        )
-        while not (again / "runs" / "envelope-random-0" / wanted).exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        command = [*warm.python(), str(script)]
+        with warm.all_gone() as stream:
+            process = subprocess.Popen(
+                command, stdin=stream, env={**os.environ, warm.POOLS: "yes"}, start_new_session=True
+            )
+            while not (again / "runs" / "envelope-random-0" / wanted).exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     finished = reproduce_digits(again, sources, MINIATURE, rows_named(NAMES), workers=1)
     assert finished == lines
     assert store.read_json(again / "results.json")["rows"] == store.read_json(out / "results.json")["rows"]
