@@ -70,3 +70,56 @@ def av_digits(
     click.echo(
         f"{write_page(out, settings, lines, layout, sources.corpus)} shows it; {out / 'results.csv'} has every cell."
     )
+
+
+@reproduce.command("grid", cls=Command)
+@click.argument("out", metavar="OUT", type=OUT_FOLDER)
+@click.option(
+    "--root", type=DIRECTORY, required=True, help="The GRID corpus: s1/*.mpg and so on, or one speaker's clips."
+)
+@click.option(
+    "--label",
+    type=click.Choice(["command", "colour", "preposition", "letter", "digit", "adverb"]),
+    default="digit",
+    show_default=True,
+    help="The word of each sentence that is its class.",
+)
+@click.option("--window", type=click.IntRange(1, 3), default=1, show_default=True, help="Seconds of sound in a window.")
+@click.option("--whole-clips", is_flag=True, help="Windows over whole clips, even with align files.")
+@click.option(
+    "--folds", type=click.IntRange(2), default=3, show_default=True, help="Of speakers, or of one's sentences."
+)
+@click.option("--runs", type=click.IntRange(1), default=None, help="Of each row, fold after fold; default: 6.")
+@click.option("--updates", type=click.IntRange(1), default=None, help="Of pretraining; default: 600.")
+@click.option("--quick", is_flag=True, help="Three rows, runs and few updates: minutes, to see that it runs.")
+@click.option("--row", "names", multiple=True, help="Only this row, such as random; may be given more than once.")
+@click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
+def grid(
+    out: Path,
+    root: Path,
+    label: str,
+    window: int,
+    whole_clips: bool,
+    folds: int,
+    runs: int | None,
+    updates: int | None,
+    quick: bool,
+    names: tuple[str, ...],
+    workers: int | None,
+) -> None:
+    """Video of faces that speak: the rows of av-digits on the GRID corpus, words as classes."""
+    from avtrain.reproduce.benchmark.table import printed
+    from avtrain.reproduce.grid_corpus.page import write_page
+    from avtrain.reproduce.grid_corpus.run import reproduce_grid, rows_named
+    from avtrain.reproduce.grid_corpus.settings import QUICKLY, GridSettings
+
+    given = {name: value for name, value in (("runs", runs), ("updates", updates)) if value is not None}
+    settings = GridSettings(
+        label=label, window_seconds=window, whole_clips=whole_clips, folds=folds, **((QUICKLY if quick else {}) | given)
+    )
+    rows = rows_named(names, quick)
+    with stop_on_signals() as request:
+        table = reproduce_grid(out, root, settings, rows, workers=workers, stopping=lambda: bool(request))
+    click.echo(printed(table.lines, table.layout))
+    page = write_page(out, settings, table.lines, table.layout)
+    click.echo(f"{page} shows it; {out / 'results.csv'} has every cell.")

@@ -35,6 +35,7 @@ OUTPUTS = {
     "avtrain export": {"out"},
     "avtrain demo": {"out"},
     "avtrain reproduce av-digits": {"out"},
+    "avtrain reproduce grid": {"out"},
     "avtrain reproduce table1": {"out"},
     "avtrain reproduce table2": {"out"},
     "avtrain bench": {"cache"},
@@ -130,6 +131,7 @@ def done(line: str) -> str:
         ("avtrain pretrain s3://b/d --run new --cache new", "new is given twice, as"),
         ("avtrain evaluate data --run clips --out clips", "clips is what the command reads (--run)"),
         ("avtrain reproduce av-digits clips --fsdd clips", "clips is what the command reads (--fsdd)"),
+        ("avtrain reproduce grid clips --root clips", "clips is what the command reads (--root)"),
         ("avtrain reproduce table1 --tau clips --out clips", "clips is what the command reads (--tau)"),
     ],
 )

@@ -1,0 +1,1 @@
+"""The GRID benchmark, whole."""
