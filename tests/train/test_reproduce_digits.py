@@ -31,7 +31,8 @@ from avtrain.reproduce.av_digits.settings import DigitsSettings
 from avtrain.reproduce.av_digits.statistics import log_mel_statistics
 from avtrain.reproduce.av_digits.table import LAYOUT, claims
 from avtrain.reproduce.benchmark.columns import NOISE_SHARE
-from avtrain.reproduce.benchmark.comparisons import compared
+from avtrain.reproduce.benchmark.comparisons import Comparison, compared
+from avtrain.reproduce.benchmark.stages import parts_of
 from avtrain.reproduce.benchmark.table import markdown, printed, summary
 from tests import warm
 
@@ -129,6 +130,44 @@ def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_
     assert (run["spec_augment"], run["projection"], run["seed"]) == (True, "mlp", 100)
     with pytest.raises(UserError, match="There is no row 'envelope-random'"):
         rows_named(["envelope-random"], choosing=True)
+
+
+def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(real_data, tmp_path):
+    settings = dataclasses.replace(MINIATURE, epochs=2)
+    (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
+    (line,) = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, [row], workers=1)
+    cell = tmp_path / "runs" / f"{row.slug}-0"
+    assert parts_of(settings.updates) == [5, 2, 2, 1]
+    assert line["updates"] == settings.updates == 10
+    dataset, made = Dataset(tmp_path / "data" / "envelope-0" / "shards"), []
+    for number, folder in enumerate([*sorted(tmp_path.glob("runs/*-round-?")), cell]):
+        run = configs.flat(store.read_json(folder / "config.json"))
+        assert run["max_steps"] == [5, 2, 2, 1][number]
+        assert run["labels"] == ("noisy" if number == 0 else f"{row.slug}-0-{number}")
+        assert run["strategy"] == ("soft-positive" if number == 0 else "soft-positive:others=skip")
+        made.append(dataset.labels(run["labels"]).values)
+    train, rest = dataset.rows_of("train"), np.flatnonzero(~np.isin(np.arange(len(dataset)), dataset.rows_of("train")))
+    for column in made[1:]:
+        assert (column[train] != made[0][train]).any()
+        assert np.array_equal(column[rest], made[0][rest])
+
+
+def test_parts_of_a_row_in_stages_make_all_updates():
+    assert parts_of(600) == [300, 100, 100, 100]
+    assert all(sum(parts_of(updates)) == updates and min(parts_of(updates)) for updates in range(6, 50))
+    with pytest.raises(UserError, match="needs 6 updates or more, not 5"):
+        parts_of(5)
+
+
+def test_a_comparison_with_the_mean_of_two_rows_is_above_0_nearer_to_the_better_one():
+    scores = {"noisy": [0.4, 0.5, 0.3], "right": [0.8, 0.7, 0.7], "cleaned": [0.7, 0.7, 0.6001]}
+    lines = [
+        {"name": name, "link": ENVELOPE, "scores": {"linear": {"by_run": dict(enumerate(values))}}}
+        for name, values in scores.items()
+    ]
+    (row,) = compared(lines, [Comparison("wrong", "cleaned", "noisy", and_="right")], ENVELOPE)
+    assert row[2] == "noisy and right"
+    assert row[4].startswith("+10.0 [+")
 
 
 def test_planned_comparisons_are_paired_by_run_and_corrected_within_their_family():

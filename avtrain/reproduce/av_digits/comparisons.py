@@ -5,17 +5,26 @@ from __future__ import annotations
 from avtrain.reproduce.benchmark.comparisons import Comparison
 
 RANDOM, SOFT = "random, SpecAugment", "soft-positive, SpecAugment"
+NOISY, CLEANED = "soft-positive, 30 % label noise, SpecAugment", "soft-positive, 30 % label noise, cleaned, SpecAugment"
+BY_BOTH = "soft-positive, 30 % label noise, cleaned by both sides, SpecAugment"
+HALF, QUARTER = (f"soft-positive, {share} % labelled, others skipped, SpecAugment" for share in (50, 25))
 COMPARISONS = (
     Comparison("right labels", SOFT, "soft-positive"),
     Comparison("right labels", SOFT, RANDOM),
-    Comparison("few labels", "soft-positive, 50 % labelled, others skipped, SpecAugment", SOFT, alike=True),
-    Comparison("few labels", "soft-positive, 50 % labelled, others skipped, SpecAugment", RANDOM),
-    Comparison("few labels", "soft-positive, 25 % labelled, others skipped, SpecAugment", RANDOM),
-    Comparison("few labels", "soft-positive, 10 % labelled, others skipped, SpecAugment", RANDOM),
+    Comparison("few labels", HALF, SOFT, alike=True),
+    Comparison("few labels", HALF, RANDOM),
+    Comparison("few labels", QUARTER, RANDOM),
+    Comparison("few labels", "soft-positive, 25 % labelled, propagated, SpecAugment", RANDOM),
+    Comparison("few labels", "soft-positive, 25 % labelled, propagated, SpecAugment", QUARTER),
     Comparison("few labels", "soft-positive, 25 % labelled, others negatives, SpecAugment", RANDOM),
     Comparison("few labels", "soft-positive, 25 % labelled, others exact, SpecAugment", RANDOM),
-    Comparison("wrong labels", "soft-positive, 30 % label noise, SpecAugment", SOFT),
-    Comparison("wrong labels", "soft-positive, 30 % label noise, SpecAugment", RANDOM),
+    Comparison("few labels", "soft-positive, 10 % labelled, others negatives, SpecAugment", RANDOM),
+    Comparison("wrong labels", NOISY, SOFT),
+    Comparison("wrong labels", NOISY, RANDOM),
+    Comparison("wrong labels", CLEANED, NOISY),
+    Comparison("wrong labels", CLEANED, NOISY, and_=SOFT),
+    Comparison("wrong labels", BY_BOTH, NOISY),
+    Comparison("wrong labels", BY_BOTH, NOISY, and_=SOFT),
     Comparison("controls", "soft-positive, shuffled labels, SpecAugment", RANDOM),
     Comparison("controls", RANDOM, "random"),
 )

@@ -31,11 +31,15 @@ class Row:
     """as of `avtrain pretrain`; `frozen`: every sound keeps one other picture of its class for good"""
     loss: str = "info-nce"
     labels: str = "label"
-    """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `clusters` (of the pictures' features)"""
+    """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `quarter` (a quarter of each label known),
+    `clusters` (of the pictures' features)"""
     batch: str = "usual"
     """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
+    stage: str = ""
+    """what comes after half of the updates and several times after that (benchmark/stages.py): labels by the features
+    learnt so far; empty: nothing, one run"""
     finetuned: bool = True
     """whether a pretrained encoder is finetuned as well, which takes half as long as pretraining it"""
     more: dict[str, Any] = field(default_factory=dict)
@@ -100,13 +104,28 @@ BEYOND = (
     _augmented("soft-positive, 50 % labelled, others skipped", strategy="soft-positive:labelled=0.5,others=skip"),
     _augmented("soft-positive, 25 % labelled, others skipped", strategy="soft-positive:labelled=0.25,others=skip"),
     _augmented("soft-positive, 30 % label noise", strategy="soft-positive", labels="noisy"),
+    _augmented("soft-positive, 30 % label noise, cleaned", strategy="soft-positive", labels="noisy", stage="clean"),
+    _augmented("supervised", finetuned=True, kind="supervised"),
+    _augmented(
+        "soft-positive, 25 % labelled, propagated",
+        strategy="soft-positive:others=skip",
+        labels="quarter",
+        stage="propagate",
+    ),
     _augmented("soft-positive, 25 % labelled, others exact", strategy="soft-positive:labelled=0.25"),
     _augmented(
         "soft-positive, 25 % labelled, others negatives", strategy="soft-positive:labelled=0.25,others=negatives"
     ),
-    _augmented("soft-positive, 10 % labelled, others skipped", strategy="soft-positive:labelled=0.1,others=skip"),
+    _augmented(
+        "soft-positive, 30 % label noise, cleaned by both sides",
+        strategy="soft-positive",
+        labels="noisy",
+        stage="clean cross",
+    ),
+    _augmented(
+        "soft-positive, 10 % labelled, others negatives", strategy="soft-positive:labelled=0.1,others=negatives"
+    ),
     _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
-    _augmented("supervised", finetuned=True, kind="supervised"),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)

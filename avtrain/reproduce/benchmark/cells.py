@@ -124,27 +124,64 @@ def _made(cell: Cell) -> dict[str, Any]:
 
 
 def _pretrained(cell: Cell) -> dict[str, Any]:
-    """Make the updates that every row makes; returns what the table has on the batches."""
+    """Make the updates that every row makes; returns what the table has on the batches (of the first run)."""
     from avtrain.data.plan_survey import survey
+
+    batch = cell.amounts.batch_size
+    if not cell.row.stage:
+        updates, epochs = _trained(cell, cell.folder, cell.strategy, cell.labels, cell.amounts.updates)
+    else:
+        updates, epochs = _in_stages(cell)
+    planned = survey(
+        Dataset(cell.dataset),
+        PlanConfig(strategy=cell.strategy, labels=cell.labels, batch_size=batch, seed=cell.seed, epochs=epochs),
+    )
+    return {
+        "updates": updates,
+        "batch_size": batch,
+        "same_class_negatives": planned["same_class_negatives_per_anchor"],
+    }
+
+
+def _in_stages(cell: Cell) -> tuple[int, int]:
+    """Train a row in stages; (updates of all its runs, epochs of the first). The last run is the cell's own."""
+    from avtrain.reproduce.benchmark.stages import SKIPPING, column_by, parts_of
+
+    parts = parts_of(cell.amounts.updates)
+    earlier = (cell.folder.with_name(f"{cell.folder.name}-round-{number}") for number in range(len(parts) - 1))
+    folders = [*earlier, cell.folder]
+    updates, epochs = _trained(cell, folders[0], cell.strategy, cell.labels, parts[0])
+    for number in range(1, len(parts)):
+        name = f"{cell.folder.name}-{number}"
+        column = column_by(cell.row.stage, cell.dataset, folders[number - 1], cell.labels, name)
+        updates += _trained(cell, folders[number], SKIPPING, column, parts[number], folders[number - 1])[0]
+    return updates, epochs
+
+
+def _trained(
+    cell: Cell, folder: Path, strategy: str, labels: str, updates: int, init_from: Path | None = None
+) -> tuple[int, int]:
+    """Make `updates` in the run `folder`; (updates made, epochs planned)."""
     from avtrain.data.plans import steps_of, strategy_of, training_table
     from avtrain.training.pretrain import pretrain
 
     row, amounts, batch = cell.row, cell.amounts, cell.amounts.batch_size
     dataset = Dataset(cell.dataset)
-    table = training_table(dataset, cell.labels)
-    steps = steps_of(strategy_of(cell.strategy, dataset, table), table, batch)
-    epochs = -(-amounts.updates // steps)
+    table = training_table(dataset, labels)
+    steps = steps_of(strategy_of(strategy, dataset, table), table, batch)
+    epochs = -(-updates // steps)
     ended = pretrain(
         cell.dataset,
-        cell.folder,
+        folder,
         PretrainConfig(
-            strategy=cell.strategy,
-            labels=cell.labels,
+            strategy=strategy,
+            labels=labels,
             loss=row.loss,
             model_size="tiny",
+            init_from="" if init_from is None else str(init_from),
             batch_size=batch,
             epochs=epochs,
-            max_steps=amounts.updates,
+            max_steps=updates,
             learning_rate=amounts.learning_rate,
             val_every=0,
             seed=cell.seed,
@@ -154,14 +191,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
         ),
         quiet=True,
     )
-    planned = survey(
-        dataset, PlanConfig(strategy=cell.strategy, labels=cell.labels, batch_size=batch, seed=cell.seed, epochs=epochs)
-    )
-    return {
-        "updates": ended.steps,
-        "batch_size": batch,
-        "same_class_negatives": planned["same_class_negatives_per_anchor"],
-    }
+    return ended.steps, epochs
 
 
 def _scores(cell: Cell, prefix: str, dataset: Path, finetuned: bool) -> dict[str, float]:

@@ -14,8 +14,9 @@ from avprep.labels.noise import add_noise
 from avprep.labels.pseudo_label import PseudoLabelConfig, pseudo_label
 from avprep.shared import store
 from avtrain.data.plans import training_table
+from avtrain.stages import hide_labels
 
-NOISE_SHARE = 0.3
+NOISE_SHARE, QUARTER = 0.3, 0.25
 CLUSTERS = 20
 CLUSTERED_BY = "efficientnet-lite0"
 FROZEN = "frozen.parquet"
@@ -25,8 +26,11 @@ SHUFFLE, FROZEN_PAIRS = 0x5F0F, 0xF202  # streams of random numbers; never chang
 def add_columns(dataset: Dataset, columns: set[str], seed: int, suffix: str = "") -> None:
     """Write those of `columns` that are not there yet, each under its name and `suffix`; `label` needs nothing.
 
-    `noisy`: NOISE_SHARE of the training labels are wrong; `shuffled`: add_shuffled; `clusters`: of the pictures.
+    `noisy`: NOISE_SHARE of the training labels are wrong; `quarter`: QUARTER of each label are known; `shuffled`:
+    add_shuffled; `clusters`: of the pictures.
     """
+    if "quarter" in columns:
+        hide_labels(dataset.local_folder, "quarter" + suffix, share=QUARTER, seed=seed)
     if "noisy" in columns:
         add_noise(dataset, "noisy" + suffix, share=NOISE_SHARE, seed=seed)
     if "shuffled" in columns:

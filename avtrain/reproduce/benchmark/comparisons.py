@@ -24,12 +24,14 @@ HEADER = ["family", "row", "minus", "runs", "points", "p (Holm)"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row minus another one, by their names."""
+    """A row minus another one, by their names, or minus the mean of two: above 0, it is nearer to the better one."""
 
     family: str
     row: str
     minus: str
     alike: bool = False
+    and_: str = ""
+    """the second of the two"""
 
 
 def compared(lines: Sequence[dict[str, Any]], comparisons: Sequence[Comparison], link: str) -> list[list[str]]:
@@ -38,15 +40,17 @@ def compared(lines: Sequence[dict[str, Any]], comparisons: Sequence[Comparison],
     scores = {line["name"]: line["scores"][MAIN]["by_run"] for line in mine}
     shown, p_values = [], []
     for one in comparisons:
-        its, other = scores.get(one.row), scores.get(one.minus)
-        if its is None or other is None or len(its.keys() & other.keys()) < 2:
+        names = [one.row, one.minus, *filter(None, [one.and_])]
+        sides = [scores.get(name, {}) for name in names]
+        runs = sorted(set.intersection(*map(set, sides)))
+        if len(runs) < 2:
             continue
-        runs = sorted(its.keys() & other.keys())
-        before, after = (np.array([side[run] for run in runs]) for side in (other, its))
+        after, *others = (np.array([side[run] for run in runs]) for side in sides)
+        before = np.mean(others, axis=0)
         difference = paired_t(before, after)
         points = f"{100 * difference.mean:+.1f} [{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
         name = f"{one.family}, within {100 * MARGIN:g} points" if one.alike else one.family
-        shown.append((one.family, [name, one.row, one.minus, str(len(runs)), points]))
+        shown.append((one.family, [name, one.row, " and ".join(names[1:]), str(len(runs)), points]))
         p_values.append(equivalence(before, after, MARGIN).p if one.alike else difference.p)
     for family in {family for family, _ in shown}:
         where = [number for number, (one_of, _) in enumerate(shown) if one_of == family]
