@@ -126,12 +126,13 @@ def read(root: Path) -> dict[str, Module]:
         for package in ORDER
         for path in sorted((root / package).rglob("*.py"))
     }
-    modules = {}
+    known, modules = set(paths), {}
     for name, path in paths.items():
         tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
-        strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
-        written = {dotted for node in ast.walk(tree) for dotted in _imported(node, set(paths), path)}
-        by_string = strings & set(paths) - set(ORDER)
+        nodes = list(ast.walk(tree))
+        strings = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        written = {dotted for node in nodes for dotted in _imported(node, known, path)}
+        by_string = strings & known - set(ORDER)
         modules[name] = Module(name, tree, frozenset(written | by_string), frozenset(strings))
     return modules
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -17,7 +18,7 @@ settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
-SLOW_SECONDS = 5
+SLOW_SECONDS = 3
 """processor time, of the processes that a test starts too, from which on it has the mark `slow`"""
 LONGEST = (
     "tests/cluster/test_slurm.py",
@@ -48,6 +49,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, so that no worker has one before it when the others are done."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_flushing() -> Generator[None, None, None]:
+    """Files of this process are not forced to the disk: that is for a loss of power, which no test makes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _handle: None)
+        yield
 
 
 @pytest.hookimpl(wrapper=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+import avprep.cli
 import avtrain.cli
 
 
@@ -24,13 +25,14 @@ def error_of(done: subprocess.CompletedProcess[str]) -> str:
     return done.stderr
 
 
-def run_here(*arguments: object) -> Result:
-    """avtrain in this process, which has torch."""
-    return CliRunner().invoke(avtrain.cli.main, list(map(str, arguments)))
+def run_here(*arguments: object, package: str = "avtrain") -> Result:
+    """A command in this process, which has torch."""
+    main = {"avprep": avprep.cli.main, "avtrain": avtrain.cli.main}[package]
+    return CliRunner().invoke(main, list(map(str, arguments)))
 
 
-def error_here(*arguments: object) -> str:
-    done = run_here(*arguments)
+def error_here(*arguments: object, package: str = "avtrain") -> str:
+    done = run_here(*arguments, package=package)
     assert done.exit_code == 2, done.output
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -50,33 +52,33 @@ def test_manifest_of_a_folder_that_is_not_there(tmp_path):
 
 
 def test_manifest_of_an_empty_folder(tmp_path):
-    assert "no media files" in error_of(
-        run("avprep", "manifest", "folder", "--root", tmp_path, "--out", tmp_path / "m.csv")
+    assert "no media files" in error_here(
+        "manifest", "folder", "--root", tmp_path, "--out", tmp_path / "m.csv", package="avprep"
     )
 
 
 def test_build_without_a_manifest(tmp_path):
-    assert "does not exist" in error_of(run("avprep", "build-shards", tmp_path / "m.csv", "--out", tmp_path / "o"))
+    assert "does not exist" in error_here("build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", package="avprep")
 
 
 def test_build_with_a_frame_size_out_of_range(tmp_path):
-    done = run("avprep", "build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", "--frame-size", 4)
-    assert "frame_size must be 8 to 1024" in error_of(done)
+    command = ["build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", "--frame-size", 4]
+    assert "frame_size must be 8 to 1024" in error_here(*command, package="avprep")
 
 
 def test_build_with_a_partition_that_is_none(tmp_path):
     manifest = tmp_path / "m.csv"
     manifest.write_text("video_path,label\na.mp4,x\n")
     for text in ("3/3", "x", "1"):
-        done = run("avprep", "build-shards", manifest, "--out", tmp_path / "o", "--partition", text)
-        assert "artition" in error_of(done)
+        command = ["build-shards", manifest, "--out", tmp_path / "o", "--partition", text]
+        assert "artition" in error_here(*command, package="avprep")
 
 
 def test_a_hopeless_build_is_stopped_after_as_many_as_the_option_allows(tmp_path):
     rows = "".join(f"{n}.mp4,x\n" for n in range(6))
     (tmp_path / "m.csv").write_text("video_path,label\n" + rows)
     command = ["build-shards", tmp_path / "m.csv", "--out", tmp_path / "o", "--workers", 1, "--clips-per-shard", 1]
-    told = error_of(run("avprep", *command, "--max-consecutive-failures", 3))
+    told = error_here(*command, "--max-consecutive-failures", 3, package="avprep")
     assert "Not one of" not in told
     assert len(list((tmp_path / "o").rglob("*.tar"))) < 6
 

@@ -64,7 +64,7 @@ class Gradient:
 
     def add(self, batch: Batch, position: Position) -> Part:
         """Add the gradient of a batch to that of its update, where it is at `position`; what to keep of it."""
-        torch.manual_seed(_layer_seed(self.config.seed, batch, self.ranks.rank))
+        _seed_layers(_layer_seed(self.config.seed, batch, self.ranks.rank), self.device)
         pictures, sounds = self.augment(batch)
         if self.config.chunk_size:
             loss = self._add_in_chunks(batch, pictures, sounds, position)
@@ -80,7 +80,7 @@ class Gradient:
         """As `add`, of a batch that is encoded chunk by chunk; its loss."""
 
         def embed(model: nn.Module, chunk: slice) -> Embedded:
-            torch.manual_seed(_layer_seed(self.config.seed, batch, batch.first_item + chunk.start))
+            _seed_layers(_layer_seed(self.config.seed, batch, batch.first_item + chunk.start), self.device)
             return self._embed(model, pictures[chunk], sounds[chunk])
 
         return backward_in_chunks(
@@ -115,6 +115,14 @@ class Gradient:
         if weights is not None:
             weights = gather_rows(weights.to(self.device), batch.global_size, self.ranks)
         return PairBatch(self.labels(rows), rows, weights)
+
+
+def _seed_layers(seed: int, device: str) -> None:
+    """Seed what layers on a device draw from: torch.manual_seed formats a stack trace for each kind of device."""
+    if torch.device(device).type == "cpu":
+        torch.default_generator.manual_seed(seed)
+    else:
+        torch.manual_seed(seed)
 
 
 def _layer_seed(seed: int, batch: Batch, part: int) -> int:

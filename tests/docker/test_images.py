@@ -80,15 +80,24 @@ def test_the_prep_image_has_all_that_avprep_imports_and_no_torch(setup, pins):
     allowed = requirements(setup["options"]["install_requires"]) | requirements(setup["options.extras_require"]["s3"])
     assert set(named) <= set(allowed)
     assert not any(one.specifier for one in named.values())
-    distributions = metadata.packages_distributions()
     imported = {
         name.split(".")[0]
         for module in read(REPOSITORY).values()
         if inside(module.name, "avprep") and not inside(module.name, "avprep.labels.pseudo_label")
         for name in module.imports
     } - {"avprep", "ray", *sys.stdlib_module_names}
-    assert {canonicalize_name(distributions.get(root, [root])[0]) for root in imported} <= set(named)
+    assert imported <= {module for name in named for module in modules_of(name)}
     assert not {"torch", "torchvision", "torchaudio", "webdataset"} & needed_by(set(named))
+
+
+def modules_of(name):
+    """The top-level modules of a package; of one that is not installed, its name."""
+    try:
+        distribution = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return {name}
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    return set(listed) or {file.parts[0].removesuffix(".py") for file in distribution.files}
 
 
 def needed_by(names):

@@ -16,6 +16,7 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.docker.recipes import PROGRAMS
 from tests.docs.pages import FENCE, PAGES, name_of
+from tests.source import tree_of
 
 RULED_OUT = {
     r"tell(s|ing)?|told": "print, report",
@@ -69,8 +70,7 @@ SCRIPT = "querySelector"
 
 def messages(path: Path) -> Iterator[str]:
     """The strings of a source file that have a space and are no docstrings, each value in them as {}."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(tree_of(path)))
     others = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
     others |= {id(part) for node in nodes if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in nodes:
@@ -87,7 +87,7 @@ def messages(path: Path) -> Iterator[str]:
 def remarks(path: Path) -> Iterator[str]:
     """The docstrings and comments of a source file, without the code in them."""
     source = path.read_text(encoding="utf-8")
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             yield CODE.sub("", node.value.value)
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -103,7 +103,7 @@ FINE_NAMES = {"tell", "place", "compile_in_place"}
 
 def names(path: Path) -> Iterator[str]:
     """The names in a source file: of variables, arguments, functions, classes, attributes, modules."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         for field in ("id", "arg", "attr", "name", "asname", "module"):
             name = getattr(node, field, None)
             if isinstance(name, str):

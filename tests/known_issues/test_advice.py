@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from avtrain.cli import main
 from avtrain.runs import checkpoint
 from tests.conftest import REPOSITORY
 from tests.known_issues.command_lines import commands
+from tests.source import tree_of
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 OTHERS = {"--nproc-per-node"}  # torchrun's
@@ -27,6 +29,7 @@ OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 TINY = ("--model-size=tiny", "--device=cpu", "--threads=1")
 
 
+@cache
 def options_of() -> dict[str, set[str]]:
     """The long options of each command, by the words that call it."""
     return {
@@ -36,12 +39,13 @@ def options_of() -> dict[str, set[str]]:
     }
 
 
+@cache
 def sentences() -> list[tuple[Path, str, str]]:
     """(file, name of the function around it, text) of every text that goes into an error for the user."""
     found = []
     for package in ("avprep", "avtrain"):
         for path in sorted((REPOSITORY / package).rglob("*.py")):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
+            tree = tree_of(path)
             around = {
                 id(node): function.name
                 for function in ast.walk(tree)

@@ -35,6 +35,7 @@ from avtrain.report.gather import read_run
 from avtrain.runs.load import checkpoint_of, load_audio_encoder
 from tests.conftest import REPOSITORY
 from tests.known_issues.hostile import NAMES, VICTIM, Stage, tree
+from tests.source import tree_of
 from tests.train.forge import write_labels
 
 OPENED: list[str] = []
@@ -243,7 +244,7 @@ def test_names_of_data_are_joined_to_folders_by_one_function():
     found = []
     for package in ("avprep", "avtrain"):
         for path in sorted((REPOSITORY / package).rglob("*.py")):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for node in ast.walk(tree_of(path)):
                 if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and path.name != "names.py":
                     joined = ast.unparse(node.right)
                     if JOINED.search(joined) and "remote" not in ast.unparse(node.left):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import librosa
@@ -78,6 +79,19 @@ def test_no_header_makes_the_scaled_picture_huge():
     assert frames.scaled_size(4000, 2, Fraction(0), VideoSpec()) == (112, 112)
 
 
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """A test picture of a size in a pixel format and codec, written once for all decoders."""
+
+    @cache
+    def path_of(size, pixels, codec):
+        quiet = ["-x265-params", "log-level=none"] if codec == "libx265" else []
+        options = ["-pix_fmt", pixels, "-c:v", codec, *quiet, "-b:v", "2M", "-c:a", "aac"]
+        return render(tmp_path_factory.mktemp("encoded") / "a.mkv", *pattern(size, "16", 1), *tone(1), *options)
+
+    return path_of
+
+
 @pytest.mark.parametrize("decoder", ["pyav", "ffmpeg"])
 @pytest.mark.parametrize(
     ("size", "pixels", "codec"),
@@ -89,12 +103,9 @@ def test_no_header_makes_the_scaled_picture_huge():
         ("161x121", "yuv420p", "libvpx-vp9"),
     ],
 )
-def test_odd_sizes_depths_and_chroma_look_alike(tmp_path, decoder, size, pixels, codec):
-    source = [*pattern(size, "16", 1), *tone(1)]
-    quiet = ["-x265-params", "log-level=none"] if codec == "libx265" else []
-    path = render(tmp_path / "a.mkv", *source, "-pix_fmt", pixels, "-c:v", codec, *quiet, "-b:v", "2M", "-c:a", "aac")
-    clip = decoded(path, decoder, frame_size=48)
-    plain = render(tmp_path / "b.mkv", *source, "-pix_fmt", "bgr0", "-c:v", "ffv1", "-c:a", "aac")
+def test_odd_sizes_depths_and_chroma_look_alike(encoded, decoder, size, pixels, codec):
+    clip = decoded(encoded(size, pixels, codec), decoder, frame_size=48)
+    plain = encoded(size, "bgr0", "ffv1")
     want = decoded(plain, decoder, frame_size=48).frames
     grey = clip.frames.mean(axis=3, keepdims=True)
     wanted_grey = (want @ np.array([0.299, 0.587, 0.114]))[..., None]

@@ -67,8 +67,9 @@ def test_the_interval_by_group_covers_where_groups_hang_together(groups, size, c
         of = np.repeat(np.arange(groups), 1 + draw.poisson(size - 1, groups))
         own = draw.beta(chance * scale, (1 - chance) * scale, groups)
         right = draw.random(len(of)) < own[of]
-        covered += group_interval(right, of)[1] <= chance <= group_interval(right, of)[2]
-        by_clip += accuracy_interval(right)[1] <= chance <= accuracy_interval(right)[2]
+        (_, low, high), (_, low_by_clip, high_by_clip) = group_interval(right, of), accuracy_interval(right)
+        covered += low <= chance <= high
+        by_clip += low_by_clip <= chance <= high_by_clip
     assert 0.93 <= covered / 1200 <= 0.975
     assert by_clip / 1200 < 0.9
 

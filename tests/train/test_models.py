@@ -201,8 +201,10 @@ def test_a_pair_embeds_both_sides_as_unit_vectors(size):
 
 @pytest.mark.parametrize("size", ["tiny", "full"])
 def test_the_audio_encoder_of_a_size_is_that_of_the_pair(size):
-    assert parameters(audio_encoder(size)) == parameters(build_two_tower(size).audio)
-    assert audio_encoder(size).load_state_dict(build_two_tower(size).audio.state_dict())
+    with torch.device("meta"):
+        encoder, pair = audio_encoder(size), build_two_tower(size)
+    shapes = [{name: tensor.shape for name, tensor in model.state_dict().items()} for model in (encoder, pair.audio)]
+    assert shapes[0] == shapes[1]
 
 
 def test_the_audio_encoder_takes_the_maximum_over_time_and_bands():

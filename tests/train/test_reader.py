@@ -276,6 +276,7 @@ def test_planned_batches_outlive_a_fork_and_a_pickle(kept):
         assert torch.equal(batch.audio, first.audio)
 
 
+@pytest.mark.slow
 def test_memory_and_open_files_stay_flat(tmp_path):
     clips = [Forged(label) for label in "ab" for _ in range(64)]
     folder = forge_dataset(tmp_path / "data", clips, 1)

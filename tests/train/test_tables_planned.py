@@ -196,20 +196,20 @@ def test_a_run_is_done_when_it_ended_well(tmp_path):
     assert step.is_done
 
 
-@pytest.fixture(scope="module")
-def listed(tmp_path_factory) -> Path:
-    """VGGSound's folder with an empty file for each clip of the paper's subset and every tenth of the test list."""
-    root = tmp_path_factory.mktemp("vggsound") / "videos"
-    root.mkdir()
+def vggsound() -> Iterator[str]:
+    """Names of the files of the paper's subset of VGGSound and of every tenth of the test list."""
     for name, every in (("vggsound_balanced_38007.csv", 1), ("vggsound_test.csv", 10)):
         with open(LISTS / name, newline="") as text:
             for row in list(csv.DictReader(text))[::every]:
-                (root / f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4").touch()
-    return root
+                yield f"{row['youtube_id']}_{int(row['start_seconds']):06d}.mp4"
 
 
 @pytest.mark.slow
-def test_a_dry_run_at_full_size_decodes_and_writes_nothing(listed, tmp_path):
+def test_a_dry_run_at_full_size_decodes_and_writes_nothing(tmp_path):
+    listed = tmp_path / "videos"
+    listed.mkdir()
+    for name in vggsound():
+        (listed / name).touch()
     out = tmp_path / "out"
     printed = reproduce("table1", "--vggsound", listed, "--out", out, "--workers", 4, "--dry-run")
     said = {line.split()[0]: line for line in printed.splitlines()}
@@ -234,11 +234,11 @@ def test_a_dry_run_at_full_size_decodes_and_writes_nothing(listed, tmp_path):
     assert not out.exists()
 
 
-def test_a_dry_run_reports_what_cannot_be(listed, tmp_path):
+def test_a_dry_run_reports_what_cannot_be(tmp_path):
     root = tmp_path / "videos"
     root.mkdir()
-    for path in sorted(listed.iterdir())[:400]:
-        (root / path.name).touch()
+    for name in sorted(vggsound())[:400]:
+        (root / name).touch()
     words = ["--vggsound", root, "--out", tmp_path / "out", "--dry-run"]
     assert "A batch of 309 clips of different labels cannot be drawn" in refused(*words)
     assert "is not a folder" in refused("--vggsound", root / "none", *words[2:])

@@ -175,6 +175,7 @@ def test_a_compiled_model_has_the_same_losses_and_names_of_weights(folder, tmp_p
     assert names[0] == names[1]
 
 
+@pytest.mark.slow
 def test_no_compiler_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
