@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,12 @@ from click.testing import CliRunner
 from avtrain.cli import main
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
+from tests import warm
 from tests.conftest import REPOSITORY
 from tests.train import test_torchrun
 
 HANG_SECONDS, STEPS = 300, 24
-COMMAND = [sys.executable, "-c", "from avtrain.cli import main; main()"]
+MAIN = "from avtrain.cli import main; main()"
 OPTIONS = [
     "--model-size=tiny",
     "--batch-size=8",
@@ -69,23 +69,26 @@ def interrupt(
     The signal is sent `then_seconds` after there is a checkpoint of `after_step` updates or more; for 0, the folder.
     """
     environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, cwd=cwd, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     below: list[psutil.Process] = []
-    try:
-        begin = time.monotonic()
-        while process.poll() is None and not ((run / run_folder.CONFIG).exists() and kept_steps(run) >= after_step):
-            assert time.monotonic() < begin + HANG_SECONDS
-            time.sleep(0.002)
-        time.sleep(then_seconds)
-        below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        for each in (process, *below):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                each.send_signal(number)
-        return process.wait(HANG_SECONDS)
-    finally:
-        process.kill()
-        _, alive = psutil.wait_procs(below, timeout=HANG_SECONDS)
-        assert not alive, "a rank outlived its launcher"
+    with warm.all_gone() as stream:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environ, stdin=stream, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        try:
+            begin = time.monotonic()
+            while process.poll() is None and not ((run / run_folder.CONFIG).exists() and kept_steps(run) >= after_step):
+                assert time.monotonic() < begin + HANG_SECONDS
+                time.sleep(0.002)
+            time.sleep(then_seconds)
+            below = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
+            for each in (process, *below):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.send_signal(number)
+            return process.wait(HANG_SECONDS)
+        finally:
+            process.kill()
+            _, alive = psutil.wait_procs(below, timeout=HANG_SECONDS)
+            assert not alive, "a rank outlived its launcher"
 
 
 def kept_steps(run: Path) -> int:
@@ -124,7 +127,7 @@ def on_one_process(
     seconds = trained(dataset, folder / "whole", options)
     for number, each in enumerate(signals):
         run, step, then = folder / f"run{number}", draw.randrange(STEPS), draw.uniform(0, 2 * seconds / STEPS)
-        arguments = [*COMMAND, "pretrain", str(dataset), "--run", str(run), *options]
+        arguments = [*warm.python(), "-c", MAIN, "pretrain", str(dataset), "--run", str(run), *options]
         code = interrupt(arguments, run, each, step, then, folder)
         kept = kept_steps(run)
         trained(dataset, run, options)

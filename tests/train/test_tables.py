@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from avtrain.reproduce.tables.settings import SUPERVISED, TABLES, read_settings
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_at
-from tests.conftest import REPOSITORY
+from tests import warm
 from tests.train.roots import Roots, miniature, render_roots
 from tests.train.tablemaking import refused, reproduce
 
@@ -173,11 +172,10 @@ def test_a_changed_setting_makes_its_own_cells_again_and_no_others(whole, words,
     assert old["rows"][0]["figures"][5] != new["rows"][0]["figures"][5]
 
 
-def started(words: list[object], out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from avtrain.cli import main; main()", "reproduce", "table1"]
-    environ = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+def started(words: list[object], out: Path, stream: int) -> subprocess.Popen[bytes]:
+    command = [*warm.python(), "-c", "from avtrain.cli import main; main()", "reproduce", "table1"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([*command, *map(str, words), "--out", str(out)], env=environ, **quiet)
+    return subprocess.Popen([*command, *map(str, words), "--out", str(out)], stdin=stream, **quiet)
 
 
 def interrupted(process: subprocess.Popen[bytes], step: Step, begun: str, number: signal.Signals) -> int:
@@ -202,7 +200,8 @@ def test_a_run_that_is_killed_goes_on_to_the_same_table(whole, words, roots, tmp
         (run, "step_00000002/meta.json", signal.SIGKILL),
         (fitting, "config.json", signal.SIGTERM),
     ):
-        code = interrupted(started(words, out), step, begun, number)
+        with warm.all_gone() as stream:
+            code = interrupted(started(words, out, stream), step, begun, number)
         assert code == (-signal.SIGKILL if number == signal.SIGKILL else 75)
     reproduce("table1", *words, "--out", out)
     assert table_of(out) == table_of(whole[0])

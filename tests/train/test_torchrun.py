@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 import torch
@@ -16,6 +15,7 @@ from avtrain.cli import main
 from avtrain.data.augment import Augment
 from avtrain.models.two_tower import TwoTower
 from avtrain.runs import folder as run_folder
+from tests import warm
 from tests.conftest import REPOSITORY
 from tests.train.forge import Forged, forge_dataset
 
@@ -59,7 +59,7 @@ def told_forward(self, batch):
         if dies == "asked" and rank == 1:
             arrived, handler = threading.Event(), signal.getsignal(signal.SIGTERM)
             signal.signal(signal.SIGTERM, lambda *told: (handler(*told), arrived.set()))
-            os.kill(os.getppid(), signal.SIGTERM)  # torchrun, which tells all ranks
+            os.kill(int(os.environ["{warm.PARENT}"]), signal.SIGTERM)  # torchrun, which tells all ranks
             arrived.wait(60)
             os.kill(os.getpid(), signal.SIGTERM)  # a scheduler tells every process as well
     return forward(self, batch)
@@ -85,7 +85,7 @@ def folder(tmp_path_factory):
 
 def command(told, folder, run, dies="nobody"):
     """Two ranks under torchrun, from the folder of script.py; each writes its plans below `told`."""
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--"]
+    launcher = [warm.tools() / "torchrun", "--standalone", "--nproc-per-node=2", "--no-python", "--", *warm.python()]
     return [str(part) for part in [*launcher, "script.py", dies, told, "pretrain", folder, "--run", run, *OPTIONS]]
 
 
