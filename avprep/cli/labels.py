@@ -133,6 +133,8 @@ def add_labels(
 
     if (name is None) == (source is None):
         raise click.UsageError("Give --name, or --of for the table of a public dataset.")
+    if source is not None and (multi or column != "label" or separator != ";"):
+        raise click.UsageError("--of reads the table as it is; leave --column, --multi and --separator out.")
     dataset = Dataset(dataset_dir)
     if source is not None:
         _add_columns_of(dataset, table, source, replace)

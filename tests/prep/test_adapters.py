@@ -74,7 +74,7 @@ def audioset(tmp_path):
     (tmp_path / "balanced.csv").write_text(AUDIOSET)
     (tmp_path / "eval.csv").write_text(EVAL)
     (tmp_path / "ontology.json").write_text(json.dumps(ONTOLOGY))
-    touch(tmp_path / "clips", "a/--PJHxphWEs_30000_40000.mp4", "a/--PJHxphWEs_30000_40000.wav", "extra.wav")
+    touch(tmp_path / "clips", "A/--PJHxphWEs_30000_40000.wav", "a/--PJHxphWEs_30000_40000.mp4", "extra.wav")
     touch(tmp_path / "clips", "b/Y00000000007_0.000_10.000.wav", "1e100000000_5500_15500.flac")
     touch(tmp_path / "clips", "1e100000000_000090_000100.webm")
     return "manifest audioset --root clips --ontology ontology.json --out m.csv --overwrite"
@@ -448,6 +448,7 @@ def test_columns_of_vggsounder(vggsounder, tmp_path):
     assert "vggsounder.csv has none of the clips of data" in run("add-labels data vggsounder.csv --of vggsounder", 2)
     for words in ("", "--of vggsounder --name x"):
         assert "Give --name, or --of" in run(f"add-labels data own.csv {words}", 2)
+    assert "leave --column, --multi and --separator out" in run("add-labels data own.csv --of vggsounder --multi", 2)
     with pytest.raises(avprep.UserError, match="esc50 has no table that makes label columns"):
         avprep.add_labels_of(data, "own.csv", "esc50")
 

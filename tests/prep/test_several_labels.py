@@ -140,25 +140,22 @@ def test_audiosets_csv_goes_all_the_way(tmp_path):
 
 @pytest.mark.slow
 def test_metadata_as_of_fsd50k_goes_all_the_way(tmp_path):
-    """Two tables, one of them with a split of its own, joined as CSV; then a multi-label evaluation."""
+    """Its folder as it is distributed, to a multi-label evaluation."""
     meta = tmp_path / "FSD50K.ground_truth"
     meta.mkdir()
     draw = np.random.default_rng(0)
     names = ["Bark", "Dog", "Domestic_animals_and_pets"]
-    for part, header in (("dev", "fname,labels,mids,split"), ("eval", "fname,labels,mids")):
+    (meta / "vocabulary.csv").write_text("".join(f"{row},{name},/m/{row}\n" for row, name in enumerate(names)))
+    for part, first, header in (("dev", 0, "fname,labels,mids,split"), ("eval", 6, "fname,labels,mids")):
         rows = [header]
-        for number in range(6):
+        for number in range(first, first + 6):
             own = ",".join(names[number % 3 :])
             sound(tmp_path / f"FSD50K.{part}_audio" / f"{number}.wav", int(draw.integers(9)))
             ends = (',"val"' if number > 3 else ',"train"') if part == "dev" else ""
             rows.append(f'{number},"{own}","/m/{number}"{ends}')
         (meta / f"{part}.csv").write_text("\n".join(rows) + "\n")
-    for part, more in (("dev", []), ("eval", ["--split", "test"])):
-        words = ["--root", tmp_path, "--separator", ",", "--audio-path", f"FSD50K.{part}_audio/{{fname}}.wav", *more]
-        done = run("manifest", "table", meta / f"{part}.csv", "--out", tmp_path / f"{part}.csv", *words)
-        assert done.exit_code == 0, done.output
-    joined = (tmp_path / "dev.csv").read_text() + (tmp_path / "eval.csv").read_text()
-    (tmp_path / "m.csv").write_text(joined)
+    done = run("manifest", "fsd50k", "--root", tmp_path, "--out", tmp_path / "m.csv")
+    assert done.exit_code == 0, done.output
     done = run("build-shards", tmp_path / "m.csv", "--out", tmp_path / "data", "--workers", 1)
     assert done.exit_code == 0, done.output
     dataset = Dataset(tmp_path / "data")
