@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from avtrain.cli import main
 from avtrain.data.reader import Reader
 from avtrain.runs import folder as run_folder
 from avtrain.training.losses import LOSSES, info_nce
+from tests import warm
 
 STEPS = 24  # four epochs of six
 OPTIONS = [
@@ -60,7 +60,8 @@ atexit.register(lambda: wait())
 {POINTS["before a checkpoint gets its name"].replace("step_00000015", SAVED_AS_ASKED).replace("original", "rename")}
 """
 WAITING = """
-import sys
+import os, sys
+print(os.getpid(), flush=True)
 def wait():
     print("here", flush=True)
     sys.stdin.readline()
@@ -80,17 +81,21 @@ def invoke(arguments):
 
 
 def start_and_wait_at(point, arguments):
-    """The command in a process of its own, waiting at the first of its points."""
+    """(a command in a process of its own, its process id), once it waits at the first of its points.
+
+    A signal to that id has come before the next line can.
+    """
     code = WAITING.format(point)
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
+        [*warm.python(), "-c", code, *arguments],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     guard = threading.Timer(HANG_SECONDS, process.kill)
     guard.daemon = True
     guard.start()
+    pid = int(process.stdout.readline())
     assert process.stdout.readline() == "here\n", process.communicate(timeout=HANG_SECONDS)
-    return process
+    return process, pid
 
 
 def checkpoints(run):
@@ -141,8 +146,8 @@ def test_a_run_learns_and_keeps_its_books(uninterrupted, demo_dataset):
 @pytest.mark.parametrize("point", list(POINTS))
 def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, demo_dataset, tmp_path):
     arguments = command(demo_dataset, tmp_path / "run")
-    process = start_and_wait_at(POINTS[point], arguments)
-    process.kill()  # kill -9
+    process, pid = start_and_wait_at(POINTS[point], arguments)
+    os.kill(pid, signal.SIGKILL)
     process.communicate(timeout=HANG_SECONDS)
     assert process.returncode == -signal.SIGKILL
     assert checkpoints(tmp_path / "run")[-1] == f"step_{CHECKPOINT_BEFORE:08d}"
@@ -156,8 +161,8 @@ def test_a_run_that_was_killed_ends_with_the_same_bits(point, uninterrupted, dem
 @pytest.mark.slow
 def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_dataset, tmp_path):
     run = tmp_path / "run"
-    process = start_and_wait_at(POINTS["between checkpoints"], command(demo_dataset, run))
-    os.kill(process.pid, signal.SIGTERM)
+    process, pid = start_and_wait_at(POINTS["between checkpoints"], command(demo_dataset, run))
+    os.kill(pid, signal.SIGTERM)
     _, errors = process.communicate("\n", timeout=HANG_SECONDS)
     assert process.returncode == 75, errors
     assert "Traceback" not in errors
@@ -173,14 +178,14 @@ def test_a_run_that_was_asked_to_stop_saves_and_goes_on(uninterrupted, demo_data
 def test_signals_that_come_again_and_again_change_nothing(demo_dataset, tmp_path):
     """As from schedulers and terminals, which tell a process and torchrun, which tells it again."""
     run = tmp_path / "run"
-    process = start_and_wait_at(AGAIN, command(demo_dataset, run))
+    process, pid = start_and_wait_at(AGAIN, command(demo_dataset, run))
     for sent, next_point in (
         ([signal.SIGTERM, signal.SIGTERM], "before the checkpoint gets its name"),
         ([signal.SIGINT, signal.SIGINT], "at exit"),
         ([signal.SIGTERM, signal.SIGINT], ""),
     ):
         for number in sent:
-            os.kill(process.pid, number)
+            os.kill(pid, number)
         process.stdin.write("\n")
         process.stdin.flush()
         assert not next_point or process.stdout.readline() == "here\n", next_point
