@@ -68,7 +68,7 @@ def _name(strategy: Strategy) -> str:
     """Its repr, without a setting that came later and is at its default; given pairs by their kind alone."""
     if isinstance(strategy, Pairs):
         return "Pairs()" if strategy.pair_weights is None else "Pairs(weights)"
-    return repr(strategy).replace(", rare=0.0", "")
+    return repr(strategy).replace(", rare=0.0", "").replace(", others='exact'", "")
 
 
 def _balanced() -> ClipTable:
