@@ -1,4 +1,4 @@
-"""What the page of av-digits says beside its figures."""
+"""The text of the page of av-digits beside its figures."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ FOLD_COLOURS = ("black", "royalblue", "crimson", "seagreen", "darkorange", "purp
 
 @dataclass(frozen=True, kw_only=True)
 class Story:
-    """What the page says beside the figures."""
+    """The text of the page beside the figures."""
 
     title: str
     honest: str

@@ -1,4 +1,4 @@
-"""What the page of the GRID benchmark says beside its figures."""
+"""The text of the page of the GRID benchmark beside its figures."""
 
 from __future__ import annotations
 
