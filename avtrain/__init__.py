@@ -24,14 +24,30 @@ if TYPE_CHECKING:
         write_embeddings,
         write_report,
     )
-    from avtrain.config import CleanConfig, EvaluateConfig, PlanConfig, PretrainConfig, PropagateConfig
-    from avtrain.stages import clean_labels, hide_labels, propagate_labels
+    from avtrain.config import (
+        CleanConfig,
+        ClusterConfig,
+        EvaluateConfig,
+        NeighboursConfig,
+        PlanConfig,
+        PretrainConfig,
+        PropagateConfig,
+    )
+    from avtrain.stages import clean_labels, cluster_clips, hide_labels, propagate_labels, write_neighbours
 
 _HOMES = {
     "avprep.dataset": ["Dataset"],
     "avprep.shared.errors": ["Interrupted", "UserError"],
-    "avtrain.config": ["CleanConfig", "EvaluateConfig", "PlanConfig", "PretrainConfig", "PropagateConfig"],
-    "avtrain.stages": ["clean_labels", "hide_labels", "propagate_labels"],
+    "avtrain.config": [
+        "CleanConfig",
+        "ClusterConfig",
+        "EvaluateConfig",
+        "NeighboursConfig",
+        "PlanConfig",
+        "PretrainConfig",
+        "PropagateConfig",
+    ],
+    "avtrain.stages": ["clean_labels", "cluster_clips", "hide_labels", "propagate_labels", "write_neighbours"],
 }
 
 __all__ = [  # noqa: RUF022 - in the order of use
@@ -46,11 +62,15 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "clean_labels",
     "propagate_labels",
     "hide_labels",
+    "write_neighbours",
+    "cluster_clips",
     "PlanConfig",
     "PretrainConfig",
     "EvaluateConfig",
     "CleanConfig",
     "PropagateConfig",
+    "NeighboursConfig",
+    "ClusterConfig",
     "Dataset",
     "UserError",
     "Interrupted",

@@ -10,7 +10,7 @@ from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
 from avtrain.cli.report import compare, report
 from avtrain.cli.reproduce import reproduce
-from avtrain.cli.stages import clean_labels, hide_labels, propagate_labels
+from avtrain.cli.stages import clean_labels, cluster, hide_labels, neighbours, propagate_labels
 from avtrain.cli.tools import bench, demo, doctor
 from avtrain.cli.train import average, import_released, plan, pretrain
 
@@ -29,6 +29,8 @@ for command in (
     clean_labels,
     propagate_labels,
     hide_labels,
+    neighbours,
+    cluster,
     evaluate,
     compare,
     report,

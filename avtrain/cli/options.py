@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
-from avtrain.config import CACHE_BYTES, READ_THREADS, WEIGHTS, EvaluateConfig, PretrainConfig
+from avtrain.config import CACHE_BYTES, NEIGHBOURS_KEY, READ_THREADS, WEIGHTS, EvaluateConfig, PretrainConfig
 from avtrain.config.rules import strategy_usages
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -15,14 +16,18 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 PRETRAIN = PretrainConfig()
 
 
-def _is_embeddings(path: Path) -> bool:
-    """Whether a Parquet file is one of 'avtrain embed'."""
-    import pyarrow.parquet as pq
+def _is_parquet_of(key: bytes) -> Callable[[Path], bool]:
+    """Whether a Parquet file has metadata under `key`, by which one of ours is known."""
 
-    try:
-        return b"encoder" in (pq.read_schema(path).metadata or {})
-    except (OSError, ValueError):
-        return False
+    def known(path: Path) -> bool:
+        import pyarrow.parquet as pq
+
+        try:
+            return key in (pq.read_schema(path).metadata or {})
+        except (OSError, ValueError):
+            return False
+
+    return known
 
 
 DATASET = PathOrUrl(path_type=Path)
@@ -30,8 +35,11 @@ OUT_FOLDER = Output()
 OUT_FOLDER_OR_URL = Output(remote=True)
 OUT_PAGE = Output((".html", ".htm"), is_page("report"))
 OUT_EMBEDDINGS = Output(
-    (".parquet",), _is_embeddings, {".failures.jsonl": is_json_lines("clip_id", "path", "reason", "detail")}
+    (".parquet",), _is_parquet_of(b"encoder"), {".failures.jsonl": is_json_lines("clip_id", "path", "reason", "detail")}
 )
+
+
+OUT_PAIRS = Output((".parquet",), _is_parquet_of(NEIGHBOURS_KEY))
 
 
 def augmentation_options(command: click.decorators.FC) -> click.decorators.FC:

@@ -1,4 +1,4 @@
-"""avtrain clean-labels, propagate-labels, hide-labels: labels for the next run, by the features of one."""
+"""avtrain clean-labels to cluster: labels and pairs for the next run, by the features of one."""
 
 from __future__ import annotations
 
@@ -10,10 +10,21 @@ import click
 
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DIRECTORY, device_options, set_threads_of, weights_option
-from avtrain.config import CHECKPOINTS, METHODS, VOTERS, CleanConfig, PropagateConfig, StageConfig
+from avtrain.cli.options import DATASET, DIRECTORY, OUT_PAIRS, device_options, set_threads_of, weights_option
+from avtrain.config import (
+    CHECKPOINTS,
+    METHODS,
+    SIDES,
+    VOTERS,
+    CleanConfig,
+    ClusterConfig,
+    NeighboursConfig,
+    PropagateConfig,
+    StageConfig,
+)
 
 CLASSES_PRINTED = 20
+NEIGHBOURS, CLUSTER = NeighboursConfig(), ClusterConfig()
 REPLACE = click.option(
     "--replace", is_flag=True, default=False, help="Overwrite a column of this name that was made otherwise."
 )
@@ -169,6 +180,79 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
     rows = opened.rows_of(settings["split"])
     left, before = (int((opened.labels(column).values[rows] >= 0).sum()) for column in (name, settings["labels"]))
     click.echo(f"{path}: {left} of {before} labels of {settings['split']} stay")
+
+
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DATASET)
+@RUN
+@click.option("--out", type=OUT_PAIRS, required=True, help="The pairs, FILE.parquet.")
+@feature_options(SIDES, NEIGHBOURS)
+@click.option("--neighbours", type=int, default=NEIGHBOURS.neighbours, help="Other clips for each clip.")
+@click.option(
+    "--temperature",
+    type=float,
+    default=NEIGHBOURS.temperature,
+    help="Weights of a sound's pairs are as exp(similarity / this); 0: all alike.",
+)
+@click.option(
+    "--exact-share",
+    type=float,
+    default=NEIGHBOURS.exact_share,
+    help="Weight of each sound's own picture among its pairs.",
+)
+@click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@device_options
+def neighbours(dataset: Path | str, run: Path, out: Path, as_json: bool, threads: int | None, **settings: Any) -> None:
+    """Write pairs without labels: each training sound with the pictures of the nearest other clips.
+
+    'avtrain pretrain --strategy pairs:FILE:weights=partner' draws one of them for each sound.
+    """
+    from avprep.shared.store import json_text
+    from avtrain.stages import write_neighbours
+
+    set_threads_of(threads)
+    with stop_on_signals() as request:
+        made = write_neighbours(dataset, run, out, stopping=lambda: bool(request), **settings)
+    if as_json:
+        click.echo(json_text(made, indent=2))
+        return
+    same = made.get("same_class")
+    classes = "" if same is None else f", {100 * same:.1f} % of neighbours of one class in {settings['compare']!r}"
+    click.echo(
+        f"{out}: {made['pairs']} pairs of {made['clips']} training clips, mean similarity of neighbours "
+        f"{made['mean_similarity']:.2f}{classes}"
+    )
+
+
+@click.command(cls=Command)
+@click.argument("dataset", metavar="DIR", type=DIRECTORY)
+@RUN
+@click.option("--clusters", type=int, default=CLUSTER.clusters, metavar="K", help="How many.")
+@click.option("--name", required=True, help="Name of the new column.")
+@feature_options(SIDES, CLUSTER)
+@click.option("--compare", default="", help="Label column, to print the information in common with it.")
+@click.option("--seed", type=int, default=CLUSTER.seed, help="Of k-means.")
+@REPLACE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@device_options
+def cluster(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+    """Add a column of clusters (k-means) of a run's features, fitted on the training clips."""
+    from avprep.shared.store import json_text
+    from avtrain.stages import cluster_clips
+
+    set_threads_of(threads)
+    with stop_on_signals() as request:
+        made = cluster_clips(dataset, run, name, stopping=lambda: bool(request), **settings)
+    if as_json:
+        click.echo(json_text(made, indent=2))
+        return
+    shared = made.get("mutual_information")
+    known = "" if shared is None else f", normalised mutual information with {settings['compare']!r} {shared:.3f}"
+    click.echo(
+        f"{made['column']}: {made['clips']} training clips in {made['clusters']} clusters of {made['smallest']} to "
+        f"{made['largest']}{known}"
+    )
 
 
 def _print(counts: dict[str, Any], kinds: tuple[str, ...], as_json: bool) -> None:

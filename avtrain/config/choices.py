@@ -21,6 +21,8 @@ VOTERS = (*SIDES, "cross")
 """whose features judge the labels of clips"""
 METHODS = ("vote", "confident")
 """how they do"""
+NEIGHBOURS_KEY = b"neighbours"
+"""in the metadata of a file of pairs that 'avtrain neighbours' wrote"""
 SOUNDS_ALONE = "audio-supcon"
 LOSSES = tuple(LOSS_RULES)
 """losses that have a name"""

@@ -73,11 +73,12 @@ STRATEGY_RULES = {
         epoch="as many pairs as labelled clips",
     ),
     "pairs": StrategyRule(
-        usage="pairs:FILE[:weights=loss]",
+        usage="pairs:FILE[:weights=loss|partner]",
         batch="your own pairs from a Parquet file",
         epoch="each pair once, or drawn by weight",
         variants={
             "pairs:FILE:weights=loss": ("your own pairs; a pair's weight is that of its loss", "each pair once"),
+            "pairs:FILE:weights=partner": ("each sound with one of its pictures, drawn by weight", "each sound once"),
         },
     ),
 }

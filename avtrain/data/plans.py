@@ -17,6 +17,7 @@ from avtrain.data.own_strategy import OwnStrategy, own_strategy
 from avtrain.sampling import ClipTable, LabelLists, Pairs, Strategy, parse_strategy
 
 PAIRS_PREFIX, WEIGHTS = "pairs:", ":weights="
+PAIR_WEIGHTS = ("draw", "loss", "partner")
 
 
 def training_table(
@@ -54,8 +55,8 @@ def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:
     """The strategy that `text` names: `soft-positive:p=0.5`, `pairs:FILE` or `package:Class`. Errors: UserError."""
     try:
         if text.startswith(PAIRS_PREFIX):
-            path, in_loss = _file_and_setting(text.removeprefix(PAIRS_PREFIX))
-            return pairs_of(Path(path), dataset, table, in_loss)
+            path, weights = _file_and_setting(text.removeprefix(PAIRS_PREFIX))
+            return pairs_of(Path(path), dataset, table, weights)
         return own_strategy(text) if is_own_strategy(text) else parse_strategy(text)
     except ValueError as error:
         raise UserError(str(error)) from None
@@ -80,25 +81,25 @@ def steps_of(strategy: Strategy, table: ClipTable, batch_size: int, world_size: 
     return steps
 
 
-def _file_and_setting(text: str) -> tuple[str, bool]:
-    """(FILE, whether its weights count in the loss) of `FILE` or `FILE:weights=loss`. Errors: ValueError."""
+def _file_and_setting(text: str) -> tuple[str, str]:
+    """(FILE, what its weights are for) of `FILE` or `FILE:weights=loss`. Errors: ValueError."""
     path, setting, value = text.rpartition(WEIGHTS)
     if not setting:
-        return text, False
-    if value not in ("draw", "loss"):
-        raise ValueError(f"Setting weights of strategy pairs is draw or loss, not {value!r}.")
-    return path, value == "loss"
+        return text, PAIR_WEIGHTS[0]
+    if value not in PAIR_WEIGHTS:
+        raise ValueError(f"Setting weights of strategy pairs is draw, loss or partner, not {value!r}.")
+    return path, value
 
 
-def pairs_of(path: Path, dataset: Dataset, table: ClipTable, in_loss: bool = False) -> Pairs:
+def pairs_of(path: Path, dataset: Dataset, table: ClipTable, weights: str = PAIR_WEIGHTS[0]) -> Pairs:
     """The pairs of a Parquet file: clip ids in the columns `audio` and `video`, optional numbers in `weight`.
 
-    They are drawn by their weight, or, where `in_loss`, count by it. Errors: UserError naming the file and what is
-    wrong: columns, ids that are not in the table, weights.
+    They are drawn by their weight (`draw`), count by it (`loss`), or each sound draws one of its pictures by it
+    (`partner`). Errors: UserError naming the file and what is wrong: columns, ids that are not in the table, weights.
     """
-    audio, video, weights = pairs_in_file(path, dataset, table, "weight")
+    audio, video, numbers = pairs_in_file(path, dataset, table, "weight")
     try:
-        return Pairs(audio, video, weights, in_loss)
+        return Pairs(audio, video, numbers, in_loss=weights == "loss", by_sound=weights == "partner")
     except ValueError as error:
         raise UserError(f"{path} cannot be used: {error}") from None
 

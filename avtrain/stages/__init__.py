@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset
-from avtrain.config import CleanConfig, PropagateConfig
+from avprep.shared.urls import path_or_url
+from avtrain.config import CleanConfig, ClusterConfig, NeighboursConfig, PropagateConfig
 from avtrain.devices import device_for
 from avtrain.stages import hide
+from avtrain.stages.cluster import cluster
+from avtrain.stages.neighbours import neighbour_pairs
 from avtrain.stages.relabel import CLEAN, PROPAGATE, relabel
 
-__all__ = ["clean_labels", "hide_labels", "propagate_labels"]
+__all__ = ["clean_labels", "cluster_clips", "hide_labels", "propagate_labels", "write_neighbours"]
 
 AnyPath = Path | str
 
@@ -112,3 +115,61 @@ def hide_labels(
         UserError: There is no such column or split, or there is another column of this name.
     """
     return hide.hide_labels(Dataset(dataset), name, share=share, labels=labels, split=split, seed=seed, replace=replace)
+
+
+def write_neighbours(
+    dataset: AnyPath,
+    run: AnyPath,
+    out: AnyPath,
+    *,
+    compare: str = "",
+    device: str = "auto",
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write a Parquet file of pairs: each training clip's sound with the pictures of its nearest other clips.
+
+    `strategy="pairs:FILE:weights=partner"` of `pretrain` draws one of them for each sound. No label is used.
+
+    Args:
+        dataset: The dataset, a folder or a URL.
+        run: Run, or the folder of one checkpoint, that was trained on it.
+        out: Parquet file with the columns `audio`, `video`, `weight` and `similarity`.
+        compare: Label column, to report the share of pairs of one class.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        stopping: Called between batches; once it returns True, nothing is written.
+        **settings: Fields of `NeighboursConfig`, such as `by="audio"` or `neighbours=10`.
+
+    Returns:
+        `pairs`, `clips`, `mean_similarity`, and `same_class` with `compare`.
+
+    Raises:
+        UserError: Run, dataset and settings do not fit.
+        Interrupted: `stopping` returned True.
+    """
+    config, where = NeighboursConfig(**settings), device_for(device)
+    source = path_or_url(dataset)
+    return neighbour_pairs(source, Path(run), Path(out), config, compare=compare, device=where, stopping=stopping)
+
+
+def cluster_clips(
+    dataset: AnyPath,
+    run: AnyPath,
+    name: str,
+    *,
+    compare: str = "",
+    replace: bool = False,
+    device: str = "auto",
+    stopping: Callable[[], bool] = lambda: False,
+    **settings: Any,
+) -> dict[str, Any]:
+    """Write the label column `name` of clusters (k-means) of a run's features, fitted on the training clips.
+
+    Arguments and errors are those of `clean_labels`; `settings` are fields of `ClusterConfig`, such as `clusters=50`.
+
+    Returns:
+        `clips`, `clusters`, `smallest`, `largest`, and `mutual_information` (normalised) with `compare`.
+    """
+    config, where = ClusterConfig(**settings), device_for(device)
+    options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
+    return cluster(Path(dataset), Path(run), name, config, **options)

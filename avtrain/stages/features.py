@@ -38,12 +38,17 @@ def check_media(dataset: Dataset, opened: Opened, rows: np.ndarray, sides: tuple
     if "video" in sides:
         check_has_pictures(opened.folder, opened.meta)
         check_pictures(opened.folder, opened.meta, dataset)
-        blind = rows[dataset.num_frames[rows] == 0]
-        if len(blind):
-            raise UserError(
-                f"{dataset.folder} has {len(blind)} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
-                "take --by audio, or take them out with 'avprep exclude'."
-            )
+        check_has_picture(dataset, rows, "take --by audio")
+
+
+def check_has_picture(dataset: Dataset, rows: np.ndarray, advice: str) -> None:
+    """UserError with `advice` where clips of `rows` have no picture."""
+    blind = rows[dataset.num_frames[rows] == 0]
+    if len(blind):
+        raise UserError(
+            f"{dataset.folder} has {len(blind)} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
+            f"{advice}, or take them out with 'avprep exclude'."
+        )
 
 
 def features_of(

@@ -33,6 +33,7 @@ OUTPUTS = {
     "avtrain report": {"out"},
     "avtrain embed": {"out"},
     "avtrain export": {"out"},
+    "avtrain neighbours": {"out"},
     "avtrain demo": {"out"},
     "avtrain reproduce av-digits": {"out"},
     "avtrain reproduce grid": {"out"},
@@ -41,7 +42,7 @@ OUTPUTS = {
     "avtrain bench": {"cache"},
 }
 IN_PLACE = {f"avprep {name}" for name in ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude")} | {
-    f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels")
+    f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels", "cluster")
 }
 PRINTING = {"avprep verify", "avprep inspect", "avprep doctor", "avtrain plan", "avtrain compare", "avtrain doctor"}
 MEANT_FOR_WRITING = {"out", "out_dir", "cache", "run_dir", "output", "report"}

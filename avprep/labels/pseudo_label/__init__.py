@@ -21,6 +21,7 @@ import torch
 
 from avprep.dataset import Dataset, LabelColumn
 from avprep.errors import ClipError, Interrupted, UserError
+from avprep.labels.clusters import cluster_names, clusters_of
 from avprep.labels.columns import NONE, claim_column, path_of, write_labels
 from avprep.labels.multi_label import write_lists
 from avprep.labels.pseudo_label.class_list import read_classes
@@ -101,8 +102,8 @@ def pseudo_label(
         take_head(classifier.network, config.model)
         features = np.concatenate([batch.flatten(1).numpy() for _, batch in outputs])
         values = np.full(len(dataset), NONE, np.int32)
-        values[rows] = _clusters(features, fitted, count, config.seed)
-        return write_labels(dataset, name, LabelColumn(values, [f"cluster-{n}" for n in range(count)]), whole)
+        values[rows] = clusters_of(features, fitted, count, config.seed)
+        return write_labels(dataset, name, LabelColumn(values, cluster_names(count)), whole)
     tops = [(batch, *_most_probable(logits, config.top_k)) for batch, logits in outputs]
     labelled, classes_of, probabilities = (np.concatenate(parts) for parts in zip(*tops, strict=True))
     if config.top_k > 1:
@@ -199,18 +200,6 @@ def _sounds(
         counts,
         example,
     )
-
-
-def _clusters(features: np.ndarray, fitted: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """int32 [rows], 0 to count - 1: the nearest centre to each of features [rows, D] of k-means over the `fitted` ones.
-
-    One thread, since sums in another order differ.
-    """
-    from sklearn.cluster import KMeans
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        return KMeans(count, random_state=seed).fit(features[fitted]).predict(features)
 
 
 def _device(name: str) -> torch.device:
