@@ -15,7 +15,7 @@ from avprep.shared.urls import path_or_url
 from avtrain.config import CleanConfig, ClusterConfig, NeighboursConfig, PropagateConfig
 from avtrain.devices import device_for
 from avtrain.stages import hide
-from avtrain.stages.cluster import cluster
+from avtrain.stages.cluster import cluster_column
 from avtrain.stages.neighbours import neighbour_pairs
 from avtrain.stages.relabel import CLEAN, PROPAGATE, relabel
 
@@ -172,4 +172,4 @@ def cluster_clips(
     """
     config, where = ClusterConfig(**settings), device_for(device)
     options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
-    return cluster(Path(dataset), Path(run), name, config, **options)
+    return cluster_column(Path(dataset), Path(run), name, config, **options)

@@ -19,7 +19,7 @@ from avtrain.stages.features import check_media, features_of, sides_of
 from avtrain.stages.opened import SPLIT, open_run
 
 
-def cluster(
+def cluster_column(
     dataset_dir: Path | str,
     run: Path,
     name: str,
