@@ -252,7 +252,7 @@ def test_pairs_of_a_file_may_count_by_their_weight_in_the_loss(folder, tmp_path)
         trained(folder, tmp_path / f"run{end[:4]}", strategy=f"pairs:{path}{end}") for end in (":weights=loss", "")
     ]
     assert losses[0] != losses[1]
-    with pytest.raises(UserError, match="Setting weights of strategy pairs is draw or loss, not 'both'"):
+    with pytest.raises(UserError, match="Setting weights of strategy pairs is draw, loss or partner, not 'both'"):
         strategy_of(f"pairs:{path}:weights=both", dataset, table)
     twice = parquet(tmp_path, audio=["c0", "c0"], video=["c1", "c1"], weight=[1.0, 2.0])
     with pytest.raises(UserError, match="is there twice with two weights"):
