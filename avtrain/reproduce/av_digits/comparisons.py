@@ -25,6 +25,7 @@ COMPARISONS = (
     Comparison("wrong labels", CLEANED, NOISY, and_=SOFT),
     Comparison("wrong labels", BY_BOTH, NOISY),
     Comparison("wrong labels", BY_BOTH, NOISY, and_=SOFT),
+    Comparison("no labels", "random, then neighbours, SpecAugment", RANDOM),
     Comparison("controls", "soft-positive, shuffled labels, SpecAugment", RANDOM),
     Comparison("controls", RANDOM, "random"),
 )

@@ -38,8 +38,8 @@ class Row:
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
     stage: str = ""
-    """what comes after half of the updates and several times after that (benchmark/stages.py): labels by the features
-    learnt so far; empty: nothing, one run"""
+    """what comes after half of the updates and several times after that (benchmark/stages.py): labels or partners by
+    the features learnt so far; empty: nothing, one run"""
     finetuned: bool = True
     """whether a pretrained encoder is finetuned as well, which takes half as long as pretraining it"""
     more: dict[str, Any] = field(default_factory=dict)
@@ -105,6 +105,7 @@ BEYOND = (
     _augmented("soft-positive, 25 % labelled, others skipped", strategy="soft-positive:labelled=0.25,others=skip"),
     _augmented("soft-positive, 30 % label noise", strategy="soft-positive", labels="noisy"),
     _augmented("soft-positive, 30 % label noise, cleaned", strategy="soft-positive", labels="noisy", stage="clean"),
+    _augmented("random, then neighbours", stage="neighbours"),
     _augmented("supervised", finetuned=True, kind="supervised"),
     _augmented(
         "soft-positive, 25 % labelled, propagated",
@@ -120,7 +121,7 @@ BEYOND = (
         "soft-positive, 30 % label noise, cleaned by both sides",
         strategy="soft-positive",
         labels="noisy",
-        stage="clean cross",
+        stage="clean by both",
     ),
     _augmented(
         "soft-positive, 10 % labelled, others negatives", strategy="soft-positive:labelled=0.1,others=negatives"

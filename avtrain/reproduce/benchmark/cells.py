@@ -145,7 +145,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
 
 def _in_stages(cell: Cell) -> tuple[int, int]:
     """Train a row in stages; (updates of all its runs, epochs of the first). The last run is the cell's own."""
-    from avtrain.reproduce.benchmark.stages import SKIPPING, column_by, parts_of
+    from avtrain.reproduce.benchmark.stages import STAGES, parts_of
 
     parts = parts_of(cell.amounts.updates)
     earlier = (cell.folder.with_name(f"{cell.folder.name}-round-{number}") for number in range(len(parts) - 1))
@@ -153,8 +153,9 @@ def _in_stages(cell: Cell) -> tuple[int, int]:
     updates, epochs = _trained(cell, folders[0], cell.strategy, cell.labels, parts[0])
     for number in range(1, len(parts)):
         name = f"{cell.folder.name}-{number}"
-        column = column_by(cell.row.stage, cell.dataset, folders[number - 1], cell.labels, name)
-        updates += _trained(cell, folders[number], SKIPPING, column, parts[number], folders[number - 1])[0]
+        before = folders[number - 1]
+        strategy, labels = STAGES[cell.row.stage](cell.dataset, before, cell.labels, name)
+        updates += _trained(cell, folders[number], strategy, labels, parts[number], before)[0]
     return updates, epochs
 
 

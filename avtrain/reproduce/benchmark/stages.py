@@ -1,25 +1,21 @@
-"""Rows in stages: half of the updates, then several times labels by the features learnt so far and a part of the rest.
+"""Rows in stages: half of the updates, then several times partners by the features learnt, and a part of the rest.
 
-A stage reads the run before it and writes a label column; the next run begins with that run's weights.
+A stage reads the run before it and writes a label column or a file of pairs; the next run begins with its weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from avprep.shared import configs
-from avtrain.stages import clean_labels, propagate_labels
+from avtrain.stages import clean_labels, propagate_labels, write_neighbours
 
 ROUNDS = 3
 SKIPPING = "soft-positive:others=skip"
-STAGES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "clean": (clean_labels, {"by": "audio"}),
-    "clean cross": (clean_labels, {"by": "cross"}),
-    "propagate": (propagate_labels, {"by": "cross"}),
-}
-"""stages by name: the function that writes the column, and its settings"""
+
+Rule = tuple[str, str]
+"""strategy and label column of a run"""
 
 
 def parts_of(updates: int) -> list[int]:
@@ -32,8 +28,34 @@ def parts_of(updates: int) -> list[int]:
     return [updates - updates // 2, *(least + (number < more) for number in range(ROUNDS))]
 
 
-def column_by(stage: str, dataset: Path, run: Path, labels: str, name: str) -> str:
-    """The column `name`, made by `stage` of the column `labels` and a run's features."""
-    make, settings = STAGES[stage]
-    make(dataset, run, name, labels=labels, device="cpu", **settings)
-    return name
+def cleaned(dataset: Path, run: Path, labels: str, name: str, by: str = "audio") -> Rule:
+    """By the labels that the run's features do not contradict; clips set aside are left out."""
+    clean_labels(dataset, run, name, labels=labels, by=by, device="cpu")
+    return SKIPPING, name
+
+
+def cleaned_by_both(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+    """As `cleaned`, where sound and picture agree."""
+    return cleaned(dataset, run, labels, name, by="cross")
+
+
+def propagated(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+    """By the labels of the nearest labelled sounds, where they agree; clips that get none are left out."""
+    propagate_labels(dataset, run, name, labels=labels, by="audio", device="cpu")
+    return SKIPPING, name
+
+
+def neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+    """A sound with the picture of a clip whose sound is near; no label is used."""
+    pairs = run.with_name(f"{name}.parquet")
+    write_neighbours(dataset, run, pairs, by="audio", device="cpu")
+    return f"pairs:{pairs}:weights=partner", labels
+
+
+STAGES: dict[str, Callable[[Path, Path, str, str], Rule]] = {
+    "clean": cleaned,
+    "clean by both": cleaned_by_both,
+    "propagate": propagated,
+    "neighbours": neighbours,
+}
+"""by name, (dataset, run, its label column, a name for what is written) -> how the next run pairs"""
