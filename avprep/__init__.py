@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from avprep.api.datasets import build_shards, finalize, inspect_dataset, verify_dataset, write_preview
     from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label
     from avprep.api.manifests import manifest_of_dataset, manifest_of_folder, manifest_of_table
+    from avprep.api.quality import duplicates, measure_quality, select
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
     from avprep.dataset import Dataset
     from avprep.errors import Interrupted, ManifestError, UserError
@@ -23,6 +24,7 @@ _HOMES = {
     "avprep.api.datasets": ["build_shards", "finalize", "inspect_dataset", "verify_dataset", "write_preview"],
     "avprep.api.labels": ["add_labels", "add_labels_of", "add_noise", "exclude", "pseudo_label"],
     "avprep.api.manifests": ["manifest_of_dataset", "manifest_of_folder", "manifest_of_table"],
+    "avprep.api.quality": ["duplicates", "measure_quality", "select"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
     "avprep.dataset": ["Dataset"],
     "avprep.errors": ["Interrupted", "ManifestError", "UserError"],
@@ -42,6 +44,9 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "add_noise",
     "pseudo_label",
     "exclude",
+    "measure_quality",
+    "duplicates",
+    "select",
     "Dataset",
     "BuildConfig",
     "VideoSpec",

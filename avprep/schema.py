@@ -6,6 +6,8 @@
     DIR/index.parquet, dataset.json            one row a clip; class names, statistics, digests
     DIR/labels/NAME.parquet                    another label a clip: clip_id, label (int32, -1 none); names in metadata;
                                                or several: clip_id, labels (a list of names, null: not known)
+    DIR/quality.parquet                        measures and hashes of each clip, where they have been asked for
+    DIR/quality/SPLIT/CCCC-slug/NNNNNN.parquet those of one shard
     DIR/failures.jsonl                         one line a clip left out
     DIR/excluded.jsonl                         one line a clip taken out on request: clip_id, reason, date
 
@@ -33,6 +35,7 @@ INDEX = "index.parquet"
 DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
 EXCLUDED = "excluded.jsonl"
+QUALITY = "quality.parquet"
 
 FIRST_DOWNMIX = "swresample"  # of AudioSpec.downmix: that of every dataset whose settings do not name one
 FRAMES_SUFFIX = ".frames.npy"
@@ -78,6 +81,7 @@ LABEL_LISTS_SCHEMA = pa.schema([("clip_id", pa.string()), ("labels", pa.list_(pa
 MANIFEST_LABELS = "labels"  # the multi-label column of a manifest in which clips may have several labels
 LABEL_NAMES_KEY = b"class_names"  # of the Parquet metadata: a JSON list, names by label
 LABEL_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, how the column was made
+QUALITY_ORIGIN_KEY = b"origin"  # of the Parquet metadata: a JSON object, of which bytes the measures are
 
 
 def named_downmix(audio: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,6 +109,11 @@ def shard_path(split: str, class_id: int, class_name: str, number: int) -> str:
 def labels_path(name: str) -> str:
     """Path of the label column `name` inside the dataset folder."""
     return f"labels/{name}.parquet"
+
+
+def quality_path(shard: str) -> str:
+    """Path of the measures of a shard's clips inside the dataset folder."""
+    return f"quality/{shard.removeprefix('shards/').removesuffix('.tar')}.parquet"
 
 
 def repair_command(folder: object) -> str:

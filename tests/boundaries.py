@@ -20,7 +20,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 ORDER = {
     "avprep": [
         "__main__", "cli", "__init__", "api", "synthetic", "verify", "inspect", "preview", "doctor", "audio_features",
-        "build", "datasets", "labels", "media", "manifest", "dataset", "config", "errors", "schema", "shared",
+        "build", "quality", "datasets", "labels", "media", "manifest", "dataset", "config", "errors", "schema",
+        "shared",
     ],
     "avtrain": [
         "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "stages", "embed", "evaluation",

@@ -36,6 +36,7 @@ def build_shards(
     max_consecutive_failures: int = 50,
     retry_failed: bool = False,
     allow_local_paths: bool = False,
+    quality: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> BuildResult:
@@ -56,6 +57,7 @@ def build_shards(
         max_consecutive_failures: Failures in a row that end the build; 0: no limit.
         retry_failed: Build those shards again in which clips failed.
         allow_local_paths: A manifest at a URL may name any file of this machine.
+        quality: Measure clips while they are decoded, and write quality.parquet.
         stopping: Called between clips; once it returns True, the build stops and can be resumed.
         **settings: In place of `config`: fields of `VideoSpec`, `AudioSpec`, `ShardSpec` and `decoder` by their own
             names, such as `frame_size=64`, and `logmel_preset`, one of `paper`, `text-16k`, `released-code`.
@@ -79,6 +81,7 @@ def build_shards(
         partition=partition,
         retry_failed=retry_failed,
         allow_local_paths=allow_local_paths,
+        quality=quality,
         stopping=stopping,
     )
 

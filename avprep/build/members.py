@@ -15,6 +15,7 @@ from avprep.shared import jpeg, store
 
 if TYPE_CHECKING:
     from avprep.media.clip import DecodedClip
+    from avprep.quality.measures import Measured
 
 WRITE_BYTES = 1 << 20
 """of one call: ext4 takes five times as long over 6 MB in one piece (Linux 6.18)"""
@@ -23,13 +24,14 @@ WRITE_BYTES = 1 << 20
 @dataclass(frozen=True)
 class ClipRecord:
     """What has been written of a clip: index values, where its members end in the tar, float64 sums [M] of its stored
-    log-mel, and the bytes of each frame uint32 [T] (jpeg; none for raw)."""
+    log-mel, the bytes of each frame uint32 [T] (jpeg; none for raw), and its measures where they were asked for."""
 
     index: dict[str, Any]
     end_offset: int
     logmel_sum: list[float]
     logmel_sum_of_squares: list[float]
     frame_sizes: np.ndarray
+    measured: Measured | None = None
 
 
 class _Members:

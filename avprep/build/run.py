@@ -28,8 +28,10 @@ from avprep.manifest.checks import examine
 from avprep.manifest.clips import Clips, digest_values
 from avprep.manifest.differences import differences
 from avprep.manifest.read_write import read_manifest, write_parquet
+from avprep.quality.table import write_quality
 from avprep.shared import configs, store
 from avprep.shared.mirror import near
+from avprep.shared.urls import is_url
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +102,7 @@ def build_shards(
     partition: tuple[int, int] = (0, 1),
     retry_failed: bool = False,
     allow_local_paths: bool = False,
+    quality: bool = False,
     stopping: Callable[[], bool] = lambda: False,
 ) -> BuildResult:
     """Build the dataset folder `out` of a manifest, or its part `partition` = (I, N); finished shards are kept.
@@ -107,12 +110,18 @@ def build_shards(
     All three are paths, or URLs as text. `root` is where relative paths of the manifest start (default: the
     manifest's folder); the execution's options are those of assembly.Execution. With partition (0, 1) the folder is
     also finalized. `retry_failed` builds those shards again in which clips failed; with `allow_local_paths` a manifest
-    at a URL may name any file of this machine. Errors: UserError (a build of other
-    options is there, disk full, not one good clip ...), Interrupted once `stopping()`.
+    at a URL may name any file of this machine; with `quality` clips are measured while they are decoded, and
+    quality.parquet is written once the dataset is whole. Errors: UserError (a build of other options is there, disk
+    full, not one good clip ...), Interrupted once `stopping()`.
     """
     index, parts = partition
     configs.check(
         parts >= 1 and 0 <= index < parts, f"partition {index}/{parts} does not exist: I counts from 0 to N-1."
+    )
+    configs.check(
+        not (quality and is_url(out)),
+        f"Measures of {out} are not written while it is built; build without --quality, and run 'avprep quality' on a "
+        "copy of the dataset.",
     )
     how = Execution(
         workers=workers, executor=executor, address=address, max_consecutive_failures=max_consecutive_failures
@@ -122,10 +131,14 @@ def build_shards(
         prepared = prepare(local, config)
         if not allow_local_paths:
             check_local(prepared.clips, manifest, start)
-        reports, kept = _build_part(local, prepared, destination, limits, start, partition, retry_failed, how, stopping)
+        reports, kept = _build_part(
+            local, prepared, destination, limits, start, partition, retry_failed, how, quality, stopping
+        )
     built = {"shards_built": len(reports), "shards_kept": kept}
     if parts == 1:  # the clips are no longer in memory
         totals = finalize(out)
+        if quality:
+            write_quality(Path(out), workers=workers, stopping=stopping)
         return BuildResult(totals.clips, totals.failures, totals.first_failures, totals.emptied, **built, complete=True)
     failed = [failure for report in reports for failure in report.failures]
     reasons = dict(Counter(reason for _, reason in failed))
@@ -142,6 +155,7 @@ def _build_part(
     partition: tuple[int, int],
     retry_failed: bool,
     how: Execution,
+    quality: bool,
     stopping: Callable[[], bool],
 ) -> tuple[list[ShardReport], int]:
     """(reports of the shards built, number of those that were there) of one partition."""
@@ -169,7 +183,7 @@ def _build_part(
         log.info(
             "%d clips that were missing are there now, such as %s; their shards are built again", len(back), back[0]
         )
-    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, destination.url)
+    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, destination.url, quality)
     if not todo:
         return [], len(mine)
     report = f"reports/build-{index}-of-{parts}.json"

@@ -26,6 +26,7 @@ from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import integrity
 from avprep.errors import ClipError, Interrupted
 from avprep.manifest.clips import Clip, Clips
+from avprep.quality.parts import write_part
 from avprep.shared import names, store
 from avprep.shared.values import speaking_of, texts, whole_number
 
@@ -64,6 +65,8 @@ class ShardJob:
     limits: Limits
     url: str = ""
     """where a finished shard goes from `out`; '' where it stays"""
+    quality: bool = False
+    """whether clips are measured while they are decoded"""
 
 
 def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
@@ -157,7 +160,7 @@ def build_shard(
             if stopping():
                 raise Interrupted("the shard in work was discarded; the same command resumes the build")
             clip = job.clips[row]
-            task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end)
+            task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end, quality=job.quality)
             try:
                 record = run_clip(task)
             except ClipError as error:
@@ -194,6 +197,9 @@ def build_shard(
     }
     if job.config.video.frame_codec == "jpeg":
         marker |= _write_sizes(names.inside(job.out, schema.sizes_path(planned.path)), sums)
+    if job.quality:
+        measured = [(one.index["clip_id"], one.measured) for one in sums if one.measured is not None]
+        write_part(job.out, planned.path, digest, measured)
     store.write_json(names.inside(job.out, schema.marker_path(planned.path)), marker)
     reasons = [(failure["clip_id"], failure["reason"]) for failure in failures]
     return ShardReport(planned.path, planned.split, len(records), reasons, size)

@@ -21,6 +21,8 @@ class ClipTask:
     tar_offset: int
     fetched: Mapping[str, str] = field(default_factory=dict)
     """copies on this machine of the clip's files that are at URLs, by their path in the manifest"""
+    quality: bool = False
+    """whether the clip is measured too"""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ again, it is a failure with the reason `deadline`.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import logging
 import multiprocessing
@@ -29,6 +30,7 @@ from avprep.build.members import ClipRecord, write_clip
 from avprep.build.tasks import ClipTask, SamplesTask, SoundTask, Task
 from avprep.config import Limits
 from avprep.errors import RETRIED_REASONS, ClipError, UserError
+from avprep.quality.measures import measure_decoded
 from avprep.shared.caches import prepare_caches
 from avprep.shared.processes import die_with_parent
 
@@ -253,7 +255,12 @@ def _answer(task: Task) -> Outcome:
     if isinstance(task, SoundTask):
         return decoded
     try:
-        return write_clip(task.clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+        record = write_clip(task.clip, decoded, task.config.video, task.tar_path, task.tar_offset)
+        if not task.quality:
+            return record
+        seconds = float(decoded.span.duration)
+        measured = measure_decoded(decoded.frames, decoded.logmel, decoded.samples, seconds, task.config)
+        return dataclasses.replace(record, measured=measured)
     except MemoryError:
         return too_much
 

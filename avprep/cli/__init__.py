@@ -8,6 +8,7 @@ from avprep.cli.build import build_shards, demo, finalize
 from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
+from avprep.cli.quality import duplicates, quality, select
 from avprep.shared import __version__
 from avprep.shared.commands import Group
 
@@ -20,6 +21,7 @@ def main() -> None:
 
 BUILDING = (manifest, demo, build_shards, finalize)
 LABELLING = (pseudo_label, add_labels, add_noise, exclude)
+CHECKING = (quality, duplicates, select)
 LOOKING = (verify, inspect, preview, doctor)
-for command in (*BUILDING, *LABELLING, *LOOKING):
+for command in (*BUILDING, *LABELLING, *CHECKING, *LOOKING):
     main.add_command(command)

@@ -169,6 +169,7 @@ def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the shards again in which a clip failed.")
 @click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
+@click.option("--quality", is_flag=True, help="Measure clips while they are decoded: write DIR/quality.parquet too.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built: clips, shards, disk, hours; write nothing.")
 @config_option(_upgraded)
 def build_shards(
@@ -185,6 +186,7 @@ def build_shards(
     address: str | None,
     retry_failed: bool,
     allow_local_paths: bool,
+    quality: bool,
     dry_run: bool,
     **settings: Any,
 ) -> None:
@@ -223,6 +225,7 @@ def build_shards(
             executor=executor,
             address=address,
             max_consecutive_failures=max_consecutive_failures,
+            quality=quality,
         )
     failed = sum(result.failures.values())
     click.echo(

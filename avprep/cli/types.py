@@ -51,12 +51,31 @@ def _report_names() -> set[str]:
     return {field.name for field in dataclasses.fields(Report)}
 
 
+def _is_duplicates(path: Path) -> bool:
+    """Whether a CSV or Parquet file has the columns of a table of duplicates."""
+    from avprep.manifest.tables import column_names
+    from avprep.shared.errors import UserError
+
+    with contextlib.suppress(OSError, ValueError, UserError):
+        return {"group", "other_clip_id", "picture_distance", "sound_distance"} <= set(column_names(path))
+    return False
+
+
+def _is_our_list(path: Path) -> bool:
+    from avprep.manifest.id_lists import is_our_list
+
+    return is_our_list(path)
+
+
 FOLDER_OR_URL = PathOrUrl(path_type=Path, file_okay=False)
 FILE_OR_URL = PathOrUrl(path_type=Path, dir_okay=False)
 LIST = ListFile()
 OUT_FOLDER = Output()
 OUT_FOLDER_OR_URL = Output(remote=True)
 OUT_PAGE = Output((".html", ".htm"), is_page("preview"))
+OUT_DUPLICATES = Output((".csv", ".parquet"), _is_duplicates)
+OUT_DUPLICATES_PAGE = Output((".html", ".htm"), is_page("duplicates"))
+OUT_IDS = Output((".txt",), _is_our_list)
 OUT_MANIFEST = Output(
     (".csv", ".jsonl", ".parquet"), _is_manifest, {REPORT_ENDING: is_json_object(_report_names)}, remote=True
 )

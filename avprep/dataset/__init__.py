@@ -261,28 +261,31 @@ class Dataset:
 
     def read_clip(self, row: int) -> WholeClip:
         """The whole clip of an index row, read by its offsets. Errors: UserError where its shard is damaged."""
-        shard = self.shard_path(row)
-        mel_shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
-        logmel = read_array(shard, int(self.logmel_offset[row]), mel_shape, schema.LOGMEL_DTYPE)
         frames = None if self.frames_offset[row] < 0 else self.read_frames(row, 0, int(self.num_frames[row]))
-        return WholeClip(frames, logmel)
+        return WholeClip(frames, self.read_logmel(row))
 
-    def read_frames(self, row: int, begin: int, end: int) -> np.ndarray:
-        """Frames [begin, end) of a clip that has pictures, uint8 [end - begin, H, W, 3]; no other byte is read.
+    def read_logmel(self, row: int) -> np.ndarray:
+        """The log-mel of a clip, float16 [F, M]. Errors: UserError where its shard is damaged."""
+        shape = (int(self.num_mel_frames[row]), self.num_mel_bands)
+        return read_array(self.shard_path(row), int(self.logmel_offset[row]), shape, schema.LOGMEL_DTYPE)
 
-        Errors: UserError where its shard is damaged.
+    def read_frames(self, row: int, begin: int, end: int, stride: int = 1) -> np.ndarray:
+        """Every `stride`-th of the frames [begin, end) of a clip that has pictures, uint8 [T, H, W, 3].
+
+        Only bytes of [begin, end) are read. Errors: UserError where its shard is damaged.
         """
         shard = self.shard_path(row)
         offset = int(self.frames_offset[row])
         shape = (end - begin, self.frame_size, self.frame_size, 3)
         if self.frame_codec == "raw":
-            return read_array(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
+            whole = read_array(shard, offset + begin * math.prod(shape[1:]), shape, schema.FRAMES_DTYPE)
+            return whole[::stride]
         sizes = self.frame_sizes(row)
         length = int(sizes[begin:end].sum())
         data = read_array(shard, offset + int(sizes[:begin].sum()), (length,), schema.FRAMES_DTYPE)
-        frames = np.empty(shape, schema.FRAMES_DTYPE)
+        frames = np.empty((-(-shape[0] // stride), *shape[1:]), schema.FRAMES_DTYPE)
         try:
-            jpeg.decode(data.data, sizes[begin:end], frames)
+            jpeg.decode(data.data, sizes[begin:end], frames, stride)
         except ValueError as error:
             raise UserError(f"{shard} holds a damaged picture ({error}); {repair(shard)}.") from None
         return frames

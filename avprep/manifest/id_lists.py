@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from avprep.errors import UserError
 from avprep.manifest.tables import BLANK, Wanted, read_table
+from avprep.shared import store
 from avprep.shared.text import as_text, is_comment, opened
 
 SHOWN = 5
+OURS = "# avprep "
+"""how a list that this program wrote begins"""
 FIRST_FIELD = re.compile(r'(?:"(?:[^"]|"")*"|[^,;\t]*)\s*([,;\t])')
 
 
@@ -77,3 +80,18 @@ def _cells(line: str) -> list[str]:
         return [cell.strip() for row in csv.reader([line], delimiter=first[1] if first else ",") for cell in row]
     except csv.Error:
         return [line]
+
+
+def write_ids(path: Path, ids: Iterable[str], comment: str) -> None:
+    """Write a list that `read_ids` reads: one id in each line, after a line on how it was made. Atomic."""
+    lines = (f"{line}\n".encode() for line in (f"# {' '.join(comment.split())}", *ids))
+    store.write_lines(path, lines)
+
+
+def is_our_list(path: Path) -> bool:
+    """Whether `write_ids` wrote a file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(OURS)) == OURS.encode()
+    except OSError:
+        return False

@@ -26,7 +26,10 @@ END_TOLERANCE_SHARE = 0.1
 
 @dataclass(frozen=True)
 class DecodedClip:
-    """frames uint8 [T, H, W, 3] or None for a sound-only clip; logmel float16 [F, M]; times in file seconds."""
+    """frames uint8 [T, H, W, 3] or None for a sound-only clip; logmel float16 [F, M]; times in file seconds.
+
+    samples float32 [N] is the mono sound that the log-mel is of.
+    """
 
     frames: np.ndarray | None
     logmel: np.ndarray
@@ -34,6 +37,7 @@ class DecodedClip:
     video_start: Fraction | None
     audio_start: Fraction
     decoder: str
+    samples: np.ndarray
 
     @property
     def av_offset_seconds(self) -> float:
@@ -110,8 +114,9 @@ def _decode(
         frames = frames[: timing.frame_count(span.duration, config.video.frame_rate_hz)]
         if not len(frames):
             raise ClipError("too-short", f"{float(span.duration):.3f} s hold no frame")
-    logmel = _log_mel(audio, span, config, limits)
-    return DecodedClip(frames, logmel, span, video.start if video else None, audio.span.start, name)
+    samples = _samples(audio, span, limits)
+    logmel = log_mel(samples, config.audio)
+    return DecodedClip(frames, logmel, span, video.start if video else None, audio.span.start, name, samples)
 
 
 @contextlib.contextmanager
@@ -127,13 +132,13 @@ def decoder_errors() -> Iterator[None]:
         raise ClipError("not-media", first_words(error)) from None
 
 
-def _log_mel(audio: AudioTrack, span: Span, config: BuildConfig, limits: Limits) -> np.ndarray:
+def _samples(audio: AudioTrack, span: Span, limits: Limits) -> np.ndarray:
     if span.duration > limits.max_clip_seconds:
         raise ClipError("too-long", f"{float(span.duration):.1f} s, the limit is {limits.max_clip_seconds:g} s")
     samples = audio.window(span)
     if not len(samples):
         raise ClipError("too-short", f"{float(span.duration):.3f} s hold no sound")
-    return log_mel(samples, config.audio)
+    return samples
 
 
 def _check_length(headers: list[Header], end_seconds: float | None, longest: float) -> None:

@@ -52,18 +52,30 @@ def write_preview(
     `root` is where relative source paths start; without it only absolute ones are read. Sounds are added while they
     come to no more than `max_sound_bytes`. Errors: UserError.
     """
-    from avprep.media.logmel import band_centres_hz
-
     dataset = Dataset(folder)
     rows = choose_rows(dataset, per_class, split, seed)
-    scale_db = _scale_db(dataset, rows)
-    with Progress(2 * len(rows), "steps", "preview") as progress:
-        clips = list(_pictures(dataset, rows, scale_db, progress))
-        clips = _with_sounds(dataset, clips, root, max_sound_bytes, progress)
-    centres = band_centres_hz(int(dataset.info["audio"]["sample_rate_hz"]), dataset.num_mel_bands)
+    clips, scale_db = shown_clips(dataset, rows, root, "preview", max_sound_bytes)
+    centres = centres_of(dataset)
     preview = Preview(dataset, clips, scale_db, _failures(folder), centres, split)
     store.write_bytes(out, render(preview).encode())
     return preview
+
+
+def shown_clips(
+    dataset: Dataset, rows: list[int], root: Path | None, title: str, max_sound_bytes: int = MAX_PAGE_SOUND_BYTES
+) -> tuple[list[ShownClip], tuple[int, int]]:
+    """(clips of the rows of the index, low and high dB of their colours); `title` is the progress line's."""
+    scale_db = _scale_db(dataset, rows)
+    with Progress(2 * len(rows), "steps", title) as progress:
+        clips = list(_pictures(dataset, rows, scale_db, progress))
+        return _with_sounds(dataset, clips, root, max_sound_bytes, progress), scale_db
+
+
+def centres_of(dataset: Dataset) -> np.ndarray:
+    """Centre of each mel band in Hz, float64 [M]."""
+    from avprep.media.logmel import band_centres_hz
+
+    return band_centres_hz(int(dataset.info["audio"]["sample_rate_hz"]), dataset.num_mel_bands)
 
 
 def choose_rows(dataset: Dataset, per_class: int | None, split: str | None, seed: int) -> list[int]:

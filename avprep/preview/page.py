@@ -60,7 +60,7 @@ def render(preview: Preview) -> str:
     sections = [
         ("Dataset", summary.facts(dataset, counts, len(preview.failures))),
         ("Clips per class", summary.overview(dataset, counts, {clip.class_id for clip in preview.clips})),
-        ("Clips", _reading(preview) + _classes(preview, counts)),
+        ("Clips", reading(preview) + _classes(preview, counts)),
         ("Failures", summary.failures(preview.failures)),
         ("Log-mel statistics", summary.statistics(dataset, preview.band_centres_hz)),
     ]
@@ -73,7 +73,7 @@ def render(preview: Preview) -> str:
     return html.page(title, lead, sections, style=STYLE, script=SCRIPT, contents=True, kind="preview")
 
 
-def _reading(preview: Preview) -> Markup:
+def reading(preview: Preview) -> Markup:
     """How to read the cards, and which clips have sound."""
     import matplotlib
 
@@ -106,7 +106,7 @@ def _classes(preview: Preview, counts: dict[str, np.ndarray]) -> Markup:
     noted = any(clip.sound for clip in preview.clips)  # else the note above is for all
     cards: dict[int, list[Markup]] = {}
     for clip in preview.clips:
-        cards.setdefault(clip.class_id, []).append(_card(clip, hertz, noted))
+        cards.setdefault(clip.class_id, []).append(card(clip, hertz, noted))
     parts = [
         _class.render(
             id=class_id,
@@ -120,7 +120,8 @@ def _classes(preview: Preview, counts: dict[str, np.ndarray]) -> Markup:
     return Markup("").join(Markup(part) for part in parts)
 
 
-def _card(clip: ShownClip, hertz: list[tuple[str, str]], noted: bool) -> Markup:
+def card(clip: ShownClip, hertz: list[tuple[str, str]], noted: bool) -> Markup:
+    """A clip's pictures, spectrogram and sound; where `noted`, also why it has no sound."""
     strip = ""
     if clip.strip:
         alt = f"{clip.strip.columns} frames of {clip.clip_id}, evenly spaced over its {clip.seconds:.2f} s"

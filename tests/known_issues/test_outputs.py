@@ -27,6 +27,8 @@ OUTPUTS = {
     "avprep demo": {"out_dir"},
     "avprep build-shards": {"out"},
     "avprep preview": {"out"},
+    "avprep duplicates": {"out", "page", "surplus"},
+    "avprep select": {"others"},
     "avtrain pretrain": {"run", "cache"},
     "avtrain import-released": {"run"},
     "avtrain evaluate": {"out"},
@@ -41,7 +43,8 @@ OUTPUTS = {
     "avtrain reproduce table2": {"out"},
     "avtrain bench": {"cache"},
 }
-IN_PLACE = {f"avprep {name}" for name in ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude")} | {
+CHANGING = ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude", "quality")
+IN_PLACE = {f"avprep {name}" for name in CHANGING} | {
     f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels", "cluster")
 }
 PRINTING = {"avprep verify", "avprep inspect", "avprep doctor", "avtrain plan", "avtrain compare", "avtrain doctor"}
