@@ -1,59 +1,70 @@
-"""What `build-shards --quality` costs over a build without it, in turns, and what `avprep quality` takes.
+"""What `build-shards --quality` costs over a build without it, clip by clip in turns, and what `avprep quality` takes.
 
-    python -m tests.bench.quality CLIP... [--clips 48] [--rounds 5]    (CLIP: real videos, looped to 10 s of 640x360)
+    python -m tests.bench.quality CLIP... [--rounds 10]    (CLIP: real videos, looped to 10 s of 640x360)
 
-Processor time of all processes, which other work on the machine hardly changes.
+Processor time of decoding, log-mel, writing and measuring in one process, as a decoding process does it.
 """
 
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
+from avprep.build.members import ClipRecord
 from avprep.build.run import build_shards
+from avprep.build.tasks import ClipTask
+from avprep.build.workers import _answer
 from avprep.config import BuildConfig, Limits
+from avprep.dataset import Dataset
 from avprep.manifest.clips import Clip
 from avprep.manifest.read_write import write_manifest
-from avprep.quality.table import write_quality
-from tests.bench.build import CLASSES, rendered
-from tests.bench.costs import spent
+from avprep.quality.table import measure_row
+from tests.bench.build import rendered
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("sources", type=Path, nargs="+")
-    parser.add_argument("--clips", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
-        paths = [root / f"{number}.mp4" for number in range(len(arguments.sources))]
-        for source, path in zip(arguments.sources, paths, strict=True):
-            rendered(source, path)
-        rows = [
-            Clip(f"c{row}", f"class{row % CLASSES}", video_path=paths[row % len(paths)].name)
-            for row in range(arguments.clips)
-        ]
-        write_manifest(root / "clips.csv", rows)
+        clips = []
+        for number, source in enumerate(arguments.sources):
+            rendered(source, root / f"{number}.mp4")
+            clips.append(Clip(f"c{number}", "rendered", video_path=f"{number}.mp4"))
+        tar = root / "clip.tar"
+        tar.touch()
         seconds: dict[bool, list[float]] = {False: [], True: []}
+        for number in range(arguments.rounds + 1):
+            for clip in clips:
+                for quality in (number % 2 == 0, number % 2 == 1):
+                    task = ClipTask(clip, str(root), BuildConfig(), Limits(), str(tar), 0, quality=quality)
+                    begin = time.process_time()
+                    record = _answer(task)
+                    seconds[quality].append(time.process_time() - begin)
+                    assert isinstance(record, ClipRecord), record
+        first = len(clips)  # of either, in which libraries are loaded
+        plain, measured = (seconds[quality][first:] for quality in (False, True))
+        ratios = sorted(100 * (a / b - 1) for a, b in zip(measured, plain, strict=True))
+        write_manifest(root / "clips.csv", clips)
+        build_shards(root / "clips.csv", root / "out", BuildConfig(), Limits(), workers=1)
+        dataset = Dataset(root / "out")
         stored = []
-        for number in range(arguments.rounds):
-            for quality in (number % 2 == 0, number % 2 == 1):
-                shutil.rmtree(root / "out", ignore_errors=True)
-                before = spent()
-                build_shards(root / "clips.csv", root / "out", BuildConfig(), Limits(), workers=1, quality=quality)
-                seconds[quality].append((spent() - before) / len(rows))
-                if not quality:
-                    before = spent()
-                    write_quality(root / "out")
-                    stored.append((spent() - before) / len(rows))
-        ratios = [100 * (a / b - 1) for a, b in zip(seconds[True], seconds[False], strict=True)]
-        for title, times in (("plain", seconds[False]), ("--quality", seconds[True]), ("avprep quality", stored)):
+        for _ in range(arguments.rounds):
+            begin = time.process_time()
+            measure_row(dataset, 0)
+            stored.append(time.process_time() - begin)
+        for title, times in (("plain", plain), ("--quality", measured), ("avprep quality", stored)):
             print(f"{title:15s} {1000 * statistics.median(times):6.1f} ms a clip, median of {len(times)}")
-        print(f"--quality costs {statistics.median(ratios):.1f} % more, of {[round(ratio, 1) for ratio in ratios]}")
+        print(
+            f"--quality costs {100 * (sum(measured) / sum(plain) - 1):.1f} % more in all; pair by pair median "
+            f"{statistics.median(ratios):.1f} %, quartiles {ratios[len(ratios) // 4]:.1f} and "
+            f"{ratios[3 * len(ratios) // 4]:.1f} %"
+        )
 
 
 if __name__ == "__main__":
