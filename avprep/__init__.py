@@ -13,7 +13,8 @@ from avprep.shared import __version__
 
 if TYPE_CHECKING:
     from avprep.api.datasets import build_shards, finalize, inspect_dataset, verify_dataset, write_preview
-    from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label
+    from avprep.api.growth import append, merge
+    from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label, relabel, split_folds
     from avprep.api.manifests import manifest_of_dataset, manifest_of_folder, manifest_of_table
     from avprep.api.quality import duplicates, measure_quality, select
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
@@ -22,7 +23,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "avprep.api.datasets": ["build_shards", "finalize", "inspect_dataset", "verify_dataset", "write_preview"],
-    "avprep.api.labels": ["add_labels", "add_labels_of", "add_noise", "exclude", "pseudo_label"],
+    "avprep.api.growth": ["append", "merge"],
+    "avprep.api.labels": [
+        "add_labels",
+        "add_labels_of",
+        "add_noise",
+        "exclude",
+        "pseudo_label",
+        "relabel",
+        "split_folds",
+    ],
     "avprep.api.manifests": ["manifest_of_dataset", "manifest_of_folder", "manifest_of_table"],
     "avprep.api.quality": ["duplicates", "measure_quality", "select"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
@@ -39,10 +49,14 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "verify_dataset",
     "inspect_dataset",
     "write_preview",
+    "append",
+    "merge",
     "add_labels",
     "add_labels_of",
     "add_noise",
     "pseudo_label",
+    "relabel",
+    "split_folds",
     "exclude",
     "measure_quality",
     "duplicates",

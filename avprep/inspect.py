@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.build.finalize import excluded_clips
+from avprep.build.settle import settle
 from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import Dataset
+from avprep.dataset.history import read_history, sentence_of
 from avprep.dataset.reading import UNREADABLE
 from avprep.errors import UserError
 from avprep.shared import names
@@ -30,6 +32,7 @@ def inspect(folder: Path) -> dict[str, Any]:
     """
     if not (folder / schema.PLAN_BUILD).is_file():
         raise UserError(f"{folder} holds no dataset and no build; 'avprep build-shards' makes one.")
+    settle(folder)
     plan, shards = read_plan(folder / schema.PLAN_BUILD)
     finished = (folder / schema.DATASET).is_file()
     markers = _markers(folder, shards)
@@ -64,6 +67,7 @@ def inspect(folder: Path) -> dict[str, Any]:
         "labels": _labels(folder),
         "logmel": _statistics(dataset) if dataset else None,
         "versions": plan["versions"],
+        "history": read_history(folder / schema.HISTORY),
     }
 
 
@@ -93,6 +97,7 @@ def as_text(facts: dict[str, Any]) -> list[str]:
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(facts["failures"].items()))
     lines.append(f"failures  {failures or 'none'}")
     lines += [f"excluded  {facts['excluded']} on request"] if facts["excluded"] else []
+    lines += [f"grown     {sentence_of([change])}" for change in facts["history"]]
     lines += [f"labels    {name}: {_labels_text(column)}" for name, column in facts["labels"].items()]
     lines.append(f"versions  {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}")
     return lines

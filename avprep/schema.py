@@ -10,6 +10,8 @@
     DIR/quality/SPLIT/CCCC-slug/NNNNNN.parquet those of one shard
     DIR/failures.jsonl                         one line a clip left out
     DIR/excluded.jsonl                         one line a clip taken out on request: clip_id, reason, date
+    DIR/history.jsonl                          one line a change: date, command, clips, digest before and after
+    DIR/append/                                an append under way: its plan, shards, and at last its tables
 
 Members of clip KEY: KEY.frames.npy uint8 [T, H, W, 3] RGB, or KEY.frames.mjpg T concatenated JPEGs; KEY.logmel.npy
 float16 [F, M] dB, time-major; KEY.json.
@@ -36,6 +38,12 @@ DATASET = "dataset.json"
 FAILURES = "failures.jsonl"
 EXCLUDED = "excluded.jsonl"
 QUALITY = "quality.parquet"
+HISTORY = "history.jsonl"
+APPEND = "append"
+
+APPENDING = f"{FORMAT} with an append under way"
+"""format of dataset.json while the tables lie in APPEND: versions that look for them elsewhere refuse it"""
+TABLES = "tables"  # of that dataset.json: the folder of the tables
 
 FIRST_DOWNMIX = "swresample"  # of AudioSpec.downmix: that of every dataset whose settings do not name one
 FRAMES_SUFFIX = ".frames.npy"

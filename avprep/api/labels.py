@@ -17,6 +17,8 @@ from avprep.datasets.label_columns import add_columns_of
 from avprep.datasets.options import adapter_of
 from avprep.errors import ClipError
 from avprep.labels import columns, multi_label, noise
+from avprep.labels import folds as folds_module
+from avprep.labels import relabel as relabel_module
 from avprep.shared.configs import check
 from avprep.shared.urls import is_url
 
@@ -153,6 +155,57 @@ def pseudo_label(
 
     name = name or config.column_name
     return module.pseudo_label(dataset, config, name, sounds=sounds, replace=replace, stopping=stopping)
+
+
+def relabel(
+    dataset: Dataset | AnyPath, table: AnyPath, name: str, *, labels: str = "label", replace: bool = False
+) -> Path:
+    """Write the label column `name`: the column `labels` with classes renamed, merged or dropped; return its path.
+
+    Args:
+        dataset: The dataset or its folder.
+        table: CSV, JSONL or Parquet with the columns `from` and `to`; an empty `to` drops a class.
+        name: Name of the new column.
+        labels: Column to start from.
+        replace: Overwrite a column of this name that was made otherwise.
+
+    Raises:
+        UserError: The table names classes that the column does not have, or there is another column of this name.
+    """
+    dataset = _opened(dataset)
+    relabel_module.relabel(dataset, Path(table), name, labels=labels, replace=replace)
+    return columns.path_of(dataset, name)
+
+
+def split_folds(
+    dataset: Dataset | AnyPath,
+    name: str = "folds",
+    *,
+    folds: int,
+    by: str = "group",
+    labels: str = "label",
+    split: str = "",
+    seed: int = 0,
+    replace: bool = False,
+) -> Path:
+    """Write the label column `name`, whose classes "0", "1" ... are folds for cross-validation; return its path.
+
+    Args:
+        dataset: The dataset or its folder.
+        name: Name of the new column.
+        folds: Number of folds.
+        by: `group`: no group of the manifest is in two folds; `clip`: each clip is on its own.
+        labels: Column whose classes are balanced, as far as the groups allow.
+        split: Fold the clips of this split alone; empty: all.
+        seed: Order of groups of one size.
+        replace: Overwrite a column of this name that was made otherwise; folds of the same settings stay.
+
+    Raises:
+        UserError: There are fewer groups than folds, or there is another column of this name.
+    """
+    dataset = _opened(dataset)
+    folds_module.split_folds(dataset, name, folds=folds, by=by, labels=labels, split=split, seed=seed, replace=replace)
+    return columns.path_of(dataset, name)
 
 
 def exclude(

@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from avprep import schema
+from avprep.build.settle import settle
 from avprep.build.shards import PlannedShard, is_done, marked_files
 from avprep.errors import UserError
 from avprep.shared import store
 from avprep.shared.mirror import Mirror, mirrored
 from avprep.shared.remote import RemotePath
 
+DigestOf = Callable[[PlannedShard], str]
 Retried = Callable[[dict[str, Any]], bool]  # whether a failure of a done-marker is worth another try
 PLAN = (schema.PLAN_MANIFEST, schema.PLAN_BUILD)
 TABLES = (schema.FAILURES, schema.INDEX, schema.DATASET)
@@ -35,13 +37,14 @@ class Destination:
 
     def begin(self) -> None:
         """Fetch the plan of an earlier build, if any. Errors: UserError where the folder has other files."""
+        settle(self.folder)
 
     def planned(self) -> None:
         """Call this once the plan is written."""
 
-    def unbuilt(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
-        """The shards that are still to be built, or to be built again."""
-        return [shard for shard in shards if not is_done(self.folder, shard, digest, retried)]
+    def unbuilt(self, shards: Sequence[PlannedShard], digest_of: DigestOf, retried: Retried) -> list[PlannedShard]:
+        """The shards that are still to be built, or to be built again; `digest_of` is what a shard's marker bears."""
+        return [shard for shard in shards if not is_done(self.folder, shard, digest_of(shard), retried)]
 
     def reported(self, name: str) -> None:
         """Call this once a report is written."""
@@ -71,9 +74,9 @@ class RemoteDestination(Destination):
         if not (self._mirror.remote / schema.PLAN_BUILD).is_file():
             self._mirror.push(*PLAN)
 
-    def unbuilt(self, shards: Sequence[PlannedShard], digest: str, retried: Retried) -> list[PlannedShard]:
-        sizes = self._gathered(shards)
-        return [shard for shard in shards if not is_done(self.folder, shard, digest, retried, sizes.__getitem__)]
+    def unbuilt(self, shards: Sequence[PlannedShard], digest_of: DigestOf, retried: Retried) -> list[PlannedShard]:
+        bytes_of = self._gathered(shards).__getitem__
+        return [shard for shard in shards if not is_done(self.folder, shard, digest_of(shard), retried, bytes_of)]
 
     def reported(self, name: str) -> None:
         self._mirror.push(name)

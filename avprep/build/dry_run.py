@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from avprep.build.destination import Destination
-from avprep.build.run import default_workers, has_plan, prepare, untrainable
+from avprep.build.run import as_planned, default_workers, has_plan, prepare, untrainable
 from avprep.build.sources import check_any, retried
 from avprep.build.tasks import ClipTask
 from avprep.build.workers import Workers
@@ -129,9 +129,10 @@ def forecast(
     base = start_of(manifest, root)
     if not allow_local_paths:
         check_local(prepared.clips, manifest, base)
+    prepared = as_planned(out, prepared)
     has_plan(out, prepared)
     clips, mine = prepared.clips, prepared.planned[index::parts]
-    todo = Destination(out).unbuilt(mine, prepared.digest, retried(clips, base, retry_failed, []))
+    todo = Destination(out).unbuilt(mine, prepared.digest_of, retried(clips, base, retry_failed, []))
     if todo:
         check_any(clips, base, manifest)
     left = prepared.rows_of(todo)

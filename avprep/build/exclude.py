@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.build.finalize import excluded_clips, finalize, usable_clips
+from avprep.build.settle import settle
 from avprep.errors import UserError
 from avprep.manifest.id_lists import read_ids
 from avprep.shared import store
@@ -58,6 +59,7 @@ def ids_to_exclude(out: Path, path: Path) -> list[str]:
 
 
 def _planned_ids(out: Path) -> set[str]:
+    settle(out)
     manifest = out / schema.PLAN_MANIFEST
     if not manifest.is_file():
         raise UserError(f"{out} holds no build; 'avprep build-shards' makes one.")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from array import array
 from collections import Counter
 from collections.abc import Iterator
@@ -25,84 +24,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
+from avprep.build.band_sums import BandSums, band_sums
 from avprep.build.destination import destination_of
 from avprep.build.manifest_lists import write_manifest_lists
+from avprep.build.parts import PARTS, ROWS, digests_of, parts_of
 from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import integrity
 from avprep.dataset.reading import categories
 from avprep.errors import UserError
 from avprep.shared import names, store
 from avprep.shared.arrow import column_of, table_of
-from avprep.shared.errors import some_of
 from avprep.shared.values import speaking_of
 
 STATISTICS_SPLIT = "train"
 SHARD_FACTS = ("bytes", "sha256", "sizes_bytes", "sizes_sha256")
 FAILURE_FIELDS = ("clip_id", "path", "reason", "detail")
 SHOWN_FAILURES = 20
-SUMMED_TOGETHER = 1024
-
-
-class BandSums:
-    """Exact sums of log-mel bands over any number of shards, in the memory of a thousand."""
-
-    def __init__(self) -> None:
-        self.frames = 0
-        self._terms: dict[str, list[np.ndarray]] = {"sum": [], "sum_of_squares": []}
-
-    def add(self, logmel: dict[str, Any]) -> None:
-        """Add the sums of a shard."""
-        if not logmel["frames"]:
-            return
-        self.frames += logmel["frames"]
-        for name, terms in self._terms.items():
-            terms.append(np.array(logmel[name], np.float64))
-            if len(terms) >= SUMMED_TOGETHER:
-                exact = itertools.zip_longest(*map(_exact_terms, np.array(terms).T.tolist()), fillvalue=0.0)
-                terms[:] = map(np.array, exact)
-
-    def total(self, name: str) -> np.ndarray:
-        """The sum of each band, rounded once, float64 [M]; `name` is sum or sum_of_squares."""
-        return np.array([math.fsum(band) for band in zip(*self._terms[name], strict=True)])
-
-
-def _exact_terms(values: list[float]) -> list[float]:
-    """A few numbers whose exact sum is that of `values`: the sum, what rounding took of it, and so on."""
-    terms = [math.fsum(values)]
-    while terms[-1] and math.isfinite(terms[-1]):
-        terms.append(math.fsum(itertools.chain(values, (-term for term in terms))))
-    return terms
-
-
-def band_sums(out: Path, shard: str, marker: dict[str, Any], excluded: set[str]) -> dict[str, Any]:
-    """The log-mel sums of a shard as its `marker` has them; where they are not finite, without the clips `excluded`.
-
-    Versions that did not look have stored such clips. Errors: UserError that names those that are not excluded.
-    """
-    sums = marker["logmel"]
-    if all(map(math.isfinite, sums["sum"] + sums["sum_of_squares"])):
-        return sums
-    if not (out / shard).is_file():
-        raise UserError(f"{shard} holds log-mel that is not finite; delete its .tar and .json and build again.")
-    total = np.zeros((2, len(sums["sum"])))
-    frames, wrong = 0, []
-    for clip in marker["clips"]:
-        shape = clip["num_mel_frames"], len(sums["sum"])
-        with open(out / shard, "rb") as tar:
-            tar.seek(clip["logmel_offset"])
-            data = tar.read(math.prod(shape) * schema.LOGMEL_DTYPE.itemsize)
-        values = np.frombuffer(data, schema.LOGMEL_DTYPE).reshape(shape).astype(np.float64)
-        if np.isfinite(values).all():
-            total += values.sum(0), np.square(values).sum(0)
-            frames += len(values)
-        elif clip["clip_id"] not in excluded:
-            wrong.append(clip["clip_id"])
-    if wrong:
-        raise UserError(
-            f"{shard} holds log-mel that is not finite, of {some_of(wrong, SHOWN_FAILURES)}; take them out with "
-            f"'avprep exclude', or delete the shard's .tar and .json and repeat the build, in which they then fail."
-        )
-    return {"frames": frames, "sum": total[0].tolist(), "sum_of_squares": total[1].tolist()}
 
 
 class Failures:
@@ -213,25 +150,44 @@ def excluded_clips(out: Path) -> list[dict[str, str]]:
 
 
 def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Totals:
+    gathered = gather(out, plan, shards)
+    values = write_tables(out, plan, gathered, out)
+    write_manifest_lists(out)
+    store.write_json(out / schema.DATASET, values)
+    return totals_of(gathered, shards)
+
+
+def gather(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Gathered:
+    """What the done-markers of all shards make together. Errors: UserError where one is missing or of another plan."""
     gathered = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
     for shard, marker in _markers(out, plan, shards):
         with speaking_of(names.inside(out, schema.marker_path(shard.path))):
             gathered.add(shard, marker)
-    store.write_lines(out / schema.FAILURES, gathered.failures.lines())
-    reasons = dict(gathered.failures.reasons)
+    return gathered
+
+
+def write_tables(out: Path, plan: dict[str, Any], gathered: Gathered, tables: Path) -> dict[str, Any]:
+    """The values of dataset.json, once failures.jsonl and index.parquet are written in the folder `tables`.
+
+    plan/manifest.parquet is there. Where the index of `tables` changes, its dataset.json is removed first. Errors:
+    UserError where no clip is good.
+    """
+    store.write_lines(tables / schema.FAILURES, gathered.failures.lines())
     if not gathered.clips:
-        raise UserError(
-            f"Not one of {sum(reasons.values())} clips could be used; {out / schema.FAILURES} has the reason of each."
-        )
+        count = sum(gathered.failures.reasons.values())
+        raise UserError(f"Not one of {count} clips could be used; {tables / schema.FAILURES} has the reason of each.")
     table = gathered.index()
     _check(table, plan, gathered.facts, out)
-    with store.atomic_path(out / schema.INDEX) as temporary:
+    with store.atomic_path(tables / schema.INDEX) as temporary:
         pq.write_table(table, temporary)
-        index = out / schema.INDEX
+        index = tables / schema.INDEX
         if not index.exists() or store.sha256(index) != store.sha256(temporary):
-            (out / schema.DATASET).unlink(missing_ok=True)
-    write_manifest_lists(out)
-    store.write_json(out / schema.DATASET, dataset_values(out, plan, gathered))
+            (tables / schema.DATASET).unlink(missing_ok=True)
+    return dataset_values(tables, plan, gathered)
+
+
+def totals_of(gathered: Gathered, shards: list[PlannedShard]) -> Totals:
+    """What is reported of a dataset."""
     first = map(json.loads, itertools.islice(gathered.failures.lines(), SHOWN_FAILURES))
     planned: Counter[str] = Counter()
     for shard in shards:
@@ -239,7 +195,7 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
     left = {split for (split, _), count in gathered.per_class.items() if count}
     return Totals(
         gathered.clips,
-        reasons,
+        dict(gathered.failures.reasons),
         [(failure["clip_id"], failure["reason"]) for failure in first],
         {split: count for split, count in sorted(planned.items()) if split not in left},
     )
@@ -264,9 +220,10 @@ def _markers(
             f"{len(missing)} of {len(paths)} planned shards of {out} are not built yet, the first is "
             f"{missing[0].relative_to(out)}; run build-shards for their partitions."
         )
+    digest_of = digests_of(parts_of(plan, shards))
     for shard, path in zip(shards, paths, strict=True):
         marker = read_marker(out, shard)
-        if marker["config_digest"] != plan["config_digest"]:
+        if marker["config_digest"] != digest_of(shard):
             raise UserError(f"{path} belongs to a build with other options; delete it and run build-shards again.")
         yield shard, marker
 
@@ -280,7 +237,7 @@ def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any
 
 
 def dataset_values(out: Path, plan: dict[str, Any], gathered: Gathered) -> dict[str, Any]:
-    """What dataset.json holds; index.parquet of `out` must be written."""
+    """What dataset.json holds; index.parquet and plan/manifest.parquet of `out` must be written."""
     class_names = plan["class_names"]
     counts: dict[str, dict[str, int]] = {}
     for (split, label), count in gathered.per_class.items():
@@ -298,7 +255,13 @@ def dataset_values(out: Path, plan: dict[str, Any], gathered: Gathered) -> dict[
         "manifest_sha256": store.sha256(out / schema.PLAN_MANIFEST),
         "config_digest": plan["config_digest"],
         "versions": plan["versions"],
+        **({PARTS: [_shown(part) for part in plan[PARTS]]} if PARTS in plan else {}),
     }
+
+
+def _shown(part: dict[str, Any]) -> dict[str, Any]:
+    """What dataset.json holds of a part of several."""
+    return {"clips": part[ROWS], "config_digest": part["config_digest"], "versions": part["versions"]}
 
 
 def _statistics(gathered: Gathered) -> dict[str, Any]:

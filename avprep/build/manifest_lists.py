@@ -20,9 +20,15 @@ def write_manifest_lists(out: Path) -> None:
             return
         table = manifest.read(["clip_id", "label", schema.MANIFEST_LABELS])
     path = out / schema.labels_path(schema.MANIFEST_LABELS)
-    if path.exists() and read_origin(path).get("command") != ORIGIN["command"]:
+    if is_users_own(out):
         return
     ids, labels, lists = (column.to_pylist() for column in table.columns)
     names = [several.split(SEPARATOR) if several else [one] for one, several in zip(labels, lists, strict=True)]
     path.parent.mkdir(exist_ok=True)
     write_lists(path, ids, names, ORIGIN)
+
+
+def is_users_own(out: Path) -> bool:
+    """Whether the folder `out` has a column of that name that the user has made."""
+    path = out / schema.labels_path(schema.MANIFEST_LABELS)
+    return path.exists() and read_origin(path).get("command") != ORIGIN["command"]

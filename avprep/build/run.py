@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import dataclasses
 import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from avprep import schema
 from avprep.build.destination import Destination, destination_of
 from avprep.build.execute import Execution, run_shards
 from avprep.build.finalize import SHOWN_FAILURES, finalize
+from avprep.build.parts import PARTS, Part, digests_of, manifest_digest, parts_of
 from avprep.build.shards import PlannedShard, ShardJob, ShardReport, plan_shards, read_plan, write_plan
 from avprep.build.sources import check_any, retried
 from avprep.build.versions import versions
@@ -25,7 +26,7 @@ from avprep.config import BuildConfig, Limits, stored_config
 from avprep.errors import UserError
 from avprep.manifest.addresses import check_local, start_of
 from avprep.manifest.checks import examine
-from avprep.manifest.clips import Clips, digest_values
+from avprep.manifest.clips import Clip, Clips
 from avprep.manifest.differences import differences
 from avprep.manifest.read_write import read_manifest, write_parquet
 from avprep.quality.table import write_quality
@@ -60,10 +61,15 @@ class Prepared:
     planned: list[PlannedShard]
     plan: dict[str, Any]
 
+    @cached_property
+    def parts(self) -> list[Part]:
+        """The parts of the plan: one, unless clips were appended."""
+        return parts_of(self.plan, self.planned)
+
     @property
-    def digest(self) -> str:
-        """That of the plan, which every shard's marker bears."""
-        return str(self.plan["config_digest"])
+    def digest_of(self) -> Callable[[PlannedShard], str]:
+        """The digest that a shard's marker bears."""
+        return digests_of(self.parts)
 
     def rows_of(self, shards: Iterable[PlannedShard]) -> np.ndarray:
         """Whether a clip is of one of `shards`, bool [clips]."""
@@ -162,13 +168,15 @@ def _build_part(
     index, parts = partition
     out = destination.folder
     destination.begin()
+    prepared = as_planned(out, prepared)
     back: list[str] = []
     mine = prepared.planned[index::parts]
     try:
         has_plan(out, prepared)
-        todo = destination.unbuilt(mine, prepared.digest, retried(prepared.clips, root, retry_failed, back))
-        if todo:
-            check_any(prepared.clips, root, manifest)
+        todo = destination.unbuilt(mine, prepared.digest_of, retried(prepared.clips, root, retry_failed, back))
+        for part, own in _by_part(prepared, todo):
+            _check_versions(prepared, part)
+            check_any(_clips_of(prepared, part, own), root, manifest)
         out.mkdir(parents=True, exist_ok=True)
         _check_free(out)
         with store.folder_lock(out, "planning", wait=True):  # partitions may start together
@@ -183,14 +191,54 @@ def _build_part(
         log.info(
             "%d clips that were missing are there now, such as %s; their shards are built again", len(back), back[0]
         )
-    job = ShardJob(prepared.clips, root, out, prepared.config, prepared.digest, limits, destination.url, quality)
     if not todo:
         return [], len(mine)
     report = f"reports/build-{index}-of-{parts}.json"
+    built: list[ShardReport] = []
     try:
-        return run_shards(todo, job, how, report, stopping), len(mine) - len(todo)
+        for part, own in _by_part(prepared, todo):
+            job = ShardJob(prepared.clips, root, out, part.config, part.digest, limits, destination.url, quality)
+            built += run_shards(own, job, how, report, stopping)
     finally:
         destination.reported(report)
+    return built, len(mine) - len(todo)
+
+
+def as_planned(out: Path, prepared: Prepared) -> Prepared:
+    """The plan of the dataset in `out`, where it has several parts and `prepared` is of its very clips; to repair it.
+
+    Else `prepared`.
+    """
+    path = out / schema.PLAN_BUILD
+    if not path.exists():
+        return prepared
+    plan, shards = read_plan(path)
+    same = all(plan.get(name) == prepared.plan[name] for name in ("config", "manifest_digest"))
+    return dataclasses.replace(prepared, planned=shards, plan=plan) if PARTS in plan and same else prepared
+
+
+def _by_part(prepared: Prepared, shards: list[PlannedShard]) -> list[tuple[Part, list[PlannedShard]]]:
+    """Each part of which there are `shards`, with these."""
+    digest_of = prepared.digest_of
+    own = {part.digest: [shard for shard in shards if digest_of(shard) == part.digest] for part in prepared.parts}
+    return [(part, own[part.digest]) for part in prepared.parts if own[part.digest]]
+
+
+def _check_versions(prepared: Prepared, part: Part) -> None:
+    """UserError where this machine would write other bytes than those of an appended part; has_plan looks at others."""
+    changed = configs.differences(part.plan["versions"], versions()) if PARTS in prepared.plan else []
+    if changed:
+        raise UserError(
+            "Shards are to be repaired that were built with other versions; install these again:\n  "
+            + "\n  ".join(changed)
+        )
+
+
+def _clips_of(prepared: Prepared, part: Part, shards: list[PlannedShard]) -> Iterable[Clip]:
+    """The clips whose files must be there: those of the `shards` of a part of several, else of the whole manifest."""
+    if PARTS not in prepared.plan:
+        return prepared.clips
+    return (prepared.clips[row] for shard in shards for row in shard.rows)
 
 
 def untrainable(prepared: Prepared, config: BuildConfig) -> list[str]:
@@ -223,8 +271,9 @@ def has_plan(out: Path, prepared: Prepared) -> bool:
     if old.get("manifest_digest") != prepared.plan["manifest_digest"]:
         changed += differences(read_manifest(out / schema.PLAN_MANIFEST, as_stored=True), prepared.clips)
     raise UserError(
-        f"{out} holds a build with other options or clips, and cannot be added to; give another --out:\n  "
+        f"{out} holds a build with other options or clips; give another --out:\n  "
         + "\n  ".join(changed)
+        + f"\nTo add clips that are new to a finished dataset: avprep append {out} MANIFEST"
         + "\nTo finish or repair it as it was planned (CLIPS: where its manifest's relative paths start):\n  "
         + schema.repair_command(out)
     )
@@ -240,16 +289,6 @@ def _check_free(out: Path) -> None:
 def _comparable(plan: dict[str, Any]) -> dict[str, Any]:
     config = {**plan["config"], "audio": schema.named_downmix(plan["config"]["audio"])}
     return {"config": config, "versions": plan["versions"]}
-
-
-def manifest_digest(clips: Clips) -> str:
-    """Hex sha256 of the rows of a manifest, whatever its file format; taken a row at a time."""
-    encode = json.JSONEncoder(separators=(",", ":")).encode
-    state = hashlib.sha256(b"[")
-    for row, clip in enumerate(clips):
-        state.update(("," if row else "").encode() + encode(digest_values(clip)).encode())
-    state.update(b"]")
-    return state.hexdigest()
 
 
 def default_workers() -> int:

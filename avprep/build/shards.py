@@ -30,6 +30,8 @@ from avprep.quality.parts import write_part
 from avprep.shared import names, store
 from avprep.shared.values import speaking_of, texts, whole_number
 
+NOTHING_THERE: Mapping[tuple[str, int], int] = {}
+
 
 @dataclass(frozen=True)
 class PlannedShard:
@@ -69,10 +71,17 @@ class ShardJob:
     """whether clips are measured while they are decoded"""
 
 
-def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[PlannedShard]:
+def plan_shards(
+    clips: Clips,
+    class_names: list[str],
+    spec: ShardSpec,
+    first_row: int = 0,
+    there: Mapping[tuple[str, int], int] = NOTHING_THERE,
+) -> list[PlannedShard]:
     """The shards of a manifest, by split, class id and number. Pure: the same rows give the same plan.
 
-    Errors: KeyError where a label is not in `class_names`.
+    Rows count from `first_row`, and shards of a split and class id from the number of those that are `there`. Errors:
+    KeyError where a label is not in `class_names`.
     """
     ids = {name: number for number, name in enumerate(class_names)}
     (labels, label), (splits, split) = clips.coded("label"), clips.coded("split")
@@ -85,9 +94,9 @@ def plan_shards(clips: Clips, class_names: list[str], spec: ShardSpec) -> list[P
     planned = []
     for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
         split_name, class_id = in_order[parts[order[begin]]], int(class_ids[order[begin]])
-        for number, first in enumerate(range(begin, end, spec.clips_per_shard)):
+        for number, first in enumerate(range(begin, end, spec.clips_per_shard), there.get((split_name, class_id), 0)):
             path = schema.shard_path(split_name, class_id, class_names[class_id], number)
-            rows = array("q", order[first : min(first + spec.clips_per_shard, end)].tobytes())
+            rows = array("q", (order[first : min(first + spec.clips_per_shard, end)] + first_row).tobytes())
             planned.append(PlannedShard(path, split_name, class_id, rows))
     return planned
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from avprep.cli.build import build_shards, demo, finalize
-from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label
+from avprep.cli.grow import append, merge
+from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label, relabel, split
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
 from avprep.cli.quality import duplicates, quality, select
@@ -20,8 +21,9 @@ def main() -> None:
 
 
 BUILDING = (manifest, demo, build_shards, finalize)
-LABELLING = (pseudo_label, add_labels, add_noise, exclude)
+GROWING = (append, merge)
+LABELLING = (pseudo_label, add_labels, add_noise, relabel, split, exclude)
 CHECKING = (quality, duplicates, select)
 LOOKING = (verify, inspect, preview, doctor)
-for command in (*BUILDING, *LABELLING, *CHECKING, *LOOKING):
+for command in (*BUILDING, *GROWING, *LABELLING, *CHECKING, *LOOKING):
     main.add_command(command)

@@ -1,4 +1,4 @@
-"""avprep pseudo-label, add-labels, add-noise, exclude: other labels beside the index, and clips taken out of it."""
+"""avprep pseudo-label, add-labels, add-noise, relabel, split, exclude: columns beside the index, clips out of it."""
 
 from __future__ import annotations
 
@@ -203,6 +203,53 @@ def add_noise(
     _print_column(dataset, name)
     changed = int((dataset.labels(name).values != dataset.labels(labels).values).sum())
     click.echo(f"  {changed} clips of {split} have another label than in {labels}")
+
+
+@click.command(cls=Command)
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--map", "table", type=FILE, required=True, help="Table with from and to; an empty to drops a class.")
+@click.option("--name", required=True, help="Name of the new column.")
+@click.option("--labels", default="label", show_default=True, help="Column to start from.")
+@REPLACE
+def relabel(dataset_dir: Path, table: Path, name: str, labels: str, replace: bool) -> None:
+    """Add a column in which classes are renamed, merged or dropped; the labels of the index stay."""
+    from avprep.dataset import Dataset
+    from avprep.labels.relabel import relabel as rename
+
+    dataset = Dataset(dataset_dir)
+    done = rename(dataset, table, name, labels=labels, replace=replace)
+    if dataset.labels(name).lists is None:
+        _print_column(dataset, name)
+    click.echo(f"  {done.before} classes of {labels} became {done.after}; {done.unlabelled} clips lost their labels")
+
+
+@click.command(cls=Command)
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--folds", type=click.IntRange(2), required=True, help="Number of folds.")
+@click.option(
+    "--by",
+    type=click.Choice(["group", "clip"]),
+    default="group",
+    show_default=True,
+    help="What is never divided: a group of the manifest, or a clip.",
+)
+@click.option("--name", default="folds", show_default=True, help="Name of the column.")
+@click.option("--labels", default="label", show_default=True, help="Column whose classes are balanced.")
+@click.option("--split", default="", help="Fold the clips of this split alone; default: all clips.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Order of groups of one size.")
+@REPLACE
+def split(dataset_dir: Path, folds: int, by: str, name: str, labels: str, split: str, seed: int, replace: bool) -> None:
+    """Add a column of folds, for --fold-column of training and evaluation."""
+    from avprep import schema
+    from avprep.dataset import Dataset
+    from avprep.labels.folds import split_folds
+
+    dataset = Dataset(dataset_dir)
+    done = split_folds(dataset, name, folds=folds, by=by, labels=labels, split=split, seed=seed, replace=replace)
+    sizes = ", ".join(map(str, done.sizes))
+    click.echo(f"{dataset.folder / schema.labels_path(name)}: {folds} folds of {sizes} clips")
+    if done.kept:
+        click.echo(f"  {done.kept} clips keep the fold that they had")
 
 
 @click.command(cls=Command)

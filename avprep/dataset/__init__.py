@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import integrity
+from avprep.dataset.history import since
 from avprep.dataset.label_columns import (
     LabelColumn,
     ListedLabels,
@@ -69,14 +70,14 @@ class Dataset:
             raise UserError(f"{self.folder} is no finished dataset; 'avprep build-shards' makes one.")
         self.info: dict[str, Any] = store.read_json(self.folder / schema.DATASET)
         stored = self.info.get("format") if isinstance(self.info, dict) else None
-        if stored != schema.FORMAT:
+        if stored not in (schema.FORMAT, schema.APPENDING):
             raise UserError(f"{self.folder} has format {stored!r}; this version reads {schema.FORMAT}.")
         integrity.check_info(self.info, self.folder / schema.DATASET)
         numbers = {name: column.to_numpy() for name, column in self._columns(*integrity.NUMBERS)}
         (_, shard), (_, split) = self._columns("shard", "split")
         self.shards, self.shard = categories(shard)
         self.splits, self.split = categories(split)
-        integrity.check_index(numbers, self.shards, self.shard, self.info, self.folder / schema.INDEX)
+        integrity.check_index(numbers, self.shards, self.shard, self.info, self.table_path(schema.INDEX))
         for name, values in numbers.items():
             setattr(self, name, values)
 
@@ -89,6 +90,18 @@ class Dataset:
         if isinstance(self.folder, RemotePath):
             raise UserError(f"{self.folder} is not on this machine, which this needs; copy the folder here.")
         return self.folder
+
+    def table_path(self, name: str) -> Path | RemotePath:
+        """Where one of the dataset's tables lies: in the folder of an append that a kill has kept from moving it."""
+        staged = self.folder / schema.APPEND / name
+        return staged if schema.TABLES in self.info and staged.is_file() else self.folder / name
+
+    def changes_since(self, digest: object, of: str = "digest_before") -> list[dict[str, Any]]:
+        """Appends and merges since the dataset had this `digest` (or `index_sha256_before`): lines of history.jsonl.
+
+        None where it never had.
+        """
+        return since(self.table_path(schema.HISTORY), digest, of)
 
     @cached_property
     def sizes_position(self) -> np.ndarray:
@@ -213,12 +226,12 @@ class Dataset:
 
     def plan_columns(self, *names: str) -> pa.Table:
         """Columns of the manifest that the dataset was built from, in its own order. Errors: FileNotFoundError."""
-        return pq.read_table(source_of(self.folder / schema.PLAN_MANIFEST), columns=list(names))
+        return pq.read_table(source_of(self.table_path(schema.PLAN_MANIFEST)), columns=list(names))
 
     @cached_property
     def _planned(self) -> dict[str, np.ndarray]:
         """The manifest's `group` and, where it has one, `cluster` of every row, as text."""
-        with pq.ParquetFile(source_of(self.folder / schema.PLAN_MANIFEST)) as file:
+        with pq.ParquetFile(source_of(self.table_path(schema.PLAN_MANIFEST))) as file:
             names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
             table = file.read(["clip_id", *names])
         positions = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
@@ -231,7 +244,7 @@ class Dataset:
         """
         if name == "label":
             return LabelColumn(self.label.astype(np.int32), self.class_names)
-        return read_labels(self.folder, name, self._column("clip_id"))
+        return read_labels(self._labels_folder(name), name, self._column("clip_id"))
 
     def label_probabilities(self, name: str) -> np.ndarray:
         """float32 [rows]: how probable each label of the column `name` is, 1 for a clip without label.
@@ -247,7 +260,13 @@ class Dataset:
 
         Errors: UserError as `labels`, also where the column has one label a clip.
         """
-        return read_label_lists(self.folder, name, self.clip_ids)
+        return read_label_lists(self._labels_folder(name), name, self.clip_ids)
+
+    def _labels_folder(self, name: str) -> Path | RemotePath:
+        """The folder below which the label column lies: only that of the manifest's lists may be a table on its way."""
+        path = schema.labels_path(name)
+        moves = name == schema.MANIFEST_LABELS and self.table_path(path) != self.folder / path
+        return self.folder / schema.APPEND if moves else self.folder
 
     def rows_of(self, split: str) -> np.ndarray:
         """int64 rows of a split; UserError where the dataset has no such split."""
@@ -298,11 +317,13 @@ class Dataset:
 
     def _column(self, name: str) -> pa.ChunkedArray:
         ((_, column),) = self._columns(name)
+        if len(column) != len(self):
+            raise UserError(f"{self.folder} has got other clips since it was opened; run the command again.")
         return column
 
     def _columns(self, *columns: str) -> Iterator[tuple[str, pa.ChunkedArray]]:
         try:
-            yield from index_columns(self.folder / schema.INDEX, columns)
+            yield from index_columns(self.table_path(schema.INDEX), columns)
         except UNREADABLE as error:
             raise self._unreadable(error) from None
 

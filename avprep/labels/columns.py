@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import Dataset, LabelColumn
+from avprep.dataset.history import sentence_of
 from avprep.errors import UserError
 from avprep.manifest.tables import Wanted, read_table
 from avprep.shared import __version__, configs, store
@@ -29,6 +30,8 @@ from avprep.shared.errors import listed
 from avprep.shared.text import as_text
 
 NONE = -1
+OF_THE_CLIPS = {"index_sha256", "labels_sha256", "avprep"}
+"""what differs in the origin of a column that the same command makes again once the dataset has grown"""
 
 Value = TypeVar("Value")
 
@@ -57,6 +60,12 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     except ValueError as error:
         raise UserError(f"{path} is no label column ({error}); give --replace or another --name.") from None
     changed = configs.differences(old, whole)
+    grown = dataset.changes_since(old.get("index_sha256"), "index_sha256_before")
+    if grown and all(old.get(key) == whole.get(key) for key in (old.keys() | whole.keys()) - OF_THE_CLIPS):
+        raise UserError(
+            f"{path} was made before {sentence_of(grown)}, which have no label in it; --replace makes it again for all "
+            "clips."
+        )
     if changed:
         lines = "\n  ".join(changed)
         raise UserError(f"{path} was made otherwise; give --replace or another --name. Differences:\n  {lines}")
@@ -148,7 +157,7 @@ def values_of_table(
     Two rows of a clip are an error, unless `joined` makes one value of theirs. Errors: UserError with all clip ids that
     are not in the manifest or there twice, and values of which `read` makes a ValueError, together.
     """
-    known = set(pq.read_table(dataset.local_folder / schema.PLAN_MANIFEST, columns=["clip_id"]).column(0).to_pylist())
+    known = set(dataset.plan_columns("clip_id").column(0).to_pylist())
     wanted = Wanted(("clip_id", column), (("clip_id",), (column,)), "rename one, or give --column")
     values: dict[str, Value] = {}
     problems = []

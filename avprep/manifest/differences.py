@@ -18,13 +18,13 @@ def differences(old: Clips, new: Clips) -> list[str]:
     clips = {
         "came": [name for name in after if name not in before],
         "went": [name for name in before if name not in after],
-        "changed": [_change(were[name], are[name]) for name in shown] + changed[EXAMPLES:],
+        "changed": [change(were[name], are[name]) for name in shown] + changed[EXAMPLES:],
     }
     lines = [f"{len(names)} clips {what}: {some_of(names, EXAMPLES)}" for what, names in clips.items() if names]
     return lines or ["the same clips in another order"]
 
 
-def _change(old: Clip, new: Clip) -> str:
+def change(old: Clip, new: Clip) -> str:
     """Such as `a/1.mp4 (split 'train' -> 'test')`."""
     values = zip(COLUMNS, values_of(old), values_of(new), strict=True)
     return f"{old.clip_id} (" + ", ".join(f"{name} {a!r} -> {b!r}" for name, a, b in values if a != b) + ")"

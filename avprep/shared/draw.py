@@ -13,6 +13,7 @@ import numpy as np
 
 # Purposes, each a draw of its own.
 SPLITS, VALIDATION, LABELS, SUBSET, RETRIEVAL = "splits", "validation", "labels", "subset", "retrieval"
+FOLDS = "folds"
 
 
 def fractions(names: Iterable[str], seed: int, purpose: str) -> np.ndarray:

@@ -22,10 +22,12 @@ import pyarrow.parquet as pq
 from avprep import schema
 from avprep.build import finalize
 from avprep.build.executors import map_local
-from avprep.build.run import manifest_digest
-from avprep.build.shards import PlannedShard, plan_shards, planned_from_json, planned_to_json
-from avprep.config import ShardSpec
+from avprep.build.parts import PARTS, Part, manifest_digest, parts_of, shards_of
+from avprep.build.settle import settle
+from avprep.build.shards import PlannedShard, planned_from_json, planned_to_json, read_plan
+from avprep.dataset.history import read_history
 from avprep.errors import UserError
+from avprep.manifest.clips import Clips
 from avprep.manifest.read_write import read_manifest
 from avprep.shared import configs, names
 from avprep.shared.arrow import PIECE_ROWS
@@ -60,6 +62,7 @@ def verify(folder: Path, workers: int, decode: Sources | None = None, quiet: boo
         started = (folder / schema.PLAN_BUILD).is_file()
         what = "is a build that is not finalized" if started else "is no dataset"
         raise UserError(f"{folder} {what}; run '{'avprep finalize' if started else 'avprep build-shards'}' first.")
+    settle(folder)
     findings = Findings()
     info: dict[str, Any] = {}
     with noting(findings.problems, schema.DATASET):
@@ -149,11 +152,24 @@ def _check_plan(folder: Path, findings: Findings, decode: bool) -> tuple[dict[st
     if sound and clips is not None:
         with noting(findings.problems, schema.PLAN_BUILD):
             written = shards
-            shards = plan_shards(clips, plan["class_names"], ShardSpec(**plan["config"]["shards"]))
+            parts = parts_of(plan, written)
+            if PARTS in plan:
+                _check_parts(parts, clips, plan["class_names"])
+            shards = shards_of(parts, clips, plan["class_names"])
             findings.context = Context(plan, clips, decode)
             if shards != written:
                 raise DamageError("plans other shards than its manifest and options give")
     return plan, shards
+
+
+def _check_parts(parts: list[Part], clips: Clips, class_names: list[str]) -> None:
+    """Each part of several must follow from its own rows and values. Errors: DamageError."""
+    rest = iter(clips)
+    for number, part in enumerate(parts, start=1):
+        if manifest_digest(itertools.islice(rest, part.rows)) != part.plan["manifest_digest"]:
+            raise DamageError(f"was altered: its part {number} is of other rows than the manifest has there")
+        if part.digest_by(class_names) != part.digest:
+            raise DamageError(f"was altered: the config_digest of its part {number} is of other values")
 
 
 def _check_strangers(folder: Path, paths: list[str], findings: Findings) -> None:
@@ -161,6 +177,7 @@ def _check_strangers(folder: Path, paths: list[str], findings: Findings) -> None
     known = {name for path in paths for name in (path, schema.marker_path(path))}
     if findings.context is None or findings.context.frame_codec == "jpeg":
         known |= {schema.sizes_path(path) for path in paths}
+    known |= _appended(folder, findings)
     for base, _, files in os.walk(folder / "shards"):
         for name in sorted(files):
             path = (Path(base) / name).relative_to(folder).as_posix()
@@ -168,6 +185,18 @@ def _check_strangers(folder: Path, paths: list[str], findings: Findings) -> None
                 findings.notes.append(f"{path}: left by a build that was killed; delete it unless a build is running")
             elif path not in known:
                 findings.problems.append(f"{path}: is foreign: no shard of this name was planned")
+
+
+def _appended(folder: Path, findings: Findings) -> set[str]:
+    """Files below shards/ that an append under way may have put there."""
+    plan = folder / schema.APPEND / schema.PLAN_BUILD
+    if not plan.exists():
+        return set()
+    findings.notes.append(f"{schema.APPEND}/: an append is under way; its own command finishes it")
+    with noting(findings.problems, f"{schema.APPEND}/{schema.PLAN_BUILD}"):
+        paths = [shard.path for shard in read_plan(plan)[1]]
+        return {name for path in paths for name in (path, schema.marker_path(path), schema.sizes_path(path))}
+    return set()
 
 
 def _check_tables(
@@ -178,6 +207,8 @@ def _check_tables(
     with noting(findings.problems, schema.FAILURES), open(folder / schema.FAILURES, "rb") as lines:
         if any(have != want for have, want in itertools.zip_longest(lines, made.failures.lines())):
             raise DamageError("does not list the failures that the done-markers record")
+    with noting(findings.problems, schema.HISTORY):
+        read_history(folder / schema.HISTORY)
     with noting(findings.problems, schema.INDEX), pq.ParquetFile(folder / schema.INDEX) as index:
         _check_index(index, made.index())
     with noting(findings.problems, schema.DATASET):

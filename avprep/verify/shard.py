@@ -148,7 +148,7 @@ def _disagreements(path: str, has: Mapping[str, Any], records: Mapping[str, Mapp
 
 def _check_marker(marker: Mapping[str, Any], planned: PlannedShard, context: Context) -> None:
     """The marker against plan and manifest. Errors: DamageError."""
-    wanted = {"format": schema.FORMAT, "shard": planned.path, "config_digest": context.plan["config_digest"]}
+    wanted = {"format": schema.FORMAT, "shard": planned.path, "config_digest": context.digest_of(planned)}
     for field_name, value in wanted.items():
         if marker[field_name] != value:
             raise DamageError(f"has {field_name} {marker[field_name]!r}, the plan has {value!r}")

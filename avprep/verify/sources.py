@@ -13,8 +13,9 @@ from typing import IO, cast
 
 from avprep import schema
 from avprep.build.executors import map_local
-from avprep.build.run import versions
+from avprep.build.parts import parts_of
 from avprep.build.tasks import ClipTask
+from avprep.build.versions import versions
 from avprep.build.workers import Workers
 from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
@@ -65,7 +66,8 @@ def check_sources(
     Where other library versions are installed than built the shards, other bytes are a note.
     """
     config = config_of(context.plan["config"])
-    other = configs.differences(context.plan["versions"], versions())
+    used = [part.plan["versions"] for part in parts_of(context.plan, ())]
+    other = list(dict.fromkeys(line for one in used for line in configs.differences(one, versions())))
     problems: list[str] = []
     notes: list[str] = []
     with (
@@ -79,10 +81,10 @@ def check_sources(
             copy = Path(scratch) / schema.clip_key(clip.clip_id)
             copy.touch()
             try:
-                used = dataclasses.replace(
+                same = dataclasses.replace(
                     config, decoder=_decoder(names.inside(folder, one.shard), one.start, copy.name)
                 )
-                task = ClipTask(clip, str(sources.root.absolute()), used, Limits(), str(copy), 0)
+                task = ClipTask(clip, str(sources.root.absolute()), same, Limits(), str(copy), 0)
                 pool.run(task)
                 if not _same(copy, names.inside(folder, one.shard), one.start):
                     words = f"{one.shard}: {clip.clip_id} decodes to other bytes now"

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
+from avprep.build.parts import digests_of, parts_of
+from avprep.build.shards import PlannedShard
 from avprep.manifest.clips import Clip, Clips
 from avprep.shared import jpeg
 
@@ -38,6 +40,10 @@ class Context:
     plan: Mapping[str, Any]
     clips: Clips
     decode: bool = False
+
+    def digest_of(self, planned: PlannedShard) -> str:
+        """The digest that the marker of a planned shard must bear."""
+        return digests_of(parts_of(self.plan, ()))(planned)
 
     @property
     def frame_codec(self) -> str:

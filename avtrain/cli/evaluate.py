@@ -63,6 +63,13 @@ EVALUATE = EvaluateConfig()
 )
 @click.option("--windows-per-clip", type=int, default=EVALUATE.windows_per_clip)
 @click.option("--split", type=click.Choice(SPLITS), default=EVALUATE.split, help="What chooses epoch and rate.")
+@click.option(
+    "--fold-column",
+    metavar="NAME",
+    default=EVALUATE.fold_column,
+    help="Column of folds ('avprep split'), which replace the splits of the manifest.",
+)
+@click.option("--fold", metavar="FOLD", default=EVALUATE.fold, help="The fold to test; the others are fitted.")
 @click.option("--labels", default=EVALUATE.labels, help="Label column to fit and measure by: a NAME of labels/.")
 @click.option(
     "--balance",

@@ -145,6 +145,13 @@ def sampling_options(command: click.decorators.FC) -> click.decorators.FC:
             default=PRETRAIN.val_share,
             help="Without a val split: share of the training clips, in whole groups, to validate on instead.",
         ),
+        click.option("--fold", metavar="FOLD", default=PRETRAIN.fold, help="The fold that is not trained on."),
+        click.option(
+            "--fold-column",
+            metavar="NAME",
+            default=PRETRAIN.fold_column,
+            help="Column of folds ('avprep split'), which replace the splits of the manifest.",
+        ),
         click.option("--epochs", type=int, default=PRETRAIN.epochs),
         click.option(
             "--accumulate",

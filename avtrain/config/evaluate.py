@@ -17,6 +17,7 @@ from avtrain.config.choices import (
     SPLITS,
     WEIGHTS,
 )
+from avtrain.config.shared import check_folds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,10 @@ class EvaluateConfig:
     split: str = "auto"
     """what chooses epoch and rate: `auto`: the dataset's val split, else `group`: a share of the train split by group;
     `released`: a fifth of its clips, as in the authors' code"""
+    fold_column: str = ""
+    """label column whose classes are folds, which replace the splits of the manifest; empty: none"""
+    fold: str = ""
+    """the fold that is tested; the others are fitted and chosen by"""
     labels: str = "label"
     """label column that is fitted and measured: `label`, or NAME of labels/NAME.parquet; clips with -1 are not used. Of
     a multi-label column each label is a yes or no (sigmoids), and mean average precision the score"""
@@ -122,4 +127,5 @@ class EvaluateConfig:
         check(0 <= self.dropout < 1, f"dropout must be 0 or more and below 1, not {self.dropout}.")
         check(0 < self.label_fraction <= 1, f"label_fraction must be above 0 and at most 1, not {self.label_fraction}.")
         check(0 < self.validation_share < 1, f"validation_share must be between 0 and 1, not {self.validation_share}.")
+        check_folds(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from avprep.shared.configs import check
 from avtrain.config.pretrain import PretrainConfig
-from avtrain.config.shared import check_batches, check_windows
+from avtrain.config.shared import check_batches, check_folds, check_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +18,10 @@ class PlanConfig:
     labels: str = PretrainConfig.labels
     """as in PretrainConfig"""
     label_confidence: bool = PretrainConfig.label_confidence
+    """as in PretrainConfig"""
+    fold_column: str = PretrainConfig.fold_column
+    """as in PretrainConfig"""
+    fold: str = PretrainConfig.fold
     """as in PretrainConfig"""
     split: str = "train"
     """split whose clips are paired"""
@@ -44,5 +48,6 @@ class PlanConfig:
         check(self.batch_size >= 2, f"batch_size must be 2 or more, not {self.batch_size}.")
         check(self.epochs >= 1 and self.world_size >= 1, "epochs and world_size must be 1 or more.")
         check_batches(self)
+        check_folds(self)
         check_windows(self)
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")

@@ -18,7 +18,7 @@ from avtrain.config.choices import (
     SOUNDS_ALONE,
 )
 from avtrain.config.rules import is_loss, loss_usages
-from avtrain.config.shared import check_batches, check_windows
+from avtrain.config.shared import check_batches, check_folds, check_windows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,10 @@ class PretrainConfig:
     clip or several (a multi-label column)"""
     label_confidence: bool = False
     """weight a pair of two clips in the loss by the product of their labels' `probability` in that column"""
+    fold_column: str = ""
+    """label column whose classes are folds, which replace the splits of the manifest; empty: none"""
+    fold: str = ""
+    """the fold that is not trained on; the others are"""
     window_frames: int = 0
     """pictures of a window; 0: the paper's, those of half a second"""
     frame_stride: int = 1
@@ -144,6 +148,7 @@ class PretrainConfig:
         check(self.val_every >= 0, f"val_every must be 0 or more, not {self.val_every}.")
         check(self.val_every > 0 or self.val_share == 0, "val_share holds clips back that val_every 0 never looks at.")
         check_batches(self)
+        check_folds(self)
         check_windows(self)
         check(
             0 < self.learning_rate < math.inf and 0 <= self.weight_decay < math.inf,

@@ -29,6 +29,20 @@ def check_batches(config: BatchSettings) -> None:
     )
 
 
+class FoldSettings(Protocol):
+    """Settings that choose a turn of a cross-validation, fields of several configs."""
+
+    @property
+    def fold_column(self) -> str: ...
+    @property
+    def fold(self) -> str: ...
+
+
+def check_folds(config: FoldSettings) -> None:
+    """UserError where one of them is given without the other."""
+    check(bool(config.fold_column) == bool(config.fold), "fold_column and fold go together; give both, or none.")
+
+
 class WindowSettings(Protocol):
     """Settings that choose the sizes of windows, fields of several configs."""
 

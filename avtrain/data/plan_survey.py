@@ -17,6 +17,7 @@ from avprep.schema import LOGMEL_DTYPE
 from avprep.shared import configs
 from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import pictures_there
+from avtrain.data.folds import folded
 from avtrain.data.plans import steps_of, strategy_of, training_table
 from avtrain.data.splits import set_aside
 from avtrain.data.window_sizes import check_window, shorter_clips, window_of
@@ -33,6 +34,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
 
     Errors: UserError as from pretraining: no such split or column; a strategy, batch or window that cannot be.
     """
+    dataset = folded(dataset, config.fold_column, config.fold)
     table = training_table(dataset, config.labels, config.split, confidence=config.label_confidence)
     if config.split == "train":
         table, _ = set_aside(dataset, table, config.labels, config.val_share, config.seed)

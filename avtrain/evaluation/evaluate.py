@@ -22,6 +22,7 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
 from avtrain.data.clips import WINDOW_MEL_FRAMES
+from avtrain.data.folds import folded
 from avtrain.data.reader import Reader
 from avtrain.data.splits import Split, split_rows
 from avtrain.evaluation import predictions
@@ -72,7 +73,7 @@ def evaluate(
     out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of another checkpoint or of other
     settings.
     """
-    dataset = Dataset(dataset_dir)
+    dataset = folded(Dataset(dataset_dir), config.fold_column, config.fold)
     column = dataset.labels(config.labels)
     split = split_rows(
         dataset,
@@ -104,6 +105,8 @@ def evaluate(
         settings["audible_digest"] = configs.digest(np.argwhere(audible).tolist())
     if config.labels != EvaluateConfig.labels:
         settings["labels_digest"] = labels_digest(column)
+    if config.fold_column:
+        settings["folds_digest"] = labels_digest(dataset.labels(config.fold_column))
     trained_on = overlap_with_training(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)

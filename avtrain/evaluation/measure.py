@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from avprep import schema
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
 from avtrain.evaluation.evaluate import RESULT, evaluate
@@ -53,6 +54,7 @@ def measure(
                 labels=config.labels,
                 among=among,
                 weights=config.weights,
+                folds=(config.fold_column, config.fold),
             )
         else:
             scores = evaluate(dataset, config, run=of_run, out=results, device=device)
@@ -61,7 +63,7 @@ def measure(
 
 
 def default_folder(dataset: Path | str, run: Path, protocol: str, config: EvaluateConfig) -> Path:
-    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-SIDE][-IDS][-per-class-N][-best][-WEIGHTS][-CHECKPOINT].
+    """RUN/eval/DATASET-PROTOCOL-sSEED[-LABELS][-FOLDS-FOLD][-SIDE][-IDS][-per-class-N][-best][-WEIGHTS][-CHECKPOINT].
 
     CHECKPOINT is the name of a single checkpoint.
     """
@@ -69,12 +71,13 @@ def default_folder(dataset: Path | str, run: Path, protocol: str, config: Evalua
     best = "-best" if config.checkpoint == "best" else ""
     weights = f"-{config.weights}" if config.weights != EvaluateConfig.weights else ""
     column = "" if config.labels == EvaluateConfig.labels else f"-{config.labels}"
+    fold = f"-{config.fold_column}-{schema.slug(config.fold)}" if config.fold_column else ""
     side = "" if config.side == EvaluateConfig.side else f"-{config.side}"
     among = (f"-{Path(config.ids).stem}" if config.ids else "") + (
         f"-per-class-{config.per_class}" if config.per_class else ""
     )
     home, one = (run.resolve().parent, f"-{run.resolve().name}") if is_checkpoint(run) else (run, "")
-    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{side}{among}{best}{weights}{one}"
+    return home / "eval" / f"{name}-{protocol}-s{config.seed}{column}{fold}{side}{among}{best}{weights}{one}"
 
 
 def _check_models(run: Path, which: str, settings: Mapping[str, Any]) -> None:

@@ -20,6 +20,7 @@ from avprep.shared.draw import RETRIEVAL, fractions
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import read_pairs
+from avtrain.data.folds import folded
 from avtrain.data.plans import table_of
 from avtrain.data.reader import Reader
 from avtrain.evaluation.evaluate import RESULT, held_for
@@ -62,16 +63,17 @@ def retrieve(
     labels: str = "label",
     among: Among = WHOLE_SPLIT,
     weights: str = "auto",
+    folds: tuple[str, str] = ("", ""),
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
 
-    It is measured with its `weights` (load.weights_of).
+    It is measured with its `weights` (load.weights_of); `folds` are fold column and fold (data.folds.folded).
 
     Classes are those of the label column `labels` (of several labels a clip, any common one counts); a clip that has
     none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds
     something else.
     """
-    dataset = Dataset(dataset_dir)
+    dataset = folded(Dataset(dataset_dir), *folds)
     column, rows = dataset.labels(labels), rows_of_ids(dataset, among.ids) if among.ids else dataset.rows_of(split)
     rows = rows[column.values[rows] >= 0]
     if not len(rows):
@@ -89,6 +91,9 @@ def retrieve(
     if labels != "label":
         config["labels"] = labels
         settings["labels_digest"] = labels_digest(column)
+    if folds[0]:
+        config |= {"fold_column": folds[0], "fold": folds[1]}
+        settings["folds_digest"] = labels_digest(dataset.labels(folds[0]))
     trained_on = overlap_with_training(checkpoint_of(run, which)[0].parent, dataset, rows)
     with held_for(out, settings):
         audio, video = _embedded(dataset, loaded, rows, device)

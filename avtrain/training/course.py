@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avprep.dataset.history import sentence_of
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import HEAD_SETTINGS, MODEL_SETTINGS, PretrainConfig
 from avtrain.data.plans import steps_of, strategy_of
 from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
-from avtrain.runs.changes import FILE, read_changes, sentence_of
+from avtrain.runs.changes import FILE, read_changes
+from avtrain.runs.changes import sentence_of as sentence_of_change
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.training.optimizer import learning_rate_at
 from avtrain.training.setup import Ready
@@ -33,7 +35,7 @@ FIXED = {
         "video_weights_digest",
     ),
     "weight decay of other weights": ("decay_norms",),
-    "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share"),
+    "other clips or labels": ("dataset_digest", "plan_digest", "labels", "val_share", "fold_column", "fold"),
     "another seed": ("seed",),
 }
 
@@ -77,6 +79,12 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
         changed.pop("plan_digest", None)
     if not changed:
         return course
+    grown = ready.dataset.changes_since(before["dataset_digest"]) if "dataset_digest" in changed else []
+    if grown:
+        raise UserError(
+            f"{run} was begun with {ready.dataset.folder} as it was before {sentence_of(grown)}, and a run keeps its "
+            f"clips; choose another folder, where --init-from {run} begins with its weights."
+        )
     listed = "".join(f"\n  {line}" for line in configs.differences(before, after))
     for what, names in FIXED.items():
         if changed.keys() & set(names):
@@ -109,7 +117,7 @@ def log_new(run: Path, course: Course, config: PretrainConfig) -> None:
     if not course.new:
         return
     change = course.changes[-1]
-    log.warning("%s goes on with %s; %s has it on record", run.name, sentence_of(change), FILE)
+    log.warning("%s goes on with %s; %s has it on record", run.name, sentence_of_change(change), FILE)
     if config.schedule != "constant" and change["step"] < change["updates"]:
         log.warning(
             "the %s schedule is drawn over all %s updates anew; the next learning rate is %.3g",

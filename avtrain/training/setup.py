@@ -13,6 +13,7 @@ from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
+from avtrain.data.folds import folded
 from avtrain.data.loader import Loader
 from avtrain.data.own_strategy import OwnStrategy
 from avtrain.data.plans import strategy_of, training_table
@@ -55,7 +56,7 @@ def make_ready(
     read_threads: int = READ_THREADS,
 ) -> Ready:
     """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
-    dataset = Dataset(dataset_dir)
+    dataset = folded(Dataset(dataset_dir), config.fold_column, config.fold)
     if config.crop_size > dataset.frame_size:
         raise UserError(
             f"--crop-size {config.crop_size} is larger than the {dataset.frame_size} px of the pictures in "

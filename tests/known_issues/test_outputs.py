@@ -26,6 +26,7 @@ OUTPUTS = {
     "avprep manifest table": {"out"},
     "avprep demo": {"out_dir"},
     "avprep build-shards": {"out"},
+    "avprep merge": {"out"},
     "avprep preview": {"out"},
     "avprep duplicates": {"out", "page", "surplus"},
     "avprep select": {"others"},
@@ -43,7 +44,7 @@ OUTPUTS = {
     "avtrain reproduce table2": {"out"},
     "avtrain bench": {"cache"},
 }
-CHANGING = ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude", "quality")
+CHANGING = ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude", "quality", "append", "relabel", "split")
 IN_PLACE = {f"avprep {name}" for name in CHANGING} | {
     f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels", "cluster")
 }

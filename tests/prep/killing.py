@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import random
+import shutil
+import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 
 import psutil
 
+from avprep.dataset import Dataset
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
+from avprep.verify.dataset import verify
 from tests.prep.test_build import decoders, shards_done, start, wait_for_markers
 
 MOST_SHARDS, LONGEST_SECONDS = 3, 0.1
@@ -62,3 +67,48 @@ def campaign(manifest: Path, out: Path, kills: int, seed: int, options: list[str
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     return hits
+
+
+def append_campaign(old: Path, manifest: Path, folder: Path, kills: int, seed: int) -> Counter[str]:
+    """Append `manifest` to a copy of the dataset `old` in `folder` through `kills` kills; what they left, by name.
+
+    The moments are spread over one append that nothing disturbs, and what earlier kills leave in DIR/append shortens
+    the next. Errors: AssertionError where a kill leaves neither the old dataset nor the new one, or verify a problem.
+    """
+    script = "from avprep.cli import main; main()"
+    command = [sys.executable, "-c", script, "append", str(folder), str(manifest), "--workers", "1"]
+
+    def begun() -> subprocess.Popen[str]:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def afresh() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(old, folder)
+
+    afresh()
+    begin = time.monotonic()
+    whole = begun()
+    _, errors = whole.communicate()
+    assert whole.returncode == 0, errors
+    seconds, draw, left = time.monotonic() - begin, random.Random(seed), Counter[str]()
+    states = {Dataset(old).digest: "old", Dataset(folder).digest: "new"}
+    assert len(states) == 2
+    afresh()
+    while left.total() < kills:
+        process = begun()
+        time.sleep(draw.uniform(0, seconds))
+        if process.poll() is not None:  # over before its kill
+            afresh()
+            continue
+        process.kill()
+        process.communicate()
+        problems = verify(folder, 1, quiet=True).problems
+        assert not problems, problems
+        left[states[Dataset(folder).digest]] += 1
+        if left["new"] and states[Dataset(folder).digest] == "new":
+            afresh()
+    process = begun()
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert states[Dataset(folder).digest] == "new"
+    return left

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from avprep import schema
 from avprep.build.exclude import exclude
 from avprep.build.finalize import finalize
-from avprep.build.run import manifest_digest
+from avprep.build.parts import manifest_digest
 from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.errors import UserError

@@ -230,6 +230,8 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
         "strategy": "soft-positive",
         "labels": "pseudo",
         "label_confidence": False,
+        "fold_column": "",
+        "fold": "",
         "split": "train",
         "batch_size": 7,
         "window_frames": 0,

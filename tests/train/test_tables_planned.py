@@ -52,6 +52,8 @@ TOGETHER = {
     "frozen_windows": {"freeze": "video", "init_from": "run", "frozen_windows": 2},
     "chunk_size": {"chunk_size": 8},
     "crop_size": {"crop_size": 16},
+    "fold_column": {"fold_column": "folds", "fold": "1"},
+    "fold": {"fold_column": "folds", "fold": "1"},
 }
 OF_THE_ROW = {"strategy", "labels", "batch_size", "seed"}  # fields of `pretext` that each row has its own value of
 

@@ -1,0 +1,102 @@
+"""avprep append, merge: more clips for a dataset that is finished, several datasets as one."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import click
+
+from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER_OR_URL
+from avprep.shared.commands import Command
+from avprep.shared.signals import stop_on_signals
+
+
+@click.command(cls=Command)
+@click.argument("dataset_dir", metavar="DIR", type=FOLDER_OR_URL)
+@click.argument("manifest_file", metavar="MANIFEST", type=FILE_OR_URL)
+@click.option(
+    "--root", type=FOLDER_OR_URL, default=None, help="Where relative paths start; default: the manifest's folder."
+)
+@click.option("--workers", type=click.IntRange(1), default=None, help="Decoding processes; default: all cores.")
+@click.option("--deadline-seconds", type=float, default=120.0, show_default=True, help="Time that one clip may take.")
+@click.option("--max-clip-seconds", type=float, default=300.0, show_default=True, help="Longer clips fail as too-long.")
+@click.option("--memory-bytes", type=int, default=1_500_000_000, show_default=True, help="Address space of a decoder.")
+@click.option(
+    "--max-consecutive-failures", type=int, default=50, show_default=True, help="Then the append stops; 0: never."
+)
+@click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True)
+@click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
+@click.option("--retry-failed", is_flag=True, help="Build the new shards again in which a clip failed.")
+@click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
+def append(
+    dataset_dir: Path | str,
+    manifest_file: Path | str,
+    root: Path | str | None,
+    workers: int | None,
+    deadline_seconds: float,
+    max_clip_seconds: float,
+    memory_bytes: int,
+    max_consecutive_failures: int,
+    executor: str,
+    address: str | None,
+    retry_failed: bool,
+    allow_local_paths: bool,
+) -> None:
+    """Add the clips of MANIFEST that the dataset DIR does not have, as new shards; the same command resumes.
+
+    They are built with the options of the dataset. No byte of its shards changes, and it stays readable as it was until
+    all new clips are there.
+    """
+    from avprep.build.append import append as grow
+    from avprep.build.execute import Execution
+    from avprep.build.run import default_workers
+    from avprep.config import Limits
+
+    with stop_on_signals() as request:
+        done = grow(
+            dataset_dir,
+            manifest_file,
+            Limits(deadline_seconds=deadline_seconds, max_clip_seconds=max_clip_seconds, memory_bytes=memory_bytes),
+            date=datetime.date.today().isoformat(),
+            root=root,
+            how=Execution(
+                workers=workers or default_workers(),
+                executor=executor,
+                address=address,
+                max_consecutive_failures=max_consecutive_failures,
+            ),
+            retry_failed=retry_failed,
+            allow_local_paths=allow_local_paths,
+            stopping=lambda: bool(request),
+        )
+    failed = sum(done.failures.values())
+    click.echo(
+        f"{dataset_dir}: {done.clips} clips came in {done.shards} shards, {failed} failed; {done.already} were there "
+        f"already; digest {done.digest[:16]}"
+    )
+    for clip_id, reason in done.failed_clips:
+        click.echo(f"  {reason}: {clip_id}")
+    if failed > len(done.failed_clips):
+        more = failed - len(done.failed_clips)
+        click.echo(f"  and {more} more: {', '.join(f'{n} {r}' for r, n in done.failures.items())}")
+    if done.new_classes:
+        click.echo(f"  new classes: {', '.join(done.new_classes)}")
+    for name in done.unlabelled:
+        click.echo(f"  the new clips have no label in column {name!r}; make it again with --replace")
+
+
+@click.command(cls=Command)
+@click.argument("datasets", metavar="DIR...", nargs=-1, required=True, type=FOLDER_OR_URL)
+@click.option("--out", type=OUT_FOLDER_OR_URL, required=True, help="Dataset folder to write.")
+@click.option("--link", is_flag=True, help="Hard links in place of copies; they take no room.")
+def merge(datasets: tuple[Path | str, ...], out: Path | str, link: bool) -> None:
+    """Make one dataset of two or more of the same features, without decoding; the same command resumes."""
+    from avprep.build.merge import merge as join
+
+    done = join(datasets, out, date=datetime.date.today().isoformat(), link=link)
+    click.echo(
+        f"{out}: {done.clips} clips of {done.classes} classes in {done.shards} shards; digest {done.digest[:16]}"
+    )
+    if done.columns:
+        click.echo(f"  label columns: {', '.join(done.columns)}")
