@@ -1,4 +1,4 @@
-"""From plans to tensors: routing (which bytes), reader (fetch them), loader (batches), augment (on the device).
+"""From plans to tensors: byte_ranges (which bytes), reader (fetch them), loader (batches), augment (on the device).
 
 The names below are the public interface, for a model and a training loop of your own; the README shows ten lines.
 They are imported when first used, so that planning needs no torch.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
 from avprep.shared.errors import UserError
 from avtrain.models.encoder import Encoder
 from avtrain.models.own import own_encoder
-
-AUDIO_NAMES = ("cnn9", "tiny")
 
 
 class AudioCNN(nn.Module):
@@ -44,6 +44,10 @@ def tiny_audio() -> AudioCNN:
     return AudioCNN(stem_stride=4, widths=(16, 16, 32, 64, 64))
 
 
+AUDIO_MODELS: dict[str, Callable[[], AudioCNN]] = {"cnn9": AudioCNN, "tiny": tiny_audio}
+"""audio encoders by name"""
+
+
 def build_audio(name: str, num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """A fresh audio encoder, [B, 1, F, M] -> [B, num_features]: `cnn9`, `tiny`, or the user's own `package:function`.
 
@@ -51,11 +55,11 @@ def build_audio(name: str, num_mel_bands: int = 128) -> AudioCNN | Encoder:
     """
     if ":" in name:
         return own_encoder(name, [(2, 1, frames, num_mel_bands) for frames in (10, 100, 300)])
-    if name not in AUDIO_NAMES:
+    if name not in AUDIO_MODELS:
         raise UserError(
-            f"There is no audio model {name!r}; choose one of {', '.join(AUDIO_NAMES)} or package:function."
+            f"There is no audio model {name!r}; choose one of {', '.join(AUDIO_MODELS)} or package:function."
         )
-    return AudioCNN() if name == "cnn9" else tiny_audio()
+    return AUDIO_MODELS[name]()
 
 
 def initialise(module: nn.Module) -> None:

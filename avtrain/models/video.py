@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -12,7 +14,6 @@ from avtrain.models.own import own_encoder
 from avtrain.models.released import ReleasedVideo
 
 TORCHVISION_NAMES = ("r2plus1d_18", "r3d_18", "mc3_18", "s3d", "swin3d_t", "swin3d_s", "swin3d_b")
-VIDEO_NAMES = (*TORCHVISION_NAMES, "r2plus1d_18_released", "tiny")
 CLASSIFIERS = ("fc", "classifier", "head")
 """the last layer of torchvision's video models, by what it is called there"""
 POOLS = ("auto", "average", "max")
@@ -59,11 +60,10 @@ def build_video(
         )
     if num_frames < FEWEST.get(name, 1):
         raise UserError(f"{name} takes {FEWEST[name]} pictures or more; use more --window-frames or another model.")
-    if name == "r2plus1d_18_released":
-        return ReleasedVideo("max" if pool == "auto" else pool)
+    if name in OWN_MODELS:
+        usual, build = OWN_MODELS[name]
+        return build(usual if pool == "auto" else pool)
     pool = "average" if pool == "auto" else pool
-    if name == "tiny":
-        return TinyVideo(pool)
     from torchvision.models import get_model, get_model_weights
 
     encoder = _pooled(get_model(name, weights=None), pool)
@@ -127,3 +127,11 @@ class _Layer(nn.Module):
         by_time = spatial.permute(0, 2, 3, 1).reshape(-1, length, height * breadth, width).permute(0, 3, 1, 2)
         mixed = torch.relu_(self.time_norm(self.time(by_time)))
         return mixed.permute(0, 2, 3, 1).reshape(count, height, breadth, width).permute(0, 3, 1, 2)
+
+
+OWN_MODELS: dict[str, tuple[str, Callable[[str], nn.Module]]] = {
+    "r2plus1d_18_released": ("max", ReleasedVideo),
+    "tiny": ("average", TinyVideo),
+}
+"""video encoders that are not torchvision's: by name, the pool of `auto` and the builder"""
+VIDEO_NAMES = (*TORCHVISION_NAMES, *OWN_MODELS)

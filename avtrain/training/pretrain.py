@@ -3,6 +3,10 @@
 On a CPU with one thread count, a run that was killed and started again ends with the same weights, bit for bit: every
 draw is a function of (seed, epoch, step), and a checkpoint holds all that changes. (Not yet run on a GPU.) Under
 torchrun each rank encodes its slice of the global batch, all compute the loss of the whole; rank 0 alone writes.
+
+From torchrun to the first update: (1) every_run.py reads which rank this is (distributed.read_ranks) and which device
+it has; (2) `pretrain` joins the process group; (3) setup.make_ready checks dataset, plan and config, and builds model and
+loader; (4) course.course_of decides between a first step and a checkpoint; (5) loop.Trainer.train makes the updates.
 """
 
 from __future__ import annotations
@@ -52,7 +56,7 @@ def pretrain(
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder records everything.
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
-    (resume.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
+    (course.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
     `saved` is called on the first rank before training and after each checkpoint. `deterministic` is that of
     `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted.
 
