@@ -5,7 +5,7 @@ draw is a function of (seed, epoch, step), and a checkpoint holds all that chang
 torchrun each rank encodes its slice of the global batch, all compute the loss of the whole; rank 0 alone writes.
 
 From torchrun to the first update: (1) every_run.py reads which rank this is (distributed.read_ranks) and which device
-it has; (2) `pretrain` joins the process group; (3) setup.make_ready checks dataset, plan and config, and builds model and
+it has; (2) `pretrain` joins the process group; (3) setup.make_ready checks dataset, plan and config, builds model and
 loader; (4) course.course_of decides between a first step and a checkpoint; (5) loop.Trainer.train makes the updates.
 """
 
