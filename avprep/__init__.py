@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label, relabel, split_folds
     from avprep.api.manifests import manifest_of_dataset, manifest_of_folder, manifest_of_table
     from avprep.api.quality import duplicates, measure_quality, select
+    from avprep.api.share import publish, write_card
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
     from avprep.dataset import Dataset
     from avprep.errors import Interrupted, ManifestError, UserError
@@ -35,6 +36,7 @@ _HOMES = {
     ],
     "avprep.api.manifests": ["manifest_of_dataset", "manifest_of_folder", "manifest_of_table"],
     "avprep.api.quality": ["duplicates", "measure_quality", "select"],
+    "avprep.api.share": ["publish", "write_card"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
     "avprep.dataset": ["Dataset"],
     "avprep.errors": ["Interrupted", "ManifestError", "UserError"],
@@ -61,6 +63,8 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "measure_quality",
     "duplicates",
     "select",
+    "write_card",
+    "publish",
     "Dataset",
     "BuildConfig",
     "VideoSpec",

@@ -10,6 +10,7 @@ from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label, rela
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
 from avprep.cli.quality import duplicates, quality, select
+from avprep.cli.share import card, publish
 from avprep.shared import __version__
 from avprep.shared.commands import Group
 
@@ -25,5 +26,6 @@ GROWING = (append, merge)
 LABELLING = (pseudo_label, add_labels, add_noise, relabel, split, exclude)
 CHECKING = (quality, duplicates, select)
 LOOKING = (verify, inspect, preview, doctor)
-for command in (*BUILDING, *GROWING, *LABELLING, *CHECKING, *LOOKING):
+SHARING = (card, publish)
+for command in (*BUILDING, *GROWING, *LABELLING, *CHECKING, *LOOKING, *SHARING):
     main.add_command(command)

@@ -31,6 +31,7 @@ TESTED = {
     "docs/pages/extend/strategy.md": 1,
     "docs/pages/guides/embed-and-export.md": 3,
     "docs/pages/guides/python.md": 7,
+    "docs/pages/guides/share.md": 2,
     "docs/pages/reference/format-avshards-1.md": 2,
 }
 """Pages with Python, and how many blocks of each run below."""
@@ -99,6 +100,25 @@ def test_whole_clips_by_the_index():
     names, _ = run(DOCS / "reference" / "format-avshards-1.md", "read_clip(0)")
     assert names["clip"].frames.shape == (32, 8, 8, 3)
     assert len(names["rows"]) == 130
+
+
+@pytest.mark.usefixtures("in_a_folder_with_data")
+def test_a_card_is_written():
+    names, _ = run(DOCS / "guides" / "share.md", "write_card(")
+    assert names["written"].facts.clips == 130
+
+
+@pytest.mark.slow
+def test_a_shared_dataset_is_read_by_datasets(tmp_path, monkeypatch):
+    pytest.importorskip("datasets", reason="datasets is not installed; it is in the extra test")
+    clips = [Forged("a", level=float(row)) for row in range(3)]
+    dataset = Dataset(forge_dataset(tmp_path / "my-data", clips))
+    monkeypatch.chdir(tmp_path)
+    run(DOCS / "guides" / "share.md", "write_card(")
+    names, _ = run(DOCS / "guides" / "share.md", "load_dataset(")
+    last = dataset.read_clip(2)
+    np.testing.assert_array_equal(names["frames"], last.frames)
+    np.testing.assert_array_equal(names["logmel"], last.logmel)
 
 
 @pytest.mark.usefixtures("in_a_folder_with_data")
