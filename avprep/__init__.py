@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from avprep.api.datasets import build_shards, finalize, inspect_dataset, verify_dataset, write_preview
     from avprep.api.growth import append, merge
     from avprep.api.labels import add_labels, add_labels_of, add_noise, exclude, pseudo_label, relabel, split_folds
-    from avprep.api.manifests import manifest_of_dataset, manifest_of_folder, manifest_of_table
+    from avprep.api.manifests import (
+        manifest_of_archives,
+        manifest_of_dataset,
+        manifest_of_folder,
+        manifest_of_table,
+    )
     from avprep.api.quality import duplicates, measure_quality, select
     from avprep.api.share import publish, write_card
     from avprep.config import AudioSpec, BuildConfig, Limits, ShardSpec, VideoSpec
@@ -34,7 +39,12 @@ _HOMES = {
         "relabel",
         "split_folds",
     ],
-    "avprep.api.manifests": ["manifest_of_dataset", "manifest_of_folder", "manifest_of_table"],
+    "avprep.api.manifests": [
+        "manifest_of_archives",
+        "manifest_of_dataset",
+        "manifest_of_folder",
+        "manifest_of_table",
+    ],
     "avprep.api.quality": ["duplicates", "measure_quality", "select"],
     "avprep.api.share": ["publish", "write_card"],
     "avprep.config": ["AudioSpec", "BuildConfig", "Limits", "ShardSpec", "VideoSpec"],
@@ -45,6 +55,7 @@ _HOMES = {
 __all__ = [  # noqa: RUF022 - in the order of use
     "manifest_of_folder",
     "manifest_of_table",
+    "manifest_of_archives",
     "manifest_of_dataset",
     "build_shards",
     "finalize",

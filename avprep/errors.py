@@ -29,6 +29,7 @@ REASONS = {
     "too-long": "longer than the limit",
     "encrypted": "the tracks are encrypted",
     "io": "the file could not be read",
+    "damaged": "the archive's bytes of the clip are damaged, or cannot be unpacked",
     "deadline": "decoding took longer than the deadline",
     "memory": "decoding needed more memory than the limit",
     "crash": "the decoder process died",

@@ -1,4 +1,4 @@
-"""Manifests of a folder, of a table and of public datasets."""
+"""Manifests of a folder, of a table, of archives and of public datasets."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avprep.datasets.archive import FOLDER, Fields, clips_of_archives
 from avprep.datasets.drawn import Shares
 from avprep.datasets.folder import Folds, clips_of_folder, with_clusters
 from avprep.datasets.label_names import read_label_names
@@ -18,6 +19,7 @@ from avprep.manifest.clips import SEPARATOR
 from avprep.manifest.table_options import TableOptions
 from avprep.shared.configs import check
 from avprep.shared.mirror import near
+from avprep.shared.remote import RemotePath
 from avprep.shared.urls import path_or_url
 
 AnyPath = Path | str
@@ -133,11 +135,55 @@ def manifest_of_table(
     return write(out, clips, report, overwrite=overwrite)
 
 
+def manifest_of_archives(
+    files: Sequence[AnyPath],
+    out: AnyPath,
+    *,
+    label: str = FOLDER,
+    split: str = "",
+    group: str = "",
+    test_share: float | None = None,
+    val_share: float = 0.0,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> WrittenManifest:
+    """Write the manifest of the clips inside tar and zip files, which are not unpacked.
+
+    `label`, `split` and `group` name where a clip has them: `"folder"`, the folder of the member; a suffix such as
+    `".txt"`, the text of KEY.txt for KEY.mp4; else a field of KEY.json.
+
+    Args:
+        files: The archives, files or URLs: .tar, not compressed, or .zip.
+        out: Manifest to write, as in `manifest_of_folder`.
+        label: Where the label is; a list in KEY.json gives several.
+        split: Where the split is, also `"archive"`: by the name of the archive or its folder; empty: train.
+        group: Where the group is; empty: the file.
+        test_share: Share of the training clips, in whole groups, that becomes the test split.
+        val_share: Share of them that becomes the val split.
+        seed: Seed of the drawn shares.
+        overwrite: Keep no copy of the manifest that is there.
+
+    Raises:
+        UserError: An archive cannot be read or is damaged, has no media, or a clip has no such field.
+    """
+    out = path_or_url(out)
+    if isinstance(out, str):
+        RemotePath(out).check_writable()
+    clips, report = clips_of_archives(
+        [path_or_url(file) for file in files],
+        start_of(out, None),
+        Fields(label=label, split=split, group=group),
+        Shares(test=test_share or 0.0, val=val_share, seed=seed),
+    )
+    return write(out, clips, report, overwrite=overwrite)
+
+
 def manifest_of_dataset(
     dataset: str,
     root: AnyPath,
     out: AnyPath,
     *,
+    archives: bool = False,
     drop_leaks: bool = False,
     test_share: float | None = None,
     val_share: float = 0.0,
@@ -151,6 +197,7 @@ def manifest_of_dataset(
         dataset: Its name, as in `avprep manifest`: `"audioset"`, `"esc50"`, `"vggsound"` and others.
         root: Folder or URL with the dataset's files.
         out: Manifest to write, as in `manifest_of_folder`.
+        archives: The files are inside the .tar and .zip files of that folder, which stay as they are.
         drop_leaks: Drop training clips whose group or file is also in test or val.
         test_share: Share of the training clips, in whole groups, that becomes the test split.
         val_share: Share of them that becomes the val split.
@@ -166,6 +213,6 @@ def manifest_of_dataset(
     root, out = path_or_url(root), path_or_url(out)
     shares = Shares(test=test_share or 0.0, val=val_share, seed=seed)
     with values_of(adapter, options) as values:
-        folder = folder_for(root, out)
+        folder = folder_for(root, out, archives)
         clips, report = clips_of_dataset(adapter, folder, values, shares=shares, drop_leaks=drop_leaks)
         return write(out, clips, report, overwrite=overwrite)

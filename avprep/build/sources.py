@@ -5,15 +5,16 @@ A build checks before it decodes, and again for clips whose file was missing in 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from avprep.errors import PASSING_REASONS, ManifestError
-from avprep.manifest.addresses import address_of
+from avprep.manifest.addresses import address_of, path_here
 from avprep.manifest.clips import Clip
+from avprep.shared import archives
 from avprep.shared.remote import RemotePath
+from avprep.shared.urls import split_address
 
 MOST_ASKED = 50  # files at URLs: as many as may fail in a row before a build stops
 
@@ -25,11 +26,12 @@ def check_any(clips: Iterable[Clip], root: str, manifest: Path | str) -> None:
     """
     first, asked = "", 0
     for path in (path for clip in clips for path in _paths(clip)):
-        address = address_of(root, path)
+        address, kind = address_of(root, path), split_address(path).kind
         asked += bool(address)
-        if asked > MOST_ASKED or (_at_url(address) if address else os.path.exists(os.path.join(root, path))):
+        if asked > MOST_ASKED or (_readable(root, path) if kind or address else path_here(root, path).exists()):
             return
-        first = first or (str(RemotePath(address.partition("?")[0])) if address else os.path.join(root, path))
+        shown = str(RemotePath(address.partition("?")[0])) if address else str(path_here(root, path))
+        first = first or (f"{split_address(path).member} in {shown}" if kind else shown)
     raise ManifestError(
         f"Not one file that {manifest} names is there, such as {first}; --root names the folder where its relative "
         "paths start."
@@ -60,16 +62,17 @@ def _paths(clip: Clip) -> list[str]:
 
 
 def _readable(root: str, path: str) -> bool:
-    """Whether a file is there and gives its first byte; of one at a URL, whether it is there."""
-    if address := address_of(root, path):
-        return _at_url(address)
+    """Whether a file is there and gives its first byte; of one at a URL or in an archive, whether it is there."""
+    address, (kind, member, _) = address_of(root, path), split_address(path)
+    if "?" in address:
+        return False
+    if kind:
+        return archives.holds(RemotePath(address) if address else path_here(root, path), kind, member)
+    if address:
+        return RemotePath(address).is_file()
     try:
-        with open(os.path.join(root, path), "rb") as file:
+        with open(path_here(root, path), "rb") as file:
             file.read(1)
     except OSError:
         return False
     return True
-
-
-def _at_url(address: str) -> bool:
-    return "?" not in address and RemotePath(address).is_file()

@@ -189,6 +189,52 @@ def table(
     )
 
 
+@manifest.command(cls=Command)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=FILE_OR_URL)
+@click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet.")
+@click.option(
+    "--label",
+    default="folder",
+    show_default=True,
+    metavar="WHERE",
+    help="Label of KEY.mp4: folder, that of the member; .txt, the text of KEY.txt; else a field of KEY.json.",
+)
+@click.option(
+    "--split",
+    default="",
+    metavar="WHERE",
+    help="Its split, likewise; or archive, by the name of FILE or of FILE's folder; default: train.",
+)
+@click.option("--group", default="", metavar="WHERE", help="Its group, likewise; default: the file.")
+@share_options("group")
+def archive(
+    files: tuple[Path | str, ...],
+    out: Path | str,
+    label: str,
+    split: str,
+    group: str,
+    test_share: float | None,
+    val_share: float,
+    seed: int,
+) -> None:
+    """Clips inside tar files (not compressed) and zip files, which stay as they are."""
+    from avprep.api.manifests import manifest_of_archives
+
+    _print(
+        manifest_of_archives(
+            files,
+            out,
+            label=label,
+            split=split,
+            group=group,
+            test_share=test_share,
+            val_share=val_share,
+            seed=seed,
+            overwrite=may_overwrite(),
+        )
+    )
+
+
 def _print(written: WrittenManifest) -> None:
     """Print what a manifest holds, and what is odd about its clips."""
     counts = ", ".join(f"{n} {s}" for s, n in written.splits.items())
@@ -212,6 +258,9 @@ def command_of(adapter: Adapter) -> click.Command:
 
     options = [
         click.option("--root", type=FOLDER_OR_URL, required=True, help=f"Folder with {_plain(adapter.layout)}."),
+        click.option(
+            "--archives", is_flag=True, help="These are inside the .zip and .tar files of --root, not unpacked."
+        ),
         *map(_option, adapter.options),
         click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write: .csv, .jsonl or .parquet."),
         click.option(

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 import posixpath
+from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from avprep.manifest.read_write import written_path
 from avprep.shared import mirror
 from avprep.shared.names import leads_out
 from avprep.shared.remote import RemotePath
-from avprep.shared.urls import WRITABLE, is_url
+from avprep.shared.urls import WRITABLE, is_url, split_address
 
 FOREIGN = ("__MACOSX", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found")
 """folders that systems and tools make; hidden folders count as such too"""
@@ -53,8 +54,8 @@ class LocalFolder:
 
     def _own(self, folders: list[str]) -> list[str]:
         """The folders that are not foreign, sorted; the others are added to `foreign`."""
-        self._foreign.update(dict.fromkeys(filter(_is_foreign, folders)))
-        return sorted(name for name in folders if not _is_foreign(name))
+        self._foreign.update(dict.fromkeys(filter(is_foreign, folders)))
+        return sorted(name for name in folders if not is_foreign(name))
 
     def files(self, inside: str = "") -> Iterator[str]:
         """Names of all files below, folder by folder, sorted; a folder with several links once. Errors: as folders."""
@@ -94,40 +95,17 @@ class LocalFolder:
         return contextlib.nullcontext(self.root / name)
 
 
-class RemoteFolder:
-    """A folder at a URL, with the methods of LocalFolder; its files are listed once, when first needed.
+class ListedFolder(ABC):
+    """A folder of whose files the names are known at once, with the methods of LocalFolder."""
 
-    Names that are no plain path, such as x//y, or have a question mark are left out with a warning. Errors:
-    ManifestError for such a URL, or one of a scheme that cannot be read.
-    """
-
-    def __init__(self, root: str, manifest_folder: Path | str) -> None:
-        if wrong := wrong_address(root):
-            raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
-        self.root = root.rstrip("/")
-        server, path = server_and_path(self.root)
-        other, begin = server_and_path(str(manifest_folder))
-        self._path, self._begin = path, begin if other == server else None
-        self.foreign: list[str] = []
-        """as LocalFolder.foreign"""
-
-    def __str__(self) -> str:
-        return self.root
+    root: Path | str
+    foreign: list[str]
+    """as LocalFolder.foreign"""
 
     @cached_property
+    @abstractmethod
     def _names(self) -> list[str]:
-        if self.root.partition("://")[0] not in WRITABLE:  # HTTP knows no listing
-            raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
-        listed = sorted(RemotePath(self.root).below())
-        foreign = {name: [part for part in name.split("/")[:-1] if _is_foreign(part)] for name in listed}
-        self.foreign = sorted({parts[0] for parts in foreign.values() if parts})
-        names = [name for name in listed if not _odd(name) and not foreign[name]]
-        if not names:
-            raise ManifestError(f"{self} holds no files; give the folder that holds those of the dataset.")
-        odd = list(filter(_odd, listed))
-        if odd:
-            log.warning("%d names below %s are not plain paths and were left out, such as %r", len(odd), self, odd[0])
-        return names
+        """Names of all files below, sorted, without those of systems and tools. Errors: ManifestError."""
 
     def _below(self, inside: str) -> list[str]:
         """Names that begin with a folder's, sorted."""
@@ -152,6 +130,55 @@ class RemoteFolder:
         position = bisect_left(self._names, wanted)
         return self._names[position : position + 1] == [wanted]
 
+    @abstractmethod
+    def written(self, name: str) -> str:
+        """As LocalFolder.written."""
+
+    @abstractmethod
+    def origin(self, name: str) -> str:
+        """As LocalFolder.origin."""
+
+    @abstractmethod
+    def near(self, name: str) -> AbstractContextManager[Path]:
+        """As LocalFolder.near."""
+
+
+class RemoteFolder(ListedFolder):
+    """A folder at a URL, with the methods of LocalFolder; its files are listed once, when first needed.
+
+    Names that are no plain path, such as x//y, or have a question mark are left out with a warning. Errors:
+    ManifestError for such a URL, or one of a scheme that cannot be read.
+    """
+
+    root: str
+
+    def __init__(self, root: str, manifest_folder: Path | str) -> None:
+        if wrong := "an archive is no folder" if split_address(root).kind else wrong_address(root):
+            raise ManifestError(f"The dataset's folder cannot be read: {wrong}.")
+        self.root = root.rstrip("/")
+        server, path = server_and_path(self.root)
+        other, begin = server_and_path(str(manifest_folder))
+        self._path, self._begin = path, begin if other == server else None
+        self.foreign = []
+
+    def __str__(self) -> str:
+        return self.root
+
+    @cached_property
+    def _names(self) -> list[str]:
+        if self.root.partition("://")[0] not in WRITABLE:  # HTTP knows no listing
+            raise ManifestError(f"{self} cannot be listed; give a folder, one at s3:// or gs://, or a table of URLs.")
+        listed = sorted(RemotePath(self.root).below())
+        foreign = {name: [part for part in name.split("/")[:-1] if is_foreign(part)] for name in listed}
+        self.foreign = sorted({parts[0] for parts in foreign.values() if parts})
+        names = [name for name in listed if not _odd(name) and not foreign[name]]
+        if not names:
+            raise ManifestError(f"{self} holds no files; give the folder that holds those of the dataset.")
+        odd = list(filter(_odd, listed))
+        if odd:
+            log.warning("%d names below %s are not plain paths and were left out, such as %r", len(odd), self, odd[0])
+        return names
+
     def written(self, name: str) -> str:
         """As LocalFolder.written; relative where the manifest lies at the same server, else the file's URL."""
         if self._begin is None:
@@ -167,7 +194,7 @@ class RemoteFolder:
         return mirror.near(f"{self.root}/{name}")
 
 
-MediaFolder = LocalFolder | RemoteFolder
+MediaFolder = LocalFolder | ListedFolder
 
 
 def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
@@ -175,7 +202,8 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
     return os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir(follow_symlinks=False)
 
 
-def _is_foreign(folder: str) -> bool:
+def is_foreign(folder: str) -> bool:
+    """Whether a folder of this name is hidden, or made by a system or a tool."""
     return folder.startswith(".") or folder in FOREIGN
 
 

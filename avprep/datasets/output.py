@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from avprep.datasets.archive_folder import ArchiveFolder
 from avprep.datasets.media_folder import MediaFolder, media_folder
 from avprep.errors import ManifestError
 from avprep.manifest.addresses import start_of
@@ -43,11 +44,12 @@ class WrittenManifest:
     labels_per_clip: float = 1.0
 
 
-def folder_for(root: Path | str, out: Path | str) -> MediaFolder:
-    """The folder of a dataset, for a manifest at `out`."""
+def folder_for(root: Path | str, out: Path | str, archives: bool = False) -> MediaFolder:
+    """The folder of a dataset, for a manifest at `out`; with what is inside its `archives`."""
     if is_url(out):
         RemotePath(str(out)).check_writable()
-    return media_folder(root, start_of(out, None))
+    folder = media_folder(root, start_of(out, None))
+    return ArchiveFolder(folder) if archives else folder
 
 
 def write(out: Path | str, clips: list[Clip], report: Report, *, overwrite: bool = False) -> WrittenManifest:

@@ -13,7 +13,7 @@ from avprep.manifest.addresses import check_local
 from avprep.manifest.checks import Report, missing
 from avprep.manifest.read_write import AS_MANIFEST, Clip, read_clips, unusable
 from avprep.manifest.table_options import TableOptions
-from avprep.shared.urls import is_url
+from avprep.shared.urls import in_archive, is_url, split_address
 
 
 def clips_of_table(
@@ -51,8 +51,10 @@ def clips_of_table(
 
 def _moved(clip: Clip, media: MediaFolder) -> Clip:
     def moved(written: str) -> str:
-        stays = not written or os.path.isabs(written) or is_url(written)
-        return written if stays else media.written(written)
+        kind, member, file = split_address(written)
+        if not file or os.path.isabs(file) or is_url(file):
+            return written
+        return in_archive(kind, member, media.written(file)) if kind else media.written(file)
 
     video, audio = moved(clip.video_path), moved(clip.audio_path)
     group = video or audio if clip.group == clip.source else clip.group

@@ -1,8 +1,9 @@
-"""Where the files of a manifest's clips are: paths from its root on this machine, or URLs."""
+"""Where the files of a manifest's clips are: paths from its root on this machine, URLs, or in an archive at either."""
 
 from __future__ import annotations
 
 import itertools
+import os
 import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 
 from avprep.shared import names
 from avprep.shared.errors import UserError
-from avprep.shared.urls import HTTP, PACKAGES, in_url, is_url, without_credentials
+from avprep.shared.urls import HTTP, PACKAGES, in_url, is_url, split_address, without_credentials
 
 if TYPE_CHECKING:
     from avprep.manifest.clips import Clips
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
 
 def wrong_address(written: str) -> str:
     """What is wrong with the URL of a clip, without repeating the URL; '' if nothing is."""
+    kind, member, file = split_address(written)
+    if kind:
+        if not file or not names.is_plain(member):
+            return f"an address of {kind}:// that is not {kind}://MEMBER::ARCHIVE with a member's name"
+        return wrong_address(file) if is_url(file) else ""
     try:
         parts = urlsplit(written)
     except ValueError:
@@ -39,16 +45,22 @@ def start_of(manifest: Path | str, root: Path | str | None) -> str:
 
 
 def address_of(root: str, written: str) -> str:
-    """The URL of a clip written so in a manifest; '' where it is a file of this machine.
+    """The URL of a clip written so in a manifest, or of its archive; '' where that is a file of this machine.
 
     A whole URL stays as it is written; a path from `root` consists of names of files, not of URL text.
     """
+    written = split_address(written).file
     if is_url(written):
         return written
     if not is_url(root) or written.startswith("/"):
         return ""
     server, folder = server_and_path(root)
     return server + posixpath.normpath(posixpath.join(folder, in_url(root.partition("://")[0], written)))
+
+
+def path_here(root: str, written: str) -> Path:
+    """The path of a clip's file, or of its archive, that is on this machine (address_of: '')."""
+    return Path(os.path.join(root, split_address(written).file))
 
 
 def server_and_path(url: str) -> tuple[str, str]:
@@ -66,7 +78,9 @@ def check_local(clips: Clips, manifest: Path | str, root: str) -> None:
     if not is_url(manifest):
         return
     paths = itertools.chain(clips.values("video_path"), clips.values("audio_path"))
-    outside = [path for path in paths if path and not address_of(root, path) and names.leads_out(path)]
+    outside = [
+        path for path in paths if path and not address_of(root, path) and names.leads_out(split_address(path).file)
+    ]
     if outside:
         raise UserError(
             f"{without_credentials(str(manifest))} names {len(outside)} files of this machine, such as "

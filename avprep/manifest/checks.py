@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from avprep.manifest.addresses import address_of
+from avprep.manifest.addresses import address_of, path_here
 from avprep.manifest.clips import Clip, hashed, repeated
 from avprep.shared.errors import some_of
 
@@ -259,9 +259,9 @@ def missing(
 
 
 def _files_here(clip: Clip, root: Path | str) -> list[tuple[str, str]]:
-    """(folder, name) of each file of a clip on this machine."""
+    """(folder, name) of each file, or archive, of a clip on this machine."""
     paths = (path for path in (clip.video_path, clip.audio_path) if path and not address_of(str(root), path))
-    return [os.path.split(os.path.join(root, path)) for path in paths]
+    return [os.path.split(path_here(str(root), path)) for path in paths]
 
 
 def _by_value(values: np.ndarray) -> Iterator[np.ndarray]:

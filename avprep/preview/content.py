@@ -6,6 +6,7 @@ import io
 import json
 import math
 import tarfile
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
+from avprep.build.fetch import copied
 from avprep.config import Limits
 from avprep.dataset import Dataset, WholeClip
 from avprep.errors import ClipError, UserError
 from avprep.preview.model import Picture, Preview, ShownClip
 from avprep.preview.page import render
-from avprep.shared import names, store
+from avprep.shared import archives, names, store
 from avprep.shared.commands import Progress
+from avprep.shared.urls import split_address
 
 SHOWN_CLIPS = 150
 MAX_PER_CLASS = 4
@@ -194,16 +197,20 @@ def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
     source = meta.get("audio_path") or meta.get("video_path")
     if not source or "span_seconds" not in meta:
         return "its shard does not name the source"
-    if not Path(source).is_absolute() and root is None:
+    kind, member, file = split_address(source)
+    if not Path(file).is_absolute() and root is None:
         return NO_ROOT
     if clip.seconds * BITS_PER_SECOND / 8 > MAX_CLIP_SOUND_BYTES:
         return "the clip is too long for a page"
-    path = (root or Path()) / source
-    if not path.is_file():
+    path = (root or Path()) / file
+    if not (archives.holds(path, kind, member) if kind else path.is_file()):
         return NO_FILE
+    start, end = meta["span_seconds"]
     try:
-        start, end = meta["span_seconds"]
-        return clip_mp3(path, start, end, Limits())
+        if not kind:
+            return clip_mp3(path, start, end, Limits())
+        with tempfile.TemporaryDirectory(prefix="avprep-") as folder:
+            return clip_mp3(copied(str(root or ""), source, Path(folder), Limits()), start, end, Limits())
     except ClipError as error:
         return f"{error.reason}: {error.detail}"
 

@@ -267,7 +267,7 @@ def _file_system(scheme: str, shown: str) -> Any:
         options["config_kwargs"] = {"max_pool_connections": CONCURRENT_REQUESTS}
     try:
         files = fsspec.filesystem(scheme, **options)
-    except (ImportError, ValueError) as error:
+    except (ImportError, TypeError, ValueError) as error:
         package = PACKAGES.get(scheme)
         step = f"pip install {package}" if package else "http, https, s3, gs and memory can be read"
         raise UserError(f"{shown} cannot be opened ({first_line(error)}): {step}.") from None

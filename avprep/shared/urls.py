@@ -3,11 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 HTTP = ("http", "https")
 WRITABLE = ("s3", "gs", "gcs", "memory")
+ARCHIVES = ("tar", "zip")
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+
+
+class Address(NamedTuple):
+    """A clip's file as a manifest writes it: a path or URL, or a member of an archive at such, `tar://MEMBER::FILE`."""
+
+    kind: str
+    """of ARCHIVES; '' where the file itself is the clip's"""
+    member: str
+    file: str
+
+    @property
+    def as_path(self) -> str:
+        """The file, a member below it as if it were a folder."""
+        return f"{self.file}/{self.member}" if self.kind else self.file
+
+
+def split_address(written: str) -> Address:
+    """The parts of an address. The syntax of members is fsspec's; FILE is what follows the last `::`."""
+    kind, separator, rest = written.partition("://")
+    if not separator or kind not in ARCHIVES:
+        return Address("", "", written)
+    member, _, file = rest.rpartition("::")
+    return Address(kind, member, file)
+
+
+def in_archive(kind: str, member: str, file: str) -> str:
+    """The address of a member of an archive, read back by split_address; `file` has no `::`."""
+    return f"{kind}://{member}::{file}"
 
 
 def is_url(value: object) -> bool:

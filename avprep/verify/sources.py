@@ -19,9 +19,11 @@ from avprep.build.versions import versions
 from avprep.build.workers import Workers
 from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
+from avprep.manifest.addresses import path_here
 from avprep.manifest.clips import Clip, Clips
-from avprep.shared import configs, names
+from avprep.shared import archives, configs, names
 from avprep.shared.commands import Progress
+from avprep.shared.urls import split_address
 from avprep.verify.shard import ShardCheck
 from avprep.verify.tar import Context
 
@@ -37,7 +39,12 @@ class Sources:
 
     def has(self, clip: Clip) -> bool:
         """Whether all files of a clip are there."""
-        return all((self.root / path).is_file() for path in (clip.video_path, clip.audio_path) if path)
+        return all(self._has(path) for path in (clip.video_path, clip.audio_path) if path)
+
+    def _has(self, path: str) -> bool:
+        kind, member, _ = split_address(path)
+        here = path_here(str(self.root), path)
+        return archives.holds(here, kind, member) if kind else here.is_file()
 
     def must_find(self, clips: Clips) -> None:
         """Errors: UserError where not one clip has its source."""

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line, some_of
+from avprep.shared.urls import split_address
 from avtrain.runs.load import checkpoint_at
 
 TRAINED_ON = "trained_on.parquet"
@@ -140,7 +141,8 @@ def _shared(theirs: pa.Table, mine: pa.Table, column: str) -> pa.Table:
 
 def _one_source(first: str, second: str) -> bool:
     """Whether two manifests, each in a folder of its own, may mean one file by these paths."""
-    one, other = ([part for part in posixpath.normpath(path).split("/") if part != ".."] for path in (first, second))
+    paths = (posixpath.normpath(split_address(path).as_path) for path in (first, second))
+    one, other = ([part for part in path.split("/") if part != ".."] for path in paths)
     length = min(len(one), len(other))
     return bool(first and second) and one[-length:] == other[-length:]
 
