@@ -109,7 +109,12 @@ def batches(sizes: Mapping[str, int]) -> Iterator[list[str]]:
 def absolute_paths(folder: Path) -> int:
     """How many clips of a dataset name their source by an absolute path, which a published dataset shows."""
     table = Dataset(folder).plan_columns("video_path", "audio_path")
-    absolute = pc.or_(*(pc.starts_with(table.column(name), "/") for name in ("video_path", "audio_path")))
+    absolute = pc.or_(
+        *(
+            pc.match_substring_regex(table.column(name), "^/|^(tar|zip)://.*::/")
+            for name in ("video_path", "audio_path")
+        )
+    )
     return int(pc.sum(absolute).as_py() or 0)
 
 
