@@ -176,7 +176,7 @@ def _media(facts: Facts) -> list[str]:
     video, audio = facts.info["video"], schema.named_downmix(facts.info["audio"])
     lines = []
     if facts.with_pictures:
-        quality = f" of quality {video['jpeg_quality']}" if video["frame_codec"] == "jpeg" else ""
+        quality = f" of quality {video['jpeg_quality']}" if "jpeg_quality" in video else ""
         kind = "uint8 arrays" if video["frame_codec"] == "raw" else f"JPEG{quality}"
         lines.append(
             f"- Frames: RGB, {video['frame_size']} x {video['frame_size']} pixels ({video['resize']}, filter "
