@@ -34,7 +34,7 @@ from avprep.manifest.checks import examine
 from avprep.manifest.clips import Clips, values_of
 from avprep.manifest.differences import change
 from avprep.manifest.read_write import read_manifest, write_parquet
-from avprep.shared import configs, store
+from avprep.shared import configs, names, store
 from avprep.shared.errors import listed
 from avprep.shared.mirror import near
 
@@ -303,7 +303,9 @@ def _check_good(folder: Path, staging: Path, growth: Growth) -> None:
     """UserError where not one new clip is good."""
     failed: list[str] = []
     for shard in growth.new_shards:
-        marker = read_marker(staging if (staging / schema.marker_path(shard.path)).exists() else folder, shard)
+        marker = read_marker(
+            staging if names.inside(staging, schema.marker_path(shard.path)).exists() else folder, shard
+        )
         if marker["clips"]:
             return
         failed += [f"{failure['reason']}: {failure['clip_id']}" for failure in marker["failures"]]

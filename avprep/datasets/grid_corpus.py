@@ -114,7 +114,8 @@ def word_times(root: Path, sentence: Sentence, word: str) -> tuple[float, float,
     """
     path = root / sentence.align
     try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        with path.open(encoding="utf-8") as lines:
+            rows = [line.split() for line in lines if line.strip()]
         times = [(int(start) / ALIGN_HZ, int(end) / ALIGN_HZ, spoken) for start, end, spoken in rows]
     except (OSError, ValueError) as error:
         raise ManifestError(f"{path} is not readable as lines of start, end and word ({error}).") from None

@@ -251,7 +251,7 @@ def test_the_command_refuses_what_cannot_be_and_leaves_nothing(tmp_path, clips):
         assert done.exit_code == 2, done.output
         return done.output
 
-    assert "does not exist" in refused("--root", str(tmp_path / "missing"))
+    assert "is not a folder" in refused("--root", str(tmp_path / "missing"))
     assert "Missing option '--root'" in refused()
     assert "There is no row 'softly'" in refused("--root", str(clips), "--row", "softly")
     assert "fewer than a batch of 64" in refused("--root", str(clips), "--label", "colour", "--folds", "2")
