@@ -12,43 +12,18 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
-from unittest.mock import patch
 
 import torch
 
-import avtrain.training.setup
 from avtrain.config import PretrainConfig
-from avtrain.data.batches import Batch
 from avtrain.data.loader import Loader
-from avtrain.runs import folder as run_folder
-from avtrain.training.pretrain import pretrain
 from tests.bench.contest import CLASSES, SECONDS, prepared
+from tests.bench.resident import Resident, seconds
 from tests.train.forge import Forged, forge_dataset
 
 CLIPS = 400
 SIZES = {"full": (112, 16, 1, 3), "tiny": (48, 64, 8, 60)}  # frame size, batch, updates to warm up, updates
-
-
-class Resident(Loader):
-    """The first batch, again and again."""
-
-    def __iter__(self) -> Iterator[Batch]:
-        batches = super().__iter__()
-        batch = next(batches)
-        batches.close()  # type: ignore[attr-defined]
-        while True:
-            yield batch
-
-
-def seconds(loader: type[Loader], data: Path, config: PretrainConfig, warm: int) -> float:
-    """Seconds an update of a run, the first `warm` left out."""
-    with tempfile.TemporaryDirectory() as run, patch.object(avtrain.training.setup, "Loader", loader):
-        pretrain(data, Path(run), config, quiet=True)
-        lines = run_folder.read_metrics(Path(run))
-    return (lines[-1]["seconds"] - lines[warm - 1]["seconds"]) / (len(lines) - warm)
 
 
 def main() -> None:
