@@ -12,7 +12,7 @@ from avtrain.runs import checkpoint
 from tests.gpu.bench import REPOSITORY, Bench
 
 MAIN = "from avtrain.cli import main; main()"
-HANG_SECONDS = 240
+HANG_SECONDS = 400
 
 
 class Command:
@@ -31,8 +31,11 @@ class Command:
 
     def finish(self) -> None:
         """Wait for its end. Errors: RuntimeError with its last line where it failed."""
-        _, errors = self.process.communicate(timeout=HANG_SECONDS)
-        os.close(self.end)
+        try:
+            _, errors = self.process.communicate(timeout=HANG_SECONDS)
+        finally:
+            self.process.kill()
+            os.close(self.end)
         if self.process.returncode:
             lines = errors.decode(errors="replace").strip().splitlines()
             raise RuntimeError(f"exit {self.process.returncode}: {lines[-1] if lines else ''}")

@@ -26,7 +26,7 @@ def toy(tmp_path_factory):
     return Bench(device="cpu", size=TOY, folder=tmp_path_factory.mktemp("gpu"), python=warm.python())
 
 
-@pytest.mark.parametrize("name", ["parity", "copies", "speed", "loading", "chunks"])
+@pytest.mark.parametrize("name", ["parity", "copies"])
 def test_a_check_at_toy_size(toy, name):
     torch.set_num_threads(1)
     states = {row["state"] for row in tried(toy, [name])}
@@ -34,7 +34,7 @@ def test_a_check_at_toy_size(toy, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["equal", "downstream", "ranks", "export"])
+@pytest.mark.parametrize("name", ["equal", "speed", "loading", "downstream", "ranks", "export", "chunks"])
 def test_a_longer_check_at_toy_size(toy, name):
     torch.set_num_threads(1)
     tried(toy, [name])
