@@ -33,7 +33,7 @@ class ArchiveFolder(ListedFolder):
     @cached_property
     def _members(self) -> dict[str, tuple[str, str]]:
         """(archive, name there) of each member, by its name below the folder."""
-        found: dict[str, tuple[str, str]] = {}
+        members: dict[str, tuple[str, str]] = {}
         foreign = set()
         for archive in filter(_is_archive, self._media.files()):
             if "::" in archive:
@@ -47,13 +47,13 @@ class ArchiveFolder(ListedFolder):
                 if system is not None:
                     foreign.add(system)
                 elif is_plain(name):
-                    found.setdefault(name, (archive, name))
-        if not found:
+                    members.setdefault(name, (archive, name))
+        if not members:
             raise ManifestError(f"{self} holds no .tar or .zip file with members; leave --archives out.")
         self.foreign = sorted({*self._media.foreign, *foreign})
-        tops = {name.partition("/")[0] if "/" in name else "" for name in found}
+        tops = {name.partition("/")[0] if "/" in name else "" for name in members}
         skipped = len(next(iter(tops))) + 1 if len(tops) == 1 and tops != {""} else 0
-        return {name[skipped:]: where for name, where in found.items()}
+        return {name[skipped:]: where for name, where in members.items()}
 
     @cached_property
     def _names(self) -> list[str]:
