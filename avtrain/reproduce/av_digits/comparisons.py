@@ -11,6 +11,7 @@ HALF, QUARTER = (f"soft-positive, {share} % labelled, others skipped, SpecAugmen
 COMPARISONS = (
     Comparison("right labels", SOFT, "soft-positive"),
     Comparison("right labels", SOFT, RANDOM),
+    Comparison("right labels", "soft-positive, temperature 0.2, SpecAugment", SOFT),
     Comparison("few labels", HALF, SOFT, alike=True),
     Comparison("few labels", HALF, RANDOM),
     Comparison("few labels", QUARTER, RANDOM),
