@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from avprep.shared import store
 from avprep.sharing.config import LICENCES, UNKNOWN, CardConfig
 from avprep.sharing.facts import Facts, data_files
 
@@ -45,7 +45,7 @@ def size_category(clips: int) -> str:
 
 def quoted(text: str) -> str:
     """A string that YAML reads as `text`: JSON, with what YAML takes for an end of line escaped."""
-    return SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", json.dumps(text, ensure_ascii=False))
+    return SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", store.json_text(text))
 
 
 def _licence(config: CardConfig) -> list[str]:

@@ -42,7 +42,7 @@ manifest, out = map(pathlib.Path, sys.argv.pop().split(":"))
 COMMAND = "from avprep.cli import main; main()"
 RECHECK = """
 prepared = prepare(manifest, BuildConfig())
-assert all(is_done(out, shard, prepared.digest) for shard in prepared.planned)
+assert all(is_done(out, shard, prepared.digest_of(shard)) for shard in prepared.planned)
 """
 EXAMINE = """
 clips = read_manifest(manifest)
@@ -81,7 +81,12 @@ def forge_shards(out: Path, prepared: Prepared) -> None:
             record |= {"logmel_offset": end + 640, "num_mel_frames": MEL_FRAMES, "duration_seconds": 10.005}
             end += 640 + MEL_FRAMES * MEL_BANDS * 2 + 1024
             clips.append(record | {"av_offset_seconds": 0.0123})
-        marker = {"format": schema.FORMAT, "config_digest": prepared.digest, "shard": shard.path, "bytes": end}
+        marker = {
+            "format": schema.FORMAT,
+            "config_digest": prepared.digest_of(shard),
+            "shard": shard.path,
+            "bytes": end,
+        }
         marker |= {"sha256": "0" * 64, "clips": clips, "failures": []}
         marker["logmel"] = {"frames": MEL_FRAMES * len(clips)} | sums
         path = out / schema.marker_path(shard.path)

@@ -21,6 +21,7 @@ from tests.known_issues.command_lines import commands
 from tests.train.forge import Forged, forge_dataset
 
 OUTPUTS = {
+    "avprep manifest archive": {"out"},
     "avprep manifest folder": {"out"},
     **{f"avprep manifest {name}": {"out"} for name in ADAPTERS},
     "avprep manifest table": {"out"},

@@ -89,7 +89,7 @@ def test_the_recheck_finds_each_shard_that_is_not_whole(finished):
     marker = json.loads(kept[out / schema.marker_path(foreign.path)])
     (out / schema.marker_path(foreign.path)).write_text(json.dumps(marker | {"config_digest": "another"}))
     try:
-        undone = [shard for shard in prepared.planned if not is_done(out, shard, prepared.digest)]
+        undone = [shard for shard in prepared.planned if not is_done(out, shard, prepared.digest_of(shard))]
         assert undone == [short, foreign, gone, unmarked]
         with pytest.raises(UserError, match=r"1 of .* planned shards .* are not built yet"):
             finalize(out)

@@ -96,6 +96,8 @@ def varied() -> list[tuple[tuple[Any, ...], TableSettings]]:
         place = values
         for name in path[:-1]:
             place = place[name]
+        if path[-1] == "spec_augment" and place.get("protocol") == "linear":
+            continue  # which trains no encoder
         if isinstance(place, dict) and path[-1] in TOGETHER:
             place.update(TOGETHER[path[-1]])
         else:
