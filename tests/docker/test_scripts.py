@@ -75,6 +75,7 @@ while true; do sleep 0.05; done
 """
 
 
+@pytest.mark.slow
 def test_a_stop_reaches_the_ranks_below_torchrun_and_their_checkpoint_is_waited_for(tmp_path):
     command = [DOCKER / "train-node", 1, 1, "localhost:0", tmp_path, "bash", "-c", SAVES]
     environ = {**os.environ, "PATH": PATH, "RUN": str(tmp_path)}

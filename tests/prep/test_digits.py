@@ -86,6 +86,7 @@ def test_a_seed_chooses_its_own_subset_and_the_link_does_not(spoken):
     assert len(train[0] & train[1]) < 200
 
 
+@pytest.mark.slow
 def test_the_manifest_names_speaker_recording_and_image(linked):
     clips = read_manifest(linked)
     assert Counter(clip.split for clip in clips) == {"train": 20, "val": 10, "test": 20}
@@ -97,6 +98,7 @@ def test_the_manifest_names_speaker_recording_and_image(linked):
     assert {clip.group for clip in clips if clip.split == "test"} == {"jackson", "nicolas"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_renders_the_same_pixels_again(linked, spoken, tmp_path):
     clips = read_manifest(linked)[::17]
     before = {clip.clip_id: (linked.parent / clip.video_path).read_bytes() for clip in clips}
@@ -115,6 +117,7 @@ def test_the_same_seed_renders_the_same_pixels_again(linked, spoken, tmp_path):
         render_digits(linked.parent, spoken, dataclasses.replace(SMALL, fold=2), workers=1)
 
 
+@pytest.mark.slow
 def test_a_clip_is_its_recording_in_silence(linked, spoken):
     for clip in read_manifest(linked)[::7]:
         recording, rate = read_recording(spoken / f"{NAME.fullmatch(clip.clip_id)[1]}.wav")
@@ -143,6 +146,7 @@ def likeness(picture: np.ndarray, image: np.ndarray) -> float:
     return best
 
 
+@pytest.mark.slow
 def test_a_clip_shows_its_own_image(unlinked):
     """Among the images of the ten digits, that of the clip is the likest to what it shows."""
     images = load_digits().images
@@ -155,6 +159,7 @@ def test_a_clip_shows_its_own_image(unlinked):
     assert sum(left == right for left, right in zip(found, numbers, strict=True)) >= 8
 
 
+@pytest.mark.slow
 def test_brightness_follows_loudness_where_it_is_linked_alone(linked, unlinked):
     with_link, without = (
         brightness_with_loudness([m.parent / c.video_path for c in read_manifest(m)[::3]]) for m in (linked, unlinked)

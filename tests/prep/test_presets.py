@@ -30,6 +30,7 @@ def native(path: Path) -> tuple[np.ndarray, int]:
         return np.concatenate(frames).astype(np.float32), container.streams.audio[0].rate
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOGMEL_PRESETS)
 def test_presets_are_librosas_formulas(name, sounds):
     """The released code calls power_to_db on the magnitude: 10 log10 of it."""
