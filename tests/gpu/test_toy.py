@@ -26,6 +26,7 @@ def toy(tmp_path_factory):
     return Bench(device="cpu", size=TOY, folder=tmp_path_factory.mktemp("gpu"), python=warm.python())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["parity", "copies"])
 def test_a_check_at_toy_size(toy, name):
     torch.set_num_threads(1)

@@ -35,6 +35,8 @@ from tests.prep.rendering import pattern, render
 from tests.prep.test_pseudo_label import Touch, by_clip
 from tests.prep.tiny_hf import SOUND_SECONDS, save_clap, save_clip, transformers
 
+pytestmark = pytest.mark.slow  # models of transformers are loaded
+
 CLASSES = ["dog", "car, electric", "rain"]
 RATE_HZ = 48_000
 SOURCES = {
