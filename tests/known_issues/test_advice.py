@@ -64,6 +64,7 @@ def sentences() -> list[tuple[Path, str, str]]:
     return found
 
 
+@pytest.mark.slow
 def test_every_option_that_an_error_names_exists():
     known = set().union(*options_of().values()) | OTHERS
     texts = sentences()

@@ -180,6 +180,7 @@ def all_of(readers, folder):
             reader(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", READERS)
 def test_no_text_of_a_file_leads_anywhere(stage, file, tmp_path):
     """Every text and key in turn: none is a path that is opened, and around the folder nothing changes."""

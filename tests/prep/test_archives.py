@@ -114,6 +114,7 @@ def built(videos, sounds, tmp_path_factory):
     return base
 
 
+@pytest.mark.slow
 def test_clips_in_archives_make_the_dataset_of_the_same_files(built):
     clips = read_manifest(built / "archives.csv")
     assert [clip.split for clip in clips] == ["train"] * 5 + ["test"] * 5
@@ -126,6 +127,7 @@ def test_clips_in_archives_make_the_dataset_of_the_same_files(built):
     assert ours == theirs
 
 
+@pytest.mark.slow
 def test_sources_in_archives_are_there_for_verify_and_preview(built):
     sources = Sources(built)
     clip = read_manifest(built / "archives.csv")[0]
@@ -136,6 +138,7 @@ def test_sources_in_archives_are_there_for_verify_and_preview(built):
     assert "audio/mpeg" in (built / "p.html").read_text()
 
 
+@pytest.mark.slow
 def test_behind_s3_and_http_members_are_ranges_of_the_archive(built, tmp_path):
     with bucket_serving("bucket") as bucket:
         for name in ("train-00000.tar", "test.zip"):

@@ -18,6 +18,7 @@ def test_results_come_as_they_are_done():
     assert list(map_processes(abs, [], 2, lambda: False)) == []
 
 
+@pytest.mark.slow
 def test_stopping_ends_running_jobs_at_once():
     begin = time.monotonic()
     with pytest.raises(Interrupted):

@@ -77,6 +77,7 @@ def test_retries_are_one_for_a_crash_and_none_for_bad_media(videos, tar, monkeyp
         assert len(tries) == 3
 
 
+@pytest.mark.slow
 def test_memory_is_bounded(tar, tmp_path):
     """480 frames of 3 MB have no room in a gigabyte."""
     render(tmp_path / "a.mp4", *pattern("64x64", "10", 4), *tone(4))

@@ -255,6 +255,7 @@ def test_the_cache_fills_behind_and_serves_the_next_process(stored, served, whol
     assert not any(path.endswith(".tar") for path in served.sent)
 
 
+@pytest.mark.slow
 def test_the_cache_stays_within_its_size_and_the_shard_used_longest_ago_goes(stored, served, whole, tmp_path):
     largest = max(path.stat().st_size for path in stored.rglob("*.tar"))
     fill(served, tmp_path, max_bytes=2 * largest)
