@@ -7,21 +7,10 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
-import psutil
-
 from tests.cluster.conftest import environ_of_ranks
 from tests.docker.recipes import tool
 
 STOP_SECONDS = 30
-
-
-def below(process: subprocess.Popen[str], word: str) -> Iterator[psutil.Process]:
-    """The processes below one whose command line has this word."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                if word in " ".join(child.cmdline()):
-                    yield child
 
 
 @contextlib.contextmanager

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from tests.cluster.conftest import DEADLINE_SECONDS
-from tests.cluster.ray_nodes import below, node
+from tests.cluster.ray_nodes import node
 from tests.ports import free_port
 from tests.prep.test_build import start, tree
+from tests.processes import DECODER, processes_below
 
 pytestmark = pytest.mark.slow
 
@@ -23,11 +24,11 @@ def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_pat
     head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
     build_options = ["--executor", "ray", "--address", address]
     with node(*head), node(f"--address={address}") as other, start(demo_clips, out, *build_options) as build:
-        while not (list(below(other, "spawn_main")) and len(list(out.glob("shards/*/*/*.json"))) >= 3):
+        while not (processes_below(other.pid, DECODER) and len(list(out.glob("shards/*/*/*.json"))) >= 3):
             assert build.poll() is None, build.communicate()[1]
             assert time.monotonic() < limit
             time.sleep(0.05)
-        (raylet,) = (found for found in below(other, "raylet/raylet") if found.name() == "raylet")
+        (raylet,) = (found for found in processes_below(other.pid, "raylet/raylet") if found.name() == "raylet")
         raylet.kill()
         _, errors = build.communicate(timeout=DEADLINE_SECONDS)
     assert build.returncode == 0, errors

@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 from avprep import schema
-from tests.cluster.ray_nodes import below, node
+from tests.cluster.ray_nodes import node
 from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
 from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, program, running, until
 from tests.faults.untouched import Files, Made, Untouched, begun, build, files_of, wrong_bytes
 from tests.ports import free_port
+from tests.processes import DECODER, processes_below
 
 ROOMY_BYTES = 256 << 20
 
@@ -55,7 +56,7 @@ def worker_killed(draw: random.Random, place: Path, untouched: Untouched) -> End
     with running(build(untouched.manifest, out), log) as process:
         until(lambda: len(family(process)) > 1 and begun(out)(), process, log)
         time.sleep(then)
-        decoders = [child for child in family(process)[1:] if "spawn_main" in " ".join(child.cmdline())]
+        decoders = processes_below(process.pid, DECODER)
         if not decoders:
             raise MissedError
         since, done = time.monotonic(), _markers(out)
@@ -97,10 +98,10 @@ def ray_node_killed(draw: random.Random, place: Path, untouched: Untouched) -> E
         node(f"--address={address}", **token) as other,
         running(command, log, **token) as process,
     ):
-        until(lambda: any(below(other, "spawn_main")), process, log)
+        until(lambda: bool(processes_below(other.pid, DECODER)), process, log)
         time.sleep(then)
         done = _markers(out)
-        raylets = [found for found in below(other, "raylet/raylet") if found.name() == "raylet"]
+        raylets = [found for found in processes_below(other.pid, "raylet/raylet") if found.name() == "raylet"]
         if process.poll() is not None or not raylets:
             raise MissedError
         since = time.monotonic()

@@ -15,6 +15,7 @@ from tests.faults.campaign import Ending, Fault, MissedError, Trial
 from tests.faults.machine import jumping_clock, no_clock, no_disk, small_disk
 from tests.faults.running import all_gone, code_of, ends, family, finish, one_sentence, running, until
 from tests.faults.untouched import Files, Made, Untouched, has_run, learnt, on_two_ranks, pretrain, wrong_bytes
+from tests.processes import processes_below
 
 ROOMY_BYTES = 256 << 20
 CHECKPOINTS = 3  # are there at most, while the newest is written
@@ -65,7 +66,7 @@ def rank_killed(draw: random.Random, place: Path, untouched: Untouched) -> Endin
         until(has_run(run), process, log)
         time.sleep(then)
         everyone = family(process)
-        ranks = [child for child in everyone[1:] if "pretrain" in " ".join(child.cmdline())]
+        ranks = processes_below(process.pid, "pretrain")
         if process.poll() is not None or len(ranks) < 2:
             raise MissedError
         since, lost = time.monotonic(), draw.randrange(2)

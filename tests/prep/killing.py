@@ -19,7 +19,8 @@ import psutil
 from avprep.dataset import Dataset
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.verify.dataset import verify
-from tests.prep.test_build import decoders, shards_done, start, wait_for_markers
+from tests.prep.test_build import shards_done, start, wait_for_markers
+from tests.processes import DECODER, processes_below
 
 MOST_SHARDS, LONGEST_SECONDS = 3, 0.1
 
@@ -48,7 +49,7 @@ def campaign(manifest: Path, out: Path, kills: int, seed: int, options: list[str
             wait_for_markers(out, shards_done(out) + draw.randint(1, MOST_SHARDS), process)
             time.sleep(draw.uniform(0, LONGEST_SECONDS))
             assert process.poll() is None, f"over after {hits.total()} kills: {process.communicate()[1]}"
-            below = decoders(process)
+            below = processes_below(process.pid, DECODER)
             if below and draw.random() < 0.5:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     draw.choice(below).kill()

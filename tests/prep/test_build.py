@@ -28,6 +28,7 @@ from avprep.dataset import Dataset
 from avprep.errors import ClipError, Interrupted, UserError
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared.store import folder_lock
+from tests.processes import DECODER, processes_below
 
 CONFIG = BuildConfig(video=VideoSpec(frame_size=48), shards=ShardSpec(clips_per_shard=4))
 COMMAND = ["--frame-size", "48", "--clips-per-shard", "4", "--workers", "2"]
@@ -55,12 +56,6 @@ def wait_for_markers(out: Path, count: int, process: subprocess.Popen[str]) -> N
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < limit
         time.sleep(0.01)
-
-
-def decoders(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """The decoding processes of a running build."""
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
 
 
 def test_index_offsets_give_the_arrays_of_the_tar(demo_dataset):
@@ -115,7 +110,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(demo_clips, demo_dataset, tmp_
     out = tmp_path / "demo"
     process = start(demo_clips, out)
     wait_for_markers(out, 2, process)
-    workers = decoders(process)
+    workers = processes_below(process.pid, DECODER)
     assert len(workers) == 2
     process.kill()
     process.wait()
@@ -126,7 +121,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(demo_clips, demo_dataset, tmp_
 
     process = start(demo_clips, out)
     wait_for_markers(out, len(before) + 2, process)
-    decoders(process)[0].kill()
+    processes_below(process.pid, DECODER)[0].kill()
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert {p: p.stat().st_mtime_ns for p in before} == before, "a finished shard was written again"

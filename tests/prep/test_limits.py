@@ -24,6 +24,7 @@ from avprep.manifest.read_write import Clip
 from avprep.media.clip import decode_clip
 from tests.conftest import REPOSITORY
 from tests.prep.rendering import pattern, render, tone
+from tests.processes import DECODER, processes_below
 
 DECODERS = ["pyav", "ffmpeg", "decord", "auto"]
 MEGABYTE = 1_000_000
@@ -72,7 +73,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def the_child() -> psutil.Process:
-    [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+    [child] = processes_below(os.getpid(), DECODER)
     return child
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 
 from avprep.shared.errors import Interrupted
 from avprep.shared.processes import map_processes
+from tests.processes import DECODER, processes_below
 
 
 def test_results_come_as_they_are_done():
@@ -24,7 +26,7 @@ def test_stopping_ends_running_jobs_at_once():
     with pytest.raises(Interrupted):
         list(map_processes(time.sleep, [600, 600, 600], 2, lambda: time.monotonic() > begin + 3))
     assert time.monotonic() < begin + 60
-    assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    assert not processes_below(os.getpid(), DECODER)
 
 
 def test_a_killed_parent_leaves_no_process():
@@ -34,7 +36,7 @@ def test_a_killed_parent_leaves_no_process():
     )
     parent = subprocess.Popen([sys.executable, "-c", script])
     limit = time.monotonic() + 60
-    while len(workers := [c for c in psutil.Process(parent.pid).children() if "spawn_main" in str(c.cmdline())]) < 2:
+    while len(workers := processes_below(parent.pid, DECODER)) < 2:
         assert time.monotonic() < limit
         time.sleep(0.05)
     time.sleep(1)

@@ -19,6 +19,7 @@ from avprep.errors import ClipError
 from avprep.manifest.read_write import Clip
 from tests.conftest import REPOSITORY
 from tests.prep.rendering import pattern, render, tone
+from tests.processes import DECODER, processes_below
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_children_use_one_thread_each(videos, tar, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with Workers(1, Limits()) as running:
         running.run(task(videos, tar, BuildConfig()))
-        [child] = [c for c in psutil.Process().children() if "spawn_main" in " ".join(c.cmdline())]
+        [child] = processes_below(os.getpid(), DECODER)
         assert {child.environ().get(name) for name in workers.THREAD_VARIABLES} == {"1"}
     assert not child.is_running()
 
@@ -146,7 +147,7 @@ def test_a_decoder_that_hangs_dies_with_its_parent(videos, tar, tmp_path):
     while not hangs.exists():
         assert time.monotonic() < limit
         time.sleep(0.05)
-    found = [c for c in psutil.Process(parent.pid).children() if "spawn_main" in str(c.cmdline())]
+    found = processes_below(parent.pid, DECODER)
     assert len(found) == 1
     parent.kill()
     parent.wait()
