@@ -200,11 +200,13 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
     default=NEIGHBOURS.exact_share,
     help="Weight of each sound's own picture among its pairs.",
 )
+@click.option("--mutual", is_flag=True, help="Only clips that are each other's neighbours.")
+@click.option("--labels", default=NEIGHBOURS.labels, help="Label column; only neighbours of the clip's own label.")
 @click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @device_options
 def neighbours(dataset: Path | str, run: Path, out: Path, as_json: bool, threads: int | None, **settings: Any) -> None:
-    """Write pairs without labels: each training sound with the pictures of the nearest other clips.
+    """Write pairs by neighbours: each training sound with the pictures of the nearest other clips.
 
     'avtrain pretrain --strategy pairs:FILE:weights=partner' draws one of them for each sound.
     """
@@ -219,8 +221,9 @@ def neighbours(dataset: Path | str, run: Path, out: Path, as_json: bool, threads
         return
     same = made.get("same_class")
     classes = "" if same is None else f", {100 * same:.1f} % of neighbours of one class in {settings['compare']!r}"
+    without = f" ({made['without']} others have no such neighbour)" if made["without"] else ""
     click.echo(
-        f"{out}: {made['pairs']} pairs of {made['clips']} training clips, mean similarity of neighbours "
+        f"{out}: {made['pairs']} pairs of {made['clips']} training clips{without}, mean similarity of neighbours "
         f"{made['mean_similarity']:.2f}{classes}"
     )
 

@@ -33,8 +33,9 @@ def neighbour_pairs(
 
     Columns: `audio` and `video` (clip ids), `weight` (those of a sound sum to 1) and `similarity`, nearest first; with
     `exact_share`, each sound's own picture comes first. `pairs:FILE:weights=partner` draws among them.
-    `same_class` is the share of pairs of two clips whose labels in the column `compare` are equal. Errors: UserError;
-    Interrupted once `stopping()`, with nothing written.
+    `clips` are those with a neighbour, `without` those whose neighbours `mutual` or `labels` rule out: no pair has
+    their sound. `same_class` is the share of pairs of two clips whose labels in the column `compare` are equal. Errors:
+    UserError, also where no pair is left; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
     opened = open_run(dataset, run, config)
@@ -44,50 +45,84 @@ def neighbour_pairs(
             f"{config.neighbours} neighbours are more than the {len(rows) - 1} other training clips of "
             f"{dataset.folder}; use fewer --neighbours."
         )
-    labels = None
-    if compare:
-        column = dataset.labels(compare)
-        check_single(column, compare, "--compare")
-        labels = column.values[rows]
+    truth = _labels_of(dataset, rows, compare, "--compare")
+    given = _labels_of(dataset, rows, config.labels, "--labels")
     check_has_picture(dataset, rows, "put them in another split")
     check_media(dataset, opened, rows, sides)
     features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
     arrays = [features[side] for side in sides]
     positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)))
+    kept = kept_of(positions, given, config.mutual)
+    if not kept.any():
+        raise UserError(f"No two of the {len(rows)} training clips are left as a pair; use more --neighbours.")
     origin = {"command": "neighbours", **opened.identity, **configs.to_dict(config), "weights": opened.weights}
     origin["dataset_digest"] = dataset.digest
-    pairs = pairs_table(np.array(dataset.ids_of(rows).to_pylist(), object), positions, similarities, config)
+    pairs = pairs_table(np.array(dataset.ids_of(rows).to_pylist(), object), positions, similarities, config, kept)
     with store.atomic_path(out) as temporary:
         pq.write_table(pairs.replace_schema_metadata({NEIGHBOURS_KEY: store.json_text(origin)}), temporary)
-    made: dict[str, Any] = {"pairs": len(pairs), "clips": len(rows), "mean_similarity": float(similarities.mean())}
-    if labels is not None:
-        made["same_class"] = _of_one_class(labels, positions)
+    with_pairs = int(kept.any(axis=1).sum())
+    made: dict[str, Any] = {"pairs": len(pairs), "clips": with_pairs, "without": len(rows) - with_pairs}
+    made["mean_similarity"] = float(similarities[kept].mean())
+    if truth is not None:
+        made["same_class"] = _of_one_class(truth, positions, kept)
     return made
 
 
-def pairs_table(ids: np.ndarray, positions: np.ndarray, similarities: np.ndarray, config: NeighboursConfig) -> pa.Table:
-    """The pairs of clips `ids` [N] with their neighbours at `positions` int64 [N, k] of these `similarities`."""
-    weights = np.ones(positions.shape)
+def _labels_of(dataset: Dataset, rows: np.ndarray, name: str, option: str) -> np.ndarray | None:
+    """int32 [N]: the labels of `rows` in the column `name` of an option; None where none is named."""
+    if not name:
+        return None
+    column = dataset.labels(name)
+    check_single(column, name, option)
+    return column.values[rows]
+
+
+def kept_of(positions: np.ndarray, labels: np.ndarray | None, mutual: bool) -> np.ndarray:
+    """bool [N, k]: which neighbours, at `positions` int64 [N, k], stay pairs.
+
+    With `labels` int [N], those with the clip's own label; with `mutual`, those that have the clip among theirs.
+    """
+    kept = np.ones(positions.shape, bool)
+    if labels is not None:
+        kept &= (labels[positions] == labels[:, None]) & (labels[:, None] >= 0)
+    if mutual:
+        own = np.arange(len(positions))[:, None]
+        kept &= np.isin(positions * len(positions) + own, own * len(positions) + positions)
+    return kept
+
+
+def pairs_table(
+    ids: np.ndarray, positions: np.ndarray, similarities: np.ndarray, config: NeighboursConfig, kept: np.ndarray
+) -> pa.Table:
+    """The pairs of clips `ids` [N] with those neighbours at `positions` int64 [N, k] that are `kept` bool [N, k].
+
+    `similarities` are float32 [N, k]. A clip without neighbours has no pair, not even its own picture.
+    """
+    with_pairs = kept.any(axis=1)
+    own = np.flatnonzero(with_pairs)[:, None]
+    positions, similarities, kept = positions[with_pairs], similarities[with_pairs], kept[with_pairs]
+    weights = kept.astype(float)
     if config.temperature:
-        weights = np.exp((similarities - similarities.max(axis=1, keepdims=True)).astype(float) / config.temperature)
+        nearest_kept = np.where(kept, similarities, -np.inf).max(axis=1, keepdims=True)
+        weights *= np.exp(np.minimum(similarities - nearest_kept, 0).astype(float) / config.temperature)
     weights *= (1 - config.exact_share) / weights.sum(axis=1, keepdims=True)
     if config.exact_share:
-        own = np.arange(len(ids))[:, None]
         positions = np.concatenate([own, positions], axis=1)
         weights = np.concatenate([np.full(own.shape, config.exact_share), weights], axis=1)
         similarities = np.concatenate([np.ones(own.shape, np.float32), similarities], axis=1)
+        kept = np.concatenate([np.ones(own.shape, bool), kept], axis=1)
     return pa.table(
         {
-            "audio": pa.array(np.repeat(ids, positions.shape[1]), pa.string()),
-            "video": pa.array(ids[positions.reshape(-1)], pa.string()),
-            "weight": pa.array(weights.reshape(-1)),
-            "similarity": pa.array(similarities.reshape(-1).astype(np.float32)),
+            "audio": pa.array(np.repeat(ids[own], positions.shape[1], axis=1)[kept], pa.string()),
+            "video": pa.array(ids[positions[kept]], pa.string()),
+            "weight": pa.array(weights[kept]),
+            "similarity": pa.array(similarities[kept].astype(np.float32)),
         }
     )
 
 
-def _of_one_class(labels: np.ndarray, positions: np.ndarray) -> float | None:
-    """The share of pairs of neighbours of one label, among those that both have one."""
+def _of_one_class(labels: np.ndarray, positions: np.ndarray, kept: np.ndarray) -> float | None:
+    """The share of pairs of one label, among the neighbours that are `kept` and that both have one."""
     own, others = labels[:, None], labels[positions]
-    known = (own >= 0) & (others >= 0)
+    known = kept & (own >= 0) & (others >= 0)
     return float((own == others)[known].mean()) if known.any() else None

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -135,12 +137,17 @@ def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_
 def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(real_data, tmp_path):
     settings = dataclasses.replace(MINIATURE, epochs=2)
     (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
-    (line,) = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, [row], workers=1)
+    by_label = Row(name="by label", labels="noisy", stage="labelled neighbours", rounds=1, finetuned=False)
+    mutual = Row(name="mutual", stage="mutual neighbours", rounds=1, finetuned=False)
+    rows = [row, by_label, mutual]
+    (line,) = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, rows, workers=1)
+    _check_near_pairs(tmp_path, by_label, 10)
+    _check_near_pairs(tmp_path, mutual, 2)
     cell = tmp_path / "runs" / f"{row.slug}-0"
-    assert parts_of(settings.updates) == [5, 2, 2, 1]
+    assert parts_of(settings.updates, row.first, row.rounds) == [5, 2, 2, 1]
     assert line["updates"] == settings.updates == 10
     dataset, made = Dataset(tmp_path / "data" / "envelope-0" / "shards"), []
-    for number, folder in enumerate([*sorted(tmp_path.glob("runs/*-round-?")), cell]):
+    for number, folder in enumerate([*sorted(tmp_path.glob(f"runs/{row.slug}-0-round-?")), cell]):
         run = configs.flat(store.read_json(folder / "config.json"))
         assert run["max_steps"] == [5, 2, 2, 1][number]
         assert run["labels"] == ("noisy" if number == 0 else f"{row.slug}-0-{number}")
@@ -153,10 +160,25 @@ def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(rea
 
 
 def test_parts_of_a_row_in_stages_make_all_updates():
-    assert parts_of(600) == [300, 100, 100, 100]
-    assert all(sum(parts_of(updates)) == updates and min(parts_of(updates)) for updates in range(6, 50))
-    with pytest.raises(UserError, match="needs 6 updates or more, not 5"):
-        parts_of(5)
+    assert parts_of(600, 0.5, 3) == [300, 100, 100, 100]
+    assert parts_of(600, 0.25, 9) == [150, *[50] * 9]
+    assert all(sum(parts_of(updates, 0.5, 3)) == updates and min(parts_of(updates, 0.5, 3)) for updates in range(6, 50))
+    for updates, first, rounds in ((5, 0.5, 3), (600, 1.0, 3), (100, 0.0, 3)):
+        with pytest.raises(UserError, match=f"{updates} updates are too few for a row of 3 stages"):
+            parts_of(updates, first, rounds)
+
+
+def _check_near_pairs(out: Path, row: Row, share: int) -> None:
+    """Of the last round's file: no sound has more than `share` partners, all as the row's stage wants them."""
+    pairs = pq.read_table(out / "runs" / f"{row.slug}-0-1.parquet")
+    sounds, pictures = (pairs.column(name).to_pylist() for name in ("audio", "video"))
+    dataset, made = Dataset(out / "data" / "envelope-0" / "shards"), set(zip(sounds, pictures, strict=True))
+    label = dict(zip(dataset.clip_ids, dataset.labels("noisy").values, strict=True))
+    assert max(Counter(sounds).values()) <= share
+    if row.labels == "noisy":
+        assert {label[one] - label[other] for one, other in made} == {0}
+    else:
+        assert {(other, one) for one, other in made} == made
 
 
 def test_a_comparison_with_the_mean_of_two_rows_is_above_0_nearer_to_the_better_one():

@@ -31,15 +31,18 @@ class Row:
     """as of `avtrain pretrain`; `frozen`: every sound keeps one other picture of its class for good"""
     loss: str = "info-nce"
     labels: str = "label"
-    """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `quarter` (a quarter of each label known),
-    `clusters` (of the pictures' features)"""
+    """label column; others than `label`: `shuffled`, `noisy` (30 % wrong), `quarter` and `half` (so many of each label
+    are known), `clusters` (of the pictures' features)"""
     batch: str = "usual"
     """pairs in a batch: `usual`, `classes`: as many as classes, `class`: as many as a class has clips"""
     equal: str = "updates"
     """what is as many as in a row of the usual batch: `updates`, or `pairs`, by more updates of a smaller batch"""
     stage: str = ""
-    """what comes after half of the updates and several times after that (benchmark/stages.py): labels or partners by
-    the features learnt so far; empty: nothing, one run"""
+    """what comes after the share `first` of the updates and several times after that (benchmark/stages.py): labels or
+    partners by the features learnt so far; empty: nothing, one run"""
+    first: float = 0.5
+    rounds: int = 3
+    """how often labels or partners are made, after equal parts of the rest of the updates"""
     finetuned: bool = True
     """whether a pretrained encoder is finetuned as well, which takes half as long as pretraining it"""
     more: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +131,12 @@ BEYOND = (
         "soft-positive, 10 % labelled, others negatives", strategy="soft-positive:labelled=0.1,others=negatives"
     ),
     _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
+    _augmented(
+        "soft-positive, 50 % labelled, propagated",
+        strategy="soft-positive:others=skip",
+        labels="half",
+        stage="propagate",
+    ),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)
@@ -147,4 +156,24 @@ CANDIDATES = (
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
-CHOOSING = (*BEYOND[1:3], *CANDIDATES)
+NEAR = "labelled neighbours"
+STAGED = (
+    _augmented("30 % label noise, then near pairs", strategy="soft-positive", labels="noisy", stage=NEAR),
+    _augmented("random, then near pairs, 30 % label noise", labels="noisy", stage=NEAR),
+    _augmented(
+        "30 % label noise, then near pairs in nine rounds",
+        strategy="soft-positive",
+        labels="noisy",
+        stage=NEAR,
+        first=0.25,
+        rounds=9,
+    ),
+    _augmented(
+        "random, then near pairs in nine rounds, 30 % label noise", labels="noisy", stage=NEAR, first=0.25, rounds=9
+    ),
+    _augmented("random, then mutual neighbours", stage="mutual neighbours"),
+    _augmented("random, then mutual neighbours in six rounds", stage="mutual neighbours", rounds=6),
+    _augmented("random, then mutual neighbours in nine rounds", stage="mutual neighbours", first=0.25, rounds=9),
+)
+"""ways of stages for wrong labels and for none; one of each is chosen on validation speakers"""
+CHOOSING = (*BEYOND[1:3], *CANDIDATES, BEYOND[0], BEYOND[5], *STAGED)

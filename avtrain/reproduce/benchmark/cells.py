@@ -147,7 +147,7 @@ def _in_stages(cell: Cell) -> tuple[int, int]:
     """Train a row in stages; (updates of all its runs, epochs of the first). The last run is the cell's own."""
     from avtrain.reproduce.benchmark.stages import STAGES, parts_of
 
-    parts = parts_of(cell.amounts.updates)
+    parts = parts_of(cell.amounts.updates, cell.row.first, cell.row.rounds)
     earlier = (cell.folder.with_name(f"{cell.folder.name}-round-{number}") for number in range(len(parts) - 1))
     folders = [*earlier, cell.folder]
     updates, epochs = _trained(cell, folders[0], cell.strategy, cell.labels, parts[0])

@@ -16,7 +16,9 @@ from avprep.shared import store
 from avtrain.data.plans import training_table
 from avtrain.stages import hide_labels
 
-NOISE_SHARE, QUARTER = 0.3, 0.25
+NOISE_SHARE = 0.3
+KNOWN = {"quarter": 0.25, "half": 0.5}
+"""columns in which a share of each label is known"""
 CLUSTERS = 20
 CLUSTERED_BY = "efficientnet-lite0"
 FROZEN = "frozen.parquet"
@@ -26,11 +28,12 @@ SHUFFLE, FROZEN_PAIRS = 0x5F0F, 0xF202  # streams of random numbers; never chang
 def add_columns(dataset: Dataset, columns: set[str], seed: int, suffix: str = "") -> None:
     """Write those of `columns` that are not there yet, each under its name and `suffix`; `label` needs nothing.
 
-    `noisy`: NOISE_SHARE of the training labels are wrong; `quarter`: QUARTER of each label are known; `shuffled`:
-    add_shuffled; `clusters`: of the pictures.
+    `noisy`: NOISE_SHARE of the training labels are wrong; `quarter`, `half`: that share of each label is known;
+    `shuffled`: add_shuffled; `clusters`: of the pictures.
     """
-    if "quarter" in columns:
-        hide_labels(dataset.local_folder, "quarter" + suffix, share=QUARTER, seed=seed)
+    for name, share in KNOWN.items():
+        if name in columns:
+            hide_labels(dataset.local_folder, name + suffix, share=share, seed=seed)
     if "noisy" in columns:
         add_noise(dataset, "noisy" + suffix, share=NOISE_SHARE, seed=seed)
     if "shuffled" in columns:

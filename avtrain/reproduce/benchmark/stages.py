@@ -1,4 +1,4 @@
-"""Rows in stages: half of the updates, then several times partners by the features learnt, and a part of the rest.
+"""Rows in stages: a part of the updates, then several times partners by the features learnt, and a part of the rest.
 
 A stage reads the run before it and writes a label column or a file of pairs; the next run begins with its weights.
 """
@@ -7,25 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from avprep.shared import configs
 from avtrain.stages import clean_labels, propagate_labels, write_neighbours
 
-ROUNDS = 3
 SKIPPING = "soft-positive:others=skip"
 
 Rule = tuple[str, str]
 """strategy and label column of a run"""
 
 
-def parts_of(updates: int) -> list[int]:
-    """How many updates each run of a row in stages makes: half of all, then ROUNDS parts as equal as can be.
+def parts_of(updates: int, first: float, rounds: int) -> list[int]:
+    """How many updates each run of a row in stages makes: the share `first`, then `rounds` parts as equal as can be.
 
     Errors: UserError where a part would have none.
     """
-    configs.check(updates >= 2 * ROUNDS, f"a row in stages needs {2 * ROUNDS} updates or more, not {updates}.")
-    least, more = divmod(updates // 2, ROUNDS)
-    return [updates - updates // 2, *(least + (number < more) for number in range(ROUNDS))]
+    rest = int(updates * (1 - first))
+    least, more = divmod(rest, rounds)
+    configs.check(least >= 1 and rest < updates, f"{updates} updates are too few for a row of {rounds} stages.")
+    return [updates - rest, *(least + (number < more) for number in range(rounds))]
 
 
 def cleaned(dataset: Path, run: Path, labels: str, name: str, by: str = "audio") -> Rule:
@@ -45,11 +46,21 @@ def propagated(dataset: Path, run: Path, labels: str, name: str) -> Rule:
     return SKIPPING, name
 
 
-def neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
-    """A sound with the picture of a clip whose sound is near; no label is used."""
+def neighbours(dataset: Path, run: Path, labels: str, name: str, settings: dict[str, Any] | None = None) -> Rule:
+    """A sound with the picture of a clip whose sound is near; without `settings` by no label."""
     pairs = run.with_name(f"{name}.parquet")
-    write_neighbours(dataset, run, pairs, by="audio", device="cpu")
+    write_neighbours(dataset, run, pairs, by="audio", device="cpu", **(settings or {}))
     return f"pairs:{pairs}:weights=partner", labels
+
+
+def mutual_neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+    """As `neighbours`, where each sound is among the two nearest of the other; the other clips are left out."""
+    return neighbours(dataset, run, labels, name, {"neighbours": 2, "mutual": True})
+
+
+def labelled_neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+    """As `neighbours`, of those among the ten nearest that have the same given label; the other clips are left out."""
+    return neighbours(dataset, run, labels, name, {"neighbours": 10, "labels": labels})
 
 
 STAGES: dict[str, Callable[[Path, Path, str, str], Rule]] = {
@@ -57,5 +68,7 @@ STAGES: dict[str, Callable[[Path, Path, str, str], Rule]] = {
     "clean by both": cleaned_by_both,
     "propagate": propagated,
     "neighbours": neighbours,
+    "mutual neighbours": mutual_neighbours,
+    "labelled neighbours": labelled_neighbours,
 }
 """by name, (dataset, run, its label column, a name for what is written) -> how the next run pairs"""
