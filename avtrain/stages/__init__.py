@@ -129,7 +129,8 @@ def write_neighbours(
 ) -> dict[str, Any]:
     """Write a Parquet file of pairs: each training clip's sound with the pictures of its nearest other clips.
 
-    `strategy="pairs:FILE:weights=partner"` of `pretrain` draws one of them for each sound. No label is used.
+    `strategy="pairs:FILE:weights=partner"` of `pretrain` draws one of them for each sound. No label is used, unless
+    `labels` names a column: then only neighbours with the clip's own label stay.
 
     Args:
         dataset: The dataset, a folder or a URL.
@@ -141,7 +142,7 @@ def write_neighbours(
         **settings: Fields of `NeighboursConfig`, such as `by="audio"` or `neighbours=10`.
 
     Returns:
-        `pairs`, `clips`, `mean_similarity`, and `same_class` with `compare`.
+        `pairs`, `clips` that have one, those `without`, `mean_similarity`, and `same_class` with `compare`.
 
     Raises:
         UserError: Run, dataset and settings do not fit.
