@@ -29,19 +29,21 @@ ADAPTERS: dict[str, Adapter] = {
 
 
 def dataset_table() -> str:
-    """The rows of the guide's table of datasets, as Markdown."""
+    """The guide's table of datasets, as Markdown."""
     rows = [
         f"| {one.title} ({one.paper})<br>`avprep manifest {one.name} {one.example} --out clips.csv` "
         f"| {one.layout} | {one.labels} | {one.splits} | {one.licence} |"
         for one in ADAPTERS.values()
     ]
-    return "\n".join(rows)
+    head = ["| dataset and command | files below `--root` | labels | splits | licence |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *rows])
 
 
 def column_table() -> str:
-    """The rows of the guide's table of label columns that a dataset's own table makes, as Markdown."""
+    """The guide's table of label columns that a dataset's own table makes, as Markdown."""
     made = ((one, one.columns) for one in ADAPTERS.values() if one.columns is not None)
-    return "\n".join(
+    rows = (
         f"| `avprep add-labels DIR FILE --of {one.name}` | {', '.join(f'`{name}`' for name in columns.names)} |"
         for one, columns in made
     )
+    return "\n".join(["| command | columns |", "|---|---|", *rows])

@@ -24,7 +24,7 @@ METHODS = ("vote", "confident")
 NEIGHBOURS_KEY = b"neighbours"
 """in the metadata of a file of pairs that 'avtrain neighbours' wrote"""
 SOUNDS_ALONE = "audio-supcon"
-LOSSES = tuple(LOSS_RULES)
+LOSS_NAMES = tuple(LOSS_RULES)
 """losses that have a name"""
 FREEZES = ("none", "video", "audio")
 SCHEDULES = ("constant", "cosine")

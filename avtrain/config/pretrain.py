@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from avprep.shared.configs import check
 from avtrain.config.choices import (
     FREEZES,
-    LOSSES,
+    LOSS_NAMES,
     MODEL_SIZES,
     MOST_WIDTH,
     OPTIMIZERS,
@@ -157,7 +157,7 @@ class PretrainConfig:
         check(0 < self.temperature < math.inf, f"temperature must be above 0 and finite, not {self.temperature}.")
         check(is_loss(self.loss), f"loss must be one of {', '.join(loss_usages())}, not {self.loss!r}.")
         check(
-            self.loss == "info-nce" or self.loss not in LOSSES or self.strategy != "hard-negative",
+            self.loss == "info-nce" or self.loss not in LOSS_NAMES or self.strategy != "hard-negative",
             f"Batches of hard-negative are of one label, from which loss {self.loss} learns nothing; use info-nce.",
         )
         check(

@@ -27,7 +27,7 @@ def printed(result: dict[str, Any]) -> str:
         (
             "kinds",
             f"{100 * shares['exact']:.1f} % exact, {100 * shares['soft']:.1f} % soft, "
-            f"{100 * shares['fallback']:.1f} % exact for want of another clip of the label",
+            f"{100 * shares['fallback']:.1f} % exact because no other clip has the label",
         ),
         ("weights", _weights_line(result["pair_weights"])),
         (

@@ -125,7 +125,7 @@ def plans(kinds: Sequence[Kind], datasets: Mapping[str, Dataset]) -> Markup:
             rows.append(_plan_row(kind, survey_of(run, datasets[run.dataset_digest])))
         except (UserError, OSError) as error:
             missing.append(f"{kind.name}: {error}")
-    header = ["kind", "exact | soft | exact for want of another", "exact, %", "soft, %", "for want, %"]
+    header = ["kind", "exact | soft | exact, as no other clip has the label", "exact, %", "soft, %", "no other, %"]
     header += ["own class among negatives", "soft pairs of one class, %", "updates an epoch", "kB a pair"]
     notes = Markup("").join(Markup('<p class="note missing">{}</p>').format(text) for text in missing)
     if not rows:

@@ -18,7 +18,7 @@ from avprep.shared import configs, store
 from avprep.synthetic.demo import DemoConfig, render_demo
 from avtrain.config import EvaluateConfig, PretrainConfig
 from avtrain.evaluation.metrics import mean_interval
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 
 UNTRAINED = "untrained"
 STRATEGIES = ("random", "soft-positive")
@@ -86,7 +86,7 @@ def run_demo(
         for cue in settings.cues
         for strategy in (*STRATEGIES, UNTRAINED)
     ]
-    results = list(grid.results_of(run_cell, cells, workers, stopping, "train and evaluate"))
+    results = list(run_grid.results_of(run_cell, cells, workers, stopping, "train and evaluate"))
     rows = [summary(results, cue, strategy) for cue in settings.cues for strategy in (*STRATEGIES[::-1], UNTRAINED)]
     store.write_json(out / "results.json", {"settings": configs.to_dict(settings), "rows": rows})
     return rows
@@ -104,7 +104,7 @@ def prepare(folder: Path, cue: float, settings: DemoSettings, workers: int, stop
 def run_cell(cell: Cell) -> dict[str, Any]:
     """The result of a cell, which is also run/eval/cell.json."""
     key: dict[str, Any] = {"cue": cell.cue, "strategy": cell.strategy, "seed": cell.seed}
-    return grid.result_of(cell.run / "eval" / "cell.json", key, lambda: key | _scores(cell))
+    return run_grid.result_of(cell.run / "eval" / "cell.json", key, lambda: key | _scores(cell))
 
 
 def _scores(cell: Cell) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 
 import pytest
@@ -77,14 +78,22 @@ def test_pages_are_short(folder, most):
         assert len(page.read_text(encoding="utf-8").splitlines()) <= most, name_of(page)
 
 
+def test_tables_of_the_pages_are_those_of_the_program():
+    """`python docs/tables.py` writes them."""
+    tables = runpy.run_path(str(REPOSITORY / "docs" / "tables.py"))
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+    for path, text in texts.items():
+        assert tables["with_tables"](text) == text, f"{name_of(path)}: run python docs/tables.py"
+    marked = [match["name"] for text in texts.values() for match in tables["MARKED"].finditer(text)]
+    assert sorted(marked) == sorted(tables["TABLES"])
+
+
 def test_the_readme_and_the_guides_have_every_strategy_and_loss():
     from avtrain.config.rules import LOSS_RULES, STRATEGY_RULES, loss_table, strategy_table
 
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     for name in STRATEGY_RULES:
         assert f"| `{name}` |" in readme or f"| `{name}:FILE` |" in readme, name
-    for page, mark in (("plan", "{{ strategies }}"), ("losses", "{{ losses }}")):
-        assert mark in (DOCS / "guides" / f"{page}.md").read_text(encoding="utf-8")
     tables = strategy_table() + loss_table()
     assert all(f"| `{name}" in tables for name in (*STRATEGY_RULES, *LOSS_RULES, "package:Class", "package:function"))
     for link in re.findall(r"\]\(([^)]+)\)", tables):

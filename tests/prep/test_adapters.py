@@ -493,6 +493,3 @@ def test_commands_and_pages_come_from_the_registry():
         parsed(words_of(f"avprep manifest {adapter.name} {adapter.example} --out clips.csv"))
         assert f"`avprep manifest {adapter.name} {adapter.example} --out clips.csv`" in dataset_table()
     assert "`avprep add-labels DIR FILE --of vggsounder` | `audible`, `visible`, `audiovisual` |" in column_table()
-    page = (REPOSITORY / "docs/pages/guides/datasets.md").read_text()
-    assert "{{ datasets }}" in page
-    assert "{{ label columns of datasets }}" in page

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from avtrain.cli import main
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from tests import warm
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,7 @@ def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path, monkeypat
     assert not re.search(r"(src|href)=\"?https?://", page)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")}
     assert len(before) == 2 * 2 * 2
-    monkeypatch.setattr(grid, "map_processes", lambda run, cells, *_: map(run, cells))
+    monkeypatch.setattr(run_grid, "map_processes", lambda run, cells, *_: map(run, cells))
     again = CliRunner().invoke(main, ["demo", str(out), *SMALL])
     assert (again.exit_code, again.stdout) == (0, table)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.safetensors")} == before

@@ -14,7 +14,7 @@ from avtrain import config
 from avtrain.models.temperature import Temperature
 from tests.train.pairwise import contrastive, info_nce, masked_info_nce, supcon, suppressed_info_nce
 
-LOSSES = [name for name in config.LOSSES if name != "overlap"]  # of one label a clip that is supcon
+LOSSES = [name for name in config.LOSS_NAMES if name != "overlap"]  # of one label a clip that is supcon
 LABELS = [3, 5, 3, -1, 3, -1, 5, 8, 0, 0, 1, 3]
 
 

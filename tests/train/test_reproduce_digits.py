@@ -23,7 +23,7 @@ from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.evaluation.compare import p_text
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits.comparisons import COMPARISONS
 from avtrain.reproduce.av_digits.data import Sources
 from avtrain.reproduce.av_digits.page import write_page
@@ -69,7 +69,7 @@ def esc10(real_data, tmp_path_factory):
 def _in_this_process():
     """Cells are made here, one after the other: the demo's test has them made by processes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(grid, "map_processes", lambda run, cells, *_: map(run, cells))
+        patch.setattr(run_grid, "map_processes", lambda run, cells, *_: map(run, cells))
         yield
 
 

@@ -18,14 +18,13 @@ from avprep import schema
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.cli import main
-from avtrain.config import LOSSES
+from avtrain.config import LOSS_NAMES
 from avtrain.data.plans import strategy_of, training_table
 from avtrain.runs import folder as run_folder
 from avtrain.sampling import ClipTable, Pairs, Random, SoftPositive, digest, pair_weights
 from avtrain.training import alike, overlap, same, similarities, weighted_cross_entropy, with_partners
 from avtrain.training.chosen_loss import loss_of, targets_of
-from avtrain.training.losses import LOSSES as FUNCTIONS
-from avtrain.training.losses import one_way
+from avtrain.training.losses import LOSSES, one_way
 from tests.train.forge import Forged, forge_dataset
 from tests.train.pairwise import pairs_of
 
@@ -104,13 +103,13 @@ def before(name, video, audio, labels, temperature):
     return sum(F.cross_entropy(sides, pairs) for sides in both) / 2
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSS_NAMES)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_named_losses_have_the_values_and_gradients_of_before(name, weighted):
     labels = torch.cat([LABELS, LABELS.flip(0), LABELS])  # 21 pairs: `suppress` leaves two out
     found, wanted = embeddings(count=21), embeddings(count=21)
     weights = torch.full((21,), 0.25) if weighted else None  # all alike: the same as none
-    loss = FUNCTIONS[name](*found, pairs_of(labels, weights), 0.2)
+    loss = LOSSES[name](*found, pairs_of(labels, weights), 0.2)
     old = before(name, *wanted, labels, 0.2)
     assert loss.item() == pytest.approx(old.item(), rel=1e-9)
     loss.backward()
@@ -122,20 +121,20 @@ def test_named_losses_have_the_values_and_gradients_of_before(name, weighted):
         assert all(torch.equal(one.grad, other.grad) for one, other in zip(found, wanted, strict=True))
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", LOSS_NAMES)
 def test_weights_count_by_their_ratios_and_a_pair_of_weight_0_only_as_a_negative(name):
     weights = torch.tensor([1.0, 2, 0, 1, 3, 1, 1])
     video, audio = embeddings()
-    losses = [FUNCTIONS[name](video, audio, pairs_of(LABELS, each), 0.2) for each in (weights, 10 * weights, None)]
+    losses = [LOSSES[name](video, audio, pairs_of(LABELS, each), 0.2) for each in (weights, 10 * weights, None)]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-6)
     assert losses[0].item() != pytest.approx(losses[2].item(), rel=1e-3)
-    assert FUNCTIONS[name](video, audio, pairs_of(LABELS, 0 * weights), 0.2).item() == 0
+    assert LOSSES[name](video, audio, pairs_of(LABELS, 0 * weights), 0.2).item() == 0
     only = torch.zeros(COUNT)
     only[0] = 1
     logits = similarities(video, audio, 0.2)
     if name == "info-nce":
         alone = (logits[0].logsumexp(0) + logits[:, 0].logsumexp(0)) / 2 - logits[0, 0]
-        assert FUNCTIONS[name](video, audio, pairs_of(LABELS, only), 0.2).item() == pytest.approx(alone.item())
+        assert LOSSES[name](video, audio, pairs_of(LABELS, only), 0.2).item() == pytest.approx(alone.item())
 
 
 def test_targets_of_labels_and_of_similarities():

@@ -18,13 +18,12 @@ import avtrain.training.gradient
 from avprep.dataset import Dataset
 from avprep.shared.errors import Interrupted
 from avtrain.cli import main
-from avtrain.config import LOSSES, PretrainConfig
+from avtrain.config import LOSS_NAMES, PretrainConfig
 from avtrain.evaluation.retrieval import retrieve
 from avtrain.models.two_tower import tower_of
 from avtrain.runs import folder as run_folder
 from avtrain.runs.load import checkpoint_of, load_two_tower
-from avtrain.training.losses import LOSSES as FUNCTIONS
-from avtrain.training.losses import info_nce
+from avtrain.training.losses import LOSSES, info_nce
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset, write_labels
@@ -64,12 +63,12 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
     path = tmp_path / "pairs.parquet"
     pq.write_table(pa.table({"audio": [f"c{n}" for n in range(24)], "video": [f"c{n}" for n in range(24)][::-1]}), path)
     met, heard = [], []
-    augment, mask = avtrain.training.gradient.Augment.forward, FUNCTIONS["mask"]
+    augment, mask = avtrain.training.gradient.Augment.forward, LOSSES["mask"]
     monkeypatch.setattr(
         avtrain.training.gradient.Augment, "forward", lambda self, batch: met.append(batch.plan) or augment(self, batch)
     )
     monkeypatch.setitem(
-        FUNCTIONS,
+        LOSSES,
         "mask",
         lambda *given: heard.append((given[2].labels.tolist(), given[2].rows.tolist(), given[3])) or mask(*given),
     )
@@ -82,7 +81,7 @@ def test_the_loss_has_the_labels_of_sounds_and_pictures_in_the_column(folder, tm
 
 
 def test_each_loss_trains_in_its_own_way(folder, tmp_path):
-    curves = {loss: values(trained(folder, tmp_path / loss, loss=loss), "loss") for loss in LOSSES}
+    curves = {loss: values(trained(folder, tmp_path / loss, loss=loss), "loss") for loss in LOSS_NAMES}
     assert curves["mask"][0] < curves["info-nce"][0]  # the same model, fewer negatives
     assert curves["supcon"][0] != curves["info-nce"][0]
     assert np.isfinite(list(curves.values())).all()
@@ -188,7 +187,7 @@ def test_a_gradient_that_is_no_number_is_not_applied(folder, tmp_path, monkeypat
     def infinite_slope(*arguments):
         return info_nce(*arguments) + 0 * steep + torch.sqrt(arguments[1].sum() * 0)
 
-    monkeypatch.setitem(FUNCTIONS, "info-nce", infinite_slope)
+    monkeypatch.setitem(LOSSES, "info-nce", infinite_slope)
     with pytest.raises(FloatingPointError, match=r"loss 1.* at step 0, epoch 0, gradient nan: all media are finite"):
         trained(folder, tmp_path / "run")
     assert not list((tmp_path / "run").glob("step_*"))

@@ -10,7 +10,7 @@ from typing import Any
 from avprep.dataset import Dataset
 from avprep.shared import configs
 from avtrain.config import EvaluateConfig, PlanConfig, PretrainConfig
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits.rows import Row
 
 STATISTICS = {
@@ -98,7 +98,9 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         return all(any(column.startswith(one.prefix) for column in result["scores"]) for one in wanted)
 
     key = {"row": configs.to_dict(cell.row)}
-    return grid.result_of(cell.folder / "cell.json", key, lambda: _made(cell), is_whole, configs.to_dict(Row(name="")))
+    return run_grid.result_of(
+        cell.folder / "cell.json", key, lambda: _made(cell), is_whole, configs.to_dict(Row(name=""))
+    )
 
 
 def _made(cell: Cell) -> dict[str, Any]:
@@ -231,7 +233,7 @@ def _measured(cell: Cell, prefix: str, dataset: Path, protocol: str, column: str
     if protocol == "supervised":
         config = _supervised(cell, dataset, config)
     wanted = {"config": {**configs.to_dict(config), "weights": DEFAULTS["weights"]}}
-    saved = grid.result_at(out / RESULT, wanted, DEFAULTS)
+    saved = run_grid.result_at(out / RESULT, wanted, DEFAULTS)
     run = cell.folder if cell.row.kind == "pretrained" else None
     result = saved or evaluate(dataset, config, run=run, out=out)
     return {prefix + column: float(result["accuracy"]), prefix + column + WINDOWS: float(result["windows"]["accuracy"])}
@@ -257,5 +259,5 @@ def _retrieved(cell: Cell) -> dict[str, float]:
     from avtrain.evaluation.retrieval import retrieve
 
     out = cell.folder / "eval" / "retrieval"
-    result = grid.result_at(out / RESULT, {}) or retrieve(cell.dataset, cell.folder, out=out)
+    result = run_grid.result_at(out / RESULT, {}) or retrieve(cell.dataset, cell.folder, out=out)
     return {"pair R@1": result["recall_at_1"], "class R@1": result["class_recall_at_1"]}

@@ -14,7 +14,7 @@ import numpy as np
 
 from avtrain.evaluation.compare import p_text
 from avtrain.evaluation.significance import equivalence, holm, paired_t
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 
 MAIN = "linear"
 MARGIN = 0.05
@@ -62,4 +62,4 @@ def compared(lines: Sequence[dict[str, Any]], comparisons: Sequence[Comparison],
 def markdown(lines: Sequence[dict[str, Any]], comparisons: Sequence[Comparison], link: str) -> list[str]:
     """Lines of a Markdown table of the comparisons, none where there is none."""
     rows = compared(lines, comparisons, link)
-    return grid.markdown([HEADER, ["---"] * len(HEADER), *rows]) if rows else []
+    return run_grid.markdown([HEADER, ["---"] * len(HEADER), *rows]) if rows else []

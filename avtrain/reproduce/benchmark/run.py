@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avprep.shared.errors import UserError
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits.rows import Row
 from avtrain.reproduce.benchmark.cells import Cell, run_cell
 from avtrain.reproduce.benchmark.table import MAIN, Layout, Line, write_table
@@ -46,7 +46,7 @@ def fill(
     Errors: Interrupted once `stopping()`.
     """
     results: list[dict[str, Any]] = []
-    for result in grid.results_of(run_cell, cells, workers, stopping, title, _note):
+    for result in run_grid.results_of(run_cell, cells, workers, stopping, title, _note):
         results.append(result)
         write_table(out, results, settings, layout)
     return write_table(out, results, settings, layout)

@@ -19,7 +19,7 @@ from avprep.shared import configs, store
 from avtrain.evaluation.compare import p_text
 from avtrain.evaluation.metrics import mean_interval
 from avtrain.evaluation.significance import equivalence, holm, paired_t
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits.rows import Row
 from avtrain.reproduce.benchmark import comparisons
 from avtrain.reproduce.benchmark.comparisons import MAIN, MARGIN, Comparison
@@ -145,7 +145,9 @@ def write_table(out: Path, results: Sequence[dict[str, Any]], settings: Any, lay
         for cell in ordered
         for column, value in cell["scores"].items()
     ]
-    store.write_bytes(out / "results.csv", grid.csv_text(["link", "row", "run", "column", "value"], scores).encode())
+    store.write_bytes(
+        out / "results.csv", run_grid.csv_text(["link", "row", "run", "column", "value"], scores).encode()
+    )
     summed = {"settings": configs.to_dict(settings), "environment": environment(), "rows": lines}
     store.write_json(out / "results.json", summed)
     store.write_bytes(out / "table.md", markdown(lines, layout).encode())
@@ -185,7 +187,7 @@ def table_rows(lines: Sequence[Line], layout: Layout) -> list[list[str]]:
 def markdown(lines: Sequence[Line], layout: Layout) -> str:
     """The table and the claims in Markdown."""
     header = layout.header
-    table = grid.markdown([header, ["---"] * len(header), *table_rows(lines, layout)])
+    table = run_grid.markdown([header, ["---"] * len(header), *table_rows(lines, layout)])
     claims = layout.claims(lines, layout.folds)
     judged = [f"- {claim}: {verdict(holds)} {figures}".rstrip() for claim, holds, figures in claims]
     planned = comparisons.markdown(lines, layout.comparisons, layout.rows[0].link)
@@ -195,7 +197,7 @@ def markdown(lines: Sequence[Line], layout: Layout) -> str:
 
 def printed(lines: Sequence[Line], layout: Layout) -> str:
     """The table and the claims for a terminal."""
-    table = grid.aligned([layout.header, *table_rows(lines, layout)])
+    table = run_grid.aligned([layout.header, *table_rows(lines, layout)])
     claims = layout.claims(lines, layout.folds)
     judged = [f"{verdict(holds)}: {claim} {figures}".rstrip() for claim, holds, figures in claims]
     parts = [part for part in (table, judged, list(layout.notes)) if part]

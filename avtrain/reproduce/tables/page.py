@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from avprep.shared import store
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.tables import published
 from avtrain.reproduce.tables.matrix import Matrix
 from avtrain.reproduce.tables.results import columns_of, gathered
@@ -104,7 +104,7 @@ def results_csv(values: dict[str, Any]) -> str:
                 measured = (seed["seed"], seed["accuracy"], *seed["interval_95"])
                 rest = (seed[name] for name in OF_SEED)
                 lines.append([row["row"], one["dataset"], one["column"], *measured, one["published"], *rest])
-    return grid.csv_text(RESULTS, lines)
+    return run_grid.csv_text(RESULTS, lines)
 
 
 def losses_csv(values: dict[str, Any]) -> str:
@@ -114,15 +114,15 @@ def losses_csv(values: dict[str, Any]) -> str:
         for run in values["losses"]
         for epoch, loss in enumerate(run["epochs"], 1)
     ]
-    return grid.csv_text(("sampling", "seed", "epoch", "loss"), lines)
+    return run_grid.csv_text(("sampling", "seed", "epoch", "loss"), lines)
 
 
 def _aligned(rows: Rows) -> str:
-    return "\n".join(grid.aligned(rows))
+    return "\n".join(run_grid.aligned(rows))
 
 
 def _markdown(rows: Rows) -> str:
     if not rows:
         return ""
-    header, *lines = grid.markdown(rows)
+    header, *lines = run_grid.markdown(rows)
     return "\n".join([header, "|" + "---|" * len(rows[0]), *lines])

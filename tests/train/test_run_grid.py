@@ -6,7 +6,7 @@ import pytest
 
 from avprep.shared import store
 from avprep.shared.errors import UserError
-from avtrain.reproduce import grid
+from avtrain.reproduce import run_grid
 
 
 def made(calls):
@@ -21,18 +21,18 @@ def made(calls):
 
 def test_a_cell_is_made_once_and_again_where_it_is_not_whole(tmp_path):
     path, calls, settings = tmp_path / "runs" / "cell.json", [], {"row": {"loss": "mask"}}
-    assert grid.result_of(path, settings, made(calls))["score"] == 1
-    assert grid.result_of(path, settings, made(calls))["score"] == 1
-    again = grid.result_of(path, settings, made(calls), is_whole=lambda result: result["score"] > 1)
+    assert run_grid.result_of(path, settings, made(calls))["score"] == 1
+    assert run_grid.result_of(path, settings, made(calls))["score"] == 1
+    again = run_grid.result_of(path, settings, made(calls), is_whole=lambda result: result["score"] > 1)
     assert again["score"] == 2
     assert store.read_json(path) == again
 
 
 def test_a_cell_of_other_settings_is_refused_and_nothing_is_made(tmp_path):
     path, calls = tmp_path / "cell.json", []
-    grid.result_of(path, {"row": {"loss": "mask"}}, made(calls))
+    run_grid.result_of(path, {"row": {"loss": "mask"}}, made(calls))
     with pytest.raises(UserError, match="loss: 'mask' -> 'info-nce'"):
-        grid.result_of(path, {"row": {"loss": "info-nce"}}, made(calls))
+        run_grid.result_of(path, {"row": {"loss": "info-nce"}}, made(calls))
     assert len(calls) == 1
 
 
@@ -40,15 +40,15 @@ def test_a_setting_that_came_later_had_its_default(tmp_path):
     path = tmp_path / "result.json"
     store.write_json(path, {"config": {"seed": 3}, "accuracy": 0.5})
     defaults = {"seed": 0, "side": "audio"}
-    assert grid.result_at(path, {"config": {"seed": 3, "side": "audio"}}, defaults)["accuracy"] == 0.5
+    assert run_grid.result_at(path, {"config": {"seed": 3, "side": "audio"}}, defaults)["accuracy"] == 0.5
     with pytest.raises(UserError, match="side: 'audio' -> 'video'"):
-        grid.result_at(path, {"config": {"seed": 3, "side": "video"}}, defaults)
-    assert grid.result_at(tmp_path / "none.json", {}) is None
+        run_grid.result_at(path, {"config": {"seed": 3, "side": "video"}}, defaults)
+    assert run_grid.result_at(tmp_path / "none.json", {}) is None
 
 
 def test_a_table_as_text():
     rows = [["row", "linear"], ["random", "1.0"]]
-    assert grid.csv_text(*rows[:1], rows[1:]) == "row,linear\nrandom,1.0\n"
-    assert grid.aligned(rows) == ["row     linear", "random  1.0"]
-    assert grid.markdown(rows) == ["| row | linear |", "| random | 1.0 |"]
-    assert grid.aligned([]) == []
+    assert run_grid.csv_text(*rows[:1], rows[1:]) == "row,linear\nrandom,1.0\n"
+    assert run_grid.aligned(rows) == ["row     linear", "random  1.0"]
+    assert run_grid.markdown(rows) == ["| row | linear |", "| random | 1.0 |"]
+    assert run_grid.aligned([]) == []
