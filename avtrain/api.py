@@ -5,6 +5,7 @@ A path is a `str` or a `Path`; where a URL is possible it is a `str`, such as "s
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -230,7 +231,7 @@ def write_embeddings(
     Args:
         sources: A dataset, a folder or URL; or files, folders of them and manifests.
         out: Parquet file to write, one row a clip; clips that cannot be used are in OUT's name with .failures.jsonl.
-        run: Run, checkpoint or exported encoder.
+        run: Run, checkpoint or exported encoder; "hf://ORG/NAME[@REVISION]" is a published one.
         splits: Only clips of these splits; empty: all.
         side: `audio` or `video`: whose encoder. Pictures are embedded of datasets alone.
         projection: End with the layers into the common space; None: as an export was written, else without.
@@ -264,26 +265,59 @@ def write_embeddings(
 
 
 def export(
-    run: AnyPath, out: AnyPath, *, weights: str = "auto", side: str | None = None, projection: bool | None = None
+    run: AnyPath,
+    out: AnyPath,
+    *,
+    weights: str = "auto",
+    side: str | None = None,
+    projection: bool | None = None,
+    license: str = "",
+    creator: str = "",
+    citation: str = "",
+    publish: str = "",
+    public: bool = False,
+    encoder_only: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Any]:
-    """Write an encoder of a run to a new folder: safetensors, ONNX, its description and a model card.
+    """Write an encoder of a run to a new folder: safetensors, ONNX, its description and a model card; or publish it.
 
     Args:
         run: Run, checkpoint or earlier export.
-        out: Folder to write; it must not exist.
+        out: Folder to write; it must not exist. To publish, it may have been exported from the same weights.
         weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
         side: `audio` or `video`; None: audio, or that of an earlier export.
         projection: End with the layers into the common space; None: as an earlier export, else without.
+        license: Licence of the weights in the card: a name of the hub such as "cc-by-4.0", the address of its text, or
+            "unknown".
+        creator: Who made the model.
+        citation: How to cite it, such as a BibTeX entry.
+        publish: Upload the folder to this model of the Hugging Face hub, "hf://ORG/NAME".
+        public: A repository that is new is public, not private.
+        encoder_only: Publish without the checkpoint with both encoders, which `init_from` begins with.
+        quiet: Print no progress.
 
     Returns:
-        `num_features`, `opset`, and how far onnxruntime and torch differ.
+        `num_features`, `opset`, and how far onnxruntime and torch differ; with `publish` also `published`: the page of
+        the repository, `files` and `bytes` uploaded, `kept` files that were there.
 
     Raises:
-        UserError: The extra `export` is missing, the encoder cannot be exported, or ONNX and torch differ.
+        UserError: The extra `export` is missing, the encoder cannot be exported, or ONNX and torch differ; the hub
+            refuses or cannot be reached.
     """
-    from avtrain.inference.export import export as write
+    from avtrain.inference.model_card import ModelCardConfig
 
-    return write(Path(run), Path(out), weights, side=side, projection=projection)
+    card = ModelCardConfig(license=license, creator=creator, citation=citation)
+    named: dict[str, Any] = {"weights": weights, "side": side, "projection": projection, "card": card}
+    if not publish:
+        from avtrain.inference.export import export as write
+
+        return write(path_or_url(run), Path(out), **named)
+    from avtrain.inference.publish import export_and_publish
+
+    checked, done = export_and_publish(
+        path_or_url(run), Path(out), publish, **named, encoder_only=encoder_only, public=public, quiet=quiet
+    )
+    return {**checked, "published": dataclasses.asdict(done)}
 
 
 def _merged(config: Any, settings: dict[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ ALONE = [
     ("avprep", DECODERS, ("avprep.media",)),
     ("avtrain", DECODERS, ("avprep.media",)),
     ("avprep", TORCH | {"transformers"}, ("avprep.labels.pseudo_label",)),
-    ("avprep", {"huggingface_hub"}, ("avprep.labels.pseudo_label", "avprep.sharing.hub")),
+    ("avprep", {"huggingface_hub"}, ("avprep.labels.pseudo_label", "avprep.shared.hub")),
+    ("avtrain", {"huggingface_hub"}, ()),
 ]
 """(a package, libraries, the only parts of it that import them)"""
 

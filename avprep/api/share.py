@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from avprep.shared.hub import Published
 from avprep.sharing import card
 from avprep.sharing import publish as publish_module
 from avprep.sharing.card import Written
 from avprep.sharing.config import CardConfig
-from avprep.sharing.publish import Published
 
 AnyPath = Path | str
 

@@ -50,14 +50,10 @@ def card(
     overwrite: bool,
 ) -> None:
     """Write a dataset card into DIR: README.md as the Hugging Face hub shows it, and Croissant metadata."""
-    from avprep.shared.text import opened
+    from avprep.shared.cards import citation_of
     from avprep.sharing.card import write_card
     from avprep.sharing.config import CardConfig
 
-    cite = ""
-    if citation is not None:
-        with opened(citation) as lines:
-            cite = lines.read()
     config = CardConfig(
         license=license,
         name=name,
@@ -66,7 +62,7 @@ def card(
         url=url,
         date=date,
         version=version,
-        citation=cite,
+        citation=citation_of(citation),
         tasks=tasks,
     )
     written = write_card(dataset_dir, config, overwrite)

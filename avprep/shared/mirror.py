@@ -62,8 +62,8 @@ def near(source: Path | str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def named_as(remote: RemotePath, path: Path) -> Iterator[None]:
-    """In messages of the block, the URL replaces the temporary path of its copy."""
+def named_as(remote: RemotePath | str, path: Path) -> Iterator[None]:
+    """In messages of the block, the URL replaces the path of its copy."""
     try:
         yield
     except UserError as error:

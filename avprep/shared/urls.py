@@ -9,6 +9,7 @@ from urllib.parse import quote, urlsplit
 HTTP = ("http", "https")
 WRITABLE = ("s3", "gs", "gcs", "memory")
 ARCHIVES = ("tar", "zip")
+HUB = "hf://"
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 
@@ -43,6 +44,11 @@ def in_archive(kind: str, member: str, file: str) -> str:
 def is_url(value: object) -> bool:
     """Whether a value that a user gave for a file or folder is a URL, not a path."""
     return isinstance(value, str) and "://" in value
+
+
+def is_hub(value: object) -> bool:
+    """Whether a value that a user gave is an address of the Hugging Face hub."""
+    return isinstance(value, str) and value.startswith(HUB)
 
 
 def in_url(scheme: str, name: str) -> str:

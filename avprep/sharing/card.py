@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from avprep.shared import configs, store
+from avprep.shared.cards import README, check_is_mine, is_own_card, marked, subject_of
 from avprep.shared.errors import UserError
 from avprep.sharing.config import CardConfig
 from avprep.sharing.croissant import croissant
 from avprep.sharing.facts import Facts, described, facts_of
 from avprep.sharing.readme import readme
 
-README, CROISSANT = "README.md", "croissant.json"
-MARK = re.compile(r"\n<!-- avprep card of ([0-9a-f]{64}), text ([0-9a-f]{64}) -->\n\Z")
+PROGRAM, CROISSANT = "avprep", "croissant.json"
 SEAL = "avprep:sha256"
 """of croissant.json: the digest of all else in it"""
 
@@ -40,32 +37,25 @@ def write_card(folder: Path, config: CardConfig, overwrite: bool = False) -> Wri
     """
     facts = facts_of(folder)
     title = config.name or folder.resolve().name
-    paths = {folder / README: is_own_readme, folder / CROISSANT: is_own_croissant}
     if not overwrite:
-        for path, own in paths.items():
-            _check_is_own(path, own)
+        for path, own in ((folder / README, is_own_readme), (folder / CROISSANT, is_own_croissant)):
+            check_is_mine(path, path.is_file() and own(path), "avprep card")
     description = config.description.strip() or described(facts)
     text = readme(facts, config, title)
     metadata = croissant(facts, config, title, description, store.sha256(folder / "dataset.json"))
     store.write_json(folder / CROISSANT, {**metadata, SEAL: configs.digest(metadata)})
-    store.write_bytes(folder / README, f"{text}{_mark(text, facts.digest)}".encode())
+    store.write_bytes(folder / README, marked(text, PROGRAM, facts.digest))
     return Written(folder / README, folder / CROISSANT, facts)
 
 
 def dataset_of_readme(text: str) -> str | None:
     """The digest of the dataset that a card is of; None where avprep did not write it."""
-    match = MARK.search(text)
-    return match[1] if match else None
+    return subject_of(text, PROGRAM)
 
 
 def is_own_readme(path: Path) -> bool:
     """Whether `write_card` wrote a README.md and nobody has edited it since."""
-    text = path.read_bytes()
-    match = MARK.search(text.decode(errors="replace"))
-    if match is None:
-        return False
-    before = text.decode(errors="replace")[: match.start()]
-    return hashlib.sha256(before.encode()).hexdigest() == match[2]
+    return is_own_card(path, PROGRAM)
 
 
 def is_own_croissant(path: Path) -> bool:
@@ -75,18 +65,3 @@ def is_own_croissant(path: Path) -> bool:
         return isinstance(values, dict) and values.pop(SEAL, None) == configs.digest(values)
     except (ValueError, RecursionError, UserError):
         return False
-
-
-def _mark(text: str, dataset: str) -> str:
-    return f"\n<!-- avprep card of {dataset}, text {hashlib.sha256(text.encode()).hexdigest()} -->\n"
-
-
-def _check_is_own(path: Path, own: Callable[[Path], bool]) -> None:
-    if not path.exists():
-        return
-    if not path.is_file():
-        raise UserError(f"{path} is there and no ordinary file; move it away.")
-    if path.stat().st_size > 0 and not own(path):
-        raise UserError(
-            f"{path} was not written by 'avprep card', or was edited since; move it away, or give --overwrite."
-        )

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from avprep import schema
-from avprep.sharing.config import UNKNOWN, CardConfig
+from avprep.shared.cards import UNKNOWN, license_url
+from avprep.sharing.config import CardConfig
 from avprep.sharing.facts import Facts
 from avprep.sharing.front_matter import tasks_of
 
@@ -70,7 +71,7 @@ def croissant(facts: Facts, config: CardConfig, title: str, description: str, da
         "conformsTo": VERSION,
         "name": title,
         "description": description,
-        "license": config.license_url or UNKNOWN,
+        "license": license_url(config.license) or UNKNOWN,
         "keywords": ["webdataset", *tasks_of(facts, config)],
         "isLiveDataset": False,
         **{name: value for name, value in given.items() if value},

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
-from avprep.shared import store
-from avprep.sharing.config import LICENCES, UNKNOWN, CardConfig
+from avprep.shared.cards import license_lines, quoted, yaml_list
+from avprep.sharing.config import CardConfig
 from avprep.sharing.facts import Facts, data_files
 
 SIZES = {10**3: "1K", 10**4: "10K", 10**5: "100K", 10**6: "1M", 10**7: "10M", 10**8: "100M", 10**9: "1B", 10**10: "10B"}
 """the hub's limits of size categories, in clips"""
-SPECIAL = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
-"""what JSON leaves as it is within a string and YAML reads otherwise, or not at all"""
 
 
 def front_matter(facts: Facts, config: CardConfig, title: str) -> str:
     """The lines between and with the two `---`."""
-    lines = ["---", *_licence(config), f"pretty_name: {quoted(title)}"]
-    lines += _list("task_categories", tasks_of(facts, config))
-    lines += _list("size_categories", [size_category(facts.clips)])
-    lines += _list("tags", ["webdataset", "audio", *(["video", "audio-visual"] if facts.with_pictures else [])])
+    lines = ["---", *license_lines(config.license), f"pretty_name: {quoted(title)}"]
+    lines += yaml_list("task_categories", tasks_of(facts, config))
+    lines += yaml_list("size_categories", [size_category(facts.clips)])
+    lines += yaml_list("tags", ["webdataset", "audio", *(["video", "audio-visual"] if facts.with_pictures else [])])
     lines += ["configs:", "- config_name: default", "  data_files:"]
     for name, paths in data_files(facts).items():
         lines += [f"  - split: {quoted(name)}", "    path:", *(f"    - {quoted(path)}" for path in paths)]
@@ -41,18 +36,3 @@ def size_category(clips: int) -> str:
             return f"{below}{name}"
         below = f"{name}<n<"
     return "10B<n<100B"
-
-
-def quoted(text: str) -> str:
-    """A string that YAML reads as `text`: JSON, with what YAML takes for an end of line escaped."""
-    return SPECIAL.sub(lambda match: f"\\u{ord(match[0]):04x}", store.json_text(text))
-
-
-def _licence(config: CardConfig) -> list[str]:
-    if config.license in (*LICENCES, UNKNOWN):
-        return [f"license: {config.license}"]
-    return ["license: other", "license_name: custom", f"license_link: {quoted(config.license)}"]
-
-
-def _list(name: str, values: list[Any]) -> list[str]:
-    return [f"{name}:", *(f"- {quoted(value)}" for value in values)]

@@ -6,9 +6,7 @@ deleted there.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,12 @@ import pyarrow.compute as pc
 from avprep import schema
 from avprep.build.finalize import excluded_clips
 from avprep.dataset import Dataset
-from avprep.shared import names, store
+from avprep.shared import names
+from avprep.shared.cards import README
 from avprep.shared.commands import Progress
 from avprep.shared.errors import UserError, some_of
-from avprep.sharing.card import CROISSANT, README, dataset_of_readme
-from avprep.sharing.hub import Hub, HubFile, repository_of
+from avprep.shared.hub import DATASET, Hub, Published, address_of, is_there
+from avprep.sharing.card import CROISSANT, dataset_of_readme
 
 LAST = (schema.DATASET, CROISSANT, README)
 LEFT_OUT = ("reports",)
@@ -29,16 +28,6 @@ LEFT_OUT = ("reports",)
 FILES_TOGETHER = 200
 BYTES_TOGETHER = 20_000_000_000
 """of one commit: the hub keeps the bytes of large files that were sent before it, also where it is not reached"""
-
-
-@dataclass(frozen=True)
-class Published:
-    """What a call uploaded, how many files were there before, and the page of the repository."""
-
-    page: str
-    files: int
-    bytes: int
-    kept: int
 
 
 def publish(
@@ -50,12 +39,12 @@ def publish(
     are in the shards (unless `include_excluded`), where the repository has shards that the dataset has not, or where
     the hub refuses or cannot be reached.
     """
-    repository = repository_of(target)
+    repository = address_of(target, DATASET).repository
     dataset = Dataset(folder)
     _check_card(folder, dataset.digest)
     _check_excluded(folder, include_excluded)
     files = files_of(folder)
-    hub = Hub(repository)
+    hub = Hub(repository, DATASET)
     page = hub.create(private=not public)
     there = hub.files()
     strange = sorted(name for name in there if name.startswith("shards/") and name not in files)
@@ -65,7 +54,7 @@ def publish(
             "them there, or take another name."
         )
     digests = {name: facts["sha256"] for name, facts in dataset.info["shards"].items()}
-    wanted = [name for name in files if not _is_there(there.get(name), files[name], digests.get(name))]
+    wanted = [name for name in files if not is_there(there.get(name), files[name], digests.get(name))]
     sizes = {name: files[name].stat().st_size for name in wanted}
     with Progress(len(wanted), "files", "publish", quiet) as progress:
         for number, batch in enumerate(batches(sizes), start=1):
@@ -116,21 +105,6 @@ def absolute_paths(folder: Path) -> int:
         )
     )
     return int(pc.sum(absolute).as_py() or 0)
-
-
-def _is_there(remote: HubFile | None, path: Path, sha256: str | None) -> bool:
-    """Whether the hub has a file with the bytes of `path`; `sha256`: as dataset.json records it."""
-    if remote is None or remote.bytes != path.stat().st_size:
-        return False
-    if remote.sha256:
-        return remote.sha256 == (sha256 or store.sha256(path))
-    return remote.git_sha1 == _git_sha1(path)
-
-
-def _git_sha1(path: Path) -> str:
-    """git's name of a file's bytes."""
-    data = path.read_bytes()
-    return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
 
 
 def _check_card(folder: Path, digest: str) -> None:

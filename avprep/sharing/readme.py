@@ -5,14 +5,13 @@ The sections follow Gebru et al., Datasheets for Datasets (2021), as far as file
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 from avprep import schema
 from avprep.errors import REASONS
+from avprep.shared.cards import UNKNOWN, citation_section, license_link, plain, table
 from avprep.shared.text import readable_bytes
-from avprep.sharing.config import UNKNOWN, CardConfig
+from avprep.sharing.config import CardConfig
 from avprep.sharing.facts import Facts, described
 from avprep.sharing.front_matter import front_matter
 
@@ -106,22 +105,9 @@ def readme(facts: Facts, config: CardConfig, title: str) -> str:
         excluded=_excluded(facts),
         build=_build(facts),
         versions=", ".join(f"{name} {version}" for name, version in facts.inspected["versions"].items()) or UNKNOWN,
-        licence=_licence(facts, config),
-        citation=f"\n## Citation\n\n```\n{config.citation.strip()}\n```\n" if config.citation.strip() else "",
+        licence=_licence(config),
+        citation=citation_section(config.citation),
     )
-
-
-def table(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
-    """A Markdown table; the first column is text, the others are numbers or text."""
-    cells = [list(map(str, header)), *(list(map(str, row)) for row in rows)]
-    lines = [f"| {' | '.join(row)} |" for row in cells]
-    return "\n".join([lines[0], "|---" * len(cells[0]) + "|", *lines[1:]])
-
-
-def plain(text: str) -> str:
-    """A name that came with data, in one line that Markdown shows as it is."""
-    one_line = " ".join(text.split())
-    return re.sub(r"([\\`*_\[\]|])", r"\\\1", one_line).replace("<", "&lt;")
 
 
 def _arrays(facts: Facts) -> str:
@@ -236,11 +222,11 @@ def _build(facts: Facts) -> str:
     return table(["", ""], rows)
 
 
-def _licence(facts: Facts, config: CardConfig) -> str:
-    if config.license == UNKNOWN:
-        given = "Unknown. Whoever shares this dataset states it, with regard to the recordings that it is made of."
-    else:
-        url = config.license_url
-        given = url if url == config.license else f"[{config.license}]({url})"
-        given += ", as given by whoever wrote this card. It cannot grant more than the recordings' own licences do."
+def _licence(config: CardConfig) -> str:
+    link = license_link(config.license)
+    given = "Unknown. Whoever shares this dataset states it, with regard to the recordings that it is made of."
+    if link:
+        given = (
+            f"{link}, as given by whoever wrote this card. It cannot grant more than the recordings' own licences do."
+        )
     return given + (f" Made by {plain(config.creator)}." if config.creator else "")

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from avprep.shared.commands import Command
+from avprep.shared.errors import UserError
+from avprep.shared.outputs import PathOrUrl
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DIRECTORY, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options, weights_option
+from avprep.shared.text import readable_bytes
+from avtrain.cli.options import FILE, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options, weights_option
+
+if TYPE_CHECKING:
+    from avprep.shared.hub import Published
 
 SHOWN_FAILURES = 20
+RUN_OR_HUB = PathOrUrl(path_type=Path, file_okay=False)
 SIDE = click.option("--side", type=click.Choice(["audio", "video"]), default="audio", help="Encoder to use.")
 PROJECTION = click.option(
     "--projection",
@@ -23,7 +31,10 @@ PROJECTION = click.option(
 @click.command(cls=Command)
 @click.argument("sources", metavar="DIR|FILE...", nargs=-1, required=True, type=click.Path())
 @click.option(
-    "--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint), checkpoint or exported encoder."
+    "--run",
+    type=RUN_OR_HUB,
+    required=True,
+    help="Run (its newest checkpoint), checkpoint or exported encoder; hf://ORG/NAME[@REVISION]: a published one.",
 )
 @weights_option
 @click.option("--out", type=OUT_EMBEDDINGS, required=True, help="Parquet file to write.")
@@ -45,7 +56,7 @@ PROJECTION = click.option(
 @device_options
 def embed(
     sources: tuple[str, ...],
-    run: Path,
+    run: Path | str,
     weights: str,
     out: Path,
     side: str,
@@ -83,9 +94,11 @@ def embed(
 
 
 @click.command(cls=Command)
-@click.option("--run", type=DIRECTORY, required=True, help="Run (its newest checkpoint) or one of its checkpoints.")
+@click.option("--run", type=RUN_OR_HUB, required=True, help="Run (its newest checkpoint) or one of its checkpoints.")
 @weights_option
-@click.option("--out", type=OUT_FOLDER, required=True, help="Folder to write; it must not be there yet.")
+@click.option(
+    "--out", type=OUT_FOLDER, required=True, help="Folder to write; it must not be there yet, but to publish it again."
+)
 @click.option(
     "--side",
     type=click.Choice(["audio", "video"]),
@@ -94,12 +107,76 @@ def embed(
     show_default=False,
 )
 @PROJECTION
-def export(run: Path, weights: str, out: Path, side: str | None, projection: bool | None) -> None:
+@click.option(
+    "--publish",
+    "target",
+    metavar="hf://ORG/NAME",
+    default="",
+    help="Upload OUT to this model of the Hugging Face hub; the same command goes on (extra hub).",
+)
+@click.option(
+    "--license",
+    metavar="NAME",
+    default="",
+    help="Licence of the weights: a name of the hub such as cc-by-4.0, the address of its text, or unknown.",
+)
+@click.option("--creator", default="", help="Who made the model: a person or a group.")
+@click.option("--citation", type=FILE, default=None, help="Text file: how to cite it, such as a BibTeX entry.")
+@click.option("--public", is_flag=True, help="With --publish: a repository that is new is public; default: private.")
+@click.option(
+    "--encoder-only",
+    is_flag=True,
+    help="With --publish: leave out the checkpoint with both encoders, which pretrain --init-from begins with.",
+)
+def export(
+    run: Path | str,
+    weights: str,
+    out: Path,
+    side: str | None,
+    projection: bool | None,
+    target: str,
+    license: str,
+    creator: str,
+    citation: Path | None,
+    public: bool,
+    encoder_only: bool,
+) -> None:
     """Write an encoder as safetensors and ONNX with its feature spec and statistics inside, and a model card."""
+    from avprep.shared.cards import citation_of
+    from avtrain.inference.model_card import ModelCardConfig
+
+    card = ModelCardConfig(license=license, creator=creator, citation=citation_of(citation))
+    named: dict[str, Any] = {"side": side, "projection": projection, "card": card}
+    if target:
+        from avtrain.inference.publish import export_and_publish
+
+        checked, published = export_and_publish(
+            run, out, target, weights, **named, encoder_only=encoder_only, public=public
+        )
+        _print_exported(out, checked)
+        _print_published(out, target, published)
+        return
+    if public or encoder_only:
+        raise UserError("--public and --encoder-only are of what --publish uploads; give --publish hf://ORG/NAME.")
     from avtrain.inference.export import export as write
 
-    checked = write(run, out, weights, side=side, projection=projection)
+    _print_exported(out, write(run, out, weights, **named))
+
+
+def _print_exported(out: Path, checked: dict[str, Any]) -> None:
     click.echo(
         f"{out}: {checked['num_features']} features, ONNX opset {checked['opset']}; "
         f"{max(checked['differences'].values()):.1e} of the largest feature is how far it is from torch"
+    )
+
+
+def _print_published(out: Path, target: str, published: Published) -> None:
+    from avtrain.inference.packing import named_paths
+
+    paths = named_paths(out)
+    if paths:
+        click.echo(f"note: {', '.join(paths)} in its settings are paths of this machine, which are published too")
+    click.echo(
+        f"{published.page}: {published.files} files, {readable_bytes(published.bytes)} uploaded, {published.kept} were "
+        "there"
     )

@@ -91,7 +91,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     metavar="PATH",
     type=click.Path(),
     default=PRETRAIN.init_from,
-    help="Run or checkpoint folder to take the weights of.",
+    help="Run or checkpoint folder to take the weights of, or a published encoder at hf://ORG/NAME[@REVISION].",
 )
 @click.option(
     "--freeze", type=click.Choice(FREEZES), default=PRETRAIN.freeze, help="Encoder that keeps its first weights."

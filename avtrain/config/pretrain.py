@@ -62,7 +62,7 @@ class PretrainConfig:
     embedding_dim: int = 128
     """width of the common space"""
     init_from: str = ""
-    """run or checkpoint folder whose weights are the first ones; empty: random ones"""
+    """run or checkpoint folder, or hf://ORG/NAME[@REVISION], whose weights are the first ones; empty: random ones"""
     freeze: str = "none"
     """encoder that keeps its first weights, in eval mode: `none`, `video` or `audio`"""
     frozen_windows: int = 0

@@ -10,6 +10,7 @@ from typing import Any
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avprep.shared.values import finite, speaking_of, texts, whole_number
+from avtrain.inference.contents import check_seal
 from avtrain.models.two_tower import audio_model_of, video_model_of
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import DATA
@@ -46,7 +47,7 @@ class Description:
         return f"{self.side}_encoder.{kind}"
 
 
-def description_of(values: Mapping[str, Any], source: Path) -> Description:
+def description_of(values: Mapping[str, Any], source: object) -> Description:
     """The description in an exported encoder.json. Errors: UserError where it is of another format."""
     kind = values.get("format") if isinstance(values, Mapping) else None
     if kind != FORMAT:
@@ -72,7 +73,12 @@ def description_of(values: Mapping[str, Any], source: Path) -> Description:
 def read_description(folder: Path) -> Description | None:
     """The description in an exported folder, None where it is none. Errors: UserError."""
     path = folder / DESCRIPTION
-    return description_of(store.read_json(path), path) if path.exists() else None
+    if not path.exists():
+        return None
+    values = store.read_json(path)
+    description = description_of(values, path)
+    check_seal(values, path)
+    return description
 
 
 def description_of_checkpoint(

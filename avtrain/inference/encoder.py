@@ -108,12 +108,12 @@ def load_encoder(
 ) -> AudioEncoder:
     """The audio encoder, in eval mode, of a run (its newest checkpoint), a checkpoint, or what avtrain export wrote.
 
-    `weights` of a checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one). With
-    `projection`, it ends with its layers into the common space; None: as an export was written, else without. Errors:
-    UserError where the folder is none of these, does not record how its log-mel was made, is an export of another kind,
-    or has no such weights.
+    `folder` may be hf://ORG/NAME[@REVISION], a published export (extra `hub`). `weights` of a checkpoint: `raw`, `ema`
+    (their moving average) or `auto` (the average where there is one). With `projection`, it ends with its layers into
+    the common space; None: as an export was written, else without. Errors: UserError where the folder is none of these,
+    does not record how its log-mel was made, is an export of another kind or altered, or has no such weights.
     """
-    return place(loaded(AudioEncoder, Path(folder), "audio", weights, projection), device)
+    return place(loaded(AudioEncoder, folder, "audio", weights, projection), device)
 
 
 def _grid(network: AudioCNN) -> tuple[int, int]:

@@ -15,9 +15,13 @@ from safetensors.torch import save
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError, first_line
+from avtrain.inference.contents import digests_of, sealed
 from avtrain.inference.description import DESCRIPTION, FORMAT, read_description
 from avtrain.inference.encoder import AudioEncoder, load_encoder
-from avtrain.inference.model_card import model_card
+from avtrain.inference.fetched import encoder_folder
+from avtrain.inference.model_card import ModelCardConfig
+from avtrain.inference.packing import copy_checkpoint, write_card
+from avtrain.inference.results import results_of
 from avtrain.inference.video_encoder import VideoEncoder, load_video_encoder
 
 if TYPE_CHECKING:
@@ -35,7 +39,15 @@ Exported = AudioEncoder | VideoEncoder
 
 
 def export(
-    run: Path, out: Path, weights: str = "auto", *, side: str | None = None, projection: bool | None = None
+    run: Path | str,
+    out: Path,
+    weights: str = "auto",
+    *,
+    side: str | None = None,
+    projection: bool | None = None,
+    card: ModelCardConfig | None = None,
+    with_checkpoint: bool = False,
+    again: bool = False,
 ) -> dict[str, Any]:
     """Write an encoder of a run, checkpoint or earlier export to the new folder `out`, whole or not at all.
 
@@ -44,16 +56,23 @@ def export(
     audio_encoder.onnx maps `logmel` float32 [batch, frames, bands], dB as stored, to `embedding` [batch, features];
     video_encoder.onnx maps `frames` uint8 [batch, pictures, height, width, 3]. Normalisation is inside, batch and
     frames or pictures are free. The .safetensors has the same weights for `load_encoder` and `load_video_encoder`.
-    Both hold encoder.json in their metadata; README.md is the model card. `side` and `projection` None: of the sound
-    and without, or as an earlier export has it. Returns what `check` returns. Errors: UserError; where ONNX
-    and torch differ by more than TOLERANCE nothing is written.
+    Both hold encoder.json in their metadata; README.md is the model card, which states `card`; encoder.json lists the
+    sha256 of the others. `with_checkpoint` adds the run's checkpoint with both encoders. `side` and `projection` None:
+    of the sound and without, or as an earlier export has it. With `again`, `out` may be an export of the same weights:
+    what is missing is added. Returns what `check` returns. Errors: UserError; where ONNX and torch differ by more than
+    TOLERANCE nothing is written.
     """
     _check_packages()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UserError(f"{out} is there already; choose another folder.")
-    encoder = _load(run, weights, side, projection)
+    source = encoder_folder(run)
+    encoder = _load(source, weights, side, projection)
     files = encoder.description.file
     description = {"format": FORMAT, **configs.to_dict(encoder.description)}
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not (again and _is_same(out, encoder)):
+            other = f"holds no encoder of the weights of {run}" if again else "is there already"
+            raise UserError(f"{out} {other}; choose another folder.")
+        with store.refusals_reported(out):
+            return _complete(out, encoder, store.read_json(out / DESCRIPTION)["onnx"], source, card, with_checkpoint)
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
     graph = _graph(encoder, metadata)
     try:
@@ -66,16 +85,49 @@ def export(
             (folder / files("onnx")).write_bytes(graph.SerializeToString(deterministic=True))
             store.write_json(folder / DESCRIPTION, description)
             checked = check(folder)
-            store.write_json(folder / DESCRIPTION, {**description, "onnx": checked})
-            store.write_bytes(folder / "README.md", model_card(encoder, checked, run).encode())
+            _complete(folder, encoder, checked, source, card, with_checkpoint)
             for path in folder.iterdir():
-                with open(path, "rb") as written:
-                    os.fsync(written.fileno())
+                if path.is_file():
+                    with open(path, "rb") as written:
+                        os.fsync(written.fileno())
             os.rename(folder, out)
         store.sync_folder(out.parent)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror}); make room or permission there.") from None
     return checked
+
+
+def _complete(
+    folder: Path,
+    encoder: Exported,
+    checked: dict[str, Any],
+    source: Path,
+    card: ModelCardConfig | None,
+    with_checkpoint: bool,
+) -> dict[str, Any]:
+    """Write what goes around the weights: the checkpoint, digests, the card. Returns `checked`. Errors: UserError."""
+    description = encoder.description
+    names = [description.file("safetensors"), description.file("onnx")]
+    if with_checkpoint:
+        names += copy_checkpoint(source, folder)
+    path = folder / DESCRIPTION
+    earlier = [name for name in digests_of(store.read_json(path), path) if (folder / name).exists()]
+    values = {"format": FORMAT, **configs.to_dict(description), "onnx": checked}
+    store.write_json(path, sealed(values, folder, {*names, *earlier}))
+    write_card(folder, encoder, checked, results_of(source, description), card)
+    return checked
+
+
+def _is_same(out: Path, encoder: Exported) -> bool:
+    """Whether `out` is an export with the description and weights of `encoder`. Errors: UserError where altered."""
+    try:
+        description = read_description(out)
+    except UserError as error:
+        raise UserError(f"{first_line(error).rstrip('.')}, or choose another folder.") from None
+    if description != encoder.description or not (out / description.file("onnx")).is_file():
+        return False
+    there, wanted = _load(out, "auto", None, None).state_dict(), encoder.state_dict()
+    return there.keys() == wanted.keys() and all(torch.equal(there[name], wanted[name]) for name in wanted)
 
 
 def check(folder: Path) -> dict[str, Any]:

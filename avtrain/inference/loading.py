@@ -11,9 +11,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avprep.shared.values import speaking_of
+from avtrain.inference.contents import check_file, digests_of
 from avtrain.inference.description import DESCRIPTION, Description, description_of_checkpoint, read_description
+from avtrain.inference.fetched import encoder_folder
 from avtrain.models.audio import build_audio
 from avtrain.models.two_tower import TwoTower, tower_of, video_encoder_of
 from avtrain.runs.load import (
@@ -46,11 +49,13 @@ def num_outputs(network: nn.Module, head: nn.Module | None) -> int:
     return [layer for layer in head.modules() if isinstance(layer, nn.Linear)][-1].out_features
 
 
-def loaded(kind: Kind[Loaded], folder: Path, side: str, weights: str, projection: bool | None) -> Loaded:
+def loaded(kind: Kind[Loaded], source: Path | str, side: str, weights: str, projection: bool | None) -> Loaded:
     """The encoder of a run, a checkpoint or an export, in eval mode, with or without its projection.
 
+    `source` is a folder, or an export at hf://ORG/NAME[@REVISION].
     `weights` as in load.weights_of; `projection` None: as an export was written, else without. Errors: UserError.
     """
+    folder = encoder_folder(source)
     description = read_description(folder)
     if description is not None:
         _check_export(folder, description, side, projection)
@@ -59,6 +64,9 @@ def loaded(kind: Kind[Loaded], folder: Path, side: str, weights: str, projection
         with speaking_of(folder / DESCRIPTION):
             encoder = kind(*_fresh(description))
         path = folder / description.file("safetensors")
+        digests = digests_of(store.read_json(folder / DESCRIPTION), folder / DESCRIPTION)
+        if path.name in digests:
+            check_file(path, digests[path.name], path)
         try:
             encoder.load_state_dict(load_file(path))
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -1,22 +1,21 @@
-"""The model card of an exported encoder, as Markdown."""
+"""The model card of an exported encoder: Markdown, with YAML in front as the Hugging Face hub reads it."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from avprep.shared import store
+from avprep.shared import cards, store
 from avtrain.inference.encoder import AudioEncoder
+from avtrain.inference.results import Measured
 from avtrain.inference.video_encoder import VideoEncoder
-from avtrain.runs.checkpoint import is_checkpoint
 
+PROGRAM = "avtrain"
 SHOWN_CLASSES = 20
+METRICS = {"accuracy": "accuracy, %", "mean_average_precision": "mean average precision, %"}
 CARD = """\
----
-license: unknown
-tags: [{side}, audio-visual, self-supervised]
----
+{front}
 
 # {Side} encoder of {run}
 
@@ -53,9 +52,13 @@ is what `encoder.json` holds. onnxruntime and torch were held against each other
 
 ## Licence and limits
 
-Licence: unknown. Whoever shares this model states it, with regard to the recordings that it learnt from. The
-encoder knows nothing of {what} that are not among them.
-"""
+{licence} The encoder knows nothing of {what} that are not among them.
+{citation}"""
+UNLICENSED = "Licence: unknown. Whoever shares this model states it, with regard to the recordings that it learnt from."
+LICENSED = (
+    "Licence: {link}, as given by whoever wrote this card. It cannot grant more than the licences of the recordings do "
+    "that it learnt from."
+)
 AUDIO = {
     "What": "Sound",
     "what": "sounds",
@@ -91,13 +94,36 @@ ENDINGS = {
 }
 
 
-def model_card(encoder: AudioEncoder | VideoEncoder, checked: dict[str, Any], run: Path) -> str:
+@dataclass(frozen=True, kw_only=True)
+class ModelCardConfig:
+    """What a model card states besides what an export records."""
+
+    license: str = ""
+    """licence of the weights: a name of the hub such as `cc-by-4.0`, the address of its text, or `unknown`; '' is that
+    too"""
+    creator: str = ""
+    """who made the model: a person or a group"""
+    citation: str = ""
+    """how to cite it, such as a BibTeX entry"""
+
+    def __post_init__(self) -> None:
+        if self.license:
+            cards.check_license(self.license)
+
+
+def model_card(
+    encoder: AudioEncoder | VideoEncoder,
+    checked: dict[str, Any],
+    results: Sequence[Measured] = (),
+    config: ModelCardConfig | None = None,
+) -> str:
     """README.md of an export: what the encoder is, what it learnt from and how, what it is worth, how to use it.
 
-    `checked` is what export.check returned; measurements are read from the eval folder of `run`, if it has one.
+    `checked` is what export.check returned.
     """
+    stated = config or ModelCardConfig()
     about, training = encoder.description, encoder.description.training
-    config, data = training["config"], training["dataset"]
+    settings, data = training["config"], training["dataset"]
     width, bands, size = encoder.num_features, len(about.logmel_mean), about.video.get("frame_size")
     own = {
         name: text.format(width=width, bands=bands, size=size)
@@ -105,8 +131,9 @@ def model_card(encoder: AudioEncoder | VideoEncoder, checked: dict[str, Any], ru
     }
     unknown = dict.fromkeys(("strategy", "labels", "loss", "batch_size", "seed"), "unknown")
     return CARD.format(
-        **unknown | {name: config[name] for name in unknown if name in config},
-        run=training["run"],
+        **unknown | {name: settings[name] for name in unknown if name in settings},
+        front=_front_matter(about.side, training["run"], results, stated.license or cards.UNKNOWN),
+        run=cards.plain(training["run"]),
         step=training["step"],
         model=about.model,
         width=width,
@@ -121,12 +148,45 @@ def model_card(encoder: AudioEncoder | VideoEncoder, checked: dict[str, Any], ru
         dataset_digest=data["digest"][:16],
         config_digest=training["config_digest"][:16],
         spec=store.json_text(about.audio if about.side == "audio" else about.video, indent=1),
-        measured=_measured(run.parent if is_checkpoint(run) else run, about.side),
+        measured=_measured(results, about.projection),
         opset=checked["opset"],
         inputs=", ".join(checked["differences"]),
         difference=max(checked["differences"].values()),
         tolerance=checked["tolerance"],
+        licence=_licence(stated),
+        citation=cards.citation_section(stated.citation),
     )
+
+
+def _front_matter(side: str, run: str, results: Sequence[Measured], license: str) -> str:
+    """The lines between and with the two `---`; `model-index` has the results in the hub's form."""
+    lines = ["---", *cards.license_lines(license), "library_name: avprep-avtrain"]
+    lines += cards.yaml_list("tags", [side, "audio-visual", "self-supervised"])
+    if results:
+        lines += ["model-index:", f"- name: {cards.quoted(run)}", "  results:"]
+    for one in results:
+        details = {"evaluation": one.evaluation, "interval_95": [_percent(end) for end in (one.low, one.high)]}
+        counts = {"test_clips": one.test_clips, "test_clips_seen_in_training": one.seen}
+        lines += [
+            f"  - task: {cards.quoted({'type': f'{side}-classification', 'name': one.protocol or one.evaluation})}",
+            f"    dataset: {cards.quoted({'type': one.dataset, 'name': one.dataset, 'split': 'test'})}",
+            "    metrics:",
+            f"    - type: {one.metric}",
+            f"      value: {_percent(one.score)}",
+            f"      name: {cards.quoted(METRICS[one.metric])}",
+            f"      args: {cards.quoted({**details, **counts})}",
+        ]
+    return "\n".join([*lines, "---"])
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 4)
+
+
+def _licence(config: ModelCardConfig) -> str:
+    link = cards.license_link(config.license or cards.UNKNOWN)
+    given = LICENSED.format(link=link) if link else UNLICENSED
+    return given + (f" Made by {cards.plain(config.creator)}." if config.creator else "")
 
 
 def _classes(names: list[str]) -> str:
@@ -134,21 +194,19 @@ def _classes(names: list[str]) -> str:
     return f"{len(names)} classes ({', '.join(names[:SHOWN_CLASSES])}{f' and {more} more' if more > 0 else ''})"
 
 
-def _measured(run: Path, side: str) -> str:
-    """A table of the classification results below run/eval that are of a side; a sentence where there are none."""
-    rows = []
-    for path in sorted(run.glob("eval/*/result.json")):
-        result = json.loads(path.read_bytes())
-        if result.get("interval_95") and result.get("config", {}).get("side", "audio") == side:
-            low, high = (100 * end for end in result["interval_95"])
-            several = "accuracy" not in result
-            score = (
-                f"mAP {100 * result['mean_average_precision']:.1f}" if several else f"{100 * result['accuracy']:.1f}"
-            )
-            figures = f"{score} | {low:.1f} to {high:.1f} | {result['test_clips']}"
-            rows.append(f"| {path.parent.name} | {result['step']} | {figures} |")
-    if not rows:
-        return "Nothing was measured when this card was written; `avtrain evaluate` measures."
-    return "\n".join(
-        ["| evaluation | step | accuracy, % | 95 % interval | test clips |", "|---|---|---|---|---|", *rows]
-    )
+def _measured(results: Sequence[Measured], projection: bool) -> str:
+    """A table of the results; a sentence where there are none."""
+    if not results:
+        return "Nothing was measured of these weights when this card was written; `avtrain evaluate` measures."
+    rows = [
+        [
+            one.evaluation,
+            f"{'' if one.metric == 'accuracy' else 'mAP '}{100 * one.score:.1f}",
+            f"{100 * one.low:.1f} to {100 * one.high:.1f}",
+            one.test_clips,
+            "not known" if one.seen is None else one.seen,
+        ]
+        for one in results
+    ]
+    table = cards.table(["evaluation", "accuracy, %", "95 % interval", "test clips", "of them seen in training"], rows)
+    return table + ("\n\nMeasured on the encoder's own features, before its projection." if projection else "")

@@ -99,4 +99,4 @@ def load_video_encoder(
 
     As `load_encoder`. Errors: UserError, also where the run trained no video encoder.
     """
-    return place(loaded(VideoEncoder, Path(folder), "video", weights, projection), device)
+    return place(loaded(VideoEncoder, folder, "video", weights, projection), device)

@@ -31,7 +31,7 @@ CODE = {
 """keys of config.json for what is the user's own, and what they are the digest of"""
 PLANS = "strategy_plans"
 """key of config.json for the digest of the first plans of a strategy of the user's own"""
-BEGUN = ("init_checkpoint", "init_digest", "video_weights_digest")
+BEGUN = ("init_checkpoint", "init_digest", "init_revision", "video_weights_digest")
 VALIDATION_SCORE = "val_class_recall_at_1"
 
 

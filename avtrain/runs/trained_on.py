@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from avprep.dataset import Dataset
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line, some_of
-from avprep.shared.urls import split_address
+from avprep.shared.urls import is_hub, split_address
 from avtrain.runs.load import checkpoint_at
 
 TRAINED_ON = "trained_on.parquet"
@@ -46,7 +46,7 @@ def write_record(run: Path, dataset: Dataset, rows: np.ndarray, init_from: str =
         return
     record = Record(clips_of(dataset, rows), True)
     if init_from:
-        record = _joined(record, _begun_from(Path(init_from)))
+        record = _joined(record, None if is_hub(init_from) else _begun_from(Path(init_from)))
     table = record.clips.replace_schema_metadata({WHOLE: b"1" if record.whole else b"0"})
     with store.atomic_path(run / TRAINED_ON) as temporary:
         pq.write_table(table, temporary)

@@ -1,4 +1,4 @@
-"""The part of the Hugging Face hub that an upload uses, on loopback: repositories, trees, LFS objects, commits."""
+"""The part of the Hugging Face hub that up- and downloads use, on loopback: repositories, trees, commits, files."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import pytest
+
 TOKEN = "hf_of_the_test"
-LARGE = (".tar", ".npy", ".parquet")
+LARGE = (".tar", ".npy", ".parquet", ".safetensors", ".onnx")
 """endings of files that are LFS objects, as in the hub's own .gitattributes"""
 
 
 class LoopbackHub:
-    """Datasets by ORG/NAME: files, commits (names of the files of each), bodies of requests to make one."""
+    """Datasets and models by ORG/NAME: files, commits (names of the files of each), bodies of requests to make one."""
 
     def __init__(self) -> None:
         self.files: dict[str, dict[str, bytes]] = {}
@@ -27,9 +30,36 @@ class LoopbackHub:
         self.objects: dict[str, bytes] = {}
         self.uploaded: list[str] = []
         """digests of the objects that were sent"""
+        self.fetched: list[str] = []
+        """names of the files that were asked for"""
         self.commits_left = 10**6
         """so many commits succeed, the next get HTTP 500"""
         self.endpoint = ""
+        self.states: dict[str, dict[str, dict[str, bytes]]] = {}
+        """the files of each repository after each commit, by its name"""
+
+    def commit(self, name: str) -> str:
+        """Take the files of a repository as they are for a commit, and return its name."""
+        files = self.files[name]
+        oid = hashlib.sha1(b"".join(path.encode() + data for path, data in sorted(files.items()))).hexdigest()
+        self.states.setdefault(name, {})[oid] = dict(files)
+        return oid
+
+    def resolve(self, path: str) -> tuple[int, bytes, dict[str, str]]:
+        """(status, bytes, headers) of a request for a file of a model: /ORG/NAME/resolve/REVISION/PATH."""
+        org, name, _, revision, *words = path.strip("/").split("/")
+        repository, wanted = f"{org}/{name}", "/".join(words)
+        if repository not in self.files:
+            return 404, b"", {"X-Error-Code": "RepoNotFound"}
+        oid = self.commit(repository) if revision == "main" else revision
+        files = self.states[repository].get(oid)
+        if files is None:
+            return 404, b"", {"X-Error-Code": "RevisionNotFound"}
+        if wanted not in files:
+            return 404, b"", {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": oid}
+        self.fetched.append(wanted)
+        etag = hashlib.sha256(files[wanted]).hexdigest()
+        return 200, files[wanted], {"X-Repo-Commit": oid, "ETag": f'"{etag}"'}
 
     def answer(self, method: str, path: str, body: bytes) -> tuple[int, Any]:
         """(status, JSON) of a request."""
@@ -44,7 +74,8 @@ class LoopbackHub:
         if path == "/api/repos/create":
             values = json.loads(body)
             name = f"{values['organization']}/{values['name']}"
-            page = {"url": f"{self.endpoint}/datasets/{name}"}
+            kind = "datasets/" if values.get("type") == "dataset" else ""
+            page = {"url": f"{self.endpoint}/{kind}{name}"}
             if name in self.files:
                 return 409, page | {"error": "You already created this dataset repo"}
             self.created.append(values)
@@ -53,7 +84,7 @@ class LoopbackHub:
         if path.endswith(".git/info/lfs/objects/batch"):
             return 200, {"transfer": "basic", "objects": list(map(self._object, json.loads(body)["objects"]))}
         name = "/".join(words[2:4])
-        if words[:2] != ["api", "datasets"] or name not in self.files:
+        if words[0] != "api" or words[1] not in ("datasets", "models") or name not in self.files:
             return 404, {"error": "Repository not found"}
         return getattr(self, f"_{words[4]}")(name, body)
 
@@ -108,15 +139,20 @@ def served() -> Iterator[LoopbackHub]:
         def _respond(self) -> None:
             body = self._body()
             path = urlsplit(self.path).path
-            status, value = 401, {"error": "Invalid credentials"}
+            status, value, headers = 401, json.dumps({"error": "Invalid credentials"}).encode(), {}
             if self.headers.get("Authorization") == f"Bearer {TOKEN}" or path.startswith("/objects/"):
-                status, value = hub.answer(self.command, path, body)
-            data = json.dumps(value).encode()
+                if "/resolve/" in path:
+                    status, value, headers = hub.resolve(path)
+                else:
+                    status, plain = hub.answer(self.command, path, body)
+                    value = json.dumps(plain).encode()
             self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
+            for name, text in {"Content-Type": "application/json", **headers}.items():
+                self.send_header(name, text)
+            self.send_header("Content-Length", str(len(value)))
             self.end_headers()
-            self.wfile.write(data)
+            if self.command != "HEAD":
+                self.wfile.write(value)
 
         do_GET = do_POST = do_PUT = do_HEAD = _respond  # noqa: N815 - names of the base class
 
@@ -143,3 +179,16 @@ def served() -> Iterator[LoopbackHub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def logged_in(cache: Path) -> Iterator[LoopbackHub]:
+    """A hub on loopback, to which this process is logged in; fetched files are kept in `cache`."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra hub is not installed")
+    with pytest.MonkeyPatch.context() as patch, served() as hub:
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_HUB_CACHE", str(cache))
+        patch.setenv("HF_TOKEN", TOKEN)
+        patch.setenv("HF_ENDPOINT", hub.endpoint)
+        yield hub

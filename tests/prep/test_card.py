@@ -19,7 +19,8 @@ from avprep.build.finalize import finalize
 from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.shared import store
-from avprep.sharing.front_matter import quoted, size_category
+from avprep.shared.cards import quoted
+from avprep.sharing.front_matter import size_category
 from tests.train.forge import Forged, forge_dataset, write_labels
 
 ODD = "a|b `c` <d>"

@@ -13,7 +13,7 @@ from avprep.cli import main
 from avprep.dataset import Dataset
 from avprep.sharing import publish as module
 from avprep.sharing.publish import batches, files_of
-from tests.prep.loopback_hub import TOKEN, LoopbackHub, served
+from tests.prep.loopback_hub import LoopbackHub, logged_in
 from tests.train.forge import Forged, forge_dataset
 
 TARGET = "hf://datasets/lab/sounds"
@@ -31,14 +31,8 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch):
-    """A hub on loopback, to which this process is logged in."""
-    constants = pytest.importorskip("huggingface_hub.constants", reason="the extra hub is not installed")
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True, raising=False)
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    with served() as hub:
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
+def hub(tmp_path: Path):
+    with logged_in(tmp_path / "cache") as hub:
         yield hub
 
 
@@ -116,7 +110,7 @@ def test_a_hub_that_refuses_or_is_down_is_reported(data, hub: LoopbackHub, monke
 
 
 def test_what_must_not_be_published_is_refused_before_the_hub_is_asked(data, monkeypatch, tmp_path):
-    monkeypatch.setattr(module, "Hub", lambda _repository: pytest.fail("the hub was asked"))
+    monkeypatch.setattr(module, "Hub", lambda *_repository: pytest.fail("the hub was asked"))
     for target in ("s3://bucket/data", "hf://lab/sounds", "hf://datasets/sounds", "hf://datasets/lab/sounds/more"):
         assert "give hf://datasets/ORG/NAME" in refused(data, target)
     assert "is no finished dataset" in refused(tmp_path, TARGET)
