@@ -43,8 +43,8 @@ def digests_of(values: Mapping[str, Any], source: object) -> dict[str, str]:
 def check_file(path: Path, sha256: str, shown: object, advice: str = AGAIN) -> None:
     """Raise UserError where a file is missing or has another digest."""
     try:
-        found = store.sha256(path)
+        actual = store.sha256(path)
     except OSError as error:
         raise UserError(f"{shown} cannot be read ({error.strerror}); {advice}.") from None
-    if found != sha256:
+    if actual != sha256:
         raise UserError(f"{shown} has another sha256 than encoder.json records, so it was altered or cut; {advice}.")

@@ -35,7 +35,7 @@ def results_of(run: Path, description: Description) -> list[Measured]:
         return []
     folder, training = checkpoint_at(run), description.training
     sha256 = checkpoint.digest(folder, FILES[training["weights"]])
-    found = []
+    results = []
     for path in sorted(folder.parent.glob("eval/*/result.json")):
         result = json.loads(path.read_bytes())
         of_these = result.get("step") == training["step"] and result.get("model_sha256", sha256) == sha256
@@ -44,7 +44,7 @@ def results_of(run: Path, description: Description) -> list[Measured]:
             continue
         metric = "accuracy" if "accuracy" in result else "mean_average_precision"
         protocol = result.get("protocol", "")
-        found.append(
+        results.append(
             Measured(
                 evaluation=path.parent.name,
                 protocol=protocol,
@@ -57,4 +57,4 @@ def results_of(run: Path, description: Description) -> list[Measured]:
                 seen=result.get("seen_in_training", {}).get("clips"),
             )
         )
-    return found
+    return results
