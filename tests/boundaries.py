@@ -24,8 +24,8 @@ ORDER = {
         "schema", "shared",
     ],
     "avtrain": [
-        "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "stages", "embed", "evaluation",
-        "inference", "runs", "data", "models", "sampling", "config", "distributed", "devices", "doctor",
+        "__main__", "cli", "__init__", "api", "reproduce", "report", "training", "stages", "adapters", "embed",
+        "evaluation", "inference", "runs", "data", "models", "sampling", "config", "distributed", "devices", "doctor",
     ],
 }
 # fmt: on
@@ -34,6 +34,7 @@ ORDER = {
 TAKES = {
     "avtrain": {"avprep.schema", "avprep.dataset", "avprep.config", "avprep.shared"},
     "avtrain.embed": {"avprep", "avprep.audio_features"},
+    "avtrain.adapters": {"avprep.audio_features", "avprep.errors", "avprep.manifest", "avprep.media.arrays"},
     "avtrain.evaluation": {"avprep"},
     "avtrain.evaluation.retrieval": {"avprep.manifest"},
     "avtrain.stages": {"avprep.labels"},
@@ -58,6 +59,7 @@ ALONE = [
     ("avprep", TORCH | {"transformers"}, ("avprep.labels.pseudo_label",)),
     ("avprep", {"huggingface_hub"}, ("avprep.labels.pseudo_label", "avprep.shared.hub")),
     ("avtrain", {"huggingface_hub"}, ()),
+    ("avtrain", {"heareval", "mteb", "pytorch_lightning", "xares"}, ("avtrain.adapters",)),
 ]
 """(a package, libraries, the only parts of it that import them)"""
 
