@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         PretrainConfig,
         PropagateConfig,
     )
+    from avtrain.report.errors import write_errors
     from avtrain.stages import clean_labels, cluster_clips, hide_labels, propagate_labels, write_neighbours
 
 _HOMES = {
@@ -47,6 +48,7 @@ _HOMES = {
         "PretrainConfig",
         "PropagateConfig",
     ],
+    "avtrain.report.errors": ["write_errors"],
     "avtrain.stages": ["clean_labels", "cluster_clips", "hide_labels", "propagate_labels", "write_neighbours"],
 }
 
@@ -57,6 +59,7 @@ __all__ = [  # noqa: RUF022 - in the order of use
     "compare",
     "compare_groups",
     "write_report",
+    "write_errors",
     "write_embeddings",
     "export",
     "clean_labels",

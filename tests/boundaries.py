@@ -39,6 +39,8 @@ TAKES = {
     "avtrain.evaluation.retrieval": {"avprep.manifest"},
     "avtrain.stages": {"avprep.labels"},
     "avtrain.report.examples": {"avprep"},
+    "avtrain.report.errors": {"avprep.preview"},
+    "avtrain.report.watch": {"avprep.preview"},
     "avtrain.reproduce": {
         "avprep",
         "avprep.build",

@@ -144,7 +144,7 @@ def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], prog
         if clip.frames is not None:
             chosen = strip_frames(len(clip.frames), seconds, dataset.frame_rate_hz)
             tiles = np.concatenate(list(clip.frames[chosen]), axis=1)
-            strip = Picture(_webp(tiles, 70), 0.0, seconds, len(chosen))
+            strip = Picture(webp(tiles, 70), 0.0, seconds, len(chosen))
         yield ShownClip(
             row=row,
             clip_id=dataset.clip_ids[row],
@@ -152,12 +152,13 @@ def _pictures(dataset: Dataset, rows: list[int], scale_db: tuple[int, int], prog
             split=dataset.splits[dataset.split[row]],
             seconds=seconds,
             strip=strip,
-            spectrogram=Picture(_webp((pixels * 255).astype(np.uint8), 80), -half, end, len(decibels)),
+            spectrogram=Picture(webp((pixels * 255).astype(np.uint8), 80), -half, end, len(decibels)),
         )
         progress.advance()
 
 
-def _webp(pixels: np.ndarray, quality: int) -> bytes:
+def webp(pixels: np.ndarray, quality: int) -> bytes:
+    """Pixels uint8 [H, W, 3] as a WebP picture."""
     import matplotlib.image
 
     buffer = io.BytesIO()
@@ -177,7 +178,7 @@ def _with_sounds(
         rank[clip.class_id] += 1
     shown = list(clips)
     for _, position in sorted(order):
-        sound = _sound(dataset, clips[position], root) if left > 0 else TOO_MUCH
+        sound = sound_of(dataset, clips[position].row, root) if left > 0 else TOO_MUCH
         if isinstance(sound, bytes) and len(sound) > left:
             sound, left = TOO_MUCH, 0
         if isinstance(sound, bytes):
@@ -189,23 +190,29 @@ def _with_sounds(
     return shown
 
 
-def _sound(dataset: Dataset, clip: ShownClip, root: Path | None) -> bytes | str:
-    """The clip's own sound as MP3, cut from its source file, or why there is none."""
+def sound_of(dataset: Dataset, row: int, root: Path | None, window: tuple[float, float] | None = None) -> bytes | str:
+    """The sound of a clip of the index as MP3, cut from its source file, or why there is none.
+
+    `window` is (start, end) in seconds of the clip, None: all of it. `root` is where relative source paths start.
+    """
     from avprep.media.playback import BITS_PER_SECOND, clip_mp3
 
-    meta = _meta(dataset, clip.row)
+    meta = _meta(dataset, row)
     source = meta.get("audio_path") or meta.get("video_path")
     if not source or "span_seconds" not in meta:
         return "its shard does not name the source"
     kind, member, file = split_address(source)
     if not Path(file).is_absolute() and root is None:
         return NO_ROOT
-    if clip.seconds * BITS_PER_SECOND / 8 > MAX_CLIP_SOUND_BYTES:
+    first, last = meta["span_seconds"]
+    start, end = (first, last) if window is None else (first + window[0], min(first + window[1], last))
+    if start >= end:
+        return "the clip ends before it"
+    if (end - start) * BITS_PER_SECOND / 8 > MAX_CLIP_SOUND_BYTES:
         return "the clip is too long for a page"
     path = (root or Path()) / file
     if not (archives.holds(path, kind, member) if kind else path.is_file()):
         return NO_FILE
-    start, end = meta["span_seconds"]
     try:
         if not kind:
             return clip_mp3(path, start, end, Limits())

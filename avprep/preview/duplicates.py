@@ -12,7 +12,7 @@ from avprep.preview.assets import SCRIPT, STYLE
 from avprep.preview.axes import hertz_ticks
 from avprep.preview.content import centres_of, shown_clips
 from avprep.preview.model import Preview, ShownClip
-from avprep.preview.page import card, reading
+from avprep.preview.page import card, reading_of
 from avprep.quality.duplicates import Duplicates
 from avprep.shared import html, store
 
@@ -49,7 +49,7 @@ def write_page(duplicates: Duplicates, out: Path, *, root: Path | None = None) -
         groups = [
             _markup(duplicates, number, [cards[row] for row in some], preview) for number, some in enumerate(shown)
         ]
-        body = reading(preview) + Markup("").join(groups)
+        body = reading_of(preview.clips, preview.scale_db, preview.dataset.num_mel_bands) + Markup("").join(groups)
     left = duplicates.groups - len(shown)
     lead = (
         f"{len(duplicates.first)} pairs in {duplicates.groups} groups, of which {duplicates.groups_across} are across "

@@ -60,7 +60,7 @@ def render(preview: Preview) -> str:
     sections = [
         ("Dataset", summary.facts(dataset, counts, len(preview.failures))),
         ("Clips per class", summary.overview(dataset, counts, {clip.class_id for clip in preview.clips})),
-        ("Clips", reading(preview) + _classes(preview, counts)),
+        ("Clips", reading_of(preview.clips, preview.scale_db, dataset.num_mel_bands) + _classes(preview, counts)),
         ("Failures", summary.failures(preview.failures)),
         ("Log-mel statistics", summary.statistics(dataset, preview.band_centres_hz)),
     ]
@@ -73,22 +73,22 @@ def render(preview: Preview) -> str:
     return html.page(title, lead, sections, style=STYLE, script=SCRIPT, contents=True, kind="preview")
 
 
-def reading(preview: Preview) -> Markup:
-    """How to read the cards, and which clips have sound."""
+def reading_of(clips: list[ShownClip], scale_db: tuple[int, int], num_mel_bands: int) -> Markup:
+    """How to read the cards of clips, whose colours run over `scale_db`, and which of them have sound."""
     import matplotlib
 
-    low, high = preview.scale_db
+    low, high = scale_db
     colours = [matplotlib.colors.to_hex(colour) for colour in matplotlib.colormaps["magma"](np.linspace(0, 1, 9))]
-    strips = any(clip.strip for clip in preview.clips)
+    strips = any(clip.strip for clip in clips)
     above = "Above: frames as stored, each the one on show in the middle of its part of the clip. " if strips else ""
     below = "Below: its" if strips else "Each clip's"
     axis = "both on the time axis underneath" if strips else "over the time axis underneath"
     text = (
-        f"{above}{below} log-mel spectrogram, {preview.dataset.num_mel_bands} mel bands labelled in Hz, {axis}. "
+        f"{above}{below} log-mel spectrogram, {num_mel_bands} mel bands labelled in Hz, {axis}. "
         "Colours mean the same level for every clip:"
     )
     scale = Markup(_scale.render(low=low, high=high, colours=colours))
-    return html.paragraph(text) + scale + html.paragraph(_sound_note(preview.clips))
+    return html.paragraph(text) + scale + html.paragraph(_sound_note(clips))
 
 
 def _sound_note(clips: list[ShownClip]) -> str:

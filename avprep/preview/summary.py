@@ -104,7 +104,12 @@ def facts(dataset: Dataset, counts: dict[str, np.ndarray], failed: int) -> Marku
         ["built with", ", ".join(f"{name} {version}" for name, version in info["versions"].items())],
         ["digest", dataset.digest],
     ]
-    return Markup(_facts.render(facts=figures)) + html.table(["property", "value"], rows, css="text")
+    return facts_of(figures) + html.table(["property", "value"], rows, css="text")
+
+
+def facts_of(figures: list[tuple[str, str]]) -> Markup:
+    """A row of figures under their names."""
+    return Markup(_facts.render(facts=figures))
 
 
 def overview(dataset: Dataset, counts: dict[str, np.ndarray], shown: set[int]) -> Markup:

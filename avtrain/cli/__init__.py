@@ -8,7 +8,7 @@ from avprep.shared import __version__
 from avprep.shared.commands import Group
 from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
-from avtrain.cli.report import compare, report
+from avtrain.cli.report import compare, errors, report
 from avtrain.cli.reproduce import reproduce
 from avtrain.cli.stages import clean_labels, cluster, hide_labels, neighbours, propagate_labels
 from avtrain.cli.tools import bench, demo, doctor
@@ -34,6 +34,7 @@ for command in (
     evaluate,
     compare,
     report,
+    errors,
     embed,
     export,
     demo,

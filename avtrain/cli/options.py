@@ -34,6 +34,7 @@ DATASET = PathOrUrl(path_type=Path)
 OUT_FOLDER = Output()
 OUT_FOLDER_OR_URL = Output(remote=True)
 OUT_PAGE = Output((".html", ".htm"), is_page("report"))
+OUT_ERRORS = Output((".html", ".htm"), is_page("errors"))
 OUT_EMBEDDINGS = Output(
     (".parquet",), _is_parquet_of(b"encoder"), {".failures.jsonl": is_json_lines("clip_id", "path", "reason", "detail")}
 )

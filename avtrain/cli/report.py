@@ -1,4 +1,4 @@
-"""avtrain compare and report: runs beside each other."""
+"""avtrain compare, report and errors: runs beside each other, and what one of them predicts wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
 from avprep.shared.text import readable_bytes
-from avtrain.cli.options import DATASET, OUT_PAGE, device_of, device_options
+from avtrain.cli.options import DATASET, DIRECTORY, OUT_ERRORS, OUT_PAGE, device_of, device_options
 
 ANY_PATH = click.Path(path_type=Path)
 BETWEEN = "\0"
@@ -96,3 +96,51 @@ def report(
     for sentence in reported.skipped:
         click.echo(f"skipped: {sentence}", err=True)
     click.echo(f"{reported.runs} runs, {reported.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")
+
+
+@click.command(cls=Command)
+@click.argument("run", metavar="RUN", type=ANY_PATH)
+@click.option("--data", "dataset", metavar="DIR", type=DIRECTORY, required=True, help="Dataset that was evaluated.")
+@click.option("--out", type=OUT_ERRORS, required=True, help="The page, FILE.html.")
+@click.option("--evaluation", default=None, help="Folder below RUN/eval, where a run has several.")
+@click.option("--clips", type=click.IntRange(0), default=100, help="Most clips with a card, the worst first.")
+@click.option(
+    "--root",
+    type=DIRECTORY,
+    default=None,
+    help="Where relative source paths start (the manifest's folder); needed to play the clips.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, help="Of the map.")
+@device_options
+def errors(
+    run: Path,
+    dataset: Path,
+    out: Path,
+    evaluation: str | None,
+    clips: int,
+    root: Path | None,
+    seed: int,
+    device: str,
+    threads: int | None,
+) -> None:
+    """A page of the test clips that are predicted wrong, worst first, by pair of classes; and a map of all.
+
+    RUN is a run, a folder of 'avtrain evaluate' or a predictions.parquet. The map is t-SNE of the features that were
+    classified; the clip under the pointer is shown.
+    """
+    from avtrain.report.errors import write_errors
+
+    made = write_errors(
+        run,
+        dataset,
+        out,
+        evaluation=evaluation,
+        clips=clips,
+        root=root,
+        seed=seed,
+        device=device_of(device, threads),
+    )
+    click.echo(
+        f"{made.wrong:,} of {made.clips:,} test clips are predicted wrong; {made.shown:,} shown, {made.audible:,} with "
+        f"sound; {made.mapped:,} on the map, {readable_bytes(out.stat().st_size)}: {out}"
+    )

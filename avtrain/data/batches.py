@@ -14,7 +14,7 @@ from avtrain.data.frozen_features import FrozenFeatures
 from avtrain.data.own_strategy import guarded
 from avtrain.data.plans import steps_of
 from avtrain.data.reader import Reader
-from avtrain.data.window_sizes import check_window, window_of
+from avtrain.data.window_sizes import check_window, picture_lengths, window_of
 from avtrain.sampling import ClipTable, Strategy, pair_weights
 from avtrain.sampling.backgrounds import background_items
 from avtrain.sampling.windows import Windows, WindowSpec, draw_windows, window_positions
@@ -127,9 +127,7 @@ class Recipe:
     @cached_property
     def lengths(self) -> np.ndarray:
         """Pictures that each clip of the dataset has, or that would last as long as its sound, int [rows]."""
-        seconds = (self.dataset.num_mel_frames - 1) / self.dataset.mel_rates_hz
-        as_long = np.floor(seconds * self.dataset.frame_rate_hz).astype(self.dataset.num_frames.dtype)
-        return np.where(self.dataset.num_frames > 0, self.dataset.num_frames, as_long)
+        return picture_lengths(self.dataset)
 
     def buffers(self, pinned: bool = False) -> Buffers:
         """Memory for the largest batch of this rank."""

@@ -49,6 +49,13 @@ def check_window(dataset: Dataset, rows: np.ndarray, spec: WindowSpec) -> None:
         )
 
 
+def picture_lengths(dataset: Dataset) -> np.ndarray:
+    """Pictures that each clip of the dataset has, or that would last as long as its sound, int [rows]."""
+    seconds = (dataset.num_mel_frames - 1) / dataset.mel_rates_hz
+    as_long = np.floor(seconds * dataset.frame_rate_hz).astype(dataset.num_frames.dtype)
+    return np.where(dataset.num_frames > 0, dataset.num_frames, as_long)
+
+
 def shorter_clips(dataset: Dataset, rows: np.ndarray, spec: WindowSpec) -> dict[str, int]:
     """How many clips of `rows` are shorter than a window and padded: {"pictures", "sound"}."""
     frames, mel_frames = dataset.num_frames[rows], dataset.num_mel_frames[rows]

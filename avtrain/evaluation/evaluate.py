@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from avprep.dataset import Dataset
+from avprep.dataset import Dataset, LabelColumn
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
@@ -110,20 +110,8 @@ def evaluate(
     trained_on = overlap_with_training(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
-    normalise = normaliser(dataset, config.norm, folder, meta).to(device)
     with held_for(out, settings), Reader(dataset) as reader:
-        source = Source(
-            dataset,
-            reader,
-            normalise,
-            device,
-            round(config.window_seconds * WINDOW_MEL_FRAMES),
-            column,
-            config.test_windows,
-            config.side,
-            WindowSpec() if config.side == "audio" else window_known(meta, dataset),
-            takes_any_length(meta),
-        )
+        source = source_of(dataset, reader, config, folder, meta, device, column)
         chosen, probabilities = _measure(encoder, source, split, config)
     shares = probabilities.cpu().numpy()
     lost = split.test[np.unique(np.flatnonzero(~np.isfinite(shares).all(axis=1)) % len(split.test))]
@@ -158,6 +146,33 @@ def evaluate(
         write_any_predictions(out / predictions.FILE, predicted)
         store.write_json(out / RESULT, result)
     return result
+
+
+def source_of(
+    dataset: Dataset,
+    reader: Reader,
+    config: EvaluateConfig,
+    folder: Path | None,
+    meta: dict[str, Any],
+    device: str,
+    column: LabelColumn | None = None,
+) -> Source:
+    """What an evaluation of these settings gives the encoder of the checkpoint in `folder` with its meta.json.
+
+    Errors: UserError where there are no statistics of log-mel.
+    """
+    return Source(
+        dataset,
+        reader,
+        normaliser(dataset, config.norm, folder, meta).to(device),
+        device,
+        round(config.window_seconds * WINDOW_MEL_FRAMES),
+        column,
+        config.test_windows,
+        config.side,
+        WindowSpec() if config.side == "audio" else window_known(meta, dataset),
+        takes_any_length(meta),
+    )
 
 
 def windows_scores(

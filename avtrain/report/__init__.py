@@ -9,11 +9,9 @@ from pathlib import Path
 from markupsafe import Markup
 
 from avprep.shared import html, store
-from avprep.shared.errors import UserError
-from avtrain.evaluation.compare import short_names
 from avtrain.report import classes, curves, results, runs
 from avtrain.report.examples import examples
-from avtrain.report.gather import RETRIEVAL, Run, read_run, with_seeds
+from avtrain.report.gather import RETRIEVAL, read_runs
 from avtrain.report.kinds import kinds_of, measurements_of, name_of, open_datasets
 from avtrain.report.scores import scored
 from avtrain.report.style import style_of
@@ -44,11 +42,7 @@ def write_report(
     that are missing. With `folds`, datasets of the same classes are folds of one measurement, and pairs of tests. What
     is no run is skipped and named on the page. Errors: UserError where a folder does not exist, or none is a run.
     """
-    missing = [folder for folder in folders if not folder.exists()]
-    if missing:
-        raise UserError(f"{missing[0]} does not exist; give folders that 'avtrain pretrain' wrote.")
-    unique = list(dict.fromkeys(run for folder in folders for run in with_seeds(folder.resolve())))
-    read, skipped = _runs(unique)
+    read, skipped = read_runs(folders)
     opened = open_datasets(datasets)
     names = {digest: name_of(dataset) for digest, dataset in opened.items()}
     kinds = kinds_of(read, names, folds)
@@ -80,16 +74,3 @@ def write_report(
     page = html.page(title, results.lead_of(measured), sections, style=style, contents=True, kind="report")
     store.write_bytes(out, page.encode())
     return Reported(len(read), evaluations, skipped)
-
-
-def _runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
-    """(the runs, why the others are none). Errors: UserError where there is no run."""
-    read, skipped = [], []
-    for folder, name in zip(folders, short_names(folders), strict=True):
-        try:
-            read.append(read_run(folder, name))
-        except UserError as error:
-            skipped.append(str(error))
-    if not read:
-        raise UserError(skipped[0])
-    return read, skipped

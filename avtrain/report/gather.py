@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from avprep.shared.errors import UserError
 from avtrain.config import PROTOCOLS, EvaluateConfig, PretrainConfig
 from avtrain.evaluation import predictions
+from avtrain.evaluation.compare import short_names
 from avtrain.evaluation.multi_predictions import MultiPredictions, read_any_predictions
 from avtrain.evaluation.predictions import Predictions
 from avtrain.runs import folder as run_folder
@@ -115,6 +116,23 @@ def with_seeds(folder: Path) -> list[Path]:
     if runs:
         return sorted(runs, key=lambda path: int(path.name.removeprefix("seed-")))
     return sorted(path.parent for path in folder.glob(f"eval/*/{RESULT}")) or [folder]
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[str]]:
+    """(the runs that the folders are or hold, why others are none). Errors: UserError, also where there is no run."""
+    missing = [folder for folder in folders if not folder.exists()]
+    if missing:
+        raise UserError(f"{missing[0]} does not exist; give folders that 'avtrain pretrain' wrote.")
+    unique = list(dict.fromkeys(run for folder in folders for run in with_seeds(folder.resolve())))
+    read, skipped = [], []
+    for folder, name in zip(unique, short_names(unique), strict=True):
+        try:
+            read.append(read_run(folder, name))
+        except UserError as error:
+            skipped.append(str(error))
+    if not read:
+        raise UserError(skipped[0])
+    return read, skipped
 
 
 def read_run(folder: Path, name: str) -> Run:

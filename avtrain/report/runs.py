@@ -102,9 +102,13 @@ def left_out(skipped: Sequence[str]) -> Markup:
 
 
 def _pairs(run: Run) -> int:
-    """Pairs of all updates; a line without its own had as many as there can be."""
-    most = run.config.get("batch_size", 0) * run.config.get("accumulate", 1)
-    return sum(int(line.get("pairs", most)) for line in run.losses)
+    """Pairs of all updates."""
+    return sum(pairs_of(run, line) for line in run.losses)
+
+
+def pairs_of(run: Run, line: Mapping[str, Any]) -> int:
+    """Pairs of the updates of a line of metrics.jsonl; one without its own had as many as there can be."""
+    return int(line.get("pairs", run.config.get("batch_size", 0) * run.config.get("accumulate", 1)))
 
 
 def _figure(value: float, digits: int) -> str:

@@ -25,7 +25,15 @@ from avprep.media.playback import RATE_HZ, encode_mp3
 from avprep.media.render import render_mp4
 from avprep.media.with_pyav import open_sound
 from avprep.preview.axes import hertz_ticks, nice_ticks
-from avprep.preview.content import NO_ROOT, TOO_MUCH, choose_rows, spectrogram_columns, strip_frames, write_preview
+from avprep.preview.content import (
+    NO_ROOT,
+    TOO_MUCH,
+    choose_rows,
+    sound_of,
+    spectrogram_columns,
+    strip_frames,
+    write_preview,
+)
 from avprep.shared import html
 from tests.pages import Element, Page, data_of
 from tests.test_cli import error_of, run
@@ -151,6 +159,13 @@ def test_sound_is_the_clips_own_span(mixed_page, mixed, videos):
     shifts = np.arange(-480, 481, 24)
     match = [np.dot(heard[1000:20000], track.samples[first + 1000 + s : first + 20000 + s]) for s in shifts]
     assert abs(shifts[int(np.argmax(match))]) <= RATE_HZ / 100
+    dataset = Dataset(mixed)
+    window = sound_of(dataset, dataset.clip_ids.index("part"), videos, (0.25, 0.75))
+    with av.open(io.BytesIO(window)) as container:
+        part = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
+    middle, loud = slice(RATE_HZ // 8, RATE_HZ // 8 * 3), RATE_HZ // 4
+    assert len(part) == RATE_HZ // 2
+    assert np.corrcoef(part[middle], heard[loud:][middle])[0, 1] > 0.98
     late = samples_of(cards[EVIL_ID].all("audio")[0])  # its file's clock does not begin at 0
     assert len(late) == 2 * RATE_HZ
     assert all(np.abs(part).max() > 0.001 for part in np.split(late, 8))
