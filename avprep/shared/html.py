@@ -36,6 +36,9 @@ _page = template("""<!doctype html>
 {{ generator }}
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{{ policy }}">
+{% if refresh_seconds %}
+<noscript><meta http-equiv="refresh" content="{{ "%g" | format(refresh_seconds) }}"></noscript>
+{% endif %}
 <title>{{ title }}</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c2530; --paper: #fff; --soft: #5b6875; --line: #d9dfe5; --card: #f5f7f9; }
@@ -93,10 +96,11 @@ def page(
     script: str = "",
     contents: bool = False,
     kind: str = "page",
+    refresh_seconds: float | None = None,
 ) -> str:
     """A whole page; `sections` are (heading, body) pairs, `contents` lists them under the title.
 
-    `kind` is by what outputs.is_page knows it.
+    `kind` is by what outputs.is_page knows it. Without scripts, a browser loads the page again each `refresh_seconds`.
 
     The page's policy allows no address at all, data in the page itself, and no script but `script` (by its digest).
     """
@@ -112,6 +116,7 @@ def page(
         style=Markup(style),
         script=Markup(script),
         contents=contents,
+        refresh_seconds=refresh_seconds,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
+from avprep.shared.signals import stop_on_signals
 from avprep.shared.text import readable_bytes
 from avtrain.cli.options import DATASET, DIRECTORY, OUT_ERRORS, OUT_PAGE, device_of, device_options
 
@@ -74,6 +77,23 @@ def compare(
 )
 @click.option("--folds", is_flag=True, help="Datasets of the same classes are folds of one measurement.")
 @click.option("--title", default="Pretraining runs", help="Of the page.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Write the page of runs that go on again and again, until all have ended or Ctrl-C: curves, speed, pairs.",
+)
+@click.option(
+    "--interval-seconds",
+    type=click.FloatRange(1),
+    default=10.0,
+    help="For --watch: how often the runs are looked at, and the page loads itself again.",
+)
+@click.option(
+    "--root",
+    type=DIRECTORY,
+    default=None,
+    help="For --watch: where relative source paths start (the manifest's folder); needed to play the pairs.",
+)
 @device_options
 def report(
     runs: tuple[Path, ...],
@@ -81,14 +101,27 @@ def report(
     datasets: tuple[Path | str, ...],
     folds: bool,
     title: str,
+    watch: bool,
+    interval_seconds: float,
+    root: Path | None,
     device: str,
     threads: int | None,
 ) -> None:
     """One self-contained page over many runs; the kind of the first is what others are held against.
 
     RUN is a run, a folder of runs of several seeds, or one of 'avtrain evaluate --out'. With --data the page also shows
-    what the runs retrieve among test clips, and how their pairs were made. What is no run is skipped and named.
+    what the runs retrieve among test clips, and how their pairs were made. What is no run is skipped and named. With
+    --watch it is a page on runs that go on.
     """
+    if watch:
+        if folds:
+            raise UserError("--folds is of results, which --watch does not show; leave one of them out.")
+        _watch(runs, out, datasets, title, interval_seconds, root)
+        return
+    of = click.get_current_context().get_parameter_source
+    for name in ("interval_seconds", "root"):
+        if of(name) is ParameterSource.COMMANDLINE:
+            raise UserError(f"--{name.replace('_', '-')} is for --watch; give that too, or leave it out.")
     from avtrain.report import write_report
 
     chosen_device = device_of(device, threads)
@@ -96,6 +129,32 @@ def report(
     for sentence in reported.skipped:
         click.echo(f"skipped: {sentence}", err=True)
     click.echo(f"{reported.runs} runs, {reported.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")
+
+
+def _watch(
+    runs: Sequence[Path],
+    out: Path,
+    datasets: Sequence[Path | str],
+    title: str,
+    interval_seconds: float,
+    root: Path | None,
+) -> None:
+    """Write the page until the runs have ended, or until a signal asks to stop."""
+    from avtrain.report.watch import watch
+
+    click.echo(f"watching {len(runs)} runs in {out}; Ctrl-C ends it, the runs go on", err=True)
+    with stop_on_signals() as stopping:
+        ended = watch(
+            runs,
+            out,
+            interval_seconds=interval_seconds,
+            datasets=datasets,
+            root=root,
+            title=title,
+            stopping=lambda: bool(stopping),
+        )
+    left = f"{ended.unfinished:,} of {ended.runs:,} runs go on" if ended.unfinished else "all runs have ended"
+    click.echo(f"{left}; {readable_bytes(out.stat().st_size)}: {out}")
 
 
 @click.command(cls=Command)

@@ -35,6 +35,7 @@ OUTPUTS = {
     "avtrain import-released": {"run"},
     "avtrain evaluate": {"out"},
     "avtrain report": {"out"},
+    "avtrain errors": {"out"},
     "avtrain embed": {"out"},
     "avtrain export": {"out"},
     "avtrain neighbours": {"out"},
