@@ -134,9 +134,7 @@ def test_an_altered_export_on_disk_is_refused_too(published, tmp_path):
     path = tmp_path / "encoder" / "audio_encoder.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     sentence = refused(run("embed", folder / "pets", "--run", tmp_path / "encoder", "--out", tmp_path / "no.parquet"))
-    assert (
-        "has another sha256 than encoder.json records, so it was altered or cut; export" in sentence
-    )
+    assert "has another sha256 than encoder.json records, so it was altered or cut; export" in sentence
 
 
 def test_an_earlier_revision_is_fetched_by_its_commit(published, hub):

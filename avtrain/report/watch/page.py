@@ -75,16 +75,16 @@ def watch_page(
 
 def speeds(kinds: Sequence[Kind]) -> Markup:
     """Pairs a second and the share of time waited for data, a line a run."""
-    lines = [(kind, run, *speed_of(run)) for kind in kinds for run in kind.runs if run.losses]
-    lines = [line for line in lines if len(line[2])]
-    if not lines:
+    of_runs = [(kind, run, speed_of(run)) for kind in kinds for run in kind.runs if run.losses]
+    of_runs = [one for one in of_runs if len(one[2][0])]
+    if not of_runs:
         return html.paragraph("No run has logged an update yet.")
-    charts = Markup("")
-    for number, name in ((3, "pairs a second"), (4, "waited for data, %")):
-        charts += curves.chart(name, [curves.Line(line[0], line[1], line[2], line[number]) for line in lines])
+    rates = [curves.Line(kind, run, updates, rate) for kind, run, (updates, rate, _) in of_runs]
+    waits = [curves.Line(kind, run, updates, share) for kind, run, (updates, _, share) in of_runs]
+    charts = curves.chart("pairs a second", rates) + curves.chart("waited for data, %", waits)
     note = f"A point is the mean over 1/{curves.POINTS} of a run's updates, or one line of metrics.jsonl; without the "
     note += "time of validation."
-    with_lines = [kind for kind in kinds if any(line[0] is kind for line in lines)]
+    with_lines = [kind for kind in kinds if any(line.kind is kind for line in rates)]
     body = Markup('<div class="charts">{}</div><p class="note">{}</p>').format(charts, note)
     return curves.legend(with_lines) + body
 
