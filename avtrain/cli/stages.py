@@ -14,6 +14,7 @@ from avtrain.cli.options import DATASET, DIRECTORY, OUT_PAIRS, device_options, s
 from avtrain.config import (
     CHECKPOINTS,
     METHODS,
+    NEAR_BY,
     SIDES,
     VOTERS,
     CleanConfig,
@@ -66,6 +67,7 @@ def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
 
 
 BY = {
+    "log-mel": "Whose features: of sounds, of pictures, of both, or plain statistics of the log-mel, without a run.",
     "cross": "Whose features judge: of sounds, of pictures, near in both, or each apart and in agreement (cross).",
     "both": "Whose features: of sounds, of pictures, or of both.",
 }
@@ -184,9 +186,9 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
 
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
-@RUN
+@click.option("--run", type=DIRECTORY, help="Run on this dataset, or one of its checkpoints; --by log-mel needs none.")
 @click.option("--out", type=OUT_PAIRS, required=True, help="The pairs, FILE.parquet.")
-@feature_options(SIDES, NEIGHBOURS)
+@feature_options(NEAR_BY, NEIGHBOURS)
 @click.option("--neighbours", type=int, default=NEIGHBOURS.neighbours, help="Other clips for each clip.")
 @click.option(
     "--temperature",
@@ -205,7 +207,9 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
 @click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @device_options
-def neighbours(dataset: Path | str, run: Path, out: Path, as_json: bool, threads: int | None, **settings: Any) -> None:
+def neighbours(
+    dataset: Path | str, run: Path | None, out: Path, as_json: bool, threads: int | None, **settings: Any
+) -> None:
     """Write pairs by neighbours: each training sound with the pictures of the nearest other clips.
 
     'avtrain pretrain --strategy pairs:FILE:weights=partner' draws one of them for each sound.

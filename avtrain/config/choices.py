@@ -18,6 +18,7 @@ PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
 SIDES = ("audio", "video", "both")
 VOTERS = (*SIDES, "cross")
+NEAR_BY = (*SIDES, "log-mel")
 """whose features judge the labels of clips"""
 METHODS = ("vote", "confident")
 """how they do"""

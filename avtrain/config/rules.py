@@ -78,7 +78,7 @@ STRATEGY_RULES = {
         epoch="each pair once, or drawn by weight",
         variants={
             "pairs:FILE:weights=loss": (
-                "your own pairs; the file's weight multiplies the pair's loss",
+                "your own pairs; its weight multiplies the pair's loss",
                 "each pair once",
             ),
             "pairs:FILE:weights=partner": ("each sound with one of its pictures, drawn by weight", "each sound once"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avprep.shared.configs import check
-from avtrain.config.choices import CHECKPOINTS, METHODS, SIDES, VOTERS, WEIGHTS
+from avtrain.config.choices import CHECKPOINTS, METHODS, NEAR_BY, SIDES, VOTERS, WEIGHTS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +24,15 @@ class StageConfig:
     """features in the common space, in place of the encoders' own"""
 
     def __post_init__(self) -> None:
-        sides = VOTERS if isinstance(self, CleanConfig) else SIDES
+        sides = self._sides()
         check(self.by in sides, f"by must be one of {', '.join(sides)}, not {self.by!r}.")
         check(self.checkpoint in CHECKPOINTS, f"checkpoint must be newest or best, not {self.checkpoint!r}.")
         check(self.weights in WEIGHTS, f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}.")
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+
+    @staticmethod
+    def _sides() -> tuple[str, ...]:
+        return SIDES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,10 @@ class CleanConfig(StageConfig):
         check(self.folds >= 2, f"folds must be 2 or more, not {self.folds}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
 
+    @staticmethod
+    def _sides() -> tuple[str, ...]:
+        return VOTERS
+
 
 @dataclass(frozen=True, kw_only=True)
 class PropagateConfig(CleanConfig):
@@ -85,7 +93,7 @@ class NeighboursConfig(StageConfig):
     """
 
     by: str = "both"
-    """`audio`, `video` or `both`"""
+    """`audio`, `video` or `both`; `log-mel`: without a run, by mean, deviation and maximum of each mel band"""
     neighbours: int = 5
     """other clips for each clip"""
     temperature: float = 0.07
@@ -102,6 +110,10 @@ class NeighboursConfig(StageConfig):
         check(self.neighbours >= 1, f"neighbours must be 1 or more, not {self.neighbours}.")
         check(0 <= self.temperature < float("inf"), f"temperature must be 0 or more, not {self.temperature}.")
         check(0 <= self.exact_share < 1, f"exact_share must be 0 or more and below 1, not {self.exact_share}.")
+
+    @staticmethod
+    def _sides() -> tuple[str, ...]:
+        return NEAR_BY
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -119,7 +119,7 @@ def hide_labels(
 
 def write_neighbours(
     dataset: AnyPath,
-    run: AnyPath,
+    run: AnyPath | None,
     out: AnyPath,
     *,
     compare: str = "",
@@ -134,7 +134,7 @@ def write_neighbours(
 
     Args:
         dataset: The dataset, a folder or a URL.
-        run: Run, or the folder of one checkpoint, that was trained on it.
+        run: Run, or the folder of one checkpoint, that was trained on it; None for `by="log-mel"`.
         out: Parquet file with the columns `audio`, `video`, `weight` and `similarity`.
         compare: Label column, to report the share of pairs of one class.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -150,7 +150,8 @@ def write_neighbours(
     """
     config, where = NeighboursConfig(**settings), device_for(device)
     source = path_or_url(dataset)
-    return neighbour_pairs(source, Path(run), Path(out), config, compare=compare, device=where, stopping=stopping)
+    of = None if run is None else Path(run)
+    return neighbour_pairs(source, of, Path(out), config, compare=compare, device=where, stopping=stopping)
 
 
 def cluster_clips(

@@ -131,6 +131,22 @@ def standardised(features: np.ndarray, fitted: np.ndarray | None = None) -> np.n
     return ((features - mean) * scale).astype(np.float32)
 
 
+def log_mel_statistics(dataset: Dataset, rows: np.ndarray, stopping: Callable[[], bool] = lambda: False) -> np.ndarray:
+    """float32 [rows, 3 M]: mean, deviation and maximum over time of each mel band of whole clips, as features_of gives.
+
+    No encoder is needed. Each is standardised over `rows`. Errors: Interrupted once `stopping()`.
+    """
+    parts = []
+    with Progress(len(rows), "clips", "log-mel statistics") as progress:
+        for row in rows.tolist():
+            if stopping():
+                raise Interrupted("nothing was written; the same command starts again")
+            logmel = dataset.read_logmel(row).astype(np.float32)
+            parts.append(np.concatenate([logmel.mean(axis=0), logmel.std(axis=0), logmel.max(axis=0)]))
+            progress.advance(1)
+    return unit(standardised(np.stack(parts)))
+
+
 def unit(features: np.ndarray) -> np.ndarray:
     """Features float32 [N, D] made of length 1; a row of zeros stays."""
     length = np.linalg.norm(features, axis=1, keepdims=True)

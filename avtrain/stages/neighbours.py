@@ -1,4 +1,4 @@
-"""A file of pairs for clips without labels: each sound with the pictures of its clip's nearest other clips."""
+"""A file of pairs by nearness: each sound with the pictures of its clip's nearest other clips."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from avprep.dataset import Dataset, check_single
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import NEIGHBOURS_KEY, NeighboursConfig
-from avtrain.stages.features import check_has_picture, check_media, features_of, sides_of
+from avtrain.stages.features import check_has_picture, check_media, features_of, log_mel_statistics, sides_of
 from avtrain.stages.nearest import nearest
 from avtrain.stages.opened import SPLIT, open_run
 
 
 def neighbour_pairs(
     dataset_dir: Path | str,
-    run: Path,
+    run: Path | None,
     out: Path,
     config: NeighboursConfig,
     *,
@@ -32,14 +32,14 @@ def neighbour_pairs(
     """Write pairs of the training clips to the Parquet file `out`; returns how many, and of which similarity.
 
     Columns: `audio` and `video` (clip ids), `weight` (those of a sound sum to 1) and `similarity`, nearest first; with
-    `exact_share`, each sound's own picture comes first. `pairs:FILE:weights=partner` draws among them.
+    `exact_share`, each sound's own picture comes first. `pairs:FILE:weights=partner` draws among them. `run` is None
+    for `by="log-mel"`, which needs none.
     `clips` are those with a neighbour, `without` those whose neighbours `mutual` or `labels` rule out: no pair has
     their sound. `same_class` is the share of pairs of two clips whose labels in the column `compare` are equal. Errors:
     UserError, also where no pair is left; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
-    opened = open_run(dataset, run, config)
-    rows, sides = dataset.rows_of(SPLIT), sides_of(config.by)
+    rows = dataset.rows_of(SPLIT)
     if config.neighbours >= len(rows):
         raise UserError(
             f"{config.neighbours} neighbours are more than the {len(rows) - 1} other training clips of "
@@ -48,15 +48,12 @@ def neighbour_pairs(
     truth = _labels_of(dataset, rows, compare, "--compare")
     given = _labels_of(dataset, rows, config.labels, "--labels")
     check_has_picture(dataset, rows, "put them in another split")
-    check_media(dataset, opened, rows, sides)
-    features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
-    arrays = [features[side] for side in sides]
+    arrays, identity = _features(dataset, run, rows, config, device, stopping)
     positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)))
     kept = kept_of(positions, given, config.mutual)
     if not kept.any():
         raise UserError(f"No two of the {len(rows)} training clips are left as a pair; use more --neighbours.")
-    origin = {"command": "neighbours", **opened.identity, **configs.to_dict(config), "weights": opened.weights}
-    origin["dataset_digest"] = dataset.digest
+    origin = {"command": "neighbours", **configs.to_dict(config), **identity, "dataset_digest": dataset.digest}
     pairs = pairs_table(np.array(dataset.ids_of(rows).to_pylist(), object), positions, similarities, config, kept)
     with store.atomic_path(out) as temporary:
         pq.write_table(pairs.replace_schema_metadata({NEIGHBOURS_KEY: store.json_text(origin)}), temporary)
@@ -66,6 +63,27 @@ def neighbour_pairs(
     if truth is not None:
         made["same_class"] = _of_one_class(truth, positions, kept)
     return made
+
+
+def _features(
+    dataset: Dataset,
+    run: Path | None,
+    rows: np.ndarray,
+    config: NeighboursConfig,
+    device: str,
+    stopping: Callable[[], bool],
+) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """(features of each side that `config` goes by, what is recorded of the run that they are of)."""
+    if config.by == "log-mel":
+        if run is not None:
+            raise UserError(f"--by log-mel goes by the sounds alone; leave out --run {run}, or choose another --by.")
+        return [log_mel_statistics(dataset, rows, stopping)], {}
+    if run is None:
+        raise UserError(f"--by {config.by} goes by a run's features; name one by --run, or choose --by log-mel.")
+    opened, sides = open_run(dataset, run, config), sides_of(config.by)
+    check_media(dataset, opened, rows, sides)
+    features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
+    return [features[side] for side in sides], {**opened.identity, "weights": opened.weights}
 
 
 def _labels_of(dataset: Dataset, rows: np.ndarray, name: str, option: str) -> np.ndarray | None:

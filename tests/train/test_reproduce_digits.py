@@ -138,11 +138,11 @@ def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(rea
     settings = dataclasses.replace(MINIATURE, epochs=2)
     (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
     by_label = Row(name="by label", labels="noisy", stage="labelled neighbours", rounds=1, finetuned=False)
-    mutual = Row(name="mutual", stage="mutual neighbours", rounds=1, finetuned=False)
+    mutual = Row(name="mutual", begin="mutual neighbours", finetuned=False)
     rows = [row, by_label, mutual]
     (line,) = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, rows, workers=1)
-    _check_near_pairs(tmp_path, by_label, 10)
-    _check_near_pairs(tmp_path, mutual, 2)
+    _check_near_pairs(tmp_path, by_label, 10, 1)
+    _check_near_pairs(tmp_path, mutual, 3, 0)
     cell = tmp_path / "runs" / f"{row.slug}-0"
     assert parts_of(settings.updates, row.first, row.rounds) == [5, 2, 2, 1]
     assert line["updates"] == settings.updates == 10
@@ -168,9 +168,9 @@ def test_parts_of_a_row_in_stages_make_all_updates():
             parts_of(updates, first, rounds)
 
 
-def _check_near_pairs(out: Path, row: Row, share: int) -> None:
-    """Of the last round's file: no sound has more than `share` partners, all as the row's stage wants them."""
-    pairs = pq.read_table(out / "runs" / f"{row.slug}-0-1.parquet")
+def _check_near_pairs(out: Path, row: Row, share: int, made_at: int) -> None:
+    """Of the file of a round: no sound has more than `share` partners, all as the row's stage wants them."""
+    pairs = pq.read_table(out / "runs" / f"{row.slug}-0-{made_at}.parquet")
     sounds, pictures = (pairs.column(name).to_pylist() for name in ("audio", "video"))
     dataset, made = Dataset(out / "data" / "envelope-0" / "shards"), set(zip(sounds, pictures, strict=True))
     label = dict(zip(dataset.clip_ids, dataset.labels("noisy").values, strict=True))

@@ -106,6 +106,33 @@ def test_weights_fall_with_similarity_and_leave_the_own_picture_its_share():
     np.testing.assert_allclose(some.column("weight").to_numpy(), [0.5, 0.5, 0.5, high, 0.5 - high], rtol=1e-5)
 
 
+def test_near_log_mel_needs_no_run(data, tmp_path):
+    folder, run = data
+    words = ("neighbours", folder, "--by", "log-mel", "--neighbours", "3", "--out", tmp_path / "near.parquet")
+    done = call(*words, "--compare", "label", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["same_class"] == 1
+    dataset = Dataset(folder)
+    rows = dataset.rows_of("train")
+    logmels = [dataset.read_logmel(row).astype(np.float64) for row in rows]
+    plain = np.array([np.concatenate([one.mean(0), one.std(0), one.max(0)]) for one in logmels])
+    plain = (plain - plain.mean(axis=0)) / plain.std(axis=0)
+    plain /= np.linalg.norm(plain, axis=1, keepdims=True)
+    pairs = pq.read_table(tmp_path / "near.parquet")
+    at = {clip: position for position, clip in enumerate(dataset.ids_of(rows).to_pylist())}
+    one, other = ([at[clip] for clip in pairs.column(name).to_pylist()] for name in ("audio", "video"))
+    np.testing.assert_allclose(
+        pairs.column("similarity").to_numpy(), (plain[one] * plain[other]).sum(axis=1), atol=1e-4
+    )
+    for wrong, message in (
+        ((*words, "--run", run), "leave out --run"),
+        (("neighbours", folder, "--out", tmp_path / "other.parquet"), "name one by --run, or choose --by log-mel"),
+    ):
+        refused = call(*wrong)
+        assert refused.exit_code == 2
+        assert message in refused.output
+
+
 def test_neighbours_are_kept_by_label_and_where_both_are_near():
     positions, labels = np.array([[1, 2], [0, 3], [1, 0], [2, 1]]), np.array([0, 0, -1, -1])
     assert kept_of(positions, None, mutual=False).all()

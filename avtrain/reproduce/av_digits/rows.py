@@ -40,6 +40,8 @@ class Row:
     stage: str = ""
     """what comes after the share `first` of the updates and several times after that (benchmark/stages.py): labels or
     partners by the features learnt so far; empty: nothing, one run"""
+    begin: str = ""
+    """a stage of neighbours before the first update, by the log-mel; empty: `strategy` begins"""
     first: float = 0.5
     rounds: int = 3
     """how often labels or partners are made, after equal parts of the rest of the updates"""
@@ -156,24 +158,24 @@ CANDIDATES = (
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
-NEAR = "labelled neighbours"
+BY_LABEL, MUTUAL = "labelled neighbours", "mutual neighbours"
 STAGED = (
-    _augmented("30 % label noise, then near pairs", strategy="soft-positive", labels="noisy", stage=NEAR),
-    _augmented("random, then near pairs, 30 % label noise", labels="noisy", stage=NEAR),
+    _augmented("30 % label noise, near pairs", labels="noisy", begin=BY_LABEL),
+    _augmented("30 % label noise, near pairs, renewed", labels="noisy", begin=BY_LABEL, stage=BY_LABEL),
+    _augmented("near pairs", begin=MUTUAL),
+    _augmented("near pairs, renewed", begin=MUTUAL, stage=MUTUAL),
+    _augmented("random, then near pairs, 30 % label noise", labels="noisy", stage=BY_LABEL),
     _augmented(
         "30 % label noise, then near pairs in nine rounds",
         strategy="soft-positive",
         labels="noisy",
-        stage=NEAR,
+        stage=BY_LABEL,
         first=0.25,
         rounds=9,
     ),
     _augmented(
-        "random, then near pairs in nine rounds, 30 % label noise", labels="noisy", stage=NEAR, first=0.25, rounds=9
+        "random, then near pairs in nine rounds, 30 % label noise", labels="noisy", stage=BY_LABEL, first=0.25, rounds=9
     ),
-    _augmented("random, then mutual neighbours", stage="mutual neighbours"),
-    _augmented("random, then mutual neighbours in six rounds", stage="mutual neighbours", rounds=6),
-    _augmented("random, then mutual neighbours in nine rounds", stage="mutual neighbours", first=0.25, rounds=9),
 )
 """ways of stages for wrong labels and for none; one of each is chosen on validation speakers"""
 CHOOSING = (*BEYOND[1:3], *CANDIDATES, BEYOND[0], BEYOND[5], *STAGED)

@@ -130,7 +130,7 @@ def _pretrained(cell: Cell) -> dict[str, Any]:
     from avtrain.data.plan_survey import survey
 
     batch = cell.amounts.batch_size
-    if not cell.row.stage:
+    if not (cell.row.stage or cell.row.begin):
         updates, epochs = _trained(cell, cell.folder, cell.strategy, cell.labels, cell.amounts.updates)
     else:
         updates, epochs = _in_stages(cell)
@@ -149,14 +149,18 @@ def _in_stages(cell: Cell) -> tuple[int, int]:
     """Train a row in stages; (updates of all its runs, epochs of the first). The last run is the cell's own."""
     from avtrain.reproduce.benchmark.stages import STAGES, parts_of
 
-    parts = parts_of(cell.amounts.updates, cell.row.first, cell.row.rounds)
+    row, whole = cell.row, cell.amounts.updates
+    parts = parts_of(whole, row.first, row.rounds) if row.stage else [whole]
     earlier = (cell.folder.with_name(f"{cell.folder.name}-round-{number}") for number in range(len(parts) - 1))
     folders = [*earlier, cell.folder]
-    updates, epochs = _trained(cell, folders[0], cell.strategy, cell.labels, parts[0])
+    made = [cell.folder.with_name(f"{cell.folder.name}-{number}") for number in range(len(parts))]
+    strategy, labels = cell.strategy, cell.labels
+    if row.begin:
+        strategy, labels = STAGES[row.begin](cell.dataset, None, cell.labels, made[0])
+    updates, epochs = _trained(cell, folders[0], strategy, labels, parts[0])
     for number in range(1, len(parts)):
-        name = f"{cell.folder.name}-{number}"
         before = folders[number - 1]
-        strategy, labels = STAGES[cell.row.stage](cell.dataset, before, cell.labels, name)
+        strategy, labels = STAGES[row.stage](cell.dataset, before, cell.labels, made[number])
         updates += _trained(cell, folders[number], strategy, labels, parts[number], before)[0]
     return updates, epochs
 

@@ -29,41 +29,43 @@ def parts_of(updates: int, first: float, rounds: int) -> list[int]:
     return [updates - rest, *(least + (number < more) for number in range(rounds))]
 
 
-def cleaned(dataset: Path, run: Path, labels: str, name: str, by: str = "audio") -> Rule:
+def cleaned(dataset: Path, run: Path | None, labels: str, out: Path, by: str = "audio") -> Rule:
     """By the labels that the run's features do not contradict; clips set aside are left out."""
-    clean_labels(dataset, run, name, labels=labels, by=by, device="cpu")
-    return SKIPPING, name
+    assert run is not None
+    clean_labels(dataset, run, out.name, labels=labels, by=by, device="cpu")
+    return SKIPPING, out.name
 
 
-def cleaned_by_both(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+def cleaned_by_both(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """As `cleaned`, where sound and picture agree."""
-    return cleaned(dataset, run, labels, name, by="cross")
+    return cleaned(dataset, run, labels, out, by="cross")
 
 
-def propagated(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+def propagated(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """By the labels of the nearest labelled sounds, where they agree; clips that get none are left out."""
-    propagate_labels(dataset, run, name, labels=labels, by="audio", device="cpu")
-    return SKIPPING, name
+    assert run is not None
+    propagate_labels(dataset, run, out.name, labels=labels, by="audio", device="cpu")
+    return SKIPPING, out.name
 
 
-def neighbours(dataset: Path, run: Path, labels: str, name: str, settings: dict[str, Any] | None = None) -> Rule:
+def neighbours(dataset: Path, run: Path | None, labels: str, out: Path, settings: dict[str, Any] | None = None) -> Rule:
     """A sound with the picture of a clip whose sound is near; without `settings` by no label."""
-    pairs = run.with_name(f"{name}.parquet")
-    write_neighbours(dataset, run, pairs, by="audio", device="cpu", **(settings or {}))
+    pairs, by = out.with_name(f"{out.name}.parquet"), "log-mel" if run is None else "audio"
+    write_neighbours(dataset, run, pairs, by=by, device="cpu", **(settings or {}))
     return f"pairs:{pairs}:weights=partner", labels
 
 
-def mutual_neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
-    """As `neighbours`, where each sound is among the two nearest of the other; the other clips are left out."""
-    return neighbours(dataset, run, labels, name, {"neighbours": 2, "mutual": True})
+def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
+    """As `neighbours`, where each sound is among the three nearest of the other; the other clips are left out."""
+    return neighbours(dataset, run, labels, out, {"neighbours": 3, "mutual": True})
 
 
-def labelled_neighbours(dataset: Path, run: Path, labels: str, name: str) -> Rule:
+def labelled_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """As `neighbours`, of those among the ten nearest that have the same given label; the other clips are left out."""
-    return neighbours(dataset, run, labels, name, {"neighbours": 10, "labels": labels})
+    return neighbours(dataset, run, labels, out, {"neighbours": 10, "labels": labels})
 
 
-STAGES: dict[str, Callable[[Path, Path, str, str], Rule]] = {
+STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
     "clean": cleaned,
     "clean by both": cleaned_by_both,
     "propagate": propagated,
@@ -71,4 +73,5 @@ STAGES: dict[str, Callable[[Path, Path, str, str], Rule]] = {
     "mutual neighbours": mutual_neighbours,
     "labelled neighbours": labelled_neighbours,
 }
-"""by name, (dataset, run, its label column, a name for what is written) -> how the next run pairs"""
+"""by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; those
+of neighbours may come before the first run, by the log-mel"""
