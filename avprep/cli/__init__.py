@@ -9,13 +9,15 @@ from avprep.cli.grow import append, merge
 from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label, relabel, split
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
+from avprep.cli.next_steps import NEXT
 from avprep.cli.quality import duplicates, quality, select
 from avprep.cli.share import card, publish
 from avprep.shared import __version__
 from avprep.shared.commands import Group
+from avprep.shared.doctor import completion_command
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100})
+@click.group(cls=Group, next_steps=NEXT, context_settings={"max_content_width": 100})
 @click.version_option(__version__)
 def main() -> None:
     """Labelled clips -> frames and log-mel spectrograms -> class-indexed WebDataset shards."""
@@ -25,7 +27,7 @@ BUILDING = (manifest, demo, build_shards, finalize)
 GROWING = (append, merge)
 LABELLING = (pseudo_label, add_labels, add_noise, relabel, split, exclude)
 CHECKING = (quality, duplicates, select)
-LOOKING = (verify, inspect, preview, doctor)
+LOOKING = (verify, inspect, preview, doctor, completion_command("avprep"))
 SHARING = (card, publish)
 for command in (*BUILDING, *GROWING, *LABELLING, *CHECKING, *LOOKING, *SHARING):
     main.add_command(command)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from avprep.cli.types import DIRECTORY, FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER, OUT_FOLDER_OR_URL
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, config_option
 from avprep.shared.signals import stop_on_signals
 
@@ -172,6 +173,7 @@ def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
 @click.option("--quality", is_flag=True, help="Measure clips while they are decoded: write DIR/quality.parquet too.")
 @click.option("--dry-run", is_flag=True, help="Print what would be built: clips, shards, disk, hours; write nothing.")
 @config_option(_upgraded)
+@json_option
 def build_shards(
     manifest_file: Path | str,
     out: Path | str,
@@ -228,31 +230,39 @@ def build_shards(
             quality=quality,
         )
     failed = sum(result.failures.values())
-    click.echo(
-        f"{out}: {result.clips} clips, {failed} failed; {result.shards_built} shards built, {result.shards_kept} kept"
-    )
-    for clip_id, reason in result.failed_clips:
-        click.echo(f"  {reason}: {clip_id}")
-    if failed > len(result.failed_clips):
-        more = failed - len(result.failed_clips)
-        click.echo(f"  and {more} more: {', '.join(f'{n} {r}' for r, n in result.failures.items())}")
-    for line in emptied_lines(result.emptied):
-        click.echo(f"  {line}")
+    lines = [
+        f"{out}: {result.clips} clips, {failed} failed; {result.shards_built} shards built, {result.shards_kept} kept",
+        *failed_lines(result.failed_clips, result.failures),
+        *(f"  {line}" for line in emptied_lines(result.emptied)),
+    ]
     if not result.complete:
-        click.echo(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
+        lines.append(f"one part of {partition.split('/')[1]}: run 'avprep finalize {out}' when all are built")
+    answer(result, lines)
 
 
 @click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=FOLDER_OR_URL)
+@json_option
 def finalize(dataset_dir: Path | str) -> None:
     """Join the partitions of a build: index.parquet, failures.jsonl, dataset.json."""
     from avprep.build.finalize import emptied_lines
     from avprep.build.finalize import finalize as join
 
     totals = join(dataset_dir)
-    click.echo(f"{dataset_dir}: {totals.clips} clips, {sum(totals.failures.values())} failed")
-    for line in emptied_lines(totals.emptied):
-        click.echo(f"  {line}")
+    answer(
+        totals,
+        [
+            f"{dataset_dir}: {totals.clips} clips, {sum(totals.failures.values())} failed",
+            *(f"  {line}" for line in emptied_lines(totals.emptied)),
+        ],
+    )
+
+
+def failed_lines(first: list[tuple[str, str]], failures: dict[str, int]) -> list[str]:
+    """A line for each of the first clips that failed, and one for the others."""
+    more = sum(failures.values()) - len(first)
+    lines = [f"  {reason}: {clip_id}" for clip_id, reason in first]
+    return lines + ([f"  and {more} more: {', '.join(f'{n} {r}' for r, n in failures.items())}"] if more > 0 else [])
 
 
 def _partition(text: str) -> tuple[int, int]:

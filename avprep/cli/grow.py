@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from avprep.cli.build import failed_lines
 from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER_OR_URL
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
 
@@ -29,6 +31,7 @@ from avprep.shared.signals import stop_on_signals
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the new shards again in which a clip failed.")
 @click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
+@json_option
 def append(
     dataset_dir: Path | str,
     manifest_file: Path | str,
@@ -71,32 +74,30 @@ def append(
             stopping=lambda: bool(request),
         )
     failed = sum(done.failures.values())
-    click.echo(
+    lines = [
         f"{dataset_dir}: {done.clips} clips came in {done.shards} shards, {failed} failed; {done.already} were there "
-        f"already; digest {done.digest[:16]}"
-    )
-    for clip_id, reason in done.failed_clips:
-        click.echo(f"  {reason}: {clip_id}")
-    if failed > len(done.failed_clips):
-        more = failed - len(done.failed_clips)
-        click.echo(f"  and {more} more: {', '.join(f'{n} {r}' for r, n in done.failures.items())}")
+        f"already; digest {done.digest[:16]}",
+        *failed_lines(done.failed_clips, done.failures),
+    ]
     if done.new_classes:
-        click.echo(f"  new classes: {', '.join(done.new_classes)}")
-    for name in done.unlabelled:
-        click.echo(f"  the new clips have no label in column {name!r}; make it again with --replace")
+        lines.append(f"  new classes: {', '.join(done.new_classes)}")
+    lines += [
+        f"  the new clips have no label in column {name!r}; make it again with --replace" for name in done.unlabelled
+    ]
+    answer(done, lines)
 
 
 @click.command(cls=Command)
 @click.argument("datasets", metavar="DIR...", nargs=-1, required=True, type=FOLDER_OR_URL)
 @click.option("--out", type=OUT_FOLDER_OR_URL, required=True, help="Dataset folder to write.")
 @click.option("--link", is_flag=True, help="Hard links in place of copies; they take no room.")
+@json_option
 def merge(datasets: tuple[Path | str, ...], out: Path | str, link: bool) -> None:
     """Make one dataset of two or more of the same features, without decoding; the same command resumes."""
     from avprep.build.merge import merge as join
 
     done = join(datasets, out, date=datetime.date.today().isoformat(), link=link)
-    click.echo(
-        f"{out}: {done.clips} clips of {done.classes} classes in {done.shards} shards; digest {done.digest[:16]}"
-    )
+    lines = [f"{out}: {done.clips} clips of {done.classes} classes in {done.shards} shards; digest {done.digest[:16]}"]
     if done.columns:
-        click.echo(f"  label columns: {', '.join(done.columns)}")
+        lines.append(f"  label columns: {', '.join(done.columns)}")
+    answer(done, lines)

@@ -10,6 +10,7 @@ import click
 
 from avprep.cli.types import DIRECTORY, FILE, FOLDER_OR_URL, LIST
 from avprep.datasets.registry import ADAPTERS
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
 
@@ -259,6 +260,7 @@ def split(dataset_dir: Path, folds: int, by: str, name: str, labels: str, split:
 @click.option(
     "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
 )
+@json_option
 def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime | None) -> None:
     """Take clips out of the index (takedowns); builds and finalize keep them out.
 
@@ -269,7 +271,7 @@ def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime |
 
     day = (date or datetime.datetime.now()).date().isoformat()
     done = take_out(dataset_dir, ids_to_exclude(dataset_dir, ids), reason, day)
-    click.echo(f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left")
+    answer(done, [f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left"])
 
 
 def _print_column(dataset: Dataset, name: str) -> None:

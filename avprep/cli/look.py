@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from avprep.cli.types import DIRECTORY, OUT_PAGE
-from avprep.shared.commands import Command, doctor_command
+from avprep.shared.answers import answer, json_option
+from avprep.shared.commands import Command
+from avprep.shared.doctor import doctor_command
 from avprep.shared.text import readable_bytes
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ SHOWN_PROBLEMS = 100
 @click.option(
     "--decode-per-shard", type=click.IntRange(1), default=1, show_default=True, help="Clips of a shard for --decode."
 )
+@json_option
 @click.pass_context
 def verify(
     ctx: click.Context, dataset_dir: Path, workers: int | None, decode: bool, root: Path, decode_per_shard: int
@@ -46,23 +49,23 @@ def verify(
     sources = Sources(root, decode_per_shard) if decode else None
     findings = check(dataset_dir, workers or default_workers(), sources)
     seconds = time.monotonic() - begin
-    for note in findings.notes:
-        click.echo(f"note: {note}")
-    for problem in findings.problems[:SHOWN_PROBLEMS]:
-        click.echo(problem)
+    lines = [*(f"note: {note}" for note in findings.notes), *findings.problems[:SHOWN_PROBLEMS]]
     if len(findings.problems) > SHOWN_PROBLEMS:
-        click.echo(f"and {len(findings.problems) - SHOWN_PROBLEMS} more problems")
+        lines.append(f"and {len(findings.problems) - SHOWN_PROBLEMS} more problems")
     count = len(findings.problems)
     verdict = f"{count} {'problem' if count == 1 else 'problems'}" if count else "all is as it was built"
-    click.echo(
+    lines.append(
         f"{dataset_dir}: {verdict}; {findings.shards} shards, {findings.clips} clips, {readable_bytes(findings.bytes)} "
         f"read in {seconds:.1f} s"
     )
     if findings.problems:
-        click.echo(
+        lines.append(
             "to repair: delete the files below shards/ that are named here, a tar with its .json, and build them again "
             f"(CLIPS: where the manifest's relative paths start):\n  {repair_command(dataset_dir)}"
         )
+    counts = {name: getattr(findings, name) for name in ("shards", "clips", "bytes", "problems", "notes")}
+    answer({**counts, "seconds": seconds}, lines)
+    if findings.problems:
         ctx.exit(1)
 
 

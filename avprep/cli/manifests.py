@@ -9,6 +9,7 @@ import click
 
 from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, LIST, OUT_MANIFEST
 from avprep.datasets.registry import ADAPTERS
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, Group
 from avprep.shared.outputs import may_overwrite
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
-    """--test-share, --val-share, --seed: the parts of the training clips that become other splits, drawn by `whose`."""
+    """--test-share, --val-share, --seed: the training clips that become other splits, drawn by `whose`; and --json."""
     options = [
         click.option(
             "--test-share",
@@ -36,6 +37,7 @@ def share_options(whose: str, test_default: str = "") -> Callable[[Any], Any]:
             help="Share of them that become the val split, drawn alike; default 0.",
         ),
         click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the drawn clips."),
+        json_option,
     ]
 
     def decorate(command: Any) -> Any:
@@ -241,11 +243,11 @@ def _print(written: WrittenManifest) -> None:
     lists = ""
     if written.listed_labels:
         lists = f" of the first label, {written.listed_labels} labels in all ({written.labels_per_clip:.1f} a clip)"
-    click.echo(f"{written.path}: {written.clips} clips, {written.labels} classes{lists}, {counts}{written.note}")
-    for line in written.findings:
-        click.echo(f"  {line}")
+    lines = [f"{written.path}: {written.clips} clips, {written.labels} classes{lists}, {counts}{written.note}"]
+    lines += [f"  {line}" for line in written.findings]
     if written.report_path is not None:
-        click.echo(f"  all of them: {written.report_path}")
+        lines.append(f"  all of them: {written.report_path}")
+    answer(written, lines)
 
 
 def command_of(adapter: Adapter) -> click.Command:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from avprep.cli.types import DIRECTORY, OUT_DUPLICATES, OUT_DUPLICATES_PAGE, OUT_IDS
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
 
@@ -56,6 +58,7 @@ def quality(dataset_dir: Path, workers: int | None) -> None:
     default=None,
     help="Where relative source paths start; needed to play the clips of --page.",
 )
+@json_option
 def duplicates(
     dataset_dir: Path,
     out: Path,
@@ -76,18 +79,19 @@ def duplicates(
 
     result = near(dataset_dir, out, by=by or "both", picture_distance=picture_distance, sound_distance=sound_distance)
     clips = sum(map(len, result.rows_of_groups()))
-    click.echo(
+    values: dict[str, Any] = {"pairs": len(result.first), "groups": result.groups, "clips": clips}
+    values["groups_across_splits"] = result.groups_across
+    lines = [
         f"{out}: {len(result.first)} pairs in {result.groups} groups of {clips} clips; "
         f"{result.groups_across} groups across splits"
-    )
+    ]
     if page is not None:
-        shown = write_page(result, page, root=root)
-        click.echo(f"{page}: {shown} of {result.groups} groups")
+        values["shown_groups"] = write_page(result, page, root=root)
+        lines.append(f"{page}: {values['shown_groups']} of {result.groups} groups")
     if surplus is not None:
-        count = write_surplus(result, surplus)
-        click.echo(
-            f"{surplus}: {count} clips; take them out: avprep exclude {dataset_dir} --ids {surplus} --reason duplicate"
-        )
+        values["surplus"] = write_surplus(result, surplus)
+        lines.append(f"{surplus}: {values['surplus']} clips to take out")
+    answer(values, lines)
 
 
 @click.command(cls=Command)
@@ -97,6 +101,7 @@ def duplicates(
 @click.option("--labels", default="label", show_default=True, help="For --name: column that the labels are of.")
 @click.option("--replace", is_flag=True, help="For --name: overwrite a column of this name that was made otherwise.")
 @click.option("--others", type=OUT_IDS, default=None, help="Write the ids of the clips that do not fit, FILE.txt.")
+@json_option
 def select(
     dataset_dir: Path, condition: str, name: str | None, labels: str, replace: bool, others: Path | None
 ) -> None:
@@ -111,11 +116,9 @@ def select(
     if name is None and others is None:
         raise click.UsageError("There is nothing to write; give --name, --others or both.")
     selection = choose(Dataset(dataset_dir), condition)
-    click.echo(f"{dataset_dir}: {selection.selected} clips fit, {selection.others} do not")
+    lines = [f"{dataset_dir}: {selection.selected} clips fit, {selection.others} do not"]
     if name is not None:
-        click.echo(f"{write_column(selection, name, labels=labels, replace=replace)}: use it with --labels {name}")
+        lines.append(f"{write_column(selection, name, labels=labels, replace=replace)}: use it with --labels {name}")
     if others is not None:
-        count = write_others(selection, others)
-        click.echo(
-            f"{others}: {count} clips; take them out: avprep exclude {dataset_dir} --ids {others} --reason quality"
-        )
+        lines.append(f"{others}: {write_others(selection, others)} clips to take out")
+    answer({"selected": selection.selected, "others": selection.others}, lines)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from avprep.cli.types import DIRECTORY, FILE
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.text import readable_bytes
 
@@ -71,7 +72,6 @@ def card(
         f"{written.readme}, {written.croissant.name}: {facts.clips} clips of {len(facts.classes)} classes, "
         f"{readable_bytes(facts.bytes)}, licence {license}"
     )
-    click.echo(f"next: avprep publish {dataset_dir} hf://datasets/ORG/NAME")
 
 
 @click.command(cls=Command)
@@ -81,6 +81,7 @@ def card(
 @click.option(
     "--include-excluded", is_flag=True, help="Also publish shards that may hold clips which 'avprep exclude' took out."
 )
+@json_option
 def publish(dataset_dir: Path, target: str, public: bool, include_excluded: bool) -> None:
     """Upload the dataset DIR and its card to the Hugging Face hub; the same command goes on (extra 'hub')."""
     from avprep.sharing.publish import absolute_paths
@@ -88,6 +89,8 @@ def publish(dataset_dir: Path, target: str, public: bool, include_excluded: bool
 
     done = upload(dataset_dir, target, public=public, include_excluded=include_excluded)
     shown = absolute_paths(dataset_dir)
+    lines = [f"{done.page}: {done.files} files, {readable_bytes(done.bytes)} uploaded, {done.kept} were there"]
     if shown:
-        click.echo(f"note: {shown} clips name their source by an absolute path of this machine, which is published too")
-    click.echo(f"{done.page}: {done.files} files, {readable_bytes(done.bytes)} uploaded, {done.kept} were there")
+        note = f"note: {shown} clips name their source by an absolute path of this machine, which is published too"
+        lines.insert(0, note)
+    answer(done, lines)

@@ -1,4 +1,4 @@
-"""How every command behaves: errors to exit codes, logging, progress, --config; the sub-command doctor.
+"""How every command behaves: errors to exit codes, logging, progress, --config.
 
 Exit codes: 0 done, 1 a failure of ours, 2 a user error, 75 interrupted and resumable, 141 nobody reads the output.
 """
@@ -13,22 +13,20 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from avprep.shared import streams
+from avprep.shared.answers import NextStep, coloured, print_next
 from avprep.shared.caches import prepare_caches
 from avprep.shared.configs import flat
 from avprep.shared.errors import Interrupted, UserError
 from avprep.shared.outputs import Output, check_outputs, overwrite_option
 from avprep.shared.signals import interruptible
 from avprep.shared.text import check_utf8, print_anything, use_utf8
-
-if TYPE_CHECKING:
-    from avprep.shared.machine import Finding
 
 HELP_OPTIONS = ["-h", "--help"]
 EXIT_USER_ERROR = 2
@@ -53,7 +51,10 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         check_outputs(ctx)
-        return super().invoke(ctx)
+        result = super().invoke(ctx)
+        root = ctx.find_root().command
+        print_next(ctx, root.next_steps if isinstance(root, Group) else {})
+        return result
 
 
 class Group(click.Group):
@@ -62,8 +63,9 @@ class Group(click.Group):
     command_class = Command
     group_class = type
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, next_steps: Mapping[str, NextStep] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.next_steps = next_steps or {}
         self.params += loudness_options()
 
     def get_help_option_names(self, ctx: click.Context) -> list[str]:
@@ -133,7 +135,7 @@ def _failed(sentence: str, code: int) -> int:
         import traceback
 
         click.echo(traceback.format_exc(), err=True, nl=False)
-    click.echo(f"error: {sentence}", err=True)
+    click.echo(f"{coloured('error:', 'red')} {sentence}", err=True)
     return code
 
 
@@ -231,33 +233,12 @@ def config_option(
     )
 
 
-def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.Command:
-    """The sub-command `doctor`, which prints what `examine` finds; given the folders whose disks are to be measured."""
-
-    @click.command("doctor", cls=Command)
-    @click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-    @click.pass_context
-    def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
-        """Print what is installed and what this machine gives; exit code 1 where something needed is missing.
-
-        FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
-        """
-        from avprep.shared import machine
-
-        findings = examine(folders)
-        click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
-        if machine.is_unusable(findings):
-            ctx.exit(1)
-
-    return doctor
-
-
 class Progress:
     """A tqdm bar on a terminal, else a plain line every 10 s; on standard error, or nowhere if `quiet` or after -q."""
 
-    def __init__(self, total: int, unit: str, title: str, quiet: bool = False) -> None:
-        self.total, self.unit, self.title = total, unit, title
+    def __init__(self, total: int, unit: str, title: str, quiet: bool = False, from_seconds: float = 0.0) -> None:
+        """`from_seconds`: what takes less is not reported."""
+        self.total, self.unit, self.title, self.from_seconds = total, unit, title, from_seconds
         self.quiet = quiet or logging.getLogger("avprep").level > logging.INFO
         self.done = self._printed = 0
         self.note = ""
@@ -266,7 +247,7 @@ class Progress:
         if not self.quiet and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True)
+            self._bar = tqdm(total=total, unit=unit, desc=title, dynamic_ncols=True, delay=from_seconds)
 
     def __enter__(self) -> Progress:
         return self
@@ -274,7 +255,7 @@ class Progress:
     def __exit__(self, *_exc: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self.done > self._printed:
+        elif self.done > self._printed and time.monotonic() - self._begin >= self.from_seconds:
             self._line()
 
     def advance(self, count: int = 1, note: str | None = None) -> None:
@@ -293,6 +274,16 @@ class Progress:
         self._last, self._printed = time.monotonic(), self.done
         seconds = max(self._last - self._begin, 1e-9)
         rate = self.done / seconds
-        eta = f", about {(self.total - self.done) / rate:.0f} s left" if 0 < self.done < self.total else ""
+        left = duration((self.total - self.done) / rate) if 0 < self.done < self.total else ""
+        eta = f", about {left} left" if left else ""
         note = f", {self.note}" if self.note else ""
         click.echo(f"{self.title}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s{eta}{note}", err=True)
+
+
+def duration(seconds: float) -> str:
+    """A length of time such as `45 s`, `3 min 20 s` or `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

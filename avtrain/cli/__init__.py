@@ -6,8 +6,10 @@ import click
 
 from avprep.shared import __version__
 from avprep.shared.commands import Group
+from avprep.shared.doctor import completion_command
 from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
+from avtrain.cli.next_steps import NEXT
 from avtrain.cli.report import compare, errors, report
 from avtrain.cli.reproduce import reproduce
 from avtrain.cli.stages import clean_labels, cluster, hide_labels, neighbours, propagate_labels
@@ -15,7 +17,7 @@ from avtrain.cli.tools import bench, demo, doctor
 from avtrain.cli.train import average, import_released, plan, pretrain
 
 
-@click.group(cls=Group, context_settings={"max_content_width": 100, "show_default": True})
+@click.group(cls=Group, next_steps=NEXT, context_settings={"max_content_width": 100, "show_default": True})
 @click.version_option(__version__)
 def main() -> None:
     """Class-indexed shards -> audio-visual encoders -> tables."""
@@ -41,5 +43,6 @@ for command in (
     reproduce,
     bench,
     doctor,
+    completion_command("avtrain"),
 ):
     main.add_command(command)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, config_option
 from avtrain.cli.options import DATASET, OUT_FOLDER_OR_URL, device_of, device_options, weights_option
 from avtrain.config import BALANCES, CHECKPOINTS, MODEL_SIZES, NORMS, PROBES, PROTOCOLS, SIDES, SPLITS, EvaluateConfig
@@ -102,6 +103,7 @@ EVALUATE = EvaluateConfig()
 @click.option("--seed", type=int, default=EVALUATE.seed)
 @device_options
 @config_option()
+@json_option
 def evaluate(
     dataset: Path | str,
     protocol: str,
@@ -122,17 +124,13 @@ def evaluate(
             if name not in MODELS or of(name) is ParameterSource.COMMANDLINE
         }
     result, written = measure(dataset, run, out, {"protocol": protocol, **settings}, device=device_of(device, threads))
-    if protocol == "retrieval":
-        _print_retrieval(result)
-    else:
-        _print_scores(result, run)
-    if written is not None:
-        click.echo(f"written to {written}")
+    lines = [_of_retrieval(result)] if protocol == "retrieval" else _of_scores(result, run)
+    answer(result, [*lines, *([] if written is None else [f"written to {written}"])])
 
 
-def _print_retrieval(scores: dict[str, Any]) -> None:
+def _of_retrieval(scores: dict[str, Any]) -> str:
     """A line on pairs and classes that were retrieved."""
-    click.echo(
+    return (
         f"exact pairs among {scores['clips']} clips: R@1 {100 * scores['recall_at_1']:.1f} % "
         f"(chance {100 * scores['chance_at_1']:.1f} %), R@5 {100 * scores['recall_at_5']:.1f} %; "
         f"their classes: R@1 {100 * scores['class_recall_at_1']:.1f} % "
@@ -140,55 +138,54 @@ def _print_retrieval(scores: dict[str, Any]) -> None:
     )
 
 
-def _print_scores(result: dict[str, Any], run: Path | str | None) -> None:
+def _of_scores(result: dict[str, Any], run: Path | str | None) -> list[str]:
     """Lines on the scores of a classification."""
     from avtrain.evaluation.sides import OF
 
     if "lwlrap" in result:
-        _print_several(result)
-        return
+        return _of_several(result)
     protocol, (low, high) = result["protocol"], result["interval_95"]
     what = f"{protocol} accuracy{OF[result['config']['side']]}"
     chosen = f"epoch {result['epoch']}" if "epoch" in result else f"k = {result['neighbours']}"
-    click.echo(
+    lines = [
         f"{what} {100 * result['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
         f"and mAP {100 * result['mean_average_precision']:.1f} % "
         f"on {result['test_clips']} test clips; {chosen} was best in validation"
-    )
+    ]
     if result["windows"] is not None:
-        _print_windows(result["windows"])
+        lines.append(_of_windows(result["windows"]))
     if result["interval_note"]:
-        click.echo(f"interval by clips: {result['interval_note']}")
+        lines.append(f"interval by clips: {result['interval_note']}")
     if run is None and protocol != "supervised":
-        click.echo(f"encoder: {result['encoder']}; --run RUN measures a trained one")
+        lines.append(f"encoder: {result['encoder']}; --run RUN measures a trained one")
     if result["unfitted"]["clips"]:
-        _print_fitted(result["unfitted"])
+        lines.append(_of_fitted(result["unfitted"]))
     if "audible" in result:
-        _print_audible(result["audible"], result["test_clips"])
+        lines.append(_of_audible(result["audible"], result["test_clips"]))
+    return lines
 
 
-def _print_several(result: dict[str, Any]) -> None:
+def _of_several(result: dict[str, Any]) -> list[str]:
     """Lines on the scores of a multi-label column."""
     from avtrain.evaluation.sides import OF
 
     macro, micro = (_with_interval(result[kind]["average_precision"]) for kind in ("macro", "micro"))
-    click.echo(
+    lines = [
         f"{result['protocol']} mAP{OF[result['config']['side']]} {macro} over classes (micro {micro}) on "
         f"{result['test_clips']} test clips with "
-        f"{result['labels_per_clip']:.1f} labels; epoch {result['epoch']} was best in validation"
-    )
-    click.echo(
+        f"{result['labels_per_clip']:.1f} labels; epoch {result['epoch']} was best in validation",
         f"AUC {_with_interval(result['macro']['auc'])}, d' {_with_interval(result['macro']['d_prime'], 1, 3)}, "
-        f"lwlrap {_with_interval(result['lwlrap'])}"
-    )
+        f"lwlrap {_with_interval(result['lwlrap'])}",
+    ]
     if result["windows"] is not None:
         windows = result["windows"]
-        click.echo(
+        lines.append(
             f"by the mean features of {windows['test_windows']} windows of {windows['window_seconds']:g} s, as fitted "
             f"on, not of whole clips: mAP {_with_interval(windows['macro']['average_precision'])}"
         )
     if result["interval_note"]:
-        click.echo(f"interval by clips: {result['interval_note']}")
+        lines.append(f"interval by clips: {result['interval_note']}")
+    return lines
 
 
 def _with_interval(score: dict[str, Any], scale: float = 100, digits: int = 1) -> str:
@@ -200,35 +197,34 @@ def _with_interval(score: dict[str, Any], scale: float = 100, digits: int = 1) -
     return f"{scale * score['value']:.{digits}f}{unit} ({' to '.join(ends)})"
 
 
-def _print_fitted(scores: dict[str, Any]) -> None:
+def _of_fitted(scores: dict[str, Any]) -> str:
     """A line on the test clips whose class could be predicted; a warning before the fit names the others."""
     subset = f"without the {scores['clips']:,} test clips of classes that were not fitted: "
     if not scores["fitted_clips"]:
-        click.echo(f"{subset}no clip is left")
-        return
+        return f"{subset}no clip is left"
     low, high = scores["fitted_interval_95"]
-    click.echo(
+    return (
         f"{subset}accuracy {100 * scores['fitted_accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f}) "
         f"on {scores['fitted_clips']:,}"
     )
 
 
-def _print_windows(scores: dict[str, Any]) -> None:
+def _of_windows(scores: dict[str, Any]) -> str:
     """A line on the accuracy by windows, that above being of whole clips."""
     low, high = scores["interval_95"]
-    click.echo(
+    return (
         f"by the mean features of {scores['test_windows']} windows of {scores['window_seconds']:g} s, as fitted on, "
         f"not of whole clips: {100 * scores['accuracy']:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
 
 
-def _print_audible(scores: dict[str, Any], test_clips: int) -> None:
+def _of_audible(scores: dict[str, Any], test_clips: int) -> str:
     """Two lines on the predictions by the labels that are audible."""
     accuracy, hit = (
         f"{100 * scores[name]:.1f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
         for name, (low, high) in (("accuracy", scores["interval_95"]), ("hit", scores["hit_interval_95"]))
     )
-    click.echo(
+    return (
         f"audible by {scores['column']!r}: accuracy {accuracy} on the {scores['clips']} of {test_clips} test clips "
         f"whose own label is;\n  predictions among a clip's audible labels {hit}, of {scores['hit_clips']} clips with "
         "any"

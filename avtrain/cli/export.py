@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
 from avprep.shared.outputs import PathOrUrl
@@ -54,6 +56,7 @@ PROJECTION = click.option(
     "--workers", type=click.IntRange(1), default=None, help="Processes that decode files; default: all cores."
 )
 @device_options
+@json_option
 def embed(
     sources: tuple[str, ...],
     run: Path | str,
@@ -86,11 +89,11 @@ def embed(
             stopping=lambda: bool(request),
         )
     failed = len(written.failures)
-    click.echo(f"{out}: {written.rows} embeddings of {written.clips} clips, {failed} failed")
-    for one in written.failures[:SHOWN_FAILURES]:
-        click.echo(f"  {one['reason']}: {one['clip_id']} ({one['detail']})")
+    lines = [f"{out}: {written.rows} embeddings of {written.clips} clips, {failed} failed"]
+    lines += [f"  {one['reason']}: {one['clip_id']} ({one['detail']})" for one in written.failures[:SHOWN_FAILURES]]
     if failed > SHOWN_FAILURES:
-        click.echo(f"  and {failed - SHOWN_FAILURES} more in {failures_path(out)}")
+        lines.append(f"  and {failed - SHOWN_FAILURES} more in {failures_path(out)}")
+    answer(written, lines)
 
 
 @click.command(cls=Command)
@@ -128,6 +131,7 @@ def embed(
     is_flag=True,
     help="With --publish: leave out the checkpoint with both encoders, which pretrain --init-from begins with.",
 )
+@json_option
 def export(
     run: Path | str,
     weights: str,
@@ -153,30 +157,30 @@ def export(
         checked, published = export_and_publish(
             run, out, target, weights, **named, encoder_only=encoder_only, public=public
         )
-        _print_exported(out, checked)
-        _print_published(out, target, published)
+        answer(
+            {**checked, "published": dataclasses.asdict(published)},
+            [_exported(out, checked), *_published(out, published)],
+        )
         return
     if public or encoder_only:
         raise UserError("--public and --encoder-only are of what --publish uploads; give --publish hf://ORG/NAME.")
     from avtrain.inference.export import export as write
 
-    _print_exported(out, write(run, out, weights, **named))
+    checked = write(run, out, weights, **named)
+    answer(checked, [_exported(out, checked)])
 
 
-def _print_exported(out: Path, checked: dict[str, Any]) -> None:
-    click.echo(
+def _exported(out: Path, checked: dict[str, Any]) -> str:
+    return (
         f"{out}: {checked['num_features']} features, ONNX opset {checked['opset']}; "
         f"{max(checked['differences'].values()):.1e} of the largest feature is how far it is from torch"
     )
 
 
-def _print_published(out: Path, target: str, published: Published) -> None:
+def _published(out: Path, published: Published) -> list[str]:
     from avtrain.inference.packing import named_paths
 
     paths = named_paths(out)
-    if paths:
-        click.echo(f"note: {', '.join(paths)} in its settings are paths of this machine, which are published too")
-    click.echo(
-        f"{published.page}: {published.files} files, {readable_bytes(published.bytes)} uploaded, {published.kept} were "
-        "there"
-    )
+    done = f"{published.files} files, {readable_bytes(published.bytes)} uploaded, {published.kept} were there"
+    note = f"note: {', '.join(paths)} in its settings are paths of this machine, which are published too"
+    return [*([note] if paths else []), f"{published.page}: {done}"]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from avprep.shared.commands import Command, doctor_command
+from avprep.shared.commands import Command
+from avprep.shared.doctor import doctor_command
 from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options, window_options
 from avtrain.config import READ_THREADS

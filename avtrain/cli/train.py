@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
 from avtrain.cli.options import (
@@ -176,6 +178,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 @read_threads_option
 @device_options
 @config_option()
+@json_option
 @click.pass_context
 def pretrain(
     ctx: click.Context,
@@ -217,7 +220,7 @@ def pretrain(
         change=change,
         deterministic=deterministic,
         check=check,
-        finished=lambda name, result: click.echo(_ended(name, result)),
+        finished=lambda name, result: answer({"run": name, **dataclasses.asdict(result)}, [_ended(name, result)]),
     )
 
 

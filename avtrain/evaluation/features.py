@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from avprep.dataset import Dataset, LabelColumn
+from avprep.shared.commands import Progress
 from avtrain.data.augment import Normalise
 from avtrain.data.clips import (
     WINDOW_MEL_FRAMES,
@@ -136,10 +137,11 @@ def window_features(
     at_once = max(1, ENCODE_BATCH * WINDOW_MEL_FRAMES // source.window_mel_frames)
     if source.side != "audio":
         at_once = min(at_once, max(1, PICTURES_AT_ONCE // source.spec.num_frames))
-    parts = [
-        encoder(source.windows(repeated[at], flat[at]))
-        for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once)))
-    ]
+    parts = []
+    with Progress(len(flat), "windows", "features", quiet=training, from_seconds=2) as progress:
+        for at in np.array_split(np.arange(len(flat)), max(1, -(-len(flat) // at_once))):
+            parts.append(encoder(source.windows(repeated[at], flat[at])))
+            progress.advance(len(at))
     features = torch.cat(parts)
     if not training:
         check_finite(features, source.dataset, repeated)
@@ -171,12 +173,14 @@ def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.
     clips, starts, lengths = picture_pieces(pictures, source.spec.num_frames, source.whole_pictures)
     features: list[torch.Tensor] = []
     order = np.argsort(lengths, kind="stable")
-    for length in np.unique(lengths):
-        same = order[lengths[order] == length]
-        at_once = max(1, PICTURES_AT_ONCE // int(length))
-        for first in range(0, len(same), at_once):
-            some = same[first : first + at_once]
-            features.append(encoder(source.pictures(rows[clips[some]], stride * starts[some], int(length))))
+    with Progress(len(clips), "pieces", "features of clips", from_seconds=2) as progress:
+        for length in np.unique(lengths):
+            same = order[lengths[order] == length]
+            at_once = max(1, PICTURES_AT_ONCE // int(length))
+            for first in range(0, len(same), at_once):
+                some = same[first : first + at_once]
+                features.append(encoder(source.pictures(rows[clips[some]], stride * starts[some], int(length))))
+                progress.advance(len(some))
     of_clips = torch.from_numpy(clips[order]).to(features[0].device)
     pooled = torch.cat(features)
     sums = pooled.new_zeros((len(rows), pooled.shape[1])).index_add_(0, of_clips, pooled)
@@ -185,11 +189,14 @@ def _of_pictures(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.
 
 def _of_sounds(encoder: nn.Module, source: Source, rows: np.ndarray) -> torch.Tensor:
     out: torch.Tensor | None = None
-    for positions, logmel in whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH, source.window_mel_frames):
-        features = encoder(source.normalised(logmel))
-        if out is None:
-            out = features.new_empty((len(rows), features.shape[1]))
-        out[torch.from_numpy(positions).to(out.device)] = features
+    parts = whole_clips(source.dataset, source.reader, rows, ENCODE_BATCH, source.window_mel_frames)
+    with Progress(len(rows), "clips", "features of clips", from_seconds=2) as progress:
+        for positions, logmel in parts:
+            features = encoder(source.normalised(logmel))
+            if out is None:
+                out = features.new_empty((len(rows), features.shape[1]))
+            out[torch.from_numpy(positions).to(out.device)] = features
+            progress.advance(len(positions))
     assert out is not None
     return out
 

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from avprep.dataset import Dataset
 from avprep.manifest.id_lists import read_ids
 from avprep.shared import configs, store
+from avprep.shared.commands import Progress
 from avprep.shared.draw import RETRIEVAL, fractions
 from avprep.shared.errors import UserError
 from avtrain.data.augment import Normalise
@@ -161,8 +162,11 @@ def _loaded(dataset: Dataset, run: Path, rows: np.ndarray, which: str, weights: 
 def _embedded(dataset: Dataset, loaded: _Loaded, rows: np.ndarray, device: str) -> tuple[np.ndarray, np.ndarray]:
     model, normalise = place(loaded.model, device), loaded.normalise.to(device)
     blocks = blocks_of(len(rows), loaded.window)
-    with Reader(dataset) as reader:
-        sides = [embed_clips(model, dataset, reader, normalise, rows[block], loaded.window) for block in blocks]
+    sides = []
+    with Reader(dataset) as reader, Progress(len(rows), "clips", "embeddings", from_seconds=2) as progress:
+        for block in blocks:
+            sides.append(embed_clips(model, dataset, reader, normalise, rows[block], loaded.window))
+            progress.advance(len(block))
     audio, video = (torch.cat(side).numpy() for side in zip(*sides, strict=True))
     return audio, video
 

@@ -27,6 +27,8 @@ from avtrain.inference.video_encoder import VideoEncoder, load_video_encoder
 if TYPE_CHECKING:
     import onnx
 
+log = logging.getLogger(__name__)
+
 OPSET = 18
 TOLERANCE = 1e-4  # of the largest feature
 CHECKED_SOUNDS = {"1 s": (1, 101), "10 s": (1, 1001), "3 of 2.4 s": (3, 241)}  # sounds, log-mel frames
@@ -74,6 +76,7 @@ def export(
         with store.refusals_reported(out):
             return _complete(out, encoder, store.read_json(out / DESCRIPTION)["onnx"], source, card, with_checkpoint)
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
+    log.info("making the ONNX graph of %s, which takes a minute for the full model", encoder.description.model)
     graph = _graph(encoder, metadata)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

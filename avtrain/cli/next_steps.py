@@ -1,0 +1,47 @@
+"""The next useful command after each of avtrain: {parameters} are those of the command that has ended."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from avprep.shared.answers import NextStep
+
+
+def _after_pretrain(params: Mapping[str, Any]) -> str | None:
+    from avtrain.distributed import read_ranks
+
+    if read_ranks(os.environ).rank > 0:
+        return None
+    return "avtrain report {run} --out runs.html" if params["seeds"] else "avtrain evaluate {dataset} --run {run}"
+
+
+def _after_export(params: Mapping[str, Any]) -> str:
+    source = "{target}" if params["target"] else "{out}"
+    side = " --side video" if params["side"] == "video" else ""
+    return f"avtrain embed my-data --run {source}{side} --out embeddings.parquet"
+
+
+NEXT: dict[str, NextStep] = {
+    "plan": "avtrain pretrain {dataset} --strategy {strategy} --labels {labels} --batch-size {batch_size} --run RUN",
+    "pretrain": _after_pretrain,
+    "average": "avtrain evaluate my-data --run {run}",
+    "import-released": "avtrain evaluate my-data --run {run}",
+    "clean-labels": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
+    "propagate-labels": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
+    "hide-labels": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
+    "neighbours": "avtrain plan {dataset} --strategy pairs:{out}:weights=partner",
+    "cluster": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
+    "evaluate": lambda params: "avtrain report {run} --out runs.html" if params["run"] else None,
+    "compare": lambda params: "avtrain report {runs} --out runs.html" if params["runs"] else None,
+    "report": None,
+    "errors": None,
+    "embed": None,
+    "export": _after_export,
+    "demo": None,
+    "reproduce": None,
+    "bench": None,
+    "doctor": None,
+    "completion": None,
+}
