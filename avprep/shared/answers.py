@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import os
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,15 @@ def answer(values: Any, lines: Iterable[str]) -> None:
 def print_next(ctx: click.Context, steps: Mapping[str, NextStep]) -> None:
     """Print the next useful command, as `steps` have it by the words of the command that has ended.
 
-    A note on standard error: none after -q, nor where JSON is printed.
+    A note on standard error: none after -q, nor where JSON is printed or what was printed is lost.
     """
     words = words_of(ctx)
     step = steps.get(" ".join(words), steps.get(words[0]) if words else None)
     quiet = logging.getLogger("avprep").level > logging.INFO
     if step is None or quiet or ctx.meta.get(AS_JSON) or ctx.params.get("as_json"):
+        return
+    click.echo(nl=False)  # what the command has printed
+    if getattr(sys.stdout, "failure", None) is not None:
         return
     line = next_line(step, ctx.params)
     if line is not None:
