@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from avprep.build.counters import ClipOutcome, Tally
 from avprep.build.destination import publish_shard
 from avprep.build.executors import map_local, map_ray
-from avprep.build.members import ClipRecord
 from avprep.build.shards import PlannedShard, ShardJob, ShardReport, build_shard
-from avprep.build.tasks import ClipTask
+from avprep.build.side_by_side import Decoders
 from avprep.build.versions import versions
 from avprep.build.workers import Workers
 from avprep.config import Limits
@@ -101,7 +100,7 @@ def _locally(
 
         def build(shard: PlannedShard) -> ShardReport:
             try:
-                return _built(shard, job, pool.run, tally.count, lambda: stopping() or bool(failed))
+                return _built(shard, job, pool, tally.count, lambda: stopping() or bool(failed))
             except BaseException as error:
                 failed.append(error)
                 raise
@@ -115,12 +114,12 @@ def _locally(
 def _built(
     planned: PlannedShard,
     job: ShardJob,
-    run_clip: Callable[[ClipTask], ClipRecord],
+    decoders: Decoders,
     after_clip: Callable[[ClipOutcome], None],
     stopping: Callable[[], bool],
 ) -> ShardReport:
     """As build_shard, and the shard is where it belongs."""
-    report = build_shard(planned, job, run_clip, after_clip, stopping)
+    report = build_shard(planned, job, decoders, after_clip, stopping)
     if job.url:
         publish_shard(job.out, job.url, planned)
     return report
@@ -152,8 +151,7 @@ class RemoteBuild:
         planned, clips = item
         outcomes: list[ClipOutcome] = []
         job = dataclasses.replace(self.job, clips=clips)
-        run_clip = _workers(job.limits).run
-        return _built(planned, job, run_clip, outcomes.append, lambda: False), outcomes
+        return _built(planned, job, _workers(job.limits), outcomes.append, lambda: False), outcomes
 
 
 @functools.cache

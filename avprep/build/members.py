@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,14 @@ class ClipRecord:
     logmel_sum_of_squares: list[float]
     frame_sizes: np.ndarray
     measured: Measured | None = None
+
+
+def moved(record: ClipRecord, by_bytes: int) -> ClipRecord:
+    """The record of the same members, copied from the start of a file to so many bytes further on."""
+    index = dict(record.index)
+    for name in ("frames_offset", "logmel_offset"):
+        index[name] += by_bytes if index[name] >= 0 else 0
+    return dataclasses.replace(record, index=index, end_offset=record.end_offset + by_bytes)
 
 
 class _Members:

@@ -6,6 +6,7 @@ gets its marker: a shard that has its marker is whole. A shard whose clips all f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -21,10 +22,10 @@ import numpy as np
 from avprep import schema
 from avprep.build.counters import ClipOutcome
 from avprep.build.members import ClipRecord
-from avprep.build.tasks import ClipTask
+from avprep.build.side_by_side import Decoders, in_order
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import integrity
-from avprep.errors import ClipError, Interrupted
+from avprep.errors import ClipError
 from avprep.manifest.clips import Clip, Clips
 from avprep.quality.parts import write_part
 from avprep.shared import names, store
@@ -152,7 +153,7 @@ def marked_files(marker: dict[str, Any]) -> dict[str, int]:
 def build_shard(
     planned: PlannedShard,
     job: ShardJob,
-    run_clip: Callable[[ClipTask], ClipRecord],
+    decoders: Decoders,
     after_clip: Callable[[ClipOutcome], None],
     stopping: Callable[[], bool],
 ) -> ShardReport:
@@ -163,32 +164,21 @@ def build_shard(
     records: list[dict[str, Any]] = []
     failures: list[dict[str, Any]] = []
     sums: list[ClipRecord] = []
+    end = 0
     with store.atomic_path(names.inside(job.out, planned.path)) as temporary:
-        end = 0
-        for row in planned.rows:
-            if stopping():
-                raise Interrupted("the shard in work was discarded; the same command resumes the build")
-            clip = job.clips[row]
-            task = ClipTask(clip, job.root, job.config, job.limits, str(temporary), end, quality=job.quality)
-            try:
-                record = run_clip(task)
-            except ClipError as error:
-                _cut_back(temporary, end)
-                failures.append(
-                    {
-                        "row": row,
-                        "clip_id": clip.clip_id,
-                        "path": clip.source,
-                        "reason": error.reason,
-                        "detail": error.detail,
-                    }
-                )
-                after_clip(ClipOutcome(clip.clip_id, clip.source, error.reason, error.detail, 0))
-                continue
-            records.append({"row": row, **record.index})
-            sums.append(record)
-            after_clip(ClipOutcome(clip.clip_id, clip.source, "", "", record.end_offset - end))
-            end = record.end_offset
+        with contextlib.closing(in_order(planned, job, temporary, decoders, stopping)) as outcomes:
+            for row, outcome in outcomes:
+                clip = job.clips[row]
+                if isinstance(outcome, ClipError):
+                    reason, detail = outcome.reason, outcome.detail
+                    failed = {"row": row, "clip_id": clip.clip_id, "path": clip.source}
+                    failures.append(failed | {"reason": reason, "detail": detail})
+                    after_clip(ClipOutcome(clip.clip_id, clip.source, reason, detail, 0))
+                    continue
+                records.append({"row": row, **outcome.index})
+                sums.append(outcome)
+                after_clip(ClipOutcome(clip.clip_id, clip.source, "", "", outcome.end_offset - end))
+                end = outcome.end_offset
         with open(temporary, "r+b") as tar:
             tar.seek(end)
             tar.write(schema.tar_ending(end))
@@ -231,11 +221,6 @@ def _write_sizes(path: Path, records: list[ClipRecord]) -> dict[str, Any]:
     data = schema.npy_header(schema.SIZES_DTYPE, sizes.shape) + sizes.astype(schema.SIZES_DTYPE).tobytes()
     store.write_bytes(path, data)
     return {"sizes_bytes": len(data), "sizes_sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _cut_back(path: Path, size: int) -> None:
-    with open(path, "r+b") as tar:
-        tar.truncate(size)
 
 
 def write_plan(path: Path, plan: dict[str, Any], planned: list[PlannedShard]) -> None:

@@ -1,8 +1,8 @@
 """Decoding in child processes that can be killed: one bad clip costs that clip, never the build.
 
-The child decodes a clip and writes its tar members itself, at a given offset of the shard's temporary file: no array
-crosses a pipe and no byte is copied by the parent, which only learns where things lie. If the child dies, the
-parent cuts the file back to that offset and goes on.
+The child decodes a clip and writes its tar members itself, at a given offset of a given file: no array crosses a pipe,
+and the parent only learns where things lie (build/side_by_side.py). If the child dies, the parent cuts the file back to
+that offset and goes on.
 
 A child that exceeds `Limits.deadline_seconds` (120) is killed. The clip is tried once more; if it exceeds the deadline
 again, it is a failure with the reason `deadline`.
@@ -11,44 +11,34 @@ again, it is a failure with the reason `deadline`.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import errno
 import logging
 import multiprocessing
 import os
 import queue
-import resource
 import signal
 import threading
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
 
+from avprep.build.decoding import Outcome, mapped_bytes, serve
 from avprep.build.fetch import fetched
-from avprep.build.members import ClipRecord, write_clip
+from avprep.build.members import ClipRecord
 from avprep.build.tasks import ClipTask, SamplesTask, SoundTask, Task
 from avprep.config import Limits
-from avprep.errors import RETRIED_REASONS, ClipError, UserError
-from avprep.quality.measures import measure_decoded
+from avprep.errors import RETRIED_REASONS, ClipError
 from avprep.shared.caches import prepare_caches
-from avprep.shared.processes import die_with_parent
 
 if TYPE_CHECKING:
-    from avprep.media.clip import DecodedClip
     from avprep.media.long import SoundRecord
 
 START_SECONDS = 300
 STARTS = 3
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-STATM = Path("/proc/self/statm")
 CLIPS_PER_PROCESS = 2000  # a decoder that leaks is replaced before it matters
 
 log = logging.getLogger(__name__)
 _environment_lock = threading.Lock()
-
-
-Outcome = Union[ClipRecord, "SoundRecord", int, tuple[str, str], BaseException]
 
 
 class Workers:
@@ -60,17 +50,20 @@ class Workers:
 
     def __init__(self, count: int, limits: Limits) -> None:
         prepare_caches(os.environ)
-        if _mapped_bytes() is None:
+        if mapped_bytes() is None:
             log.warning("there is no /proc here, so decoding processes have no memory limit (--memory-bytes)")
         self._limits = limits
         self._idle: queue.Queue[_Child | None] = queue.Queue()
         for _ in range(count):
             self._idle.put(None)
+        self._count, self._in_work, self._counting = count, 0, threading.Lock()
+        self._threads = ThreadPoolExecutor(2 * count + 1, thread_name_prefix="clip")  # one shard more has a clip each
 
     def __enter__(self) -> Workers:
         return self
 
     def __exit__(self, *_exc: object) -> None:
+        self._threads.shutdown()
         while not self._idle.empty():
             child = self._idle.get()
             if child is not None:
@@ -79,6 +72,23 @@ class Workers:
     def run(self, task: ClipTask) -> ClipRecord:
         """The record of a clip now in the tar; ClipError after the one retry that its reason allows."""
         return self._twice(task)
+
+    def start(self, task: ClipTask) -> Future[ClipRecord]:
+        """What run() will return or raise."""
+        with self._counting:
+            self._in_work += 1
+        return self._threads.submit(self._counted, task)
+
+    def spare(self) -> bool:
+        """Whether fewer clips were started than there are processes."""
+        return self._in_work < self._count
+
+    def _counted(self, task: ClipTask) -> ClipRecord:
+        try:
+            return self.run(task)
+        finally:
+            with self._counting:
+                self._in_work -= 1
 
     def log_mel(self, task: SoundTask) -> SoundRecord:
         """What is now in `task.out`. Errors: as run, and UserError where that cannot be written."""
@@ -133,7 +143,7 @@ class _Child:
     def __init__(self, memory_bytes: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, os.getpid(), memory_bytes), daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, os.getpid(), memory_bytes), daemon=True)
         with _one_thread_each():
             self._process.start()
         theirs.close()
@@ -192,109 +202,3 @@ def _how(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         return signal.Signals(-exit_code).name
     return f"exit code {exit_code}"
-
-
-def _serve(pipe: Connection, parent_pid: int, memory_bytes: int) -> None:
-    """The child: answer tasks until the parent is gone."""
-    _begin(parent_pid, memory_bytes)
-    pipe.send("ready")
-    while True:
-        try:
-            task = pipe.recv()
-        except EOFError:
-            return
-        try:
-            pipe.send(_answer(task))
-        except Exception as error:
-            pipe.send(error)
-
-
-def _begin(parent_pid: int, memory_bytes: int) -> None:
-    """Prepare a child: die with the parent, leave signals to it, imports done, memory bounded."""
-    die_with_parent(parent_pid)
-    already = _mapped_bytes()  # a script that builds with torch at its top has it here as well
-    import numpy as np
-
-    from avprep.config import AudioSpec
-    from avprep.media import clip, probe
-    from avprep.media.logmel import log_mel
-
-    assert clip  # imported here so that its cost falls outside every deadline
-    probe.silence()
-    log_mel(np.zeros(4800, np.float32), AudioSpec())
-    if already is not None:
-        resource.setrlimit(resource.RLIMIT_AS, (already + memory_bytes, already + memory_bytes))
-
-
-def _mapped_bytes() -> int | None:
-    """Address space of this process; None where there is no /proc."""
-    try:
-        return int(STATM.read_bytes().split()[0]) * resource.getpagesize()
-    except OSError:
-        return None
-
-
-def _answer(task: Task) -> Outcome:
-    """In the child: do the task; (reason, detail) where the clip is at fault."""
-    too_much = "memory", f"more than {task.limits.memory_bytes} bytes of address space"
-    decoded: Any
-    try:
-        if isinstance(task, SamplesTask):
-            return _samples(task)
-        decoded = _log_mel(task) if isinstance(task, SoundTask) else _decoded(task)
-    except ClipError as error:
-        return error.reason, error.detail
-    except UserError:
-        raise
-    except MemoryError:
-        return too_much
-    except OSError as error:
-        return too_much if error.errno == errno.ENOMEM else ("io", error.strerror or "read error")
-    except Exception as error:  # a decoder's surprise must not end a build of days; it is counted and reported
-        return "crash", f"the decoder raised {type(error).__name__}"
-    if isinstance(task, SoundTask):
-        return decoded
-    try:
-        record = write_clip(task.clip, decoded, task.config.video, task.tar_path, task.tar_offset)
-        if not task.quality:
-            return record
-        seconds = float(decoded.span.duration)
-        measured = measure_decoded(decoded.frames, decoded.logmel, decoded.samples, seconds, task.config)
-        return dataclasses.replace(record, measured=measured)
-    except MemoryError:
-        return too_much
-
-
-def _decoded(task: ClipTask) -> DecodedClip:
-    from avprep.media.clip import decode_clip
-
-    clip = task.clip
-    return decode_clip(
-        _path_of(task, clip.video_path) if clip.video_path else None,
-        _path_of(task, clip.audio_path) if clip.audio_path else None,
-        clip.start_seconds,
-        clip.end_seconds,
-        task.config,
-        task.limits,
-    )
-
-
-def _log_mel(task: SoundTask) -> SoundRecord:
-    from avprep.media.long import write_log_mel
-
-    clip = task.clip
-    sound = _path_of(task, clip.audio_path or clip.video_path)
-    return write_log_mel(sound, clip.start_seconds, clip.end_seconds, task.spec, task.limits, Path(task.out))
-
-
-def _samples(task: SamplesTask) -> int:
-    from avprep.media.samples import write_samples
-
-    clip = task.clip
-    sound = _path_of(task, clip.audio_path or clip.video_path)
-    span = clip.start_seconds or 0.0, clip.end_seconds
-    return write_samples(sound, *span, task.rate_hz, task.decoder, task.limits, Path(task.out))
-
-
-def _path_of(task: Task, written: str) -> Path:
-    return Path(task.fetched.get(written) or os.path.join(task.root, written))

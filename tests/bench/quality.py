@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from avprep.build.decoding import _answer
 from avprep.build.members import ClipRecord
 from avprep.build.run import build_shards
 from avprep.build.tasks import ClipTask
-from avprep.build.workers import _answer
 from avprep.config import BuildConfig, Limits
 from avprep.dataset import Dataset
 from avprep.manifest.clips import Clip

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from avprep.build import workers
+from avprep.build import decoding
 from avprep.build.run import build_shards
 from avprep.config import BuildConfig, Limits
 from avprep.shared.caches import VARIABLES, prepare_caches
@@ -30,22 +30,22 @@ def manifest(sounds, tmp_path) -> Path:
 @pytest.mark.slow
 def test_decoding_without_proc_goes_on_without_a_memory_limit(manifest, tmp_path, monkeypatch, caplog):
     """Here in the parent; the children find their own /proc below."""
-    monkeypatch.setattr(workers, "STATM", tmp_path / "proc" / "statm")
-    assert workers._mapped_bytes() is None
+    monkeypatch.setattr(decoding, "STATM", tmp_path / "proc" / "statm")
+    assert decoding.mapped_bytes() is None
     assert build_shards(manifest, tmp_path / "out", BuildConfig(), Limits()).clips == 1
     assert "there is no /proc here, so decoding processes have no memory limit" in caplog.text
 
 
 def test_a_child_without_proc_starts(tmp_path, monkeypatch):
     set_limits = []
-    monkeypatch.setattr(workers, "STATM", tmp_path / "statm")
-    monkeypatch.setattr(workers, "die_with_parent", lambda _pid: None)
-    monkeypatch.setattr(workers.resource, "setrlimit", lambda *limit: set_limits.append(limit))
-    workers._begin(os.getpid(), 10**9)
+    monkeypatch.setattr(decoding, "STATM", tmp_path / "statm")
+    monkeypatch.setattr(decoding, "die_with_parent", lambda _pid: None)
+    monkeypatch.setattr(decoding.resource, "setrlimit", lambda *limit: set_limits.append(limit))
+    decoding._begin(os.getpid(), 10**9)
     assert set_limits == []
     (tmp_path / "statm").write_text("1000 1 1\n")
-    workers._begin(os.getpid(), 10**9)
-    assert set_limits == [(workers.resource.RLIMIT_AS, (1000 * workers.resource.getpagesize() + 10**9,) * 2)]
+    decoding._begin(os.getpid(), 10**9)
+    assert set_limits == [(decoding.resource.RLIMIT_AS, (1000 * decoding.resource.getpagesize() + 10**9,) * 2)]
 
 
 @pytest.mark.slow

@@ -311,17 +311,18 @@ def test_what_a_dying_decoder_had_written_is_cut_away(videos, tmp_path):
     clips = [Clip(name, "x", video_path=str(videos / "bbb_h264_aac.mp4")) for name in ("a", "dies", "b", "dies-last")]
     job = ShardJob(clips, "/", tmp_path / "out", CONFIG, "digest", Limits())
     planned = PlannedShard("shards/train/0000-x/000000.tar", "train", 0, (0, 1, 2, 3))
-    with Workers(1, Limits()) as workers:
 
-        def run_clip(task):
+    class Dying(Workers):
+        def run(self, task):
             if not task.clip.clip_id.startswith("dies"):
-                return workers.run(task)
+                return super().run(task)
             with open(task.tar_path, "r+b") as tar:
                 tar.seek(task.tar_offset)
                 tar.write(b"x" * 500_000)
             raise ClipError("crash", "on purpose", task.clip.clip_id)
 
-        report = build_shard(planned, job, run_clip, lambda outcome: None, lambda: False)
+    with Dying(1, Limits()) as workers:
+        report = build_shard(planned, job, workers, lambda outcome: None, lambda: False)
     assert (report.clips, len(report.failures)) == (2, 2)
     path = tmp_path / "out" / planned.path
     assert path.stat().st_size == report.bytes
