@@ -147,13 +147,14 @@ def manifest_of_archives(
     seed: int = 0,
     overwrite: bool = False,
 ) -> WrittenManifest:
-    """Write the manifest of the clips inside tar and zip files, which are not unpacked.
+    """Write the manifest of the clips inside tar, zip and Parquet files, which are not unpacked.
 
     `label`, `split` and `group` name where a clip has them: `"folder"`, the folder of the member; a suffix such as
-    `".txt"`, the text of KEY.txt for KEY.mp4; else a field of KEY.json.
+    `".txt"`, the text of KEY.txt for KEY.mp4; else a field of KEY.json. Of Parquet they are columns, `"folder"` is
+    `"label"`; the media are columns of bytes, or of bytes and path, as `datasets` writes `Video` and `Audio`.
 
     Args:
-        files: The archives, files or URLs: .tar, not compressed, or .zip.
+        files: The archives, files or URLs: .tar, not compressed, .zip or .parquet.
         out: Manifest to write, as in `manifest_of_folder`.
         label: Where the label is; a list in KEY.json gives several.
         split: Where the split is, also `"archive"`: by the name of the archive or its folder; empty: train.

@@ -12,17 +12,17 @@ import contextlib
 import dataclasses
 import posixpath
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from avprep.build.tasks import Task
 from avprep.config import Limits
 from avprep.errors import ClipError, UserError
 from avprep.manifest.addresses import address_of, path_here
-from avprep.shared import archives, mirror, names
+from avprep.shared import archives, mirror, names, parquet_rows
 from avprep.shared.http_errors import GoneError
 from avprep.shared.remote import RemotePath
-from avprep.shared.urls import split_address
+from avprep.shared.urls import PARQUET, split_address
 
 
 @contextlib.contextmanager
@@ -63,15 +63,29 @@ def copied(root: str, written: str, folder: Path, limits: Limits) -> Path:
     return here
 
 
+def holds(archive: archives.Archive, kind: str, member: str) -> bool:
+    """Whether an archive is there and has the member. Errors: UserError where it is damaged."""
+    try:
+        return parquet_rows.has(archive, member) if kind == PARQUET else member in archives.members(archive, kind)
+    except archives.MemberError:
+        return False
+
+
 def _unpack(archive: archives.Archive, kind: str, member: str, here: Path, limits: Limits) -> None:
     try:
-        known = archives.members(archive, kind).get(member)
-        if known is None:
-            raise ClipError("missing", "the archive has no such member")
-        _check_size(known.size, limits)
+        content: Iterable[bytes | memoryview]
+        if kind == PARQUET:
+            data = parquet_rows.data_of(archive, member)
+            size, content = len(data), [data]
+        else:
+            known = archives.members(archive, kind).get(member)
+            if known is None:
+                raise ClipError("missing", "the archive has no such member")
+            size, content = known.size, archives.content(archive, known)
+        _check_size(size, limits)
         here.parent.mkdir(parents=True, exist_ok=True)
         with open(here, "wb") as out:
-            out.writelines(archives.content(archive, known))
+            out.writelines(content)
     except archives.MemberError as error:
         raise ClipError(error.reason, error.detail) from None
     except GoneError as error:

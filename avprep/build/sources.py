@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from avprep.build.fetch import holds
 from avprep.errors import PASSING_REASONS, ManifestError
 from avprep.manifest.addresses import address_of, path_here
 from avprep.manifest.clips import Clip
-from avprep.shared import archives
 from avprep.shared.remote import RemotePath
 from avprep.shared.urls import split_address
 
@@ -67,7 +67,7 @@ def _readable(root: str, path: str) -> bool:
     if "?" in address:
         return False
     if kind:
-        return archives.holds(RemotePath(address) if address else path_here(root, path), kind, member)
+        return holds(RemotePath(address) if address else path_here(root, path), kind, member)
     if address:
         return RemotePath(address).is_file()
     try:

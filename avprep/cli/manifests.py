@@ -199,7 +199,8 @@ def table(
     default="folder",
     show_default=True,
     metavar="WHERE",
-    help="Label of KEY.mp4: folder, that of the member; .txt, the text of KEY.txt; else a field of KEY.json.",
+    help="Label of KEY.mp4: folder, that of the member; .txt, the text of KEY.txt; else a field of KEY.json. "
+    "Of a row of Parquet: a column; folder: label.",
 )
 @click.option(
     "--split",
@@ -219,7 +220,7 @@ def archive(
     val_share: float,
     seed: int,
 ) -> None:
-    """Clips inside tar files (not compressed) and zip files, which stay as they are."""
+    """Clips inside tar (not compressed), zip and Parquet files, which stay as they are."""
     from avprep.api.manifests import manifest_of_archives
 
     _print(

@@ -1,4 +1,4 @@
-"""The clips inside tar and zip files: one for each media member, labelled by its folder or by what lies beside it.
+"""The clips inside tar, zip and Parquet files: one for each media member, labelled by its folder or what is beside it.
 
 That is the layout of WebDataset, video2dataset and mirrors on hubs, KEY.mp4 beside KEY.json and KEY.txt, and of zip
 files that hold a folder a class.
@@ -20,6 +20,7 @@ from avprep.datasets.archive_folder import kind_of
 from avprep.datasets.drawn import AS_GIVEN, Shares, settled
 from avprep.datasets.folder import is_media
 from avprep.datasets.media_folder import LocalFolder, is_foreign
+from avprep.datasets.parquet import LABEL, Columns, clips_of_parquet
 from avprep.datasets.source import is_sound
 from avprep.errors import ManifestError
 from avprep.manifest.addresses import server_and_path, wrong_address
@@ -30,7 +31,7 @@ from avprep.shared.archives import Archive, Member, MemberError
 from avprep.shared.errors import some_of
 from avprep.shared.remote import RemotePath
 from avprep.shared.text import as_text
-from avprep.shared.urls import ARCHIVES, HTTP, in_archive, is_url
+from avprep.shared.urls import ARCHIVES, HTTP, PARQUET, in_archive, is_url
 
 FOLDER = "folder"
 ARCHIVE = "archive"
@@ -75,20 +76,26 @@ def clips_of_archives(
 
 def _clips(file: Path | str, manifest_folder: str, fields: Fields, report: Report) -> Iterator[Clip]:
     kind = kind_of(file)
-    if kind not in ARCHIVES or "::" in str(file):
+    if kind not in (*ARCHIVES, PARQUET) or "::" in str(file):
         raise ManifestError(
-            f"{file} is not named like an archive; give .tar files, not compressed, or .zip files, without '::' in "
-            "their names."
+            f"{file} is not named like an archive; give .tar files, not compressed, .zip or .parquet files, without "
+            "'::' in their names."
         )
     if is_url(file) and (wrong := wrong_address(str(file))):
         raise ManifestError(f"An archive cannot be read: {wrong}.")
     archive: Archive = RemotePath(file) if isinstance(file, str) else file
+    written = _written(file, manifest_folder)
+    if kind == PARQUET:
+        split = own_split(archive) if fields.split == ARCHIVE else "train" if not fields.split else ""
+        label, part = ("" if name in (FOLDER, ARCHIVE) else name for name in (fields.label, fields.split))
+        columns = Columns(label=label or LABEL, split=part, group=fields.group)
+        yield from clips_of_parquet(archive, written, columns, split, as_labels, report)
+        return
     try:
         known = archives.members(archive, kind)
     except MemberError as error:
         raise ManifestError(f"{file} cannot be read ({error.detail}); give a file, or a URL of one.") from None
     samples = list(_samples(known, archive, report))
-    written = _written(file, manifest_folder)
     values = _Values(archive, known, fields)
     with ThreadPoolExecutor(TOGETHER) as pool:  # one request each, where the archive is at a URL
         for sample, (labels, split, group) in zip(samples, pool.map(values.of, samples), strict=True):
@@ -162,27 +169,16 @@ class _Values:
                 raise self._missing(sample, "is in no folder of a class", fields)
             return [folder]
         if name == ARCHIVE:
-            return [self._own_split()]
+            return [own_split(self._archive)]
         if name.startswith("."):
             beside = sample.beside.get(name.lower())
-            return self._as_labels(self._text(beside).strip(), sample, name) if beside else []
+            return as_labels(self._text(beside).strip(), name, self._whose(sample)) if beside else []
         if name not in described:
             raise self._missing(sample, f"has no {name} in its .json", described)
-        return self._as_labels(described[name], sample, name)
+        return as_labels(described[name], name, self._whose(sample))
 
-    def _as_labels(self, value: Any, sample: _Sample, name: str) -> list[str]:
-        several = value if isinstance(value, list) else [value]
-        try:
-            labels = [as_text(one, name).strip() for one in several]
-        except ValueError as error:
-            raise ManifestError(f"{sample.media[0]} in {self._archive}: {error}.") from None
-        wrong = [label for label in labels if SEPARATOR in label and len(labels) > 1]
-        if wrong:
-            raise ManifestError(
-                f"The label {wrong[0]!r} of {sample.media[0]} in {self._archive} has a {SEPARATOR!r}, which is between "
-                "the labels of a manifest; give another --label."
-            )
-        return list(dict.fromkeys(filter(None, labels)))
+    def _whose(self, sample: _Sample) -> str:
+        return f"{sample.media[0]} in {self._archive}"
 
     def _described(self, sample: _Sample, why: str) -> Mapping[str, Any]:
         """KEY.json."""
@@ -215,17 +211,34 @@ class _Values:
             f"{some_of([*has, FOLDER], 12)}."
         )
 
-    def _own_split(self) -> str:
-        """The split that the archive's folder, or the first word of its name, names. Errors: ManifestError."""
-        parts = str(self._archive).split("/")
-        words = (parts[-2] if len(parts) > 1 else "", re.split(r"[^A-Za-z]+", parts[-1])[0])
-        splits = [SPLIT_SPELLINGS[word.casefold()] for word in words if word.casefold() in SPLIT_SPELLINGS]
-        if not splits:
-            raise ManifestError(
-                f"--split archive: neither the folder of {self._archive} nor its name begins with train, val or test; "
-                "rename it, or draw splits with --test-share."
-            )
-        return splits[-1]
+
+def as_labels(value: Any, name: str, whose: str) -> list[str]:
+    """The labels of a field, those of a list, without empty and repeated ones. Errors: ManifestError."""
+    several = value if isinstance(value, list) else [value]
+    try:
+        labels = [as_text(one, name).strip() for one in several]
+    except ValueError as error:
+        raise ManifestError(f"{whose}: {error}.") from None
+    wrong = [label for label in labels if SEPARATOR in label and len(labels) > 1]
+    if wrong:
+        raise ManifestError(
+            f"The label {wrong[0]!r} of {whose} has a {SEPARATOR!r}, which is between the labels of a manifest; give "
+            "another --label."
+        )
+    return list(dict.fromkeys(filter(None, labels)))
+
+
+def own_split(archive: Archive) -> str:
+    """The split that an archive's folder, or the first word of its name, names. Errors: ManifestError."""
+    parts = str(archive).split("/")
+    words = (parts[-2] if len(parts) > 1 else "", re.split(r"[^A-Za-z]+", parts[-1])[0])
+    splits = [SPLIT_SPELLINGS[word.casefold()] for word in words if word.casefold() in SPLIT_SPELLINGS]
+    if not splits:
+        raise ManifestError(
+            f"--split archive: neither the folder of {archive} nor its name begins with train, val or test; rename it, "
+            "or draw splits with --test-share."
+        )
+    return splits[-1]
 
 
 def _written(file: Path | str, manifest_folder: str) -> str:

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from avprep import schema
-from avprep.build.fetch import copied
+from avprep.build.fetch import copied, holds
 from avprep.config import Limits
 from avprep.dataset import Dataset, WholeClip
 from avprep.errors import ClipError, UserError
 from avprep.preview.model import Picture, Preview, ShownClip
 from avprep.preview.page import render
-from avprep.shared import archives, names, store
+from avprep.shared import names, store
 from avprep.shared.commands import Progress
 from avprep.shared.urls import split_address
 
@@ -211,7 +211,7 @@ def sound_of(dataset: Dataset, row: int, root: Path | None, window: tuple[float,
     if (end - start) * BITS_PER_SECOND / 8 > MAX_CLIP_SOUND_BYTES:
         return "the clip is too long for a page"
     path = (root or Path()) / file
-    if not (archives.holds(path, kind, member) if kind else path.is_file()):
+    if not (holds(path, kind, member) if kind else path.is_file()):
         return NO_FILE
     try:
         if not kind:

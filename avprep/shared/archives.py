@@ -5,6 +5,7 @@ Nothing else of an archive is unpacked or copied. What they have is read once fo
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import logging
@@ -68,30 +69,29 @@ def members(archive: Archive, kind: str) -> Mapping[str, Member]:
 
     Errors: MemberError missing, io where the archive cannot be read; UserError where it is damaged.
     """
-    try:
-        key = _key(archive)
+    with reported():
+        key = key_of(archive)
         with _lock:
             if key not in _known:
-                with _opened(archive) as file:
+                with opened(archive) as file:
                     _known[key] = _read(file, archive, kind)
                 while len(_known) > 1 and sum(map(len, _known.values())) > MOST_KEPT:
                     _known.popitem(last=False)
             _known.move_to_end(key)
             return _known[key]
+
+
+@contextlib.contextmanager
+def reported() -> Iterator[None]:
+    """Of a block that reads an archive: one that is not there, or cannot be read, is a MemberError missing or io."""
+    try:
+        yield
     except GoneError as error:
         raise MemberError("missing", f"of the archive, {error.why}") from None
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         raise MemberError("missing", "the archive is not there") from None
     except OSError as error:
         raise MemberError("io", error.strerror or "the archive could not be read") from None
-
-
-def holds(archive: Archive, kind: str, member: str) -> bool:
-    """Whether an archive is there and has the member. Errors: UserError where it is damaged."""
-    try:
-        return member in members(archive, kind)
-    except MemberError:
-        return False
 
 
 def content(archive: Archive, member: Member) -> Iterator[bytes]:
@@ -120,7 +120,7 @@ def content(archive: Archive, member: Member) -> Iterator[bytes]:
         raise MemberError("damaged", "the member of the archive does not match its checksum")
 
 
-def _key(archive: Archive) -> tuple[str, str]:
+def key_of(archive: Archive) -> tuple[str, str]:
     """The archive, and what changes when it is written anew."""
     if isinstance(archive, RemotePath):
         return archive.url, archive.stamp() or str(size_of(archive))
@@ -128,7 +128,8 @@ def _key(archive: Archive) -> tuple[str, str]:
     return str(archive.absolute()), f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
 
 
-def _opened(archive: Archive) -> IO[bytes]:
+def opened(archive: Archive) -> IO[bytes]:
+    """An archive as a file that can be read anywhere."""
     if isinstance(archive, RemotePath):
         return cast(IO[bytes], io.BufferedReader(_RemoteFile(archive), HEADER_BYTES))
     return open(archive, "rb")

@@ -9,15 +9,19 @@ from urllib.parse import quote, urlsplit
 HTTP = ("http", "https")
 WRITABLE = ("s3", "gs", "gcs", "memory")
 ARCHIVES = ("tar", "zip")
+PARQUET = "parquet"
 HUB = "hf://"
 PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 
 
 class Address(NamedTuple):
-    """A clip's file as a manifest writes it: a path or URL, or a member of an archive at such, `tar://MEMBER::FILE`."""
+    """A clip's file as a manifest writes it: a path or URL, or a member of an archive at such, `tar://MEMBER::FILE`.
+
+    A Parquet file is an archive too, whose members are COLUMN/ROW.
+    """
 
     kind: str
-    """of ARCHIVES; '' where the file itself is the clip's"""
+    """of ARCHIVES, or PARQUET; '' where the file itself is the clip's"""
     member: str
     file: str
 
@@ -30,7 +34,7 @@ class Address(NamedTuple):
 def split_address(written: str) -> Address:
     """The parts of an address. The syntax of members is fsspec's; FILE is what follows the last `::`."""
     kind, separator, rest = written.partition("://")
-    if not separator or kind not in ARCHIVES:
+    if not separator or kind not in (*ARCHIVES, PARQUET):
         return Address("", "", written)
     member, _, file = rest.rpartition("::")
     return Address(kind, member, file)

@@ -13,6 +13,7 @@ from typing import IO, cast
 
 from avprep import schema
 from avprep.build.executors import map_local
+from avprep.build.fetch import holds
 from avprep.build.parts import parts_of
 from avprep.build.tasks import ClipTask
 from avprep.build.versions import versions
@@ -21,7 +22,7 @@ from avprep.config import Limits, config_of
 from avprep.errors import ClipError, UserError
 from avprep.manifest.addresses import path_here
 from avprep.manifest.clips import Clip, Clips
-from avprep.shared import archives, configs, names
+from avprep.shared import configs, names
 from avprep.shared.commands import Progress
 from avprep.shared.urls import split_address
 from avprep.verify.shard import ShardCheck
@@ -44,7 +45,7 @@ class Sources:
     def _has(self, path: str) -> bool:
         kind, member, _ = split_address(path)
         here = path_here(str(self.root), path)
-        return archives.holds(here, kind, member) if kind else here.is_file()
+        return holds(here, kind, member) if kind else here.is_file()
 
     def must_find(self, clips: Clips) -> None:
         """Errors: UserError where not one clip has its source."""
