@@ -8,7 +8,7 @@ its offset, so the bytes of the tar do not depend on how many clips were in work
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +43,7 @@ class _InWork:
 
 def in_order(
     planned: PlannedShard, job: ShardJob, tar: Path, decoders: Decoders, stopping: Callable[[], bool]
-) -> Iterator[tuple[int, ClipRecord | ClipError]]:
+) -> Generator[tuple[int, ClipRecord | ClipError], None, None]:
     """Each row of a shard, in order, with its record, whose bytes `tar` then has, or with the error of its clip.
 
     One clip is always in work, others only on processes that no other shard waits for. Close the iterator to end it
