@@ -23,6 +23,7 @@ from avprep import schema
 from avprep.build.counters import ClipOutcome
 from avprep.build.members import ClipRecord
 from avprep.build.side_by_side import Decoders, in_order
+from avprep.build.tasks import ClipTask
 from avprep.config import BuildConfig, Limits, ShardSpec
 from avprep.dataset import integrity
 from avprep.errors import ClipError
@@ -165,8 +166,12 @@ def build_shard(
     failures: list[dict[str, Any]] = []
     sums: list[ClipRecord] = []
     end = 0
+
+    def task_of(row: int, file: Path, offset: int) -> ClipTask:
+        return ClipTask(job.clips[row], job.root, job.config, job.limits, str(file), offset, quality=job.quality)
+
     with store.atomic_path(names.inside(job.out, planned.path)) as temporary:
-        with contextlib.closing(in_order(planned, job, temporary, decoders, stopping)) as outcomes:
+        with contextlib.closing(in_order(planned.rows, task_of, temporary, decoders, stopping)) as outcomes:
             for row, outcome in outcomes:
                 clip = job.clips[row]
                 if isinstance(outcome, ClipError):

@@ -8,18 +8,15 @@ its offset, so the bytes of the tar do not depend on how many clips were in work
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from avprep.build.members import WRITE_BYTES, ClipRecord, moved
 from avprep.build.tasks import ClipTask
 from avprep.errors import ClipError, Interrupted
-
-if TYPE_CHECKING:
-    from avprep.build.shards import PlannedShard, ShardJob
 
 LOOK_SECONDS = 0.2  # after which a shard looks again whether a process is free
 
@@ -42,17 +39,23 @@ class _InWork:
 
 
 def in_order(
-    planned: PlannedShard, job: ShardJob, tar: Path, decoders: Decoders, stopping: Callable[[], bool]
+    rows: Sequence[int],
+    task_of: Callable[[int, Path, int], ClipTask],
+    tar: Path,
+    decoders: Decoders,
+    stopping: Callable[[], bool],
 ) -> Generator[tuple[int, ClipRecord | ClipError], None, None]:
-    """Each row of a shard, in order, with its record, whose bytes `tar` then has, or with the error of its clip.
+    """Each of the rows, in order, with its record, whose bytes `tar` then has, or with the error of its clip.
+
+    `task_of` a row, a file and an offset in it is the task that writes its members there.
 
     One clip is always in work, others only on processes that no other shard waits for. Close the iterator to end it
     early: it waits for what is in work. Errors: Interrupted once `stopping()`, before another clip is started; others
     than ClipError that decoding raises.
     """
-    beside = [tar.with_suffix(f".{number}.tmp") for number in range(len(planned.rows))]
+    beside = [tar.with_suffix(f".{number}.tmp") for number in range(len(rows))]
     _remove(beside)  # what a kill has left
-    todo = iter(zip(planned.rows, beside, strict=True))
+    todo = iter(zip(rows, beside, strict=True))
     work: dict[int, _InWork] = {}
     end = 0
     try:

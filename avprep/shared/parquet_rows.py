@@ -106,7 +106,7 @@ def values(archive: Archive, names: Sequence[str]) -> Iterator[list[list[Any]]]:
 def has(archive: Archive, member: str) -> bool:
     """Whether a file has the row. Errors: as archives.members."""
     try:
-        return bool(_found(footer(archive), member))
+        return bool(_where(footer(archive), member))
     except MemberError as error:
         if error.reason == "missing":
             return False
@@ -116,7 +116,7 @@ def has(archive: Archive, member: str) -> bool:
 def data_of(archive: Archive, member: str) -> memoryview:
     """The bytes of a member. Errors: MemberError missing, io, damaged; UserError of a damaged file or of a server."""
     known = footer(archive)
-    name, group, position = _found(known, member)
+    name, group, position = _where(known, member)
     with archives.reported():
         key = (archives.key_of(archive), name, group)
         with _lock:
@@ -135,7 +135,7 @@ def data_of(archive: Archive, member: str) -> memoryview:
     return _bytes_at(column, position)
 
 
-def _found(known: Footer, member: str) -> tuple[str, int, int]:
+def _where(known: Footer, member: str) -> tuple[str, int, int]:
     """(dotted name of the column of bytes, row group, row in it) of a member. Errors: MemberError missing."""
     column, _, name = member.rpartition("/")
     number = name.partition(".")[0]
