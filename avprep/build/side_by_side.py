@@ -73,10 +73,7 @@ def in_order(
                 file, offset = (tar, end) if first is None else (ahead, 0)
                 if first is not None:
                     ahead.touch()
-                task = ClipTask(
-                    job.clips[row], job.root, job.config, job.limits, str(file), offset, quality=job.quality
-                )
-                work[row] = _InWork(file, decoders.start(task))
+                work[row] = _InWork(file, decoders.start(task_of(row, file, offset)))
             elif first is None:
                 return
             else:
