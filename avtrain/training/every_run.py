@@ -74,7 +74,8 @@ def pretrain_runs(
                     cache=kept,
                     read_threads=read_threads,
                     stopping=stopping or (lambda: bool(request)),
-                    saved=hand.put,
+                    opened=hand.put,
+                    saved=hand.begin_put,
                     log=log,
                     quiet=quiet,
                     change=change,
@@ -82,6 +83,7 @@ def pretrain_runs(
                 )
                 results.append(result)
                 if ranks.rank == 0:
+                    hand.put()
                     finished(hand.shown(folder), result)
     return results
 

@@ -47,6 +47,7 @@ def pretrain(
     cache: CacheConfig | None = None,
     read_threads: int = READ_THREADS,
     stopping: Callable[[], bool] = lambda: False,
+    opened: Callable[[], None] = lambda: None,
     saved: Callable[[], None] = lambda: None,
     log: Sequence[str] = (),
     quiet: bool = False,
@@ -57,7 +58,7 @@ def pretrain(
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
     (course.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
-    `saved` is called on the first rank before training and after each checkpoint. `deterministic` is that of
+    `opened` is called on the first rank before training, `saved` after each checkpoint. `deterministic` is that of
     `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted.
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
@@ -88,7 +89,7 @@ def pretrain(
                 record(run, course.changes, ready.identity)
             write_record(run, ready.dataset, ready.loader.recipe.table.rows, config.init_from)
             run_folder.clear_exit(run)
-            saved()
+            opened()
 
         by_first(open_run, ranks)
         held.enter_context(outcome_recorded(run, ranks))
