@@ -54,6 +54,7 @@ def pretrain(
     quiet: bool = False,
     change: bool = False,
     deterministic: bool | None = None,
+    profile: int = 0,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> PretrainResult:
@@ -74,6 +75,7 @@ def pretrain(
         change: Continue a run under other settings; RUN/changes.json records them.
         deterministic: On CUDA, the same weights bit for bit from the same call, at a cost in speed; None: not on CUDA.
             On a CPU it is always so.
+        profile: So many updates are timed part by part, and as many traced; both are written to RUN/profile. 0: none.
         stopping: Called after each update; once it returns True, the run stops after a checkpoint.
         **settings: Fields of `PretrainConfig`, such as `batch_size=64`; they override those of `config`.
 
@@ -97,6 +99,7 @@ def pretrain(
         quiet=quiet,
         change=change,
         deterministic=deterministic,
+        profile=profile,
         stopping=stopping,
     )
     return result

@@ -166,6 +166,13 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
     help="The same weights, bit for bit, from the same command. Default: on for the CPU, where it costs nothing; off "
     "for CUDA, where it costs speed and torch warns of operations that have no deterministic kernel.",
 )
+@click.option(
+    "--profile",
+    metavar="N",
+    type=click.IntRange(1, 1000),
+    default=None,
+    help="Time the parts of N updates, trace N more, and write both to RUN/profile; training goes on.",
+)
 @click.option("--change", is_flag=True, help="Go on with a run under other settings; RUN/changes.json records them.")
 @click.option(
     "--log",
@@ -189,6 +196,7 @@ def pretrain(
     log: str,
     tensorboard: bool,
     deterministic: bool | None,
+    profile: int | None,
     device: str,
     threads: int | None,
     cache: Path | None,
@@ -219,6 +227,7 @@ def pretrain(
         log=[*log.split(","), *(["tensorboard"] if tensorboard else [])],
         change=change,
         deterministic=deterministic,
+        profile=profile or 0,
         check=check,
         finished=lambda name, result: answer({"run": name, **dataclasses.asdict(result)}, [_ended(name, result)]),
     )

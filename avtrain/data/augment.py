@@ -17,6 +17,8 @@ from avtrain.data.sound_augment import SOUND_DRAWS, SoundAugment
 from avtrain.models.encoder import IMAGENET_MEAN, IMAGENET_STD
 from avtrain.sampling.base import Stream, generator
 
+ONE_PASS_ON = ("cuda",)
+"""kinds of devices on which pictures are normalised in one pass; elsewhere results are to stay, bit for bit"""
 MIN_STD_DB = 1.0  # bands above a recording's own bandwidth are empty and would be blown up
 
 
@@ -52,17 +54,30 @@ class Normalise(nn.Module):
         self.register_buffer("video_mean", 255 * torch.tensor(IMAGENET_MEAN))
         self.register_buffer("video_std", 255 * torch.tensor(IMAGENET_STD))
 
-    def video(self, frames: torch.Tensor, flip: torch.Tensor | None = None) -> torch.Tensor:
-        """Normalised pictures; those of items with `flip` [B] true are mirrored left to right."""
+    def video(
+        self, frames: torch.Tensor, flip: torch.Tensor | None = None, dtype: torch.dtype = torch.float32
+    ) -> torch.Tensor:
+        """Normalised pictures; those of items with `flip` [B] true are mirrored left to right.
+
+        Their memory order is that of the frames, channels last. On a GPU they are made in one pass, as `dtype`.
+        """
         if 0 < self.crop_size < frames.shape[3]:
             first = (frames.shape[3] - self.crop_size) // 2
             frames = frames[:, :, first : first + self.crop_size, first : first + self.crop_size]
         if flip is not None:
             frames = torch.where(flip.view(-1, 1, 1, 1, 1), frames.flip(3), frames)
+        if frames.device.type in ONE_PASS_ON:
+            return self._in_one_pass(frames, dtype)
         # whole rows of pixels against a row of means: three times faster on a CPU than three colours at a time
         width = frames.shape[3]
         rows = frames.flatten(3).float().sub_(self.video_mean.repeat(width)).div_(self.video_std.repeat(width))
         return rows.unflatten(3, (width, 3)).permute(0, 4, 1, 2, 3)
+
+    def _in_one_pass(self, frames: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """frames * scale + shift: read as bytes, computed as float32, written as `dtype`."""
+        pictures = torch.empty(frames.shape, dtype=dtype, device=frames.device)
+        torch.addcmul(-self.video_mean / self.video_std, frames, 1 / self.video_std, out=pictures)
+        return pictures.permute(0, 4, 1, 2, 3)
 
     def audio(self, logmel: torch.Tensor) -> torch.Tensor:
         """Normalised log-mel."""
@@ -99,7 +114,8 @@ class Augment(nn.Module):
     """Batches to model inputs on the device this module was moved to: flips of p 0.5, the dataset's normalisation.
 
     `pictures` and `sounds` change the media before that, and with `spec_augment` parts of the sound are masked. What
-    they draw is a function of (seed, epoch, step) and of the item's position in the global batch.
+    they draw is a function of (seed, epoch, step) and of the item's position in the global batch. On a GPU, pictures
+    are made as `dtype`.
     """
 
     def __init__(
@@ -111,8 +127,10 @@ class Augment(nn.Module):
         sounds: SoundAugment | None = None,
         spec_augment: SpecAugment | None = None,
         seed: int = 0,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
+        self.dtype = dtype
         self.normalise = Normalise(dataset.logmel_mean, dataset.logmel_std)
         self.flip, self.pictures, self.sounds, self.spec_augment = flip, pictures, sounds, spec_augment
         self.seed = seed
@@ -128,6 +146,7 @@ class Augment(nn.Module):
             sounds=sounds if sounds.used else None,
             spec_augment=SpecAugment() if config.spec_augment else None,
             seed=config.seed,
+            dtype=torch.bfloat16 if config.precision == "bf16" else torch.float32,
         )
 
     def forward(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -142,7 +161,7 @@ class Augment(nn.Module):
             return frames
         if self.pictures is not None:
             frames = self.pictures(frames, item_draws(batch, self.seed, Stream.PICTURES, PICTURE_DRAWS))
-        return self.normalise.video(frames, moved.flip if self.flip else None)
+        return self.normalise.video(frames, moved.flip if self.flip else None, self.dtype)
 
     def _audio(self, batch: Batch, moved: Batch) -> torch.Tensor:
         logmel = moved.audio

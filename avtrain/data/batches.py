@@ -72,6 +72,19 @@ class Batch:
     weights: torch.Tensor | None = None
     waited_seconds: float = 0.0
     buffers: Buffers | None = field(default=None, repr=False)
+    copied: torch.cuda.Event | None = field(default=None, repr=False)
+    """end of its copy to a device, where that was begun on another stream"""
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """Its tensors, which `to` moves."""
+        optional = [tensor for tensor in (self.background, self.weights) if tensor is not None]
+        return [self.video, self.audio, self.flip, *optional]
+
+    def without_media(self) -> Batch:
+        """The batch without its media, whose memory it no longer holds."""
+        none = torch.empty(0)
+        return replace(self, video=none, audio=none, flip=none, background=None, buffers=None, copied=None)
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch on a device. Pinned buffers are copied in the background and not used again before."""

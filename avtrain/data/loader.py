@@ -14,6 +14,7 @@ from dataclasses import replace
 from avprep.dataset import Dataset
 from avtrain.data.batches import Batch, Buffers, Recipe
 from avtrain.data.cache import CacheConfig
+from avtrain.data.device_copies import Copies
 from avtrain.data.reader import Reader
 from avtrain.sampling import ClipTable, Strategy
 from avtrain.sampling.windows import WindowSpec
@@ -26,7 +27,8 @@ class Loader:
     of `world_size` gets the r-th contiguous `tensor_split` slice of each global plan. With `background`, a batch
     also has the sound of another of its pairs for each; with `positions`, windows are among that many evenly spread
     ones of each clip. `pinned` buffers make copies to CUDA faster; `cache` keeps shards of a remote dataset;
-    `threads` read and decode. Without `window`, windows are the paper's. Memory: 2 * prefetch + 2 batches. Errors:
+    `threads` read and decode. Without `window`, windows are the paper's. Memory: 2 * prefetch + 2 batches. With
+    `copies`, batches come on a device, copied there ahead by the thread that reads: there, `prefetch` batches. Errors:
     UserError (a shard is gone, short or damaged; the strategy cannot serve this table, batch size or number of ranks; a
     window longer than each clip).
     """
@@ -49,6 +51,7 @@ class Loader:
         threads: int = 2,
         pinned: bool = False,
         cache: CacheConfig | None = None,
+        copies: Copies | None = None,
     ) -> None:
         if prefetch < 1 or threads < 1:
             raise ValueError(f"prefetch {prefetch} and threads {threads} must be 1 or more")
@@ -66,6 +69,7 @@ class Loader:
         )
         self.epochs, self.steps_per_epoch = epochs, self.recipe.steps_per_epoch
         self.prefetch, self.threads, self.pinned, self.cache = prefetch, threads, pinned, cache
+        self.copies = copies
         self._epoch, self._step = 0, 0
 
     def __len__(self) -> int:
@@ -97,7 +101,7 @@ class Loader:
                 self._epoch, self._step = divmod(
                     batch.epoch * self.steps_per_epoch + batch.step + 1, self.steps_per_epoch
                 )
-                yield batch
+                yield batch if self.copies is None else self.copies.arrived(batch)
         finally:
             stop.set()
             thread.join()
@@ -108,7 +112,8 @@ class Loader:
             ring = [self.recipe.buffers(self.pinned) for _ in range(2 * self.prefetch + 2)]
             with Reader(self.recipe.dataset, self.threads, self.cache) as reader:
                 for batch in self._batches(reader, ring):
-                    if not _put(ready, batch, stop):
+                    sent = batch if self.copies is None else self.copies.begin(batch)
+                    if not _put(ready, sent, stop):
                         return
             _put(ready, None, stop)
         except BaseException as error:

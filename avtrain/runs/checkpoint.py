@@ -215,10 +215,17 @@ def load_optimiser(folder: Path, optimiser: torch.optim.Optimizer) -> None:
             number, key = name.split(".", 1)
             if key != "step" and tensor.shape != parameters[int(number)].shape:
                 raise ValueError(f"{name} is {list(tensor.shape)}")
+            if key != "step":
+                tensor = _ordered(tensor, parameters[int(number)])
             state.setdefault(int(number), {})[key] = tensor
         optimiser.load_state_dict({"state": state, "param_groups": groups})
     except (ValueError, IndexError) as error:
         raise _damaged(folder / OPTIMISER, error) from None
+
+
+def _ordered(tensor: torch.Tensor, parameter: torch.nn.Parameter) -> torch.Tensor:
+    """The tensor in the memory order of its weights, which fused optimisers require."""
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
 
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:

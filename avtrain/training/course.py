@@ -175,3 +175,10 @@ def updates_of(config: PretrainConfig, per_epoch: int, offset: int) -> int:
     """How many updates a run of a config has in the end."""
     total = offset + config.epochs * per_epoch
     return min(total, config.max_steps) if config.max_steps else total
+
+
+def left_of(run: Path, ready: Ready, config: PretrainConfig, course: Course) -> int:
+    """How many updates a run in the folder has still to make."""
+    newest = checkpoint.latest(run)
+    made = 0 if newest is None else checkpoint.step_of(newest)
+    return updates_of(config, updates_per_epoch(ready.loader.steps_per_epoch, config.accumulate), course.offset) - made

@@ -41,6 +41,7 @@ def pretrain_runs(
     quiet: bool = False,
     change: bool = False,
     deterministic: bool | None = None,
+    profile: int = 0,
     stopping: Callable[[], bool] | None = None,
     check: Callable[[], None] = lambda: None,
     finished: Callable[[str, PretrainResult], None] = lambda name, result: None,
@@ -57,6 +58,8 @@ def pretrain_runs(
         check()
         if seeds is not None and ranks.world_size > 1:
             raise UserError("--seeds is for one process; under torchrun start a run for each --seed.")
+        if seeds is not None and profile:
+            raise UserError("--profile is for one run; leave --seeds out, or profile a run of one --seed.")
         runs = runs_of(hand.folder, PretrainConfig(**settings), seeds)
         set_threads(threads)
         kept = cache_for(dataset, cache, cache_bytes)
@@ -80,6 +83,7 @@ def pretrain_runs(
                     quiet=quiet,
                     change=change,
                     deterministic=deterministic,
+                    profile=profile,
                 )
                 results.append(result)
                 if ranks.rank == 0:

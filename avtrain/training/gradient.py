@@ -18,6 +18,7 @@ from avtrain.sampling.base import Stream
 from avtrain.training.compiling import compile_in_place
 from avtrain.training.grad_cache import Embedded, backward_in_chunks, chunks_of
 from avtrain.training.non_finite import media_sums
+from avtrain.training.profiling import Unprofiled
 from avtrain.training.row_labels import RowLabels
 from avtrain.training.setup import Ready
 from avtrain.training.targets import PairBatch
@@ -28,7 +29,7 @@ class Part:
     """What an update keeps of one of its batches; tensors stay on the device."""
 
     batch: Batch
-    """for its numbers and plan: the memory of its media has a later batch by then"""
+    """for its numbers and plan, without media"""
     loss: torch.Tensor
     temperature: float | torch.Tensor
     sums: torch.Tensor
@@ -43,6 +44,7 @@ class Gradient:
     ready: Ready
     device: str
     ranks: Ranks
+    profiler: Unprofiled = field(default_factory=Unprofiled)
     model: nn.Module = field(init=False)
     """what averages gradients over ranks; `encoders` in it do not"""
     temperature: float | torch.Tensor = field(init=False)
@@ -65,14 +67,21 @@ class Gradient:
     def add(self, batch: Batch, position: Position) -> Part:
         """Add the gradient of a batch to that of its update, where it is at `position`; what to keep of it."""
         _seed_layers(_layer_seed(self.config.seed, batch, self.ranks.rank), self.device)
-        pictures, sounds = self.augment(batch)
+        with self.profiler.part("copy and augmentation"):
+            pictures, sounds = self.augment(batch)
+            sums = media_sums(pictures if batch.video.is_floating_point() else None, sounds)
         if self.config.chunk_size:
-            loss = self._add_in_chunks(batch, pictures, sounds, position)
+            with self.profiler.part("backward pass"):
+                loss = self._add_in_chunks(batch, pictures, sounds, position)
         else:
             with unsynchronised(self.model, more=not position.ends):
                 loss = self._loss(batch, *self._embed(self.model, pictures, sounds))
-                (loss / position.batches).backward()
-        return Part(batch, loss.detach(), self.temperature, media_sums(pictures, sounds))
+                with self.profiler.part("backward pass"):
+                    (loss / position.batches).backward()
+        temperature = self.temperature
+        if isinstance(temperature, torch.Tensor):  # which an update changes
+            temperature = temperature.detach().clone()
+        return Part(batch.without_media(), loss.detach(), temperature, sums)
 
     def _add_in_chunks(
         self, batch: Batch, pictures: torch.Tensor, sounds: torch.Tensor, position: Position
@@ -96,7 +105,10 @@ class Gradient:
     def _embed(self, model: nn.Module, pictures: torch.Tensor, sounds: torch.Tensor) -> Embedded:
         """Embeddings of this rank's pairs, and the temperature where it is learnt, by `model`, as wrapped or not."""
         bf16 = self.config.precision == "bf16"
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16):
+        with (
+            self.profiler.part("encoders"),
+            torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=bf16),
+        ):
             return model(pictures, sounds)
 
     def _loss(
@@ -104,9 +116,10 @@ class Gradient:
     ) -> torch.Tensor:
         """The loss of a whole batch, from this rank's embeddings of it."""
         total = batch.global_size
-        video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
-        self.temperature = self.config.temperature if learnt is None else learnt
-        return self.ready.loss(video, audio, self._pairs(batch), self.temperature)
+        with self.profiler.part("loss over all ranks"):
+            video, audio = (gather_rows(rows, total, self.ranks) for rows in (own_video, own_audio))
+            self.temperature = self.config.temperature if learnt is None else learnt
+            return self.ready.loss(video, audio, self._pairs(batch), self.temperature)
 
     def _pairs(self, batch: Batch) -> PairBatch:
         """What the loss may know of the pairs of all ranks."""

@@ -25,12 +25,13 @@ from avtrain.runs.environment import environment
 from avtrain.runs.load import has_average
 from avtrain.runs.loggers import open_loggers
 from avtrain.sampling.accumulation import Position, position_of, updates_per_epoch
+from avtrain.training.books import Books, Made, guard_of
 from avtrain.training.course import Course, updates_of
 from avtrain.training.ema import average_of, follow
 from avtrain.training.frozen_features import use_frozen_features
 from avtrain.training.gradient import Gradient, Part
-from avtrain.training.non_finite import culprits_of
 from avtrain.training.optimizer import learning_rate_at, optimiser_of
+from avtrain.training.profiling import Profiler, Unprofiled
 from avtrain.training.setup import Ready
 from avtrain.training.throughput import Throughput
 from avtrain.training.unlogged import Unlogged
@@ -64,6 +65,8 @@ class Trainer:
     log: Sequence[str] = ()
     """names of loggers"""
     quiet: bool = False
+    profile: int = 0
+    """updates that are timed, and traced, on the first rank; 0: none"""
 
     step: int = field(init=False, default=0)
     """updates made"""
@@ -71,8 +74,7 @@ class Trainer:
     """updates made when the last checkpoint was saved by this process"""
     parts: list[Part] = field(init=False, default_factory=list)
     """the batches of the update that is being made"""
-    unlogged: Unlogged = field(init=False, default_factory=Unlogged)
-    """of the updates since the last line of metrics"""
+    profiler: Unprofiled = field(init=False, default_factory=Unprofiled)
     metrics: run_folder.Metrics | None = field(init=False, default=None)
     """of the first rank"""
 
@@ -83,6 +85,13 @@ class Trainer:
         self.average = average_of(self.ready.model) if config.ema else None
         self.per_epoch = updates_per_epoch(loader.steps_per_epoch, config.accumulate)
         self.total = updates_of(config, self.per_epoch, self.course.offset)
+        self.books = Books(
+            log_every=config.log_every,
+            total=self.total,
+            dataset=self.ready.dataset,
+            ranks=self.ranks,
+            guard=guard_of(self.optimiser, self.device),
+        )
 
     def train(self) -> PretrainResult:
         """Make all updates that are missing, from the newest checkpoint to the last.
@@ -101,22 +110,26 @@ class Trainer:
             quiet=self.quiet or self.ranks.rank > 0,
         )
         self.gradient.wrap_model()
-        self.throughput = Throughput()
-        with self._progress() as progress, self._open_metrics():
+        if self.profile and self.ranks.rank == 0:
+            self.profiler = self.gradient.profiler = Profiler(self.profile, self.run, first, self.device)
+        self.throughput = self.books.throughput = Throughput()
+        with self._progress() as progress, self._open_metrics(), contextlib.closing(self.profiler):
             self._validate()
-            for batch in self.ready.loader if self.step < self.total else ():
+            for batch in self.profiler.batches(self.ready.loader) if self.step < self.total else ():
                 position = position_of(batch.step, self.ready.loader.steps_per_epoch, self.config.accumulate)
                 self._add_to_gradient(batch, position)
                 if not position.ends:
                     continue
-                loss = self._update()
-                progress.advance(note=f"loss {loss:.3f}, {self.throughput}")
+                self._update()
+                progress.advance(note=f"loss {self.books.last_loss:.3f}, {self.throughput}")
                 if self.step >= self.total:
+                    self.profiler.updated()
                     break
                 self._stop_if_asked()
                 self._validate()
                 if self.step % self.config.checkpoint_every_steps == 0:
                     self._save()
+                self.profiler.updated()
             if self.step > first:
                 self._validate()
                 self._save()
@@ -141,7 +154,7 @@ class Trainer:
             file = checkpoint.AVERAGE if has_average(meta) else checkpoint.MODEL
             checkpoint.load_model(folder, self.average, file=file)
         checkpoint.load_optimiser(folder, self.optimiser)
-        step, self.unlogged = int(meta["step"]), Unlogged.of(meta)
+        step, self.books.unlogged = int(meta["step"]), Unlogged.of(meta)
         self.ready.loader.load_state_dict(self.course.loader_at(step, meta["loader"]))
         return step
 
@@ -158,66 +171,35 @@ class Trainer:
             yield
             return
         with contextlib.closing(run_folder.Metrics(self.run, self.step, loggers)) as self.metrics:
+            self.books.metrics = self.metrics
             yield
 
     def _add_to_gradient(self, batch: Batch, position: Position) -> None:
         if position.begins:
             self.optimiser.zero_grad(set_to_none=True)
-            self.parts.clear()
+            self.parts = []
         self.parts.append(self.gradient.add(batch, position))
         self.throughput.add(batch)
 
-    def _update(self) -> float:
-        """Make the update of the gradient at hand, and write a line of metrics where due; the mean loss of its batches.
+    def _update(self) -> None:
+        """Make the update of the gradient at hand, and write a line of metrics where due.
 
-        Numbers leave the device here, once an update, and are checked before the weights change.
+        Numbers are looked at before the weights change, or, under a guard, once a line is due.
         """
         config = self.config
-        norm = torch.nn.utils.clip_grad_norm_(self.ready.model.parameters(), config.grad_clip_norm or math.inf)
-        scalars = [*(part.loss for part in self.parts), norm, self.parts[-1].temperature]
-        *losses, gradient_norm, temperature = _numbers(scalars)
-        self._check_finite(losses, gradient_norm)
+        with self.profiler.part("gradient norm"):
+            norm = torch.nn.utils.clip_grad_norm_(self.ready.model.parameters(), config.grad_clip_norm or math.inf)
         learning_rate = learning_rate_at(self.step, self.total, config)
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate
-        self.optimiser.step()
-        if self.average is not None:
-            follow(self.average, self.ready.model, config.ema, self.step + 1)
-        loss = sum(losses) / len(losses)
-        self.unlogged.add(
-            loss=loss,
-            gradient_norm=gradient_norm,
-            pairs=sum(part.batch.global_size for part in self.parts),
-            waited_seconds=sum(part.batch.waited_seconds for part in self.parts),
-        )
-        if (self.step + 1) % config.log_every == 0 or self.step + 1 == self.total:
-            self._write_line(learning_rate, temperature)
+        self.books.begin(Made(self.step, self.parts, norm, learning_rate))
+        with self.profiler.part("optimiser"):
+            self.optimiser.step()
+            if self.average is not None:
+                follow(self.average, self.ready.model, config.ema, self.step + 1)
+        with self.profiler.part("numbers"):
+            self.books.end(self.step)
         self.step += 1
-        return loss
-
-    def _write_line(self, learning_rate: float, temperature: float) -> None:
-        if self.metrics is not None:
-            self.metrics.write(
-                step=self.step,
-                epoch=self.parts[-1].batch.epoch,
-                **self.unlogged.as_line(),
-                learning_rate=learning_rate,
-                temperature=temperature,
-                seconds=round(self.throughput.seconds, 3),
-            )
-        self.unlogged = Unlogged()
-
-    def _check_finite(self, losses: list[float], gradient_norm: float) -> None:
-        """Raise FloatingPointError with clips of the first batch whose loss is not finite, or of the last batch."""
-        wrong = [number for number, loss in enumerate(losses) if not math.isfinite(loss)]
-        if not wrong and math.isfinite(gradient_norm):
-            return
-        number = wrong[0] if wrong else -1
-        part = self.parts[number]
-        culprits = culprits_of(self.ready.dataset, part.batch, part.sums, self.ranks)
-        raise FloatingPointError(
-            f"loss {losses[number]} at step {self.step}, epoch {part.batch.epoch}, gradient {gradient_norm}: {culprits}"
-        )
 
     def _stop_if_asked(self) -> None:
         if any_rank(self.stopping(), self.ranks):
@@ -232,9 +214,10 @@ class Trainer:
         offset = self.course.offset
         if self.validation is None or not self.validation.due(self.step - offset, self.total - offset, self.per_epoch):
             return
+        self.books.settle()
         first = self.metrics is not None
         if not any_rank(first and run_folder.is_validated(self.run, self.step), self.ranks):
-            with self.throughput.apart():
+            with self.throughput.apart(), self.profiler.part("validation"):
                 scores = self.validation.measure(self.average or self.ready.model, self.stopping)
             if scores is None:
                 self._stop()
@@ -248,8 +231,10 @@ class Trainer:
 
     def _save(self) -> None:
         """Save a checkpoint of this step unless this process has; no rank goes on, or leaves, before it is written."""
+        self.books.settle()
         if self.saved_step < self.step:
-            by_first(self._write_checkpoint, self.ranks)
+            with self.profiler.part("checkpoint"):
+                by_first(self._write_checkpoint, self.ranks)
         self.saved_step = self.step
 
     def _write_checkpoint(self) -> None:
@@ -261,7 +246,7 @@ class Trainer:
             "dataset_digest": self.ready.dataset.digest,
             "config": configs.to_dict(self.config),
             "data": data_described(self.ready.dataset, self.ready.loader.recipe.spec),
-            **self.unlogged.as_meta(),
+            **self.books.unlogged.as_meta(),
             **run_folder.begun_from(self.run),
             **run_folder.code_of(self.run),
             **({"changes": self.course.changes} if self.course.changes else {}),
@@ -282,10 +267,3 @@ class Trainer:
             self.throughput.waited_share,
             run_folder.best_validation(self.run),
         )
-
-
-def _numbers(values: list[float | torch.Tensor]) -> list[float]:
-    """Scalars, on a device or not, as Python's floats; one transfer for all."""
-    device = next(value.device for value in values if isinstance(value, torch.Tensor))
-    with torch.no_grad():
-        return torch.stack([torch.as_tensor(value, dtype=torch.float64, device=device) for value in values]).tolist()

@@ -11,9 +11,14 @@ from avtrain.distributed import Ranks, gather_rows
 SHOWN_CLIPS = 5
 
 
-def media_sums(pictures: torch.Tensor, sounds: torch.Tensor) -> torch.Tensor:
-    """Sums float [b, 2] of each item's sound and pictures: not finite where one of their values is not."""
-    return torch.stack([sounds.flatten(1).sum(1), pictures.flatten(1).sum(1)], dim=1)
+def media_sums(pictures: torch.Tensor | None, sounds: torch.Tensor) -> torch.Tensor:
+    """Sums float32 [b, 2] of each item's sound and pictures: not finite where one of their values is not.
+
+    None for pictures: they are of whole numbers, and so are finite.
+    """
+    of_sounds = sounds.flatten(1).sum(1, dtype=torch.float32)
+    of_pictures = torch.zeros_like(of_sounds) if pictures is None else pictures.flatten(1).sum(1, dtype=torch.float32)
+    return torch.stack([of_sounds, of_pictures], dim=1)
 
 
 def culprits_of(dataset: Dataset, batch: Batch, sums: torch.Tensor, ranks: Ranks) -> str:

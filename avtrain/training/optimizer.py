@@ -10,13 +10,15 @@ from avtrain.config import PretrainConfig
 from avtrain.models.two_tower import TwoTower
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+FUSED_ON = ("cuda",)
+"""kinds of devices on which an update is one kernel for many weights; elsewhere results are to stay, bit for bit"""
 
 
 def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Optimizer:
     """The optimizer of a config over all weights that are not frozen.
 
     A learnt temperature has no weight decay, nor, without `decay_norms`, have weights of fewer than two dimensions: the
-    scales and shifts of norms, and biases.
+    scales and shifts of norms, and biases. It is fused where all weights are on a device of FUSED_ON.
     """
     decayed: list[torch.nn.Parameter] = []
     free: list[torch.nn.Parameter] = []
@@ -28,7 +30,9 @@ def optimiser_of(model: TwoTower, config: PretrainConfig) -> torch.optim.Optimiz
     groups: list[dict[str, object]] = [{"params": decayed}]
     if free:
         groups.append({"params": free, "weight_decay": 0.0})
-    return OPTIMIZERS[config.optimizer](groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    fused = all(weights.device.type in FUSED_ON for weights in (*decayed, *free))
+    options = {"lr": config.learning_rate, "weight_decay": config.weight_decay, **({"fused": True} if fused else {})}
+    return OPTIMIZERS[config.optimizer](groups, **options)
 
 
 def learning_rate_at(step: int, total: int, config: PretrainConfig) -> float:

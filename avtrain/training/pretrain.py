@@ -26,9 +26,10 @@ from avtrain.runs import loggers
 from avtrain.runs.changes import record
 from avtrain.runs.exit_status import outcome_recorded
 from avtrain.runs.trained_on import write_record
-from avtrain.training.course import course_of, log_new
+from avtrain.training.course import course_of, left_of, log_new
 from avtrain.training.determinism import determinism
 from avtrain.training.loop import PretrainResult, Trainer
+from avtrain.training.profiling import check_profile
 from avtrain.training.setup import make_ready
 from avtrain.training.validation import Validation, description_of
 
@@ -53,13 +54,15 @@ def pretrain(
     quiet: bool = False,
     change: bool = False,
     deterministic: bool | None = None,
+    profile: int = 0,
 ) -> PretrainResult:
     """Train both encoders on the train split of a dataset (a folder or a URL); the run folder records everything.
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
     (course.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
     `opened` is called on the first rank before training, `saved` after each checkpoint. `deterministic` is that of
-    `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted.
+    `determinism`: it chooses the kernels of a CUDA device, and is off there unless wanted. `profile` updates
+    are timed, and as many traced (profiling).
 
     Errors: UserError (no such dataset or model, a strategy or batch that it cannot serve, a run of other settings);
     Interrupted once `stopping()` on any rank, after a checkpoint; FloatingPointError where a loss or gradient is not
@@ -80,6 +83,7 @@ def pretrain(
                 "depend on the order of a set, on a file or on the clock."
             )
         course = by_all(lambda: course_of(run, ready, config, change), ranks)
+        by_all(lambda: check_profile(profile, left_of(run, ready, config, course)), ranks)
 
         def open_run() -> None:
             if not course.new:
@@ -120,6 +124,7 @@ def pretrain(
             saved=saved,
             log=log,
             quiet=quiet,
+            profile=profile,
         )
         with determinism(deterministic, device):
             return trainer.train()

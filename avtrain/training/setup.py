@@ -13,6 +13,7 @@ from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
+from avtrain.data.device_copies import copies_to
 from avtrain.data.folds import folded
 from avtrain.data.loader import Loader
 from avtrain.data.own_strategy import OwnStrategy
@@ -84,6 +85,7 @@ def make_ready(
         threads=read_threads,
         pinned=device.startswith("cuda"),
         cache=cache,
+        copies=copies_to(device),
     )
     torch.manual_seed(config.seed)
     model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)

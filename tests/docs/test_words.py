@@ -97,8 +97,8 @@ def remarks(path: Path) -> Iterator[str]:
 
 NAMES = "tell|tells|told|say|says|said|found|place|places|whence|heard|lack|lacks|lacking|stands|stood"
 NAME = re.compile(rf"(?:^|_)({NAMES})(?=_|$)", re.IGNORECASE)
-FINE_NAMES = {"tell", "place", "compile_in_place"}
-"""`tell` of a file, `place` a model on a device, a module's own `compile` in place."""
+FINE_NAMES = {"tell", "place", "compile_in_place", "found_inf"}
+"""`tell` of a file, torch's `found_inf`, `place` a model on a device, a module's own `compile` in place."""
 
 
 def names(path: Path) -> Iterator[str]:

@@ -17,12 +17,14 @@ import torch
 
 from avprep.dataset import Dataset
 from avtrain.data.batches import Batch, Buffers
+from avtrain.data.device_copies import Copies, SideStream
 from avtrain.data.loader import Loader
 from avtrain.data.plans import training_table
 from avtrain.data.window_sizes import window_of
 from avtrain.sampling import Random
 from tests.gpu.bench import Bench
-from tests.gpu.rows import NOT_THERE, Row, holds, measured
+from tests.gpu.rows import Row, holds, measured
+from tests.train.late_copies import LateCopies
 
 Arrived = Callable[[], tuple[torch.Tensor, torch.Tensor]]
 """Waits for a copy; pictures and sounds on the CPU"""
@@ -38,7 +40,7 @@ def copies(bench: Bench) -> Iterator[Row]:
     yield holds("poisoned buffer: without waiting it is seen", hasty, "poison arrived" if hasty else "no poison")
     yield _slow_stream(bench, send)
     yield _rate(bench)
-    yield Row("copy on a side stream", NOT_THERE, "copies are made on the stream of the step")
+    yield _side_stream(bench)
 
 
 def _late_cuda(bench: Bench, batch: Batch) -> Arrived:
@@ -97,10 +99,10 @@ def _poisoned(bench: Bench, send: Callable[[Bench, Batch], Arrived], buffers: Bu
     return bool((arrived()[0] != OLD).any())
 
 
-def _loader(bench: Bench, pinned: bool) -> Loader:
+def _loader(bench: Bench, pinned: bool, copies: Copies | None = None) -> Loader:
     dataset = Dataset(bench.raw)
     options: dict[str, Any] = {"batch_size": bench.size.equal_batch, "epochs": BATCHES, "threads": bench.threads}
-    return Loader(dataset, training_table(dataset), Random(), prefetch=1, pinned=pinned, **options)
+    return Loader(dataset, training_table(dataset), Random(), prefetch=1, pinned=pinned, copies=copies, **options)
 
 
 def _slow_stream(bench: Bench, send: Callable[[Bench, Batch], Arrived]) -> Row:
@@ -114,6 +116,38 @@ def _slow_stream(bench: Bench, send: Callable[[Bench, Batch], Arrived]) -> Row:
         for arrived, wanted in zip(sent, plain, strict=True)
     )
     return holds("loader on a slow stream", wrong == 0, f"{len(sent) - wrong} of {len(sent)} batches as read")
+
+
+def _side_stream(bench: Bench) -> Row:
+    """Batches as the trainer has them, copied ahead by a stream of their own that is slow."""
+    plain = [
+        (batch.video.clone(), batch.audio.clone()) for batch in itertools.islice(_loader(bench, pinned=False), BATCHES)
+    ]
+    copies: Copies = _Slow(bench) if bench.cuda else LateCopies(bench.size.delay_seconds)
+    loader = _loader(bench, pinned=bench.cuda, copies=copies)
+    kept = [(batch.video, batch.audio, loader.state_dict()) for batch in itertools.islice(loader, BATCHES)]
+    wrong = sum(
+        not (torch.equal(video.cpu(), wanted[0]) and torch.equal(audio.cpu(), wanted[1]))
+        for (video, audio, _), wanted in zip(kept, plain, strict=True)
+    )
+    steps = [state["epoch"] * loader.steps_per_epoch + state["step"] for *_, state in kept]
+    fine = wrong == 0 and steps == list(range(1, BATCHES + 1))
+    value = f"{len(kept) - wrong} of {len(kept)} batches as read, the position is that of batches taken"
+    return holds("copies ahead on a slow side stream", fine, value if fine else f"{wrong} wrong, positions {steps}")
+
+
+class _Slow(SideStream):
+    """Each copy waits behind a kernel that sleeps."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.device)
+        self._cycles = int(bench.size.delay_seconds * 1e9)
+
+    def begin(self, batch: Batch) -> Batch:
+        self._stream = self._stream or torch.cuda.Stream(self._device)
+        with torch.cuda.stream(self._stream):
+            torch.cuda._sleep(self._cycles)
+        return super().begin(batch)
 
 
 def _rate(bench: Bench) -> Row:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-PASS, FAIL, MEASURED, LEFT_OUT, NOT_THERE = "pass", "FAIL", "measured", "left out", "not there"
+PASS, FAIL, MEASURED, LEFT_OUT = "pass", "FAIL", "measured", "left out"
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,10 @@ from tests.gpu.step import CHANNELS_LAST, CONTIGUOUS, Way, update_of
 WAYS = [
     Way(precision="fp32"),
     Way(),
+    Way(benchmark=False),
     Way(layout=CONTIGUOUS),
     Way(layout=CHANNELS_LAST),
-    Way(benchmark=True),
-    Way(layout=CHANNELS_LAST, benchmark=True),
-    Way(layout=CHANNELS_LAST, benchmark=True, compile=True),
+    Way(layout=CHANNELS_LAST, compile=True),
 ]
 """compiling comes last: it takes a minute"""
 LEAST_SHARE, PRODUCTS = 0.45, 20

@@ -28,12 +28,12 @@ class Way:
     layout: str = TRAINERS
     """of pictures and 3D weights: the trainer's (pictures channels last, weights not); both contiguous; both channels
     last"""
-    benchmark: bool = False
-    """cuDNN tries its algorithms"""
+    benchmark: bool = True
+    """cuDNN tries its algorithms, as it does without --deterministic"""
     compile: bool = False
 
     def __str__(self) -> str:
-        parts = (self.precision, self.layout, "cudnn.benchmark" * self.benchmark, "compile" * self.compile)
+        parts = (self.precision, self.layout, "no cudnn.benchmark" * (not self.benchmark), "compile" * self.compile)
         return ", ".join(part for part in parts if part)
 
 

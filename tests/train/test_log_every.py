@@ -15,6 +15,7 @@ from avtrain.config import PretrainConfig
 from avtrain.data.reader import Reader
 from avtrain.runs import folder as run_folder
 from avtrain.runs.loggers import TensorBoard
+from avtrain.training import books
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
@@ -109,10 +110,10 @@ def test_a_kill_loses_no_update_of_a_line(folder, tmp_path, monkeypatch, thirds)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_before_its_line_is_due(folder, tmp_path, monkeypatch):
-    numbers, calls = avtrain.training.loop._numbers, iter(range(100))
+    numbers, calls = books.numbers_of, iter(range(100))
     monkeypatch.setattr(
-        avtrain.training.loop,
-        "_numbers",
+        books,
+        "numbers_of",
         lambda values: [math.nan] * len(values) if next(calls) == 3 else numbers(values),
     )
     with pytest.raises(FloatingPointError, match="at step 3"):

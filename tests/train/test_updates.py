@@ -146,16 +146,22 @@ def test_a_loss_of_nan_stops_the_run_before_the_update_and_names_its_batch(folde
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "set_within"), [(True, "cuda:0", True), (None, "cuda", False), (True, "cpu", False)]
+    ("wanted", "device", "within"),
+    [
+        (True, "cuda:0", (True, False, True)),
+        (None, "cuda", (False, True, False)),
+        (False, "cuda", (False, True, False)),
+        (True, "cpu", None),
+    ],
 )
-def test_determinism_is_an_option_that_outlives_no_run(wanted, device, set_within):
+def test_determinism_is_an_option_that_outlives_no_run(wanted, device, within):
     def flags():
         cudnn = torch.backends.cudnn
         return cudnn.deterministic, cudnn.benchmark, torch.are_deterministic_algorithms_enabled(), dict(os.environ)
 
     before = flags()
     with determinism(wanted, device):
-        assert flags()[:3] == ((True, False, True) if set_within else before[:3])
+        assert flags()[:3] == (within or before[:3])
     assert flags() == before
 
 
