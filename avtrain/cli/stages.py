@@ -33,6 +33,10 @@ RUN = click.option(
     "--run", type=DIRECTORY, required=True, help="Run on this dataset, finished or stopped, or one of its checkpoints."
 )
 
+OPTIONAL_RUN = click.option(
+    "--run", type=DIRECTORY, help="Run on this dataset, or one of its checkpoints; --by log-mel needs none."
+)
+
 
 def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
     """--by, --windows-per-clip, --projection, --checkpoint, --weights."""
@@ -68,7 +72,8 @@ def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
 
 BY = {
     "log-mel": "Whose features: of sounds, of pictures, of both, or plain statistics of the log-mel, without a run.",
-    "cross": "Whose features judge: of sounds, of pictures, near in both, or each apart and in agreement (cross).",
+    "cross": "Whose features judge: of sounds, of pictures, near in both, plain statistics of the log-mel (no run), or "
+    "sounds and pictures apart and in agreement (cross).",
     "both": "Whose features: of sounds, of pictures, or of both.",
 }
 
@@ -79,10 +84,12 @@ def relabel_options(config: CleanConfig) -> Any:
     def add(command: click.decorators.FC) -> click.decorators.FC:
         for option in reversed(
             (
-                RUN,
+                OPTIONAL_RUN,
                 click.option("--name", required=True, help="Name of the new column."),
                 click.option(
-                    "--labels", default=config.labels, help="Column to go by; default: the run's, as far as it knew it."
+                    "--labels",
+                    default=config.labels,
+                    help="Column to go by; default: the run's, as far as it knew it.",
                 ),
                 feature_options(VOTERS, config),
                 click.option(
@@ -129,7 +136,9 @@ def relabel_options(config: CleanConfig) -> Any:
 @click.command("clean-labels", cls=Command)
 @click.argument("dataset", metavar="DIR", type=DIRECTORY)
 @relabel_options(CleanConfig())
-def clean_labels(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+def clean_labels(
+    dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any
+) -> None:
     """Add a column without the labels that a run's features contradict: kept, changed or set aside.
 
     A training clip whose nearest other clips vote for its label keeps it; one of which --take of them vote for another
@@ -146,7 +155,9 @@ def clean_labels(dataset: Path, run: Path, name: str, as_json: bool, threads: in
 @click.command("propagate-labels", cls=Command)
 @click.argument("dataset", metavar="DIR", type=DIRECTORY)
 @relabel_options(PropagateConfig())
-def propagate_labels(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+def propagate_labels(
+    dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any
+) -> None:
     """Add a column in which training clips without a label get that of their labelled neighbours.
 
     Clips with a label keep it. The column has the probability of each label, 1 for these.
@@ -186,7 +197,7 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
 
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
-@click.option("--run", type=DIRECTORY, help="Run on this dataset, or one of its checkpoints; --by log-mel needs none.")
+@OPTIONAL_RUN
 @click.option("--out", type=OUT_PAIRS, required=True, help="The pairs, FILE.parquet.")
 @feature_options(NEAR_BY, NEIGHBOURS)
 @click.option("--neighbours", type=int, default=NEIGHBOURS.neighbours, help="Other clips for each clip.")

@@ -17,8 +17,8 @@ PROTOCOLS = ("linear", "finetune", "supervised", "knn")
 PROBES = ("standard", "released")
 SPLITS = ("auto", "group", "released")
 SIDES = ("audio", "video", "both")
-VOTERS = (*SIDES, "cross")
 NEAR_BY = (*SIDES, "log-mel")
+VOTERS = (*NEAR_BY, "cross")
 """whose features judge the labels of clips"""
 METHODS = ("vote", "confident")
 """how they do"""

@@ -39,12 +39,13 @@ class StageConfig:
 class CleanConfig(StageConfig):
     """How given labels are held against a run's features.
 
-    `by` is also `cross`: the sound and the picture judge apart and must agree. `both` takes the smaller of the two
-    similarities for a neighbour, and the features of both for the classifier.
+    `by` is also `log-mel`, which needs no run (mean, deviation and maximum of each mel band), and `cross`: the sound
+    and the picture judge apart and must agree. `both` takes the smaller of the two similarities for a neighbour, and
+    the features of both for the classifier.
     """
 
     labels: str = ""
-    """label column to go by; empty: the one that the run was trained with"""
+    """label column to go by; empty: the one that the run was trained with, without a run `label`"""
     method: str = "vote"
     """`vote` of the nearest other clips, or `confident`: a classifier's out-of-sample probabilities"""
     neighbours: int = 15

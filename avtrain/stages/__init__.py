@@ -26,7 +26,7 @@ AnyPath = Path | str
 
 def clean_labels(
     dataset: AnyPath,
-    run: AnyPath,
+    run: AnyPath | None,
     name: str,
     *,
     compare: str = "",
@@ -42,7 +42,7 @@ def clean_labels(
 
     Args:
         dataset: The dataset's folder.
-        run: Run, or the folder of one checkpoint, that was trained on it.
+        run: Run, or the folder of one checkpoint, that was trained on it; None for `by="log-mel"`.
         name: Name of the new column, with the `probability` of each label.
         compare: Column of true labels, to report the share of right ones.
         replace: Overwrite a column of this name that was made otherwise.
@@ -59,12 +59,12 @@ def clean_labels(
     """
     config, where = CleanConfig(**settings), device_for(device)
     options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
-    return relabel(Path(dataset), Path(run), name, config, CLEAN, **options)
+    return relabel(Path(dataset), _path(run), name, config, CLEAN, **options)
 
 
 def propagate_labels(
     dataset: AnyPath,
-    run: AnyPath,
+    run: AnyPath | None,
     name: str,
     *,
     compare: str = "",
@@ -82,7 +82,7 @@ def propagate_labels(
     """
     config, where = PropagateConfig(**settings), device_for(device)
     options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
-    return relabel(Path(dataset), Path(run), name, config, PROPAGATE, **options)
+    return relabel(Path(dataset), _path(run), name, config, PROPAGATE, **options)
 
 
 def hide_labels(
@@ -150,8 +150,11 @@ def write_neighbours(
     """
     config, where = NeighboursConfig(**settings), device_for(device)
     source = path_or_url(dataset)
-    of = None if run is None else Path(run)
-    return neighbour_pairs(source, of, Path(out), config, compare=compare, device=where, stopping=stopping)
+    return neighbour_pairs(source, _path(run), Path(out), config, compare=compare, device=where, stopping=stopping)
+
+
+def _path(run: AnyPath | None) -> Path | None:
+    return None if run is None else Path(run)
 
 
 def cluster_clips(

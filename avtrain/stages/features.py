@@ -28,11 +28,13 @@ Features = dict[str, np.ndarray]
 
 def sides_of(by: str) -> tuple[str, ...]:
     """The sides whose features `by` needs."""
-    return (by,) if by in ("audio", "video") else ("audio", "video")
+    return {"audio": ("audio",), "log-mel": ("audio",), "video": ("video",)}.get(by, ("audio", "video"))
 
 
-def check_media(dataset: Dataset, opened: Opened, rows: np.ndarray, sides: tuple[str, ...]) -> None:
-    """UserError where the clips of `rows` have no pictures, or other media than the run was trained on."""
+def check_media(dataset: Dataset, opened: Opened | None, rows: np.ndarray, sides: tuple[str, ...]) -> None:
+    """UserError where the clips of `rows` have no pictures, or other media than the run, if any, was trained on."""
+    if opened is None:
+        return
     if "audio" in sides:
         check_sounds(opened.folder, opened.meta, dataset)
     if "video" in sides:
@@ -53,7 +55,7 @@ def check_has_picture(dataset: Dataset, rows: np.ndarray, advice: str) -> None:
 
 def features_of(
     dataset: Dataset,
-    opened: Opened,
+    opened: Opened | None,
     rows: np.ndarray,
     config: StageConfig,
     sides: tuple[str, ...],
@@ -64,10 +66,12 @@ def features_of(
 ) -> Features:
     """Features float32 [rows, D] of each side, of length 1: means over windows, the encoders in eval mode.
 
-    Those of an encoder are standardised by mean and deviation over the clips `fitted` (bool [rows]; None: all), as
-    those of the common space are not. Memory: 4 D bytes a clip and side. Errors: UserError where features are not
-    finite; Interrupted once `stopping()`.
+    Without a run they are `log_mel_statistics` of the sounds. All but those of the common space are standardised by
+    mean and deviation over the clips `fitted` (bool [rows]; None: all). Memory: 4 D bytes a clip and side. Errors:
+    UserError where features are not finite; Interrupted once `stopping()`.
     """
+    if opened is None:
+        return {"audio": unit(standardised(log_mel_statistics(dataset, rows, stopping), fitted))}
     made = {}
     for side in sides:
         encoder = place(_encoder(dataset, opened, side, config.projection), device)
@@ -132,9 +136,9 @@ def standardised(features: np.ndarray, fitted: np.ndarray | None = None) -> np.n
 
 
 def log_mel_statistics(dataset: Dataset, rows: np.ndarray, stopping: Callable[[], bool] = lambda: False) -> np.ndarray:
-    """float32 [rows, 3 M]: mean, deviation and maximum over time of each mel band of whole clips, as features_of gives.
+    """float32 [rows, 3 M], dB: mean, deviation and maximum over time of each mel band of whole clips.
 
-    No encoder is needed. Each is standardised over `rows`. Errors: Interrupted once `stopping()`.
+    Errors: Interrupted once `stopping()`.
     """
     parts = []
     with Progress(len(rows), "clips", "log-mel statistics") as progress:
@@ -144,7 +148,7 @@ def log_mel_statistics(dataset: Dataset, rows: np.ndarray, stopping: Callable[[]
             logmel = dataset.read_logmel(row).astype(np.float32)
             parts.append(np.concatenate([logmel.mean(axis=0), logmel.std(axis=0), logmel.max(axis=0)]))
             progress.advance(1)
-    return unit(standardised(np.stack(parts)))
+    return np.stack(parts)
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -14,9 +14,9 @@ from avprep.dataset import Dataset, check_single
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import NEIGHBOURS_KEY, NeighboursConfig
-from avtrain.stages.features import check_has_picture, check_media, features_of, log_mel_statistics, sides_of
+from avtrain.stages.features import check_has_picture, check_media, features_of, sides_of
 from avtrain.stages.nearest import nearest
-from avtrain.stages.opened import SPLIT, open_run
+from avtrain.stages.opened import SPLIT, opened_for, record_of
 
 
 def neighbour_pairs(
@@ -39,7 +39,8 @@ def neighbour_pairs(
     UserError, also where no pair is left; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
-    rows = dataset.rows_of(SPLIT)
+    opened = opened_for(dataset, run, config)
+    rows, sides = dataset.rows_of(SPLIT), sides_of(config.by)
     if config.neighbours >= len(rows):
         raise UserError(
             f"{config.neighbours} neighbours are more than the {len(rows) - 1} other training clips of "
@@ -48,12 +49,14 @@ def neighbour_pairs(
     truth = _labels_of(dataset, rows, compare, "--compare")
     given = _labels_of(dataset, rows, config.labels, "--labels")
     check_has_picture(dataset, rows, "put them in another split")
-    arrays, identity = _features(dataset, run, rows, config, device, stopping)
+    check_media(dataset, opened, rows, sides)
+    features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
+    arrays = [features[side] for side in sides]
     positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)))
     kept = kept_of(positions, given, config.mutual)
     if not kept.any():
         raise UserError(f"No two of the {len(rows)} training clips are left as a pair; use more --neighbours.")
-    origin = {"command": "neighbours", **configs.to_dict(config), **identity, "dataset_digest": dataset.digest}
+    origin = {"command": "neighbours", **configs.to_dict(config), **record_of(opened), "dataset_digest": dataset.digest}
     pairs = pairs_table(np.array(dataset.ids_of(rows).to_pylist(), object), positions, similarities, config, kept)
     with store.atomic_path(out) as temporary:
         pq.write_table(pairs.replace_schema_metadata({NEIGHBOURS_KEY: store.json_text(origin)}), temporary)
@@ -63,27 +66,6 @@ def neighbour_pairs(
     if truth is not None:
         made["same_class"] = _of_one_class(truth, positions, kept)
     return made
-
-
-def _features(
-    dataset: Dataset,
-    run: Path | None,
-    rows: np.ndarray,
-    config: NeighboursConfig,
-    device: str,
-    stopping: Callable[[], bool],
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """(features of each side that `config` goes by, what is recorded of the run that they are of)."""
-    if config.by == "log-mel":
-        if run is not None:
-            raise UserError(f"--by log-mel goes by the sounds alone; leave out --run {run}, or choose another --by.")
-        return [log_mel_statistics(dataset, rows, stopping)], {}
-    if run is None:
-        raise UserError(f"--by {config.by} goes by a run's features; name one by --run, or choose --by log-mel.")
-    opened, sides = open_run(dataset, run, config), sides_of(config.by)
-    check_media(dataset, opened, rows, sides)
-    features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
-    return [features[side] for side in sides], {**opened.identity, "weights": opened.weights}
 
 
 def _labels_of(dataset: Dataset, rows: np.ndarray, name: str, option: str) -> np.ndarray | None:

@@ -43,16 +43,34 @@ def open_run(dataset: Dataset, run: Path, config: StageConfig) -> Opened:
     return Opened(folder, meta, weights, identity_of(folder, meta, weights))
 
 
-def known_labels(dataset: Dataset, opened: Opened, labels: str = "") -> tuple[str, LabelColumn]:
-    """(name, column) of the label column `labels`; empty: the one that the run was trained with.
+def opened_for(dataset: Dataset, run: Path | None, config: StageConfig) -> Opened | None:
+    """`open_run`; None where `config` goes by the log-mel, which needs no run. Errors: UserError, also for too many."""
+    if config.by == "log-mel":
+        if run is not None:
+            raise UserError(f"--by log-mel goes by the sounds alone; leave out --run {run}, or choose another --by.")
+        return None
+    if run is None:
+        raise UserError(f"--by {config.by} goes by a run's features; name one by --run, or choose --by log-mel.")
+    return open_run(dataset, run, config)
+
+
+def record_of(opened: Opened | None) -> dict[str, Any]:
+    """What a stage records of the run that it goes by, if any."""
+    return {} if opened is None else {**opened.identity, "weights": opened.weights}
+
+
+def known_labels(dataset: Dataset, opened: Opened | None, labels: str = "") -> tuple[str, LabelColumn]:
+    """(name, column) of the label column `labels`; empty: the one that the run was trained with, without a run `label`.
 
     Of the run's own column, clips whose label its strategy withheld (such as soft-positive:labelled=0.25) have none.
     Errors: UserError, also where the column is multi-label.
     """
-    own = str(opened.setting("labels"))
+    own = "label" if opened is None else str(opened.setting("labels"))
     name = labels or own
     column = dataset.labels(name)
     check_single(column, name, "This stage")
+    if opened is None:
+        return name, column
     strategy = str(opened.setting("strategy"))
     if name != own or strategy.startswith(PAIRS_PREFIX):
         return name, column

@@ -17,7 +17,7 @@ from avtrain.stages.confident import confident, folds_of, out_of_sample, probabi
 from avtrain.stages.counts import counts_of, truth_of
 from avtrain.stages.features import Features, check_media, features_of, sides_of
 from avtrain.stages.nearest import nearest
-from avtrain.stages.opened import SPLIT, known_labels, open_run
+from avtrain.stages.opened import SPLIT, known_labels, opened_for, record_of
 from avtrain.stages.verdicts import NONE, Verdict, decided, voted
 
 CLEAN, PROPAGATE = "clean-labels", "propagate-labels"
@@ -26,7 +26,7 @@ COUNTED_BY = {CLEAN: "given", PROPAGATE: "new"}
 
 def relabel(
     dataset_dir: Path,
-    run: Path,
+    run: Path | None,
     name: str,
     config: CleanConfig,
     command: str = CLEAN,
@@ -38,13 +38,14 @@ def relabel(
 ) -> dict[str, Any]:
     """Write the label column `name` of a dataset from the labels that a run knew; returns counts.counts_of it.
 
+    `run` is None for `by="log-mel"`, which needs none and takes all labels.
     `clean-labels` judges the training clips that have a label: each keeps it, gets another or has none. With
     `propagate-labels` they keep theirs and the training clips without one are judged. Clips of other splits keep their
     labels. The column has the `probability` of each label. A column of this very making is left as it is.
     Errors: UserError; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
-    opened = open_run(dataset, run, config)
+    opened = opened_for(dataset, run, config)
     source, column = known_labels(dataset, opened, config.labels)
     for other in (source, compare):
         if name == other:
@@ -55,14 +56,14 @@ def relabel(
     judged = np.flatnonzero(given == NONE if command == PROPAGATE else given != NONE)
     _check_labels(dataset, source, column, given, judged, config, command)
     check_media(dataset, opened, rows, sides)
-    settings = {**configs.to_dict(config), "labels": source, "weights": opened.weights}
+    settings = {**configs.to_dict(config), "labels": source}
     origin = claim_column(
         dataset,
         name,
         {
             "command": command,
-            **opened.identity,
             **settings,
+            **record_of(opened),
             "labels_sha256": configs.digest([column.class_names, column.values.tolist()]),
         },
         replace,
@@ -127,7 +128,8 @@ def _check_labels(
 ) -> None:
     """UserError where there is nothing to judge, or too little to judge by."""
     sizes = np.bincount(given[given != NONE], minlength=len(column.class_names))
-    known = f"labels in {name!r} that the run knew" if not config.labels else f"labels in {name!r}"
+    of_run = not config.labels and config.by != "log-mel"
+    known = f"labels in {name!r} that the run knew" if of_run else f"labels in {name!r}"
     if np.count_nonzero(sizes) < 2:
         raise UserError(
             f"The training clips of {dataset.folder} have {known} of {np.count_nonzero(sizes)} classes, and the "

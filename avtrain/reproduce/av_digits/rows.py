@@ -41,7 +41,7 @@ class Row:
     """what comes after the share `first` of the updates and several times after that (benchmark/stages.py): labels or
     partners by the features learnt so far; empty: nothing, one run"""
     begin: str = ""
-    """a stage of neighbours before the first update, by the log-mel; empty: `strategy` begins"""
+    """a stage before the first update, by the log-mel; empty: `strategy` begins"""
     first: float = 0.5
     rounds: int = 3
     """how often labels or partners are made, after equal parts of the rest of the updates"""
@@ -133,6 +133,8 @@ BEYOND = (
         "soft-positive, 10 % labelled, others negatives", strategy="soft-positive:labelled=0.1,others=negatives"
     ),
     _augmented("soft-positive, shuffled labels", strategy="soft-positive", labels="shuffled"),
+    _augmented("soft-positive, 30 % label noise, cleaned from the start", labels="noisy", begin="clean", stage="clean"),
+    _augmented("near pairs, no labels", begin="mutual neighbours"),
     _augmented(
         "soft-positive, 50 % labelled, propagated",
         strategy="soft-positive:others=skip",
@@ -158,12 +160,10 @@ CANDIDATES = (
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
-BY_LABEL, MUTUAL = "labelled neighbours", "mutual neighbours"
+BY_LABEL = "labelled neighbours"
 STAGED = (
     _augmented("30 % label noise, near pairs", labels="noisy", begin=BY_LABEL),
     _augmented("30 % label noise, near pairs, renewed", labels="noisy", begin=BY_LABEL, stage=BY_LABEL),
-    _augmented("near pairs", begin=MUTUAL),
-    _augmented("near pairs, renewed", begin=MUTUAL, stage=MUTUAL),
     _augmented("random, then near pairs, 30 % label noise", labels="noisy", stage=BY_LABEL),
     _augmented(
         "30 % label noise, then near pairs in nine rounds",
@@ -173,9 +173,6 @@ STAGED = (
         first=0.25,
         rounds=9,
     ),
-    _augmented(
-        "random, then near pairs in nine rounds, 30 % label noise", labels="noisy", stage=BY_LABEL, first=0.25, rounds=9
-    ),
 )
-"""ways of stages for wrong labels and for none; one of each is chosen on validation speakers"""
+"""for wrong labels: pairs of one given label that are also near in sound, on validation speakers"""
 CHOOSING = (*BEYOND[1:3], *CANDIDATES, BEYOND[0], BEYOND[5], *STAGED)

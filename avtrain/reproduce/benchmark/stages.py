@@ -30,9 +30,9 @@ def parts_of(updates: int, first: float, rounds: int) -> list[int]:
 
 
 def cleaned(dataset: Path, run: Path | None, labels: str, out: Path, by: str = "audio") -> Rule:
-    """By the labels that the run's features do not contradict; clips set aside are left out."""
-    assert run is not None
-    clean_labels(dataset, run, out.name, labels=labels, by=by, device="cpu")
+    """By the labels that the features do not contradict; clips set aside are left out."""
+    settings: dict[str, Any] = {"by": by} if run is not None else {"by": "log-mel", "neighbours": 5}
+    clean_labels(dataset, run, out.name, labels=labels, device="cpu", **settings)
     return SKIPPING, out.name
 
 
@@ -43,16 +43,19 @@ def cleaned_by_both(dataset: Path, run: Path | None, labels: str, out: Path) -> 
 
 def propagated(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """By the labels of the nearest labelled sounds, where they agree; clips that get none are left out."""
-    assert run is not None
-    propagate_labels(dataset, run, out.name, labels=labels, by="audio", device="cpu")
+    propagate_labels(dataset, run, out.name, labels=labels, by=_sounds(run), device="cpu")
     return SKIPPING, out.name
 
 
 def neighbours(dataset: Path, run: Path | None, labels: str, out: Path, settings: dict[str, Any] | None = None) -> Rule:
     """A sound with the picture of a clip whose sound is near; without `settings` by no label."""
-    pairs, by = out.with_name(f"{out.name}.parquet"), "log-mel" if run is None else "audio"
-    write_neighbours(dataset, run, pairs, by=by, device="cpu", **(settings or {}))
+    pairs = out.with_name(f"{out.name}.parquet")
+    write_neighbours(dataset, run, pairs, by=_sounds(run), device="cpu", **(settings or {}))
     return f"pairs:{pairs}:weights=partner", labels
+
+
+def _sounds(run: Path | None) -> str:
+    return "log-mel" if run is None else "audio"
 
 
 def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
@@ -73,5 +76,5 @@ STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
     "mutual neighbours": mutual_neighbours,
     "labelled neighbours": labelled_neighbours,
 }
-"""by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; those
-of neighbours may come before the first run, by the log-mel"""
+"""by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; all
+but "clean by both" may come before the first run, by the log-mel"""
