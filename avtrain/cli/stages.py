@@ -214,7 +214,6 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
     help="Weight of each sound's own picture among its pairs.",
 )
 @click.option("--mutual", is_flag=True, help="Only clips that are each other's neighbours.")
-@click.option("--labels", default=NEIGHBOURS.labels, help="Label column; only neighbours of the clip's own label.")
 @click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @device_options

@@ -103,8 +103,6 @@ class NeighboursConfig(StageConfig):
     """weight of each clip's own picture among its pairs, 0 to below 1"""
     mutual: bool = False
     """only pairs in which each clip is among the other's `neighbours` nearest"""
-    labels: str = ""
-    """label column: only neighbours with the clip's own label there; a clip without a label has none"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

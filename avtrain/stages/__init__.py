@@ -129,8 +129,7 @@ def write_neighbours(
 ) -> dict[str, Any]:
     """Write a Parquet file of pairs: each training clip's sound with the pictures of its nearest other clips.
 
-    `strategy="pairs:FILE:weights=partner"` of `pretrain` draws one of them for each sound. No label is used, unless
-    `labels` names a column: then only neighbours with the clip's own label stay.
+    `strategy="pairs:FILE:weights=partner"` of `pretrain` draws one of them for each sound. No label is used.
 
     Args:
         dataset: The dataset, a folder or a URL.

@@ -34,9 +34,9 @@ def neighbour_pairs(
     Columns: `audio` and `video` (clip ids), `weight` (those of a sound sum to 1) and `similarity`, nearest first; with
     `exact_share`, each sound's own picture comes first. `pairs:FILE:weights=partner` draws among them. `run` is None
     for `by="log-mel"`, which needs none.
-    `clips` are those with a neighbour, `without` those whose neighbours `mutual` or `labels` rule out: no pair has
-    their sound. `same_class` is the share of pairs of two clips whose labels in the column `compare` are equal. Errors:
-    UserError, also where no pair is left; Interrupted once `stopping()`, with nothing written.
+    `clips` are those with a neighbour, `without` those that `mutual` leaves without one: no pair has their sound.
+    `same_class` is the share of pairs of two clips whose labels in the column `compare` are equal. Errors: UserError,
+    also where no pair is left; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
     opened = opened_for(dataset, run, config)
@@ -46,14 +46,17 @@ def neighbour_pairs(
             f"{config.neighbours} neighbours are more than the {len(rows) - 1} other training clips of "
             f"{dataset.folder}; use fewer --neighbours."
         )
-    truth = _labels_of(dataset, rows, compare, "--compare")
-    given = _labels_of(dataset, rows, config.labels, "--labels")
+    truth = None
+    if compare:
+        column = dataset.labels(compare)
+        check_single(column, compare, "--compare")
+        truth = column.values[rows]
     check_has_picture(dataset, rows, "put them in another split")
     check_media(dataset, opened, rows, sides)
     features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
     arrays = [features[side] for side in sides]
     positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)))
-    kept = kept_of(positions, given, config.mutual)
+    kept = mutual_of(positions) if config.mutual else np.ones(positions.shape, bool)
     if not kept.any():
         raise UserError(f"No two of the {len(rows)} training clips are left as a pair; use more --neighbours.")
     origin = {"command": "neighbours", **configs.to_dict(config), **record_of(opened), "dataset_digest": dataset.digest}
@@ -68,27 +71,10 @@ def neighbour_pairs(
     return made
 
 
-def _labels_of(dataset: Dataset, rows: np.ndarray, name: str, option: str) -> np.ndarray | None:
-    """int32 [N]: the labels of `rows` in the column `name` of an option; None where none is named."""
-    if not name:
-        return None
-    column = dataset.labels(name)
-    check_single(column, name, option)
-    return column.values[rows]
-
-
-def kept_of(positions: np.ndarray, labels: np.ndarray | None, mutual: bool) -> np.ndarray:
-    """bool [N, k]: which neighbours, at `positions` int64 [N, k], stay pairs.
-
-    With `labels` int [N], those with the clip's own label; with `mutual`, those that have the clip among theirs.
-    """
-    kept = np.ones(positions.shape, bool)
-    if labels is not None:
-        kept &= (labels[positions] == labels[:, None]) & (labels[:, None] >= 0)
-    if mutual:
-        own = np.arange(len(positions))[:, None]
-        kept &= np.isin(positions * len(positions) + own, own * len(positions) + positions)
-    return kept
+def mutual_of(positions: np.ndarray) -> np.ndarray:
+    """bool [N, k]: which neighbours, at `positions` int64 [N, k], have the clip among their own."""
+    own = np.arange(len(positions))[:, None]
+    return np.isin(positions * len(positions) + own, own * len(positions) + positions)
 
 
 def pairs_table(

@@ -237,6 +237,29 @@ def test_clean_labels_writes_a_column_with_its_origin(data):
     assert (folder / schema.labels_path("clean")).read_bytes() == before
 
 
+def test_labels_are_cleaned_and_propagated_by_the_log_mel_without_a_run(data):
+    folder, run = data
+    words = ("clean-labels", folder, "--by", "log-mel", "--labels", "noisy", "--name", "early", "--compare", "label")
+    done = call(*words, "--neighbours", "9", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["right"]["new"] == 1.0
+    origin = json.loads(pq.read_schema(folder / schema.labels_path("early")).metadata[schema.LABEL_ORIGIN_KEY])
+    assert (origin["by"], "run" in origin) == ("log-mel", False)
+    options = ("--by", "log-mel", "--labels", "few", "--neighbours", "3", "--name", "early-grown", "--compare", "label")
+    done = call("propagate-labels", folder, *options, "--json")
+    assert done.exit_code == 0, done.output
+    counts = json.loads(done.stdout)
+    assert (counts["kept"], counts["right"]["added"]) == (8, 1.0)
+    assert counts["added"] > 30
+    for wrong, message in (
+        ((*words, "--run", run), "leave out --run"),
+        (("clean-labels", folder, "--name", "none"), "name one by --run, or choose --by log-mel"),
+    ):
+        refused = call(*wrong)
+        assert refused.exit_code == 2
+        assert message in refused.output
+
+
 def test_propagate_labels_fills_what_has_none(data):
     folder, run = data
     options = ("--labels", "few", "--by", "audio", "--neighbours", "3", "--compare", "label")

@@ -11,14 +11,13 @@ from click.testing import CliRunner
 
 import avtrain.stages.cluster
 from avprep import schema
-from avprep.dataset import Dataset, LabelColumn
-from avprep.labels.columns import write_labels
+from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.config import NeighboursConfig
 from avtrain.data.plans import strategy_of, training_table
 from avtrain.sampling import Pairs
-from avtrain.stages.neighbours import kept_of, pairs_table
+from avtrain.stages.neighbours import mutual_of, pairs_table
 from tests.train.forge import Forged, forge_dataset
 from tests.train.tables import epochs_of, table_of
 from tests.train.test_encoder import save_run
@@ -133,36 +132,22 @@ def test_near_log_mel_needs_no_run(data, tmp_path):
         assert message in refused.output
 
 
-def test_neighbours_are_kept_by_label_and_where_both_are_near():
-    positions, labels = np.array([[1, 2], [0, 3], [1, 0], [2, 1]]), np.array([0, 0, -1, -1])
-    assert kept_of(positions, None, mutual=False).all()
-    assert kept_of(positions, labels, mutual=False).tolist() == [[True, False], [True, False], [False] * 2, [False] * 2]
-    assert kept_of(positions, None, mutual=True).tolist() == [[True, True], [True, True], [False, True], [False, True]]
-
-
-def test_mutual_neighbours_of_one_label_are_the_pairs_that_are_left(data, tmp_path):
+def test_mutual_neighbours_have_each_other_among_theirs(data, tmp_path):
+    positions = np.array([[1, 2], [0, 3], [1, 0], [2, 1]])
+    assert mutual_of(positions).tolist() == [[True, True], [True, True], [False, True], [False, True]]
     folder, run = data
-    out = tmp_path / "near.parquet"
-    words = ("neighbours", folder, "--run", run, "--out", out, "--by", "audio", "--mutual", "--labels", "label")
-    done = call(*words, "--neighbours", "2", "--compare", "label", "--json")
+    words = ("neighbours", folder, "--run", run, "--by", "audio", "--mutual", "--neighbours")
+    done = call(*words, "2", "--out", tmp_path / "near.parquet", "--compare", "label", "--json")
     assert done.exit_code == 0, done.output
-    made, pairs = json.loads(done.stdout), pq.read_table(out)
+    made, pairs = json.loads(done.stdout), pq.read_table(tmp_path / "near.parquet")
     couples = list(zip(pairs.column("audio").to_pylist(), pairs.column("video").to_pylist(), strict=True))
     assert {(other, one) for one, other in couples} == set(couples)
-    assert (made["pairs"], made["same_class"]) == (len(couples), 1)
+    assert made["pairs"] == len(couples)
     assert (made["clips"], made["without"]) == (len(dict(couples)), 24 - len(dict(couples)))
     dataset = Dataset(folder)
-    strategy = strategy_of(f"pairs:{out}:weights=partner", dataset, training_table(dataset))
+    strategy = strategy_of(f"pairs:{tmp_path / 'near.parquet'}:weights=partner", dataset, training_table(dataset))
     plan = np.concatenate(list(strategy.plan(training_table(dataset), batch_size=4, seed=0, epoch=0)))
     assert {(dataset.clip_ids[one], dataset.clip_ids[other]) for one, other in plan} <= set(couples)
-    refused = call(*words[:5], tmp_path / "none.parquet", *words[6:-1], "missing")
-    assert refused.exit_code == 2
-    assert "missing" in refused.output
-    write_labels(dataset, "empty", LabelColumn(np.full(len(dataset), -1, np.int32), ["a"]), {})
-    refused = call(*words[:5], tmp_path / "none.parquet", *words[6:-1], "empty")
-    assert refused.exit_code == 2
-    assert "No two of the 24 training clips are left as a pair; use more --neighbours." in refused.output
-    assert not (tmp_path / "none.parquet").exists()
 
 
 def test_a_partner_is_drawn_for_each_sound_by_weight():

@@ -160,19 +160,4 @@ CANDIDATES = (
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
-BY_LABEL = "labelled neighbours"
-STAGED = (
-    _augmented("30 % label noise, near pairs", labels="noisy", begin=BY_LABEL),
-    _augmented("30 % label noise, near pairs, renewed", labels="noisy", begin=BY_LABEL, stage=BY_LABEL),
-    _augmented("random, then near pairs, 30 % label noise", labels="noisy", stage=BY_LABEL),
-    _augmented(
-        "30 % label noise, then near pairs in nine rounds",
-        strategy="soft-positive",
-        labels="noisy",
-        stage=BY_LABEL,
-        first=0.25,
-        rounds=9,
-    ),
-)
-"""for wrong labels: pairs of one given label that are also near in sound, on validation speakers"""
-CHOOSING = (*BEYOND[1:3], *CANDIDATES, BEYOND[0], BEYOND[5], *STAGED)
+CHOOSING = (*BEYOND[1:3], *CANDIDATES)

@@ -63,18 +63,12 @@ def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -
     return neighbours(dataset, run, labels, out, {"neighbours": 3, "mutual": True})
 
 
-def labelled_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
-    """As `neighbours`, of those among the ten nearest that have the same given label; the other clips are left out."""
-    return neighbours(dataset, run, labels, out, {"neighbours": 10, "labels": labels})
-
-
 STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
     "clean": cleaned,
     "clean by both": cleaned_by_both,
     "propagate": propagated,
     "neighbours": neighbours,
     "mutual neighbours": mutual_neighbours,
-    "labelled neighbours": labelled_neighbours,
 }
 """by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; all
 but "clean by both" may come before the first run, by the log-mel"""
