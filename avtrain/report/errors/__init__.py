@@ -93,15 +93,16 @@ def _lead(judged: Judged) -> str:
     result = judged.result
     return (
         f"{len(judged.wrong):,} of {len(judged.rows):,} test clips are predicted as another class than their own, by "
-        f"{result['protocol']} on {result['encoder']}."
+        f"{result['protocol']} on {result.get('encoder', 'an encoder')}."
     )
 
 
 def _facts(judged: Judged) -> Markup:
-    low, high = judged.result["interval_95"]
-    figures = [
-        ("accuracy", f"{100 * judged.result['accuracy']:.1f} %"),
-        ("95 % interval", f"{100 * low:.1f} to {100 * high:.1f}"),
+    figures = [("accuracy", f"{100 * judged.result['accuracy']:.1f} %")]
+    if "interval_95" in judged.result:  # not of the first versions
+        low, high = judged.result["interval_95"]
+        figures += [("95 % interval", f"{100 * low:.1f} to {100 * high:.1f}")]
+    figures += [
         ("predicted wrong", f"{len(judged.wrong):,}"),
         ("test clips", f"{len(judged.rows):,}"),
         ("classes", f"{len(judged.names):,}"),

@@ -66,7 +66,7 @@ def features_of(judged: Judged, dataset: Dataset, positions: np.ndarray, device:
     deviation = features.std(axis=0)
     if not (deviation > 0).any():
         raise UserError("the encoder's features of all test clips are the same")
-    what = f"features of {judged.result['encoder']}"
+    what = f"features of {judged.result.get('encoder', 'the encoder')}"
     what += ", before the evaluation trained it further" if config.protocol == "finetune" else ""
     return (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1), what
 

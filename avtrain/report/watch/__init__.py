@@ -50,13 +50,13 @@ def watch(
     last: object = None
     pages = 0
     while True:
-        stamp = stamps(folders)
-        read, skipped = read_runs(folders)
-        unfinished = sum(run.status == UNFINISHED for run in read)
-        ends = not unfinished or stopping()
-        if not any(run.pretrained for run in read):
-            raise UserError(f"{folders[0]} is no run of 'avtrain pretrain', so there is nothing to watch.")
-        if stamp != last or ends:
+        stamp, asked = stamps(folders), stopping()
+        if stamp != last or asked:
+            read, skipped = read_runs(folders)
+            if not any(run.pretrained for run in read):
+                raise UserError(f"{folders[0]} is no run of 'avtrain pretrain', so there is nothing to watch.")
+            unfinished = sum(run.status == UNFINISHED for run in read)
+            ends = asked or not unfinished
             page = watch_page(
                 read,
                 skipped,
@@ -69,8 +69,8 @@ def watch(
             )
             store.write_bytes(out, page.encode())
             last, pages = stamp, pages + 1
-        if ends:
-            return Watched(len(read), unfinished, pages)
+            if ends:
+                return Watched(len(read), unfinished, pages)
         _wait(interval_seconds, stopping, pause)
 
 
