@@ -20,27 +20,28 @@ if TYPE_CHECKING:
     from avtrain.training.pretrain import PretrainResult
 
 AnyPath = Path | str
+AnyPaths = AnyPath | Sequence[AnyPath]
 
 
-def plan(dataset: AnyPath, *, config: PlanConfig | None = None, **settings: Any) -> dict[str, Any]:
+def plan(dataset: AnyPaths, *, config: PlanConfig | None = None, **settings: Any) -> dict[str, Any]:
     """What the batches of a pretraining run will be, as `avtrain plan --json` prints it; no media is read.
 
     Args:
-        dataset: The dataset, a folder or a URL.
+        dataset: The dataset, a folder or a URL; or several, as in `pretrain`.
         config: The settings of the run that decide its batches.
         **settings: Fields of `PlanConfig`, such as `strategy="soft-positive"`; they override those of `config`.
 
     Raises:
         UserError: The dataset cannot serve the strategy or the batch size.
     """
-    from avprep.dataset import Dataset
     from avtrain.data.plan_survey import survey
+    from avtrain.data.several import dataset_of
 
-    return survey(Dataset(path_or_url(dataset)), PlanConfig(**_merged(config, settings)))
+    return survey(dataset_of(dataset), PlanConfig(**_merged(config, settings)))
 
 
 def pretrain(
-    dataset: AnyPath,
+    dataset: AnyPaths,
     run: AnyPath,
     *,
     config: PretrainConfig | None = None,
@@ -61,7 +62,8 @@ def pretrain(
     """Train both encoders on the train split of a dataset; the same call resumes. Also under torchrun.
 
     Args:
-        dataset: The dataset, a folder or a URL.
+        dataset: The dataset, a folder or a URL; or several of them, as in `["a", "b:0.5"]`, where each epoch draws
+            half of the clips of b.
         run: Run folder or URL; a run that is there is resumed.
         config: The settings of the run.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
@@ -87,7 +89,7 @@ def pretrain(
     from avtrain.training.every_run import pretrain_runs
 
     (result,) = pretrain_runs(
-        path_or_url(dataset),
+        dataset,
         path_or_url(run),
         _merged(config, settings),
         device=device,

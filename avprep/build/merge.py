@@ -20,11 +20,12 @@ from avprep.build.finalize import excluded_clips, finalize
 from avprep.build.parts import FIRST_ROW, Part, digests_of, parts_of, plan_of
 from avprep.build.shards import PlannedShard, is_done, marked_files, read_marker, read_plan, write_plan
 from avprep.dataset.history import read_history
+from avprep.dataset.joined import feature_differences
 from avprep.errors import UserError
 from avprep.labels.merge import merge_columns
 from avprep.manifest.clips import Clips
 from avprep.manifest.read_write import read_manifest, write_parquet
-from avprep.shared import configs, names, store
+from avprep.shared import names, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import listed
 
@@ -110,19 +111,13 @@ def _opened(folders: Sequence[Path | str]) -> list[Source]:
 
 def _check_features(sources: list[Source]) -> None:
     """UserError where frames or log-mel of two datasets are not the same."""
-    first, *others = ({name: _config_of(source)[name] for name in ("video", "audio")} for source in sources)
-    for source, other in zip(sources[1:], others, strict=True):
-        changed = configs.differences(first, other)
+    for source in sources[1:]:
+        changed = feature_differences(sources[0].plan["config"], source.plan["config"])
         if changed:
             raise UserError(
                 f"{sources[0].folder} and {source.folder} have other features and cannot be merged; build one of them "
                 "again with the options of the other:\n  " + "\n  ".join(changed)
             )
-
-
-def _config_of(source: Source) -> dict[str, Any]:
-    config = source.plan["config"]
-    return {"video": config["video"], "audio": schema.named_downmix(config["audio"])}
 
 
 def _check_ids(sources: list[Source]) -> None:

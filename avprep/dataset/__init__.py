@@ -85,6 +85,11 @@ class Dataset:
         return len(self.label)
 
     @property
+    def name(self) -> str:
+        """The last part of the folder's path."""
+        return Path(str(self.folder)).resolve().name
+
+    @property
     def local_folder(self) -> Path:
         """The folder, for what writes into it. Errors: UserError where it lies behind a URL."""
         if isinstance(self.folder, RemotePath):
@@ -246,6 +251,12 @@ class Dataset:
             return LabelColumn(self.label.astype(np.int32), self.class_names)
         return read_labels(self._labels_folder(name), name, self._column("clip_id"))
 
+    def has_labels(self, name: str) -> bool:
+        """Whether there is a label column `name`; "label" always is."""
+        if name == "label" or not schema.LABEL_NAME_PATTERN.fullmatch(name):
+            return name == "label"
+        return names.inside(self._labels_folder(name), schema.labels_path(name)).is_file()
+
     def label_probabilities(self, name: str) -> np.ndarray:
         """float32 [rows]: how probable each label of the column `name` is, 1 for a clip without label.
 
@@ -274,9 +285,17 @@ class Dataset:
             raise UserError(f"{self.folder} has no split {split!r}; it has {', '.join(self.splits)}.")
         return np.flatnonzero(self.split == self.splits.index(split))
 
+    def shard_file(self, number: int) -> Path | RemotePath:
+        """Where a shard lies, by its number in `shards`."""
+        return names.inside(self.folder, self.shards[number], schema.SHARD_PATTERN)
+
+    def sizes_file(self, number: int) -> Path | RemotePath:
+        """Where the frame sizes of a shard lie, by its number; for the jpeg codec alone."""
+        return names.inside(self.folder, schema.sizes_path(self.shards[number]))
+
     def shard_path(self, row: int) -> Path | RemotePath:
         """Where the shard of a row lies."""
-        return names.inside(self.folder, self.shards[self.shard[row]], schema.SHARD_PATTERN)
+        return self.shard_file(int(self.shard[row]))
 
     def read_clip(self, row: int) -> WholeClip:
         """The whole clip of an index row, read by its offsets. Errors: UserError where its shard is damaged."""
@@ -311,7 +330,7 @@ class Dataset:
 
     def frame_sizes(self, row: int) -> np.ndarray:
         """Bytes of each JPEG of a clip, uint32 [T]; for the jpeg codec alone."""
-        path = names.inside(self.folder, schema.sizes_path(self.shards[self.shard[row]]))
+        path = self.sizes_file(int(self.shard[row]))
         offset = schema.SIZES_HEADER_BYTES + int(self.sizes_position[row]) * schema.SIZES_DTYPE.itemsize
         return read_array(path, offset, (int(self.num_frames[row]),), schema.SIZES_DTYPE)
 

@@ -158,8 +158,16 @@ def path_of(folder: str | Path | RemotePath) -> Path | RemotePath:
 
 def read_all(paths: Sequence[Path | RemotePath]) -> list[bytes]:
     """Whole files, those of one server together. Errors: OSError; as RemotePath.read_bytes."""
-    remote = [path for path in paths if isinstance(path, RemotePath)]
-    return remote[0].read_together(remote) if remote else [path.read_bytes() for path in paths]
+    data: dict[int, bytes] = {}
+    of_server: dict[_Remote, dict[int, RemotePath]] = {}
+    for number, path in enumerate(paths):
+        if isinstance(path, RemotePath):
+            of_server.setdefault(path._remote, {})[number] = path
+        else:
+            data[number] = path.read_bytes()
+    for some in of_server.values():
+        data.update(zip(some, next(iter(some.values())).read_together(list(some.values())), strict=True))
+    return [data[number] for number in range(len(paths))]
 
 
 class _Remote:

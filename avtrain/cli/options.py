@@ -91,6 +91,11 @@ def cache_options(command: click.decorators.FC) -> click.decorators.FC:
     return click.option("--cache", type=OUT_FOLDER, default=None, help="Keep shards of a remote DIR here.")(command)
 
 
+def datasets_argument(command: click.decorators.FC) -> click.decorators.FC:
+    """DIR, once or more, each maybe with a weight."""
+    return click.argument("dataset", metavar="DIR[:WEIGHT]...", nargs=-1, required=True, type=DATASET)(command)
+
+
 def weights_option(command: click.decorators.FC) -> click.decorators.FC:
     """--weights."""
     return click.option(

@@ -12,7 +12,6 @@ from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
 from avtrain.cli.options import (
-    DATASET,
     DIRECTORY,
     FILE,
     OUT_FOLDER,
@@ -20,6 +19,7 @@ from avtrain.cli.options import (
     PRETRAIN,
     augmentation_options,
     cache_options,
+    datasets_argument,
     device_options,
     read_threads_option,
     sampling_options,
@@ -35,14 +35,17 @@ PLAN = PlanConfig()
 
 
 @click.command(cls=Command)
-@click.argument("dataset", metavar="DIR", type=DATASET)
+@datasets_argument
 @sampling_options
 @window_options
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
-    """Print what the batches of a pretraining run on dataset DIR will be; reads no media."""
+def plan(dataset: tuple[Path | str, ...], as_json: bool, **settings: Any) -> None:
+    """Print what the batches of a pretraining run on dataset DIR will be; reads no media.
+
+    Of several datasets, DIR:0.5 has half of its clips in each epoch, DIR:2 each twice.
+    """
     from avprep.shared.store import json_text
     from avtrain.api import plan as survey
     from avtrain.data.survey_text import printed
@@ -52,7 +55,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("dataset", metavar="DIR", type=DATASET)
+@datasets_argument
 @click.option("--run", type=OUT_FOLDER_OR_URL, required=True, help="Run folder or URL; a run that is there is resumed.")
 @sampling_options
 @window_options
@@ -189,7 +192,7 @@ def plan(dataset: Path | str, as_json: bool, **settings: Any) -> None:
 @click.pass_context
 def pretrain(
     ctx: click.Context,
-    dataset: Path | str,
+    dataset: tuple[Path | str, ...],
     run: Path | str,
     seeds: str | None,
     change: bool,
@@ -204,7 +207,9 @@ def pretrain(
     read_threads: int,
     **settings: Any,
 ) -> None:
-    """Train both encoders on the train split of dataset DIR, also under torchrun.
+    """Train both encoders on the train split of dataset DIR, or of several together; also under torchrun.
+
+    Of several datasets, DIR:0.5 has half of its clips in each epoch, drawn anew, and DIR:2 each twice.
 
     The same command resumes; with more --epochs or --max-steps it goes on longer.
     """

@@ -25,6 +25,8 @@ from typing import Any
 
 from avprep.shared import names, store
 from avprep.shared.errors import BusyError, UserError
+from avprep.shared.urls import is_url
+from avtrain.data.several import Given, sources_of
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +50,14 @@ class CacheConfig:
     idle_seconds: float = IDLE_SECONDS
 
 
-def cache_for(dataset: Path | str, folder: Path | None, max_bytes: int) -> CacheConfig | None:
-    """The cache in `folder` of a dataset at a URL; None without a folder. Errors: UserError for a local dataset."""
+def cache_for(dataset: Given, folder: Path | None, max_bytes: int) -> CacheConfig | None:
+    """The cache in `folder` of datasets at URLs; None without a folder. Errors: UserError where all are local."""
     if folder is None:
         return None
-    if isinstance(dataset, Path):
-        raise UserError(f"{dataset} is on this machine already; --cache is for datasets at a URL.")
+    paths = [path for path, _ in sources_of(dataset)]
+    if not any(map(is_url, paths)):
+        local = " + ".join(map(str, paths))
+        raise UserError(f"{local} is on this machine already; --cache is for datasets at a URL.")
     return CacheConfig(folder=folder, max_bytes=max_bytes)
 
 

@@ -11,7 +11,6 @@ import numpy as np
 
 import avprep.schema as schema
 from avprep.dataset import Dataset, repair
-from avprep.shared import names
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath, read_all
 
@@ -36,7 +35,7 @@ class FrameSizes:
         try:
             files = read_all([self._path(shard) for shard in new])
         except OSError as error:
-            step = repair(self._dataset.folder)
+            step = repair(self._path(new[0]))
             raise UserError(f"{error.filename or error} cannot be read; {step}.") from None
         for shard, data in zip(new, files, strict=True):
             self._sums[shard] = self._summed(shard, data)
@@ -62,7 +61,7 @@ class FrameSizes:
         return np.diff(self._sums[int(self._dataset.shard[row])][first : first + count + 1])
 
     def _path(self, shard: int) -> Path | RemotePath:
-        return names.inside(self._dataset.folder, schema.sizes_path(self._dataset.shards[shard]))
+        return self._dataset.sizes_file(shard)
 
     def _summed(self, shard: int, data: bytes) -> np.ndarray:
         """Sums int64 [frames + 1] of a file's sizes."""

@@ -19,6 +19,7 @@ from avtrain.config import PlanConfig
 from avtrain.data.byte_ranges import pictures_there
 from avtrain.data.folds import folded
 from avtrain.data.plans import steps_of, strategy_of, training_table
+from avtrain.data.several import described
 from avtrain.data.splits import set_aside
 from avtrain.data.window_sizes import check_window, shorter_clips, window_of
 from avtrain.sampling import ClipTable, LabelLists, Strategy, pair_weights
@@ -50,6 +51,7 @@ def survey(dataset: Dataset, config: PlanConfig) -> dict[str, Any]:
     return {
         "dataset": str(dataset.folder),
         "dataset_digest": dataset.digest,
+        **described(dataset, table),
         "config": configs.to_dict(config),
         "clips": len(table),
         "labels": _labels(strategy.known_table(table, config.seed), column.class_names),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset, LabelColumn
+from avprep.dataset.joined import JoinedDataset
 from avprep.shared.errors import UserError, first_line
 from avtrain.config.rules import is_own_strategy
 from avtrain.data.own_strategy import OwnStrategy, own_strategy
-from avtrain.sampling import ClipTable, LabelLists, Pairs, Strategy, parse_strategy
+from avtrain.data.several import dataset_numbers, drawn_clips
+from avtrain.sampling import ClipTable, LabelLists, Pairs, Shares, Strategy, parse_strategy
 
 PAIRS_PREFIX, WEIGHTS = "pairs:", ":weights="
 PAIR_WEIGHTS = ("draw", "loss", "partner")
+
+log = logging.getLogger(__name__)
 
 
 def training_table(
@@ -41,8 +46,19 @@ def training_table(
             f"{dataset.folder} has {len(blind)} {split} clips without picture, such as {dataset.clip_ids[blind[0]]}; "
             f"take them out with 'avprep exclude', or of the manifest's {split} split."
         )
+    if isinstance(dataset, JoinedDataset):
+        _check_each(dataset, labels, rows, split)
     known = dataset.label_probabilities(labels)[rows] if confidence else None
     return dataclasses.replace(table_of(rows, dataset.labels(labels)), confidence=known)
+
+
+def _check_each(dataset: JoinedDataset, labels: str, rows: np.ndarray, split: str) -> None:
+    """UserError where one of the datasets has no clip in `rows`; a warning where one has no label column `labels`."""
+    for part, own in dataset.by_part(rows):
+        if not len(own):
+            raise UserError(f"{part.folder} has no {split} clip here, so it would have no part; leave it out.")
+        if not part.has_labels(labels):
+            log.warning("%s has no label column %r; its clips count as clips without label", part.folder, labels)
 
 
 def table_of(rows: np.ndarray, column: LabelColumn) -> ClipTable:
@@ -52,14 +68,42 @@ def table_of(rows: np.ndarray, column: LabelColumn) -> ClipTable:
 
 
 def strategy_of(text: str, dataset: Dataset, table: ClipTable) -> Strategy:
-    """The strategy that `text` names: `soft-positive:p=0.5`, `pairs:FILE` or `package:Class`. Errors: UserError."""
+    """The strategy that `text` names: `soft-positive:p=0.5`, `pairs:FILE` or `package:Class`.
+
+    Of several datasets with weights, over the clips that an epoch draws. Errors: UserError.
+    """
     try:
         if text.startswith(PAIRS_PREFIX):
             path, weights = _file_and_setting(text.removeprefix(PAIRS_PREFIX))
-            return pairs_of(Path(path), dataset, table, weights)
-        return own_strategy(text) if is_own_strategy(text) else parse_strategy(text)
+            strategy: Strategy = pairs_of(Path(path), dataset, table, weights)
+        else:
+            strategy = own_strategy(text) if is_own_strategy(text) else parse_strategy(text)
     except ValueError as error:
         raise UserError(str(error)) from None
+    if isinstance(dataset, JoinedDataset) and any(weight != 1 for weight in dataset.weights):
+        return _with_shares(text, strategy, dataset, table)
+    return strategy
+
+
+def _with_shares(text: str, strategy: Strategy, dataset: JoinedDataset, table: ClipTable) -> Shares:
+    """The strategy over the clips that the weights of the datasets draw. Errors: UserError where it cannot be."""
+    if isinstance(strategy, Pairs | OwnStrategy):
+        raise UserError(f"Strategy {text} chooses clips itself, so datasets have no weights with it; leave them out.")
+    withheld = not np.array_equal(strategy.known_labels(table, 0), table.labels)
+    lists = strategy.known_lists(table, 0)
+    if withheld or (table.lists is not None and lists is not None and len(lists.values) < len(table.lists.values)):
+        raise UserError(
+            f"Strategy {text} withholds labels by the clips that there are, and weights draw other clips each epoch; "
+            "withhold them with 'avtrain hide-labels' for each dataset and name that column with --labels."
+        )
+    of = dataset_numbers(dataset, table)
+    for number, (part, weight) in enumerate(zip(dataset.parts, dataset.weights, strict=True)):
+        clips = int(np.count_nonzero(of == number))
+        if not drawn_clips(clips, weight):
+            raise UserError(
+                f"The weight {weight:g} of {part.folder} draws none of its {clips} clips; choose a larger one."
+            )
+    return Shares(strategy, dataset.row_bounds[1:].astype(np.int64), np.array(dataset.weights, np.float64))
 
 
 def steps_of(strategy: Strategy, table: ClipTable, batch_size: int, world_size: int = 1) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avprep.dataset import Dataset, repair
+from avprep.dataset.joined import JoinedDataset
 from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avprep.shared import jpeg, names
 from avprep.shared.errors import UserError
@@ -19,6 +20,7 @@ from avprep.shared.remote import RemotePath
 from avtrain.data.byte_ranges import Ranges, audio_ranges, pictures_there, video_ranges
 from avtrain.data.cache import CacheConfig
 from avtrain.data.headers import MemberKind, frames_kind, logmel_kind
+from avtrain.data.joined_shards import JoinedShards
 from avtrain.data.jpeg_sizes import FrameSizes
 from avtrain.data.local_shards import PARTS_PER_THREAD, LocalShards, finish
 from avtrain.data.remote_shards import RemoteShards
@@ -182,7 +184,9 @@ class Reader:
 
 def _source(
     dataset: Dataset, cache: CacheConfig | None, pool: ThreadPoolExecutor | None, threads: int
-) -> LocalShards | RemoteShards:
+) -> LocalShards | RemoteShards | JoinedShards:
+    if isinstance(dataset, JoinedDataset):
+        return JoinedShards([_source(part, cache, pool, threads) for part in dataset.parts], dataset.shard_bounds)
     if isinstance(dataset.folder, RemotePath):
         return RemoteShards(dataset, cache, pool, threads)
     folder = dataset.folder

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from avprep.dataset import Dataset, LabelColumn
+from avprep.dataset.joined import JoinedDataset
 from avprep.shared.draw import VALIDATION, fewest, fractions
 from avprep.shared.errors import UserError, some_of
 from avtrain.config import SOUNDS_ALONE, PretrainConfig
@@ -88,6 +89,8 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     """
     if "val" in dataset.splits:
         aside = table_of(dataset.rows_of("val"), dataset.labels(labels))
+        if isinstance(dataset, JoinedDataset):
+            _warn_of_common_groups(dataset, table, aside)
         return table, aside.take((dataset.num_frames[aside.rows] > 0) & (aside.labels >= 0))
     labelled, held = table.labels >= 0, np.zeros(len(table), bool)
     if share == 0:
@@ -96,6 +99,20 @@ def set_aside(dataset: Dataset, table: ClipTable, labels: str, share: float, see
     held[labelled] = _held_out(dataset, table.take(labelled), class_names, share, seed)
     groups = dataset.group_names[table.rows]
     return table.take(~np.isin(groups, groups[held])), table.take(held)
+
+
+def _warn_of_common_groups(dataset: JoinedDataset, table: ClipTable, aside: ClipTable) -> None:
+    """Warn of clips to validate on whose group one of several datasets has in its train split."""
+    groups = dataset.group_names
+    common = np.isin(groups[aside.rows], groups[table.rows])
+    if common.any():
+        log.warning(
+            "%d of %d clips to validate on are of groups that are trained on, %s: where these are the same clips or "
+            "speakers, validation scores are too high",
+            np.count_nonzero(common),
+            len(aside),
+            some_of(np.unique(groups[aside.rows][common]).tolist()),
+        )
 
 
 def clips_to_validate_on(dataset: Dataset, aside: ClipTable, strategy: Strategy, config: PretrainConfig) -> ClipTable:

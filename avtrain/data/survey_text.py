@@ -18,6 +18,7 @@ def printed(result: dict[str, Any]) -> str:
     shares, shards, examined = (result[name] for name in ("pair_shares", "shards_per_batch", "examined"))
     of_one_class = result["soft_pairs_of_one_true_class"]
     lines = [
+        *_dataset_lines(result),
         ("steps", f"{result['steps_per_epoch']:,} an epoch, {result['batches']:,} in {config['epochs']:,} epochs"),
         (
             "updates",
@@ -57,6 +58,20 @@ def printed(result: dict[str, Any]) -> str:
     if labels["count"] <= FEW_LABELS:
         text += [f"    {row['clips']:>9,}  {row['name']}" for row in labels["clips"]]
     return "\n".join(text)
+
+
+def _dataset_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines on each of several datasets; none for one."""
+    lines = []
+    for one in result.get("datasets", []):
+        every = one["weight"] == 1
+        drawn = f"{one['clips']:,} clips" if every else f"{one['clips_per_epoch']:,} of {one['clips']:,} clips an epoch"
+        without = f", {one['clips_without_label']:,} clips without label" if one["clips_without_label"] else ""
+        lines.append(("", f"{one['name']}: {drawn}, {one['labels']:,} labels{without}"))
+    if lines:
+        lines[0] = ("datasets", lines[0][1])
+        lines.append(("", f"{result['labels_in_all_datasets']:,} labels are in each of them"))
+    return lines
 
 
 def _several_lines(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from avprep.dataset import Dataset
+from avprep.dataset.joined import JoinedDataset
 from avprep.schema import named_downmix
 from avprep.shared import configs
 from avprep.shared.errors import UserError
@@ -18,6 +19,7 @@ from avtrain.sampling.windows import WindowSpec
 
 DATA = "data"  # in meta.json, by data_described
 WINDOW = "window"  # in that
+DATASETS = "datasets"  # in that, and in config.json, of a run on several datasets
 WINDOW_SIZES = ("num_frames", "frame_stride", "num_mel_frames")
 PICTURE_SETTINGS = ("frame_size", "frame_rate_hz", "resize")  # how pictures are stored does not matter
 
@@ -30,10 +32,23 @@ def data_described(dataset: Dataset, window: WindowSpec) -> dict[str, Any]:
         WINDOW: {name: getattr(window, name) for name in WINDOW_SIZES},
         "logmel_mean": dataset.logmel_mean.tolist(),
         "logmel_std": dataset.logmel_std.tolist(),
-        "name": Path(str(dataset.folder)).resolve().name,
+        "name": dataset.name,
         "train_clips": int((dataset.split == dataset.splits.index("train")).sum()) if "train" in dataset.splits else 0,
         "class_names": dataset.class_names,
+        **datasets_recorded(dataset),
     }
+
+
+def datasets_recorded(dataset: Dataset) -> dict[str, Any]:
+    """`datasets` of a run on several: name, digest and weight of each; nothing for one dataset."""
+    return {DATASETS: dataset.records} if isinstance(dataset, JoinedDataset) else {}
+
+
+def names_of(datasets: Any) -> str:
+    """The datasets of a record as they are given, such as `a + b:0.5`; `one dataset` where there is no record."""
+    if not datasets:
+        return "one dataset"
+    return " + ".join(one["name"] if one["weight"] == 1 else f"{one['name']}:{one['weight']:g}" for one in datasets)
 
 
 def num_mel_bands_of(meta: Mapping[str, Any]) -> int:

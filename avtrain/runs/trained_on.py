@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
+from avprep.dataset.joined import JoinedDataset
 from avprep.shared import store
 from avprep.shared.errors import UserError, first_line, some_of
 from avprep.shared.urls import is_hub, split_address
@@ -67,7 +68,12 @@ def read_record(run: Path) -> Record | None:
 
 
 def clips_of(dataset: Dataset, rows: np.ndarray) -> pa.Table:
-    """clip_id, source ('' where the dataset has no plan), seconds, shard_sha256, logmel_offset of some rows."""
+    """clip_id, source ('' where the dataset has no plan), seconds, shard_sha256, logmel_offset of some rows.
+
+    Of several datasets: dataset after dataset, each clip with the id that it has there.
+    """
+    if isinstance(dataset, JoinedDataset):
+        return pa.concat_tables([clips_of(part, own) for part, own in dataset.by_part(rows)])
     ids, facts = dataset.ids_of(rows), dataset.info["shards"]
     digests = pa.array([facts.get(shard, {}).get("sha256", "") for shard in dataset.shards], pa.string())
     return pa.table(

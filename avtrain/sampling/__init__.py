@@ -23,6 +23,7 @@ from avtrain.sampling.label_lists import LabelLists
 from avtrain.sampling.pairs import Pairs
 from avtrain.sampling.random import Random, permuted_batches
 from avtrain.sampling.settings import settings_of
+from avtrain.sampling.several import Shares
 from avtrain.sampling.soft_positive import SoftPositive
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "LabelLists",
     "Pairs",
     "Random",
+    "Shares",
     "SoftPositive",
     "Strategy",
     "Stream",

@@ -29,6 +29,7 @@ class Stream(IntEnum):
     PICTURES = 7
     SOUNDS = 8
     BACKGROUNDS = 9
+    DATASETS = 10
 
 
 @dataclass(frozen=True)

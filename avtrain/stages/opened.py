@@ -11,6 +11,7 @@ from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig, StageConfig
 from avtrain.data.plans import PAIRS_PREFIX, strategy_of, table_of
 from avtrain.data.splits import set_aside
+from avtrain.runs.data_spec import DATA, DATASETS, names_of
 from avtrain.runs.load import checkpoint_of, identity_of, weights_of
 
 SPLIT = "train"
@@ -34,6 +35,12 @@ class Opened:
 def open_run(dataset: Dataset, run: Path, config: StageConfig) -> Opened:
     """The checkpoint of a run that `config` chooses. Errors: UserError, also where it was trained on other clips."""
     folder, meta = checkpoint_of(run, config.checkpoint)
+    several = meta.get(DATA, {}).get(DATASETS)
+    if several:
+        raise UserError(
+            f"{folder} was trained on several datasets, {names_of(several)}, and a stage takes a run on one; join them "
+            "with 'avprep merge' and train on that, or name a run on this dataset."
+        )
     if meta.get("dataset_digest", dataset.digest) != dataset.digest:
         raise UserError(
             f"{folder} was trained on another dataset than {dataset.folder}, or before clips were added to it or "

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset.history import sentence_of
+from avprep.dataset.joined import JoinedDataset
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError
 from avtrain.config import HEAD_SETTINGS, MODEL_SETTINGS, PretrainConfig
@@ -18,6 +19,7 @@ from avtrain.runs import checkpoint
 from avtrain.runs import folder as run_folder
 from avtrain.runs.changes import FILE, read_changes
 from avtrain.runs.changes import sentence_of as sentence_of_change
+from avtrain.runs.data_spec import DATASETS, names_of
 from avtrain.sampling.accumulation import updates_per_epoch
 from avtrain.training.optimizer import learning_rate_at
 from avtrain.training.setup import Ready
@@ -79,6 +81,8 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
         changed.pop("plan_digest", None)
     if not changed:
         return course
+    if DATASETS in changed:
+        raise UserError(_other_datasets(run, ready, *changed[DATASETS]))
     grown = ready.dataset.changes_since(before["dataset_digest"]) if "dataset_digest" in changed else []
     if grown:
         raise UserError(
@@ -110,6 +114,23 @@ def course_of(run: Path, ready: Ready, config: PretrainConfig, allowed: bool) ->
             f"ones:{listed}"
         )
     return Course([*course.changes, _change(run, ready, config, old, course, changed)], new=True)
+
+
+def _other_datasets(run: Path, ready: Ready, before: Any, after: Any) -> str:
+    """That a run keeps its datasets, their order and their weights; `before` and `after` are records of them."""
+    was, now = names_of(before), names_of(after)
+    end = f"or choose another folder, where --init-from {run} begins with its weights."
+    if was != now:
+        return f"{run} was begun with {was}, and is now given {now}; give the same in the same order again, {end}"
+    assert isinstance(ready.dataset, JoinedDataset)
+    sentences = []
+    for part, old, new in zip(ready.dataset.parts, before, after, strict=True):
+        if old["digest"] != new["digest"]:
+            grown = part.changes_since(old["digest"])
+            sentences.append(
+                f"{part.folder} as it was before {sentence_of(grown)}" if grown else f"another {part.folder}"
+            )
+    return f"{run} was begun with {' and '.join(sentences)}; give the same datasets again, {end}"
 
 
 def log_new(run: Path, course: Course, config: PretrainConfig) -> None:

@@ -14,6 +14,7 @@ from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
 from avtrain.config import CACHE_BYTES, READ_THREADS, PretrainConfig
 from avtrain.data.cache import cache_for
+from avtrain.data.several import Given
 from avtrain.devices import device_for, set_threads
 from avtrain.distributed import read_ranks
 from avtrain.runs import folder as run_folder
@@ -27,7 +28,7 @@ MOST_SEEDS = 1000
 
 
 def pretrain_runs(
-    dataset: Path | str,
+    dataset: Given,
     run: Path | str,
     settings: Mapping[str, Any],
     *,
@@ -113,9 +114,7 @@ def runs_of(run: Path, config: PretrainConfig, seeds: str | None) -> dict[Path, 
     return {run / f"seed-{seed}": dataclasses.replace(config, seed=seed) for seed in seeds_of(seeds)}
 
 
-def check_runs(
-    dataset: Path | str, runs: Mapping[Path, PretrainConfig], device: str = "auto", change: bool = False
-) -> None:
+def check_runs(dataset: Given, runs: Mapping[Path, PretrainConfig], device: str = "auto", change: bool = False) -> None:
     """Raise the UserError that any of `runs` would before its first update; nothing is written."""
     device_for(device)
     for parent in {run.parent for run in runs}:

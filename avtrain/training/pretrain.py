@@ -20,6 +20,7 @@ from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.config import READ_THREADS, PretrainConfig
 from avtrain.data.cache import CacheConfig
+from avtrain.data.several import Given
 from avtrain.distributed import ALONE, Ranks, by_all, by_first, one_value, process_group
 from avtrain.runs import folder as run_folder
 from avtrain.runs import loggers
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 
 def pretrain(
-    dataset_dir: Path | str,
+    given: Given,
     run: Path,
     config: PretrainConfig,
     *,
@@ -56,7 +57,7 @@ def pretrain(
     deterministic: bool | None = None,
     profile: int = 0,
 ) -> PretrainResult:
-    """Train both encoders on the train split of a dataset (a folder or a URL); the run folder records everything.
+    """Train both encoders on the train split of the dataset or datasets `given`; the run folder records everything.
 
     A run that exists is resumed: as it was, for more epochs or updates, or, with `change`, under other settings
     (course.course_of). `read_threads` read and decode clips. `log` names what else gets the metrics (loggers.LOGGERS).
@@ -71,9 +72,7 @@ def pretrain(
     with process_group(ranks, device) as device, ExitStack() as held:
         log = loggers.checked(log)
         ready = by_all(
-            lambda: make_ready(
-                dataset_dir, run, config, device=device, ranks=ranks, cache=cache, read_threads=read_threads
-            ),
+            lambda: make_ready(given, run, config, device=device, ranks=ranks, cache=cache, read_threads=read_threads),
             ranks,
         )
         number = int(ready.identity.get(run_folder.PLANS, "0")[:15], 16)

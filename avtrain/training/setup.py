@@ -18,12 +18,14 @@ from avtrain.data.folds import folded
 from avtrain.data.loader import Loader
 from avtrain.data.own_strategy import OwnStrategy
 from avtrain.data.plans import strategy_of, training_table
+from avtrain.data.several import Given, dataset_of
 from avtrain.data.splits import clips_to_validate_on, set_aside
 from avtrain.data.window_sizes import window_of
 from avtrain.distributed import ALONE, Ranks
 from avtrain.models.encoder import place
 from avtrain.models.two_tower import TwoTower, tower_of
 from avtrain.runs import folder as run_folder
+from avtrain.runs.data_spec import datasets_recorded
 from avtrain.sampling import ClipTable, Strategy, digest
 from avtrain.training.chosen_loss import loss_of
 from avtrain.training.init_from import begin_from
@@ -47,7 +49,7 @@ class Ready:
 
 
 def make_ready(
-    dataset_dir: Path | str,
+    given: Given,
     run: Path,
     config: PretrainConfig,
     *,
@@ -56,8 +58,11 @@ def make_ready(
     cache: CacheConfig | None = None,
     read_threads: int = READ_THREADS,
 ) -> Ready:
-    """What a run of this config in the folder `run` begins with. Errors: UserError, but for those of the folder."""
-    dataset = folded(Dataset(dataset_dir), config.fold_column, config.fold)
+    """What a run of this config on the dataset or datasets `given` begins with, in the folder `run`.
+
+    Errors: UserError, but for those of the folder.
+    """
+    dataset = folded(dataset_of(given), config.fold_column, config.fold)
     if config.crop_size > dataset.frame_size:
         raise UserError(
             f"--crop-size {config.crop_size} is larger than the {dataset.frame_size} px of the pictures in "
@@ -96,6 +101,7 @@ def make_ready(
     identity = {
         "config": configs.to_dict(config),
         "dataset_digest": dataset.digest,
+        **datasets_recorded(dataset),
         "plan_digest": digest(strategy, table),
         **_of_own(strategy, table, config),
         **loss.identity,
