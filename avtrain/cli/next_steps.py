@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,11 +11,17 @@ from avprep.shared.answers import NextStep
 
 
 def _after_pretrain(params: Mapping[str, Any]) -> str | None:
+    from avtrain.data.several import sources_of
     from avtrain.distributed import read_ranks
 
     if read_ranks(os.environ).rank > 0:
         return None
-    return "avtrain report {run} --out runs.html" if params["seeds"] else "avtrain evaluate {dataset} --run {run}"
+    if params["seeds"]:
+        return "avtrain report {run} --out runs.html"
+    if len(params["dataset"]) == 1:
+        return "avtrain evaluate {dataset} --run {run}"
+    first, _ = sources_of(params["dataset"])[0]  # evaluate takes one, without a weight
+    return f"avtrain evaluate {shlex.quote(str(first)).replace('{', '{{').replace('}', '}}')} --run {{run}}"
 
 
 def _after_export(params: Mapping[str, Any]) -> str:

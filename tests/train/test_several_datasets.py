@@ -369,7 +369,7 @@ def test_the_plan_has_a_line_for_each_dataset(root):
     result = CliRunner().invoke(main, ["plan", f"{root}/a", f"{root}/b:0.5", "--batch-size", "4", "--epochs", "3"])
     assert result.exit_code == 0, result.output
     assert "a: 12 clips, 3 labels" in result.output
-    assert "b:0.5" not in result.output
+    assert f"next: avtrain pretrain {root}/a {root}/b:0.5 --strategy random" in result.output
     assert "b: 5 of 10 clips an epoch, 3 labels" in result.output
     assert "2 labels are in each of them" in result.output
     planned = avtrain.plan([root / "a", f"{root}/b:0.5"], batch_size=4, epochs=3)
@@ -468,3 +468,11 @@ def test_a_joined_dataset_refuses_what_needs_a_folder(joined):
         _ = joined.local_folder
     with pytest.raises(UserError, match="no split 'val'"):
         joined.rows_of("val")
+
+
+def test_the_next_command_measures_on_one_of_the_datasets(root, run):
+    words = ["pretrain", f"{root}/a", f"{root}/b:0.5", "--run", str(run), "--device", "cpu", "--threads", "1"]
+    settings = [f"--{name.replace('_', '-')}={value}" for name, value in {**TINY, "epochs": 2}.items()]
+    result = CliRunner().invoke(main, [*words, *settings])
+    assert result.exit_code == 0, result.output
+    assert f"next: avtrain evaluate {root}/a --run {run}\n" in result.output
