@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset
-from avtrain.config import LOSSES, PretrainConfig
+from avtrain.config import LOSS_NAMES, PretrainConfig
 from avtrain.runs import folder as run_folder
 from avtrain.training.pretrain import pretrain
 from tests.train.doubled import in_double
@@ -43,7 +43,7 @@ def curves(folder: Path) -> dict[str, list[float]]:
     pq.write_table(pa.table({"audio": ids, "video": np.roll(ids, 1)}), folder / "pairs.parquet")
     return {
         f"{strategy} {loss}": _losses(data, folder, strategy, loss)
-        for strategy, loss in itertools.product(STRATEGIES, (loss for loss in LOSSES if loss != "overlap"))
+        for strategy, loss in itertools.product(STRATEGIES, (loss for loss in LOSS_NAMES if loss != "overlap"))
         if (strategy, loss) not in (("hard-negative", "mask"), ("hard-negative", "supcon"))
         and (strategy == "random" or loss not in ("suppress", "audio-supcon"))
     }
