@@ -159,6 +159,25 @@ def clip_samples(
     return read()
 
 
+def file_samples(
+    sounds: Iterable[Sounding], *, rate_hz: int, workers: int | None = None
+) -> Generator[np.ndarray | ClipError, None, None]:
+    """The samples of each sound within its cut, in order: float32 [N] at `rate_hz`, or why there is none.
+
+    They are the mean of all channels, decoded ahead as in log_mels. Errors: UserError where the disk under TMPDIR is
+    full.
+    """
+
+    def task_of(sound: Sounding, out: str) -> SamplesTask:
+        start = sound.clip.start_seconds or 0.0
+        clip = dataclasses.replace(sound.clip, start_seconds=start)
+        return SamplesTask(clip, str(sound.root), rate_hz, "auto", ANY_LENGTH, out)
+
+    with contextlib.closing(_decoded(sounds, task_of, Workers.samples, ANY_LENGTH, workers)) as decoded:
+        for _, outcome, out in decoded:
+            yield outcome if isinstance(outcome, ClipError) else np.load(out, allow_pickle=False)
+
+
 def _sound_clips(dataset: Dataset, rows: np.ndarray, longest_seconds: float, position: float) -> list[Clip]:
     """Clips of sound alone: the parts wanted of some clips, in seconds since the start of the sound in their files."""
     planned = dataset.plan_columns("clip_id", "video_path", "audio_path", "start_seconds")

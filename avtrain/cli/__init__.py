@@ -7,6 +7,7 @@ import click
 from avprep.shared import __version__
 from avprep.shared.commands import Group
 from avprep.shared.doctor import completion_command
+from avtrain.cli.benchmark import benchmark
 from avtrain.cli.evaluate import evaluate
 from avtrain.cli.export import embed, export
 from avtrain.cli.next_steps import NEXT
@@ -39,6 +40,7 @@ for command in (
     errors,
     embed,
     export,
+    benchmark,
     demo,
     reproduce,
     bench,

@@ -1,0 +1,1 @@
+"""avtrain benchmark: tasks of mteb, X-ARES and HEAR for an encoder, one after the other, each kept once it has run."""
