@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
 from avprep.shared.outputs import PathOrUrl
@@ -47,6 +48,7 @@ from avtrain.config import SIDES
 )
 @click.option("--download", is_flag=True, help="Let mteb and X-ARES fetch data that is not on this machine.")
 @click.option("--batch-size", type=click.IntRange(1), default=16, help="Sounds or clips encoded at once.")
+@json_option
 @device_options
 def benchmark(
     run: Path | str,
@@ -85,9 +87,8 @@ def benchmark(
     )
     with stop_on_signals() as request:
         done = measure(run, out, tasks, settings, lambda: bool(request))
-    for one in done.results:
-        click.echo(f"{one['task']}: {one['metric']} {one['score']:.4f}")
-    click.echo(f"{out / TABLE}, {out / PAGE}")
+    lines = [f"{one['task']}: {one['metric']} {one['score']:.4f}" for one in done.results]
+    answer(done, [*lines, f"{out / TABLE}, {out / PAGE}"])
     if done.failures:
         name, why = next(iter(done.failures.items()))
         raise UserError(f"{len(done.failures)} of the tasks did not run, {name} among them ({why}).")

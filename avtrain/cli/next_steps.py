@@ -46,6 +46,7 @@ NEXT: dict[str, NextStep] = {
     "errors": None,
     "embed": None,
     "export": _after_export,
+    "benchmark": None,
     "demo": None,
     "reproduce": None,
     "bench": None,

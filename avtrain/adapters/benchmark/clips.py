@@ -42,7 +42,7 @@ def own_clips(path: Path, validation: bool) -> OwnClips:
     """The clips of a manifest with the splits train and test; with `validation` a fifth of train where val is missing.
 
     That fifth is of whole groups, drawn as `avtrain evaluate` draws it. Errors: UserError where the manifest cannot be
-    used, or lacks a split or a second class.
+    used, or a split or a second class is missing.
     """
     clips = list(read_manifest(path))
     splits = {name: [clip for clip in clips if clip.split == name] for name in ("train", "val", "test")}

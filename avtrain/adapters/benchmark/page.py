@@ -11,7 +11,7 @@ from avprep.shared import html, store
 NAMES = {"mteb": "mteb", "xares": "X-ARES", "hear": "HEAR 2021 (heareval)"}
 PROTOCOLS = {
     "mteb": "mteb fits its own classifier on frozen embeddings, or ranks by their cosine; which, each task has.",
-    "xares": "X-ARES fits a linear layer on the mean of the features over time; its k-NN stands beside it.",
+    "xares": "X-ARES fits a linear layer on the mean of the features over time; its k-NN is a further score.",
     "hear": "heareval fits a small network on frozen embeddings and chooses its settings by validation.",
 }
 

@@ -95,8 +95,9 @@ def _identity(settings: Settings) -> dict[str, Any]:
     """What all results of a folder have in common. Errors: UserError where the run has no such encoder."""
     both = settings.side == "both"
     projection = True if both else settings.projection
-    loaders = {"audio": [load_encoder], "video": [load_video_encoder], "both": [load_encoder, load_video_encoder]}
-    encoders = [load(settings.run, "cpu", settings.weights, projection=projection) for load in loaders[settings.side]]
+    loaders: dict[str, Callable[..., Any]] = {"audio": load_encoder, "video": load_video_encoder}
+    wanted = list(loaders) if both else [settings.side]
+    encoders = [loaders[one](settings.run, "cpu", settings.weights, projection=projection) for one in wanted]
     description = encoders[0].description
     return {
         "suite": settings.suite,

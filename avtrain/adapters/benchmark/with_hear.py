@@ -14,6 +14,7 @@ import os
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from avprep.shared import store
 from avprep.shared.errors import UserError
@@ -68,7 +69,7 @@ def run_task(job: Job) -> Score:
     return score_of(store.read_json(made / "test.predicted-scores.json"), metadata["evaluation"][0])
 
 
-def score_of(results: dict, metric: str) -> Score:  # type: ignore[type-arg]
+def score_of(results: dict[str, Any], metric: str) -> Score:
     """The score in heareval's test.predicted-scores.json: of the test split, or the mean over folds."""
     if "aggregated_scores" in results:
         scores, main = results["aggregated_scores"], "test_score_mean"
@@ -79,7 +80,7 @@ def score_of(results: dict, metric: str) -> Score:  # type: ignore[type-arg]
     return Score(metric, float(scores[main]), further)
 
 
-def _width(made: Path, metadata: dict) -> int:  # type: ignore[type-arg]
+def _width(made: Path, metadata: dict[str, Any]) -> int:
     return int(json.loads((made / f"{metadata['splits'][0]}.embedding-dimensions.json").read_text())[1])
 
 

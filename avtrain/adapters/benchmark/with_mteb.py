@@ -83,7 +83,7 @@ def task_of_clips(job: Job) -> AbsTask:
     encoder = load_encoder(settings.run, weights=settings.weights, projection=settings.projection)
     sounds = write_sounds(own, one_rate_hz(encoder.description), job.work / "sounds")
 
-    class Clips(AbsTaskClassification):  # type: ignore[misc]
+    class Clips(AbsTaskClassification):
         metadata = _metadata(own, job.digest)
         input_column_name = "audio"
         samples_per_label = max(len(own.splits["train"]), 1)

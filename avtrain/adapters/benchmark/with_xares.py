@@ -56,8 +56,8 @@ def _config_of(name: str) -> Callable[[Any], TaskConfig]:
         function: Callable[[Any], TaskConfig] = import_own(name, "a task of X-ARES")
         return function
     module = importlib.import_module(f"tasks.{name}_task")
-    (found,) = [one for one in dir(module) if one.endswith("_config")]
-    return getattr(module, found)  # type: ignore[no-any-return]
+    (config,) = [one for one in dir(module) if one.endswith("_config")]
+    return getattr(module, config)
 
 
 def _lay_out(config: TaskConfig, data: Path, job: Job) -> None:
