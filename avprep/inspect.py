@@ -17,7 +17,7 @@ from avprep.build.finalize import excluded_clips
 from avprep.build.settle import settle
 from avprep.build.shards import PlannedShard, read_marker, read_plan
 from avprep.dataset import Dataset
-from avprep.dataset.history import read_history, sentence_of
+from avprep.dataset.history import came, read_history, sentence_of
 from avprep.dataset.reading import UNREADABLE
 from avprep.errors import UserError
 from avprep.shared import names
@@ -97,7 +97,7 @@ def as_text(facts: dict[str, Any]) -> list[str]:
     failures = ", ".join(f"{count} {reason}" for reason, count in sorted(facts["failures"].items()))
     lines.append(f"failures  {failures or 'none'}")
     lines += [f"excluded  {facts['excluded']} on request"] if facts["excluded"] else []
-    lines += [f"grown     {sentence_of([change])}" for change in facts["history"]]
+    lines += [f"grown     {sentence_of([change])}" for change in came(facts["history"])]
     lines += [f"labels    {name}: {_labels_text(column)}" for name, column in facts["labels"].items()]
     lines.append(f"versions  {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}")
     return lines

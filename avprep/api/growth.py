@@ -8,7 +8,7 @@ from pathlib import Path
 
 from avprep.build import append as append_module
 from avprep.build import merge as merge_module
-from avprep.build.append import Appended
+from avprep.build.commit import Appended
 from avprep.build.execute import Execution
 from avprep.build.merge import Merged
 from avprep.build.run import default_workers

@@ -8,8 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from avprep import schema
+from avprep.build.commit import digest_of
 from avprep.build.finalize import excluded_clips, finalize, usable_clips
 from avprep.build.settle import settle
+from avprep.dataset.history import EXCLUDE, read_history
 from avprep.errors import UserError
 from avprep.manifest.id_lists import read_ids
 from avprep.shared import store
@@ -49,7 +51,29 @@ def exclude(out: Path, clip_ids: list[str], reason: str, date: str) -> Excluded:
             raise UserError(f"{out} would have no clip left, and nothing was changed; delete the folder instead.")
         added = [{"clip_id": clip_id, "reason": reason, "date": date} for clip_id in new]
         store.write_json_lines(out / schema.EXCLUDED, before + added)
+        _record(out, gone, date)
     return Excluded(len(new), len(wanted) - len(new), finalize(out).clips)
+
+
+def _record(out: Path, gone: set[str], date: str) -> None:
+    """Write into history.jsonl that clips go, unless the next finalize takes none, or it is written already."""
+    index = out / schema.INDEX
+    if not (out / schema.DATASET).is_file() or not index.is_file():
+        return
+    going = gone.intersection(pq.read_table(index, columns=["clip_id"]).column("clip_id").to_pylist())
+    info = store.read_json(out / schema.DATASET)
+    entry = {
+        "date": date,
+        "command": EXCLUDE,
+        "clips": len(going),
+        "digest_before": digest_of(info),
+        "index_sha256_before": info["index_sha256"],
+    }
+    history = read_history(out / schema.HISTORY)
+    if history and all(history[-1].get(name) == entry[name] for name in ("command", "digest_before")):
+        history.pop()  # of the same command, which was killed
+    if going:
+        store.write_json_lines(out / schema.HISTORY, [*history, entry])
 
 
 def ids_to_exclude(out: Path, path: Path) -> list[str]:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from avprep import schema
-from avprep.build.append import digest_of, local_dataset
+from avprep.build.append import local_dataset
+from avprep.build.commit import digest_of
 from avprep.build.finalize import excluded_clips, finalize
 from avprep.build.parts import FIRST_ROW, Part, digests_of, parts_of, plan_of
 from avprep.build.shards import PlannedShard, is_done, marked_files, read_marker, read_plan, write_plan
@@ -25,6 +26,7 @@ from avprep.errors import UserError
 from avprep.labels.merge import merge_columns
 from avprep.manifest.clips import Clips
 from avprep.manifest.read_write import read_manifest, write_parquet
+from avprep.quality.table import write_quality
 from avprep.shared import names, store
 from avprep.shared.commands import Progress
 from avprep.shared.errors import listed
@@ -60,6 +62,8 @@ class Merged:
     columns: list[str]
     """label columns that were joined"""
     digest: str
+    unmeasured: list[str]
+    """those without a quality.parquet, where others have one: the dataset has none then"""
 
 
 def merge(folders: Sequence[Path | str], out: Path | str, *, date: str, link: bool = False) -> Merged:
@@ -94,7 +98,11 @@ def merge(folders: Sequence[Path | str], out: Path | str, *, date: str, link: bo
     totals = finalize(out)
     columns = merge_columns([source.folder for source in sources], out)
     digest = digest_of(store.read_json(out / schema.DATASET))
-    return Merged(totals.clips, len(class_names), len(moves), columns, digest)
+    unmeasured = [str(source.folder) for source in sources if not (source.folder / schema.QUALITY).is_file()]
+    if not unmeasured:
+        write_quality(out)
+    unmeasured = unmeasured if len(unmeasured) < len(sources) else []
+    return Merged(totals.clips, len(class_names), len(moves), columns, digest, unmeasured)
 
 
 def _opened(folders: Sequence[Path | str]) -> list[Source]:
@@ -213,6 +221,10 @@ def _copy_shard(out: Path, move: Move, digest: str, link: bool) -> None:
             _take(old, temporary, link)
             if not link and store.sha256(temporary) != marker[key]:
                 raise UserError(f"{old} has other bytes than its marker records; 'avprep verify' prints a repair.")
+    measures = names.inside(move.source.folder, schema.quality_path(move.old.path))
+    if measures.is_file():
+        with store.atomic_path(names.inside(out, schema.quality_path(move.new.path))) as temporary:
+            shutil.copyfile(measures, temporary)
     marker |= {"shard": move.new.path, "config_digest": digest}
     for entry in (*marker["clips"], *marker["failures"]):
         entry["row"] += move.source.first_row

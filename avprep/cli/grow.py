@@ -31,6 +31,7 @@ from avprep.shared.signals import stop_on_signals
 @click.option("--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here.")
 @click.option("--retry-failed", is_flag=True, help="Build the new shards again in which a clip failed.")
 @click.option("--allow-local-paths", is_flag=True, help="A MANIFEST at a URL may name any file of this machine.")
+@click.option("--dry-run", is_flag=True, help="Print what would come: clips, shards, classes; write nothing.")
 @json_option
 def append(
     dataset_dir: Path | str,
@@ -45,6 +46,7 @@ def append(
     address: str | None,
     retry_failed: bool,
     allow_local_paths: bool,
+    dry_run: bool,
 ) -> None:
     """Add the clips of MANIFEST that the dataset DIR does not have, as new shards; the same command resumes.
 
@@ -52,10 +54,19 @@ def append(
     all new clips are there.
     """
     from avprep.build.append import append as grow
+    from avprep.build.append import foresee
     from avprep.build.execute import Execution
     from avprep.build.run import default_workers
     from avprep.config import Limits
 
+    if dry_run:
+        seen = foresee(dataset_dir, manifest_file, root=root, allow_local_paths=allow_local_paths)
+        lines = [
+            f"{dataset_dir}: {seen.clips} clips would come in {seen.shards} shards; {seen.already} are there already",
+            *(f"  {line}" for line in seen.findings),
+        ]
+        answer(seen, [*lines, *_new_classes(seen.new_classes)])
+        return
     with stop_on_signals() as request:
         done = grow(
             dataset_dir,
@@ -79,12 +90,15 @@ def append(
         f"already; digest {done.digest[:16]}",
         *failed_lines(done.failed_clips, done.failures),
     ]
-    if done.new_classes:
-        lines.append(f"  new classes: {', '.join(done.new_classes)}")
+    lines += _new_classes(done.new_classes)
     lines += [
         f"  the new clips have no label in column {name!r}; make it again with --replace" for name in done.unlabelled
     ]
     answer(done, lines)
+
+
+def _new_classes(names: list[str]) -> list[str]:
+    return [f"  new classes: {', '.join(names)}"] if names else []
 
 
 @click.command(cls=Command)
@@ -100,4 +114,6 @@ def merge(datasets: tuple[Path | str, ...], out: Path | str, link: bool) -> None
     lines = [f"{out}: {done.clips} clips of {done.classes} classes in {done.shards} shards; digest {done.digest[:16]}"]
     if done.columns:
         lines.append(f"  label columns: {', '.join(done.columns)}")
+    if done.unmeasured:
+        lines.append(f"  no quality.parquet, since {done.unmeasured[0]} has none; 'avprep quality {out}' makes it")
     answer(done, lines)

@@ -39,7 +39,9 @@ NEXT: dict[str, NextStep] = {
     "demo": "avprep build-shards {out_dir}/manifest.csv --out my-data",
     "build-shards": _after_build,
     "finalize": _verified("dataset_dir"),
-    "append": _verified("dataset_dir"),
+    "append": lambda params: (
+        "avprep append {dataset_dir} {manifest_file}" if params["dry_run"] else "avprep verify {dataset_dir}"
+    ),
     "merge": _verified("out"),
     "pseudo-label": lambda params: (
         "avtrain plan {dataset_dir} --strategy soft-positive --labels {name}"

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.dataset import Dataset, LabelColumn
-from avprep.dataset.history import sentence_of
+from avprep.dataset.history import came, sentence_of
 from avprep.errors import UserError
 from avprep.manifest.tables import Wanted, read_table
 from avprep.shared import __version__, configs, store
@@ -60,7 +60,7 @@ def claim_column(dataset: Dataset, name: str, origin: dict[str, Any], replace: b
     except ValueError as error:
         raise UserError(f"{path} is no label column ({error}); give --replace or another --name.") from None
     changed = configs.differences(old, whole)
-    grown = dataset.changes_since(old.get("index_sha256"), "index_sha256_before")
+    grown = came(dataset.changes_since(old.get("index_sha256"), "index_sha256_before"))
     if grown and all(old.get(key) == whole.get(key) for key in (old.keys() | whole.keys()) - OF_THE_CLIPS):
         raise UserError(
             f"{path} was made before {sentence_of(grown)}, which have no label in it; --replace makes it again for all "

@@ -253,6 +253,21 @@ def test_names_of_data_are_joined_to_folders_by_one_function():
     assert found == []
 
 
+def test_what_a_marker_names_is_joined_by_that_function_too():
+    """An append joined the files of a marker as `staging / name`: no text in the line shows that it is one's name."""
+    found = []
+    for path in sorted((REPOSITORY / "avprep").rglob("*.py")):
+        for function in ast.walk(tree_of(path)):
+            if not isinstance(function, ast.FunctionDef) or "marked_files(" not in ast.unparse(function):
+                continue
+            nodes = list(ast.walk(function))
+            loops = [node for node in nodes if isinstance(node, ast.For) and "marked_files(" in ast.unparse(node.iter)]
+            risky = {"marker", *(ast.unparse(loop.target) for loop in loops)}
+            joined = [node for node in nodes if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)]
+            found += [f"{path.name}: {ast.unparse(node)}" for node in joined if ast.unparse(node.right) in risky]
+    assert [line for line in found if "remote" not in line] == []
+
+
 def test_a_link_that_a_user_laid_is_the_users_layout(stage, tmp_path):
     """DIR/shards on another disk."""
     folder = tmp_path / "data"

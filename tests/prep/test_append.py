@@ -23,6 +23,7 @@ from avprep.config import BuildConfig, Limits, ShardSpec, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
+from avprep.quality.table import read_quality, write_quality
 from avprep.shared.store import read_json_lines
 from avprep.verify.dataset import verify
 from tests.conftest import REPOSITORY
@@ -270,6 +271,34 @@ def test_nothing_good_leaves_the_dataset_as_it_was(built, data, videos, tmp_path
     )
     shutil.rmtree(data / "append")
     assert avprep.append(data, built / "b.csv", workers=1).digest == Dataset(built / "grown").digest
+
+
+def test_measures_of_a_dataset_that_grows_stay_whole(built, data):
+    write_quality(data)
+    parts = {path: path.stat().st_mtime_ns for path in data.glob("quality/**/*.parquet")}
+    avprep.append(data, built / "b.csv", workers=1)
+    table = read_quality(Dataset(data))
+    assert table.column("clip_id").to_pylist() == Dataset(data).clip_ids
+    peaks = table.column("peak").to_pylist()
+    assert [peak is None for peak in peaks] == [True] * 4 + [False] * 3, "new clips are measured while they are decoded"
+    assert all(path.stat().st_mtime_ns == stamp for path, stamp in parts.items())
+    assert verify(data, 1, quiet=True).problems == []
+
+
+def test_a_dry_run_counts_and_writes_nothing(built, data, tmp_path):
+    before = tree(data)
+    done = avprep_command("append", data, built / "b.csv", "--dry-run")
+    assert done.exit_code == 0, done.output
+    assert f"{data}: 4 clips would come in 3 shards; 1 are there already" in done.output
+    assert "new classes: b" in done.output
+    write_manifest(tmp_path / "m.csv", [clip("z", "a", tmp_path / "gone.mp4"), clip("a0", "a", "other.mp4")])
+    assert "has other rows for clips" in avprep_command("append", data, tmp_path / "m.csv", "--dry-run").output
+    write_manifest(tmp_path / "m.csv", [clip("z", "a", tmp_path / "gone.mp4")])
+    assert "have no file" in avprep_command("append", data, tmp_path / "m.csv", "--dry-run").output
+    assert "0 clips would come in 0 shards; 1 are" in (
+        avprep_command("append", built / "grown", built / "b.csv", "--dry-run").output.replace("5 are", "1 are")
+    )
+    assert tree(data) == before
 
 
 def test_what_cannot_grow(data, built, tmp_path):

@@ -20,6 +20,7 @@ from avprep.build.run import build_shards
 from avprep.cli import main
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
+from avprep.dataset.history import read_history, sentence_of
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip, write_manifest
 from avprep.shared.store import sha256
@@ -91,12 +92,24 @@ def test_excluded_clips_leave_the_index_and_are_listed_with_the_reason(built, da
     every = dataset.clip_ids + ids_of(data / "failures.jsonl") + ids_of(data / "excluded.jsonl")
     assert sorted(every) == ["a0", "a1", "a2", "a3", "b0"], "each clip of the manifest stands in exactly one table"
     after = files(data)
-    assert {path for path in after | before if after.get(path) != before.get(path)} == set(TABLES)
+    assert {path for path in after | before if after.get(path) != before.get(path)} == {*TABLES, "history.jsonl"}
     whole = Dataset(built / "data")
     for row, clip_id in enumerate(dataset.clip_ids):
         found, expected = dataset.read_clip(row), whole.read_clip(whole.clip_ids.index(clip_id))
         assert np.array_equal(found.logmel, expected.logmel)
         assert np.array_equal(found.frames, expected.frames)
+
+
+def test_an_exclusion_is_on_record_once(data):
+    before = Dataset(data)
+    exclude(data, ["a2", "a3"], "asked for", "2024-05-01")
+    exclude(data, ["a2"], "asked for again", "2024-06-01")
+    (line,) = read_history(data / "history.jsonl")
+    assert (line["command"], line["clips"], line["date"]) == ("exclude", 1, "2024-05-01")
+    assert line["digest_before"] == before.digest
+    assert sentence_of(Dataset(data).changes_since(before.digest)) == "1 clips went by 'avprep exclude' on 2024-05-01"
+    exclude(data, ["a3"], "a failed clip", "2024-07-01")
+    assert len(read_history(data / "history.jsonl")) == 1
 
 
 def test_verify_vouches_for_what_is_left_and_its_labels(data, tmp_path):

@@ -14,6 +14,7 @@ from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.dataset import Dataset
 from avprep.errors import UserError
 from avprep.manifest.read_write import read_manifest, write_manifest
+from avprep.quality.table import read_quality, write_quality
 from avprep.verify.dataset import verify
 from tests.prep.test_append import CONFIG, avprep_command, built, clip, facts
 from tests.prep.test_build import tree
@@ -77,6 +78,18 @@ def test_label_columns_are_joined_by_name(pair, tmp_path):
     lone = dict(zip(dataset.clip_ids, dataset.label_lists("lone"), strict=True))
     assert (lone["n0"], lone["a0"]) == (["z"], None)
     assert verify(tmp_path / "c", 1, quiet=True).problems == []
+
+
+def test_measures_are_joined_where_all_have_them(pair, tmp_path):
+    a, b = (Path(shutil.copytree(folder, tmp_path / folder.name)) for folder in pair)
+    write_quality(a)
+    done = avprep_command("merge", a, b, "--out", tmp_path / "one")
+    assert f"no quality.parquet, since {b} has none; 'avprep quality {tmp_path / 'one'}' makes it" in done.output
+    assert len(list((tmp_path / "one" / "quality").rglob("*.parquet"))) == 3
+    write_quality(b)
+    assert avprep.merge([a, b], tmp_path / "both").unmeasured == []
+    assert read_quality(Dataset(tmp_path / "both")).column("clip_id").to_pylist() == Dataset(tmp_path / "both").clip_ids
+    assert avprep.merge(pair, tmp_path / "none").unmeasured == []
 
 
 def test_what_cannot_be_merged_is_named_and_nothing_is_written(built, pair, videos, tmp_path):
