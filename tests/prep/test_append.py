@@ -227,7 +227,7 @@ def test_three_kills_at_random_moments(built, tmp_path):
 STOPPED_BEFORE_THE_SHARDS_MOVE = """
 import sys
 from pathlib import Path
-from avprep.build import append
+from avprep.build import append, commit
 
 class Stopped(Exception):
     pass
@@ -235,7 +235,7 @@ class Stopped(Exception):
 def stop(*_):
     raise Stopped
 
-append._move_shards = stop
+commit._move_shards = stop
 try:
     append.append(Path(sys.argv[1]), Path(sys.argv[2]), append.Limits(), date="2026-11-30", how=append.Execution())
 except Stopped:

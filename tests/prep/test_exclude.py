@@ -177,7 +177,12 @@ def test_a_kill_at_any_step_leaves_the_old_set_the_new_one_or_none_until_repaire
     shutil.copytree(data, wanted)
     exclude(wanted, ["a2"], "asked for", "2024-05-01")
     new = files(wanted)
-    assert {path for path in new if new[path] != old.get(path)} == {"index.parquet", "dataset.json", "excluded.jsonl"}
+    assert {path for path in new if new[path] != old.get(path)} == {
+        "index.parquet",
+        "dataset.json",
+        "excluded.jsonl",
+        "history.jsonl",
+    }
     seen = set()
     for step in range(1, 20):
         folder = Path(shutil.copytree(built / "data", tmp_path / f"killed-{step}"))
@@ -196,6 +201,6 @@ def test_a_kill_at_any_step_leaves_the_old_set_the_new_one_or_none_until_repaire
                 Dataset(folder)
         exclude(folder, ["a2"], "asked for", "2024-05-01")
         assert files(folder) == new
-    assert step == 6, "excluded.jsonl, failures.jsonl, old dataset.json, index.parquet, dataset.json"
+    assert step == 7, "excluded.jsonl, history.jsonl, failures.jsonl, old dataset.json, index.parquet, dataset.json"
     assert seen == {4, 0}
     assert pq.read_table(folder / "index.parquet").num_rows == 3
