@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from avprep.shared import configs
 from avprep.shared.urls import path_or_url
-from avtrain.config import CACHE_BYTES, READ_THREADS, EvaluateConfig, PlanConfig, PretrainConfig
+from avtrain.config import CACHE_BYTES, EvaluateConfig, PlanConfig, PretrainConfig
 
 if TYPE_CHECKING:
     from avtrain.embed import Embedded
@@ -49,7 +49,7 @@ def pretrain(
     threads: int | None = None,
     cache: AnyPath | None = None,
     cache_bytes: int = CACHE_BYTES,
-    read_threads: int = READ_THREADS,
+    read_threads: int | None = None,
     log: Sequence[str] = (),
     tensorboard: bool = False,
     quiet: bool = False,
@@ -70,7 +70,7 @@ def pretrain(
         threads: CPU threads; None: torch's choice.
         cache: Folder that keeps shards of a dataset at a URL.
         cache_bytes: Most bytes that the cache may hold.
-        read_threads: Threads that read and decode clips.
+        read_threads: Threads that read and decode clips; None: the cores of this process, 32 at most.
         log: Where the metrics go besides: `tensorboard`, `wandb`, `trackio`; each needs the extra of its name.
         tensorboard: As `tensorboard` in `log`.
         quiet: Report no progress.

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from avprep.shared.errors import UserError, first_line
 
 KINDS = ("cpu", "cuda")
+MOST_READ_THREADS = 32
+"""by default; more are given with --read-threads"""
 
 
 def device_for(name: str, local_rank: int | None = None) -> str:
@@ -35,6 +39,23 @@ def own_gpu(local_rank: int, count: int) -> str:
             f"use --nproc-per-node {count} at most, or --device cpu."
         )
     return f"cuda:{local_rank}"
+
+
+def read_threads_of(given: int | None, local_world_size: int = 1) -> int:
+    """How many threads read and decode: as given, else its share of the cores that this process may run on.
+
+    `local_world_size` processes share them. They are at least one, at most MOST_READ_THREADS.
+    """
+    if given is not None:
+        return given
+    return max(1, min(usable_cores() // local_world_size, MOST_READ_THREADS))
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def set_threads(threads: int | None) -> None:

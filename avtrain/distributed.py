@@ -1,10 +1,11 @@
 """Training on several processes: who this process is, its slice of a batch, gathering of rows, the wrapped model.
 
-The one reader of torchrun's RANK, WORLD_SIZE and LOCAL_RANK. Gradients: every rank computes the whole loss L of the
-global batch on gathered embeddings, and DistributedDataParallel averages gradients over W ranks. `gather_rows` gives a
-rank's own rows W times their gradient of L and the other ranks' rows none, so the average is dL/d(weights) as one
-process has it. A weight used after the gather (a learnt temperature) has the whole gradient on each rank, and the
-average leaves it so. The backward pass of `gather_rows` sends nothing; it is right only if all ranks compute one L.
+The one reader of torchrun's RANK, WORLD_SIZE, LOCAL_RANK and LOCAL_WORLD_SIZE. Gradients: every rank computes the
+whole loss L of the global batch on gathered embeddings, and DistributedDataParallel averages gradients over W ranks.
+`gather_rows` gives a rank's own rows W times their gradient of L and the other ranks' rows none, so the average is
+dL/d(weights) as one process has it. A weight used after the gather (a learnt temperature) has the whole gradient on
+each rank, and the average leaves it so. The backward pass of `gather_rows` sends nothing; it is right only if all ranks
+compute one L.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ class Ranks:
     """processes that share each batch"""
     local_rank: int = 0
     """number of the device on this machine"""
+    local_world_size: int = field(default=1, compare=False)
+    """processes on this machine, which share its cores"""
     launched: bool = field(default=False, compare=False)
     """torchrun started this process, and hides its exit code"""
 
@@ -73,7 +76,14 @@ def read_ranks(environ: Mapping[str, str]) -> Ranks:
         raise UserError(
             f"The environment has {variables}, which is no rank; start with torchrun, or unset these."
         ) from None
-    return Ranks(rank=rank, world_size=world_size, local_rank=local_rank, launched=True)
+    beside = environ.get("LOCAL_WORLD_SIZE", "")
+    return Ranks(
+        rank=rank,
+        world_size=world_size,
+        local_rank=local_rank,
+        local_world_size=int(beside) if beside.isdecimal() and 0 < int(beside) <= world_size else 1,
+        launched=True,
+    )
 
 
 @contextmanager

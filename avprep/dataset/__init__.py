@@ -73,10 +73,13 @@ class Dataset:
         if stored not in (schema.FORMAT, schema.APPENDING):
             raise UserError(f"{self.folder} has format {stored!r}; this version reads {schema.FORMAT}.")
         integrity.check_info(self.info, self.folder / schema.DATASET)
-        numbers = {name: column.to_numpy() for name, column in self._columns(*integrity.NUMBERS)}
-        (_, shard), (_, split) = self._columns("shard", "split")
-        self.shards, self.shard = categories(shard)
-        self.splits, self.split = categories(split)
+        numbers, named = {}, {}
+        for name, column in self._columns(*integrity.NUMBERS, "shard", "split"):  # at a URL, one fetch of the index
+            if name in ("shard", "split"):
+                named[name] = categories(column)
+            else:
+                numbers[name] = column.to_numpy()
+        (self.shards, self.shard), (self.splits, self.split) = named["shard"], named["split"]
         integrity.check_index(numbers, self.shards, self.shard, self.info, self.table_path(schema.INDEX))
         for name, values in numbers.items():
             setattr(self, name, values)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from avprep.shared.outputs import Output, PathOrUrl, is_json_lines, is_page
-from avtrain.config import CACHE_BYTES, NEIGHBOURS_KEY, READ_THREADS, WEIGHTS, EvaluateConfig, PretrainConfig
+from avtrain.config import CACHE_BYTES, NEIGHBOURS_KEY, WEIGHTS, EvaluateConfig, PretrainConfig
 from avtrain.config.rules import strategy_usages
 
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -109,7 +109,10 @@ def weights_option(command: click.decorators.FC) -> click.decorators.FC:
 def read_threads_option(command: click.decorators.FC) -> click.decorators.FC:
     """--read-threads."""
     return click.option(
-        "--read-threads", type=click.IntRange(1), default=READ_THREADS, help="Threads that read and decode clips."
+        "--read-threads",
+        type=click.IntRange(1),
+        default=None,
+        help="Threads that read and decode clips. Default: the cores of this process, 32 at most.",
     )(command)
 
 

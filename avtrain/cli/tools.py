@@ -12,7 +12,6 @@ from avprep.shared.commands import Command
 from avprep.shared.doctor import doctor_command
 from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options, window_options
-from avtrain.config import READ_THREADS
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -68,7 +67,9 @@ def demo(
 @click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
 @click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Measurements; their median is reported.")
-@click.option("--threads", type=click.IntRange(1), default=READ_THREADS, help="Reading and decoding threads.")
+@click.option(
+    "--threads", type=click.IntRange(1), default=None, help="Reading and decoding threads. Default: cores, 32 at most."
+)
 @click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
 @window_options
 @click.option("--seed", type=int, default=PRETRAIN.seed)
@@ -77,6 +78,7 @@ def demo(
 def bench(
     dataset: Path | str,
     strategies: tuple[str, ...],
+    threads: int | None,
     as_json: bool,
     cache: Path | None,
     cache_bytes: int,
@@ -87,9 +89,10 @@ def bench(
     from avprep.shared.store import json_text
     from avtrain.data.bench import BenchConfig, measure, printed
     from avtrain.data.cache import cache_for
+    from avtrain.devices import read_threads_of
 
     chosen = {"strategies": strategies} if strategies else {}
-    config = BenchConfig(**chosen, **settings)  # type: ignore[arg-type]
+    config = BenchConfig(**chosen, threads=read_threads_of(threads), **settings)  # type: ignore[arg-type]
     measured = measure(Dataset(dataset), config, cache_for(dataset, cache, cache_bytes))
     click.echo(json_text(measured, indent=2) if as_json else printed(measured))
 

@@ -204,7 +204,7 @@ def pretrain(
     threads: int | None,
     cache: Path | None,
     cache_bytes: int,
-    read_threads: int,
+    read_threads: int | None,
     **settings: Any,
 ) -> None:
     """Train both encoders on the train split of dataset DIR, or of several together; also under torchrun.

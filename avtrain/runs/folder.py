@@ -35,18 +35,19 @@ BEGUN = ("init_checkpoint", "init_digest", "init_revision", "video_weights_diges
 VALIDATION_SCORE = "val_class_recall_at_1"
 
 
-def open_run(run: Path, identity: Mapping[str, Any]) -> None:
+def open_run(run: Path, identity: Mapping[str, Any], facts: Mapping[str, Any] | None = None) -> None:
     """Create the folder and write its config, or check that it holds the same config; UserError with the difference.
 
     `identity` is all that makes the run: its config, the dataset's digest, that of the labels and pairs that the plans
-    are made from (their files may change under one name), and what its weights began from.
+    are made from (their files may change under one name), and what its weights began from. `facts` go to env.json of a
+    new run, beside versions and machine.
     """
     with contextlib.suppress(OSError):  # claim raises the error
         if {entry.name for entry in run.iterdir()} <= {EXIT, store.LOCK}:
             clear_exit(run)  # of calls that were refused before there was a run
     configs.claim(run / CONFIG, identity, "run", DEFAULTS)
     if not (run / ENVIRONMENT).exists():
-        store.write_json(run / ENVIRONMENT, environment())
+        store.write_json(run / ENVIRONMENT, {**environment(), **(facts or {})})
 
 
 def check_folder(run: Path, identity: Mapping[str, Any]) -> None:

@@ -12,10 +12,10 @@ from typing import Any
 
 from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
-from avtrain.config import CACHE_BYTES, READ_THREADS, PretrainConfig
+from avtrain.config import CACHE_BYTES, PretrainConfig
 from avtrain.data.cache import cache_for
 from avtrain.data.several import Given
-from avtrain.devices import device_for, set_threads
+from avtrain.devices import device_for, read_threads_of, set_threads
 from avtrain.distributed import read_ranks
 from avtrain.runs import folder as run_folder
 from avtrain.runs.exit_status import refusal_recorded
@@ -37,7 +37,7 @@ def pretrain_runs(
     threads: int | None = None,
     cache: Path | None = None,
     cache_bytes: int = CACHE_BYTES,
-    read_threads: int = READ_THREADS,
+    read_threads: int | None = None,
     log: Sequence[str] = (),
     quiet: bool = False,
     change: bool = False,
@@ -76,7 +76,7 @@ def pretrain_runs(
                     device=device,
                     ranks=ranks,
                     cache=kept,
-                    read_threads=read_threads,
+                    read_threads=read_threads_of(read_threads, ranks.local_world_size),
                     stopping=stopping or (lambda: bool(request)),
                     opened=hand.put,
                     saved=hand.begin_put,

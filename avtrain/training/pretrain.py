@@ -86,7 +86,7 @@ def pretrain(
 
         def open_run() -> None:
             if not course.new:
-                run_folder.open_run(run, ready.identity)
+                run_folder.open_run(run, ready.identity, {"read_threads": read_threads})
             held.enter_context(store.folder_lock(run, "training in"))
             if course.new:
                 record(run, course.changes, ready.identity)

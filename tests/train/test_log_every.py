@@ -11,11 +11,14 @@ import pytest
 import avtrain.data.loader
 import avtrain.training.validation
 from avprep.shared.errors import Interrupted
+from avtrain import devices
 from avtrain.config import PretrainConfig
 from avtrain.data.reader import Reader
+from avtrain.distributed import read_ranks
 from avtrain.runs import folder as run_folder
 from avtrain.runs.loggers import TensorBoard
 from avtrain.training import books
+from avtrain.training.every_run import pretrain_runs
 from avtrain.training.pretrain import pretrain
 from tests.train.forge import Forged, forge_dataset
 
@@ -143,3 +146,28 @@ def test_reading_threads_are_those_asked_for_and_change_nothing(folder, tmp_path
     assert len(made) > 1
     assert set(made) == {threads}
     assert lines_of(tmp_path / "run") == each[1]
+
+
+@pytest.mark.parametrize(
+    ("given", "cores", "ranks", "threads"), [(None, 16, 4, 4), (None, 3, 4, 1), (None, 96, 1, 32), (40, 2, 1, 40)]
+)
+def test_threads_that_read_are_the_cores_of_a_rank_unless_given(monkeypatch, given, cores, ranks, threads):
+    monkeypatch.setattr(devices, "usable_cores", lambda: cores)
+    assert devices.read_threads_of(given, ranks) == threads
+
+
+@pytest.mark.parametrize(
+    ("beside", "shared_by"), [({"LOCAL_WORLD_SIZE": "2"}, 2), ({}, 1), ({"LOCAL_WORLD_SIZE": "many"}, 1)]
+)
+def test_ranks_that_share_a_machine_share_its_cores(beside, shared_by):
+    ranks = read_ranks({"RANK": "0", "WORLD_SIZE": "4", "LOCAL_RANK": "0", **beside})
+    assert ranks.local_world_size == shared_by
+
+
+def test_the_default_is_on_record_and_a_run_of_other_threads_goes_on(folder, tmp_path, monkeypatch, each):
+    monkeypatch.setattr(devices, "usable_cores", lambda: 3)
+    pretrain_runs(folder, tmp_path / "run", SETTINGS | {"max_steps": 4}, quiet=True)
+    assert json.loads((tmp_path / "run" / "env.json").read_text())["read_threads"] == 3
+    pretrain_runs(folder, tmp_path / "run", SETTINGS, read_threads=1, quiet=True)
+    assert lines_of(tmp_path / "run")[-1] == each[1][-1]
+    assert "read_threads" not in (tmp_path / "run" / "config.json").read_text()
