@@ -85,6 +85,11 @@ def test_over_http_batches_and_clips_are_the_same(either):
             np.testing.assert_array_equal(dataset.read_clip(row).logmel, local.read_clip(row).logmel)
 
 
+def test_opening_a_dataset_fetches_its_index_once(served):
+    remote_dataset(served)
+    assert served.requests["/index.parquet"] == 1
+
+
 def test_worker_processes_reach_a_server_that_their_parent_has_reached(stored, served):
     def batches(dataset, **options):
         recipe = Recipe(dataset=dataset, table=training_table(dataset), strategy=SoftPositive(1.0), batch_size=4)
