@@ -62,7 +62,7 @@ def loaded(kind: Kind[Loaded], source: Path | str, side: str, weights: str, proj
         if weights != "auto":
             raise UserError(f"{folder} is an exported encoder, which has one set of weights; leave --weights out.")
         with speaking_of(folder / DESCRIPTION):
-            encoder = kind(*_fresh(description))
+            encoder = kind(*fresh(description))
         path = folder / description.file("safetensors")
         digests = digests_of(store.read_json(folder / DESCRIPTION), folder / DESCRIPTION)
         if path.name in digests:
@@ -87,7 +87,8 @@ def _check_export(folder: Path, description: Description, side: str, projection:
         raise UserError(f"{folder} was exported {has} its projection; export the run again to have the other.")
 
 
-def _fresh(description: Description) -> tuple[nn.Module, Description, nn.Module | None]:
+def fresh(description: Description) -> tuple[nn.Module, Description, nn.Module | None]:
+    """What a Kind is made of, with weights that are yet to be loaded: network, description, projection or None."""
     config, bands = description.training["config"], len(description.logmel_mean)
     size = int(description.video.get("frame_size", 112))
     if description.projection:

@@ -30,6 +30,7 @@ TESTED = {
     "docs/pages/extend/loss.md": 1,
     "docs/pages/extend/strategy.md": 1,
     "docs/pages/guides/embed-and-export.md": 3,
+    "docs/pages/guides/leaderboards.md": 1,
     "docs/pages/guides/python.md": 7,
     "docs/pages/guides/share.md": 2,
     "docs/pages/reference/format-avshards-1.md": 2,
@@ -281,6 +282,15 @@ def test_ten_lines_embed_a_sound_with_torch_and_without():
     assert all(len(lines_of(example)) <= 10 for example in blocks(page, "python"))
     of_readme, _ = run(README, "embed_file(")
     np.testing.assert_array_equal(of_readme["embedding"], names["embedding"])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_a_folder_with_an_encoder")
+def test_transformers_has_the_embedding_too():
+    pytest.importorskip("transformers")
+    names, _ = run(DOCS / "guides" / "leaderboards.md")
+    ours, _ = run(README, "embed_file(")
+    np.testing.assert_allclose(names["made"].pooler_output[0].detach(), ours["embedding"], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -245,3 +245,30 @@ def test_the_real_validator_of_hear_passes(runs):
     pytest.importorskip("tensorflow")
     validate = pytest.importorskip("hearvalidator.validate")
     validate.ValidateModel("avtrain.adapters.hear", str(runs / "soft"), device="cpu")()
+
+
+@pytest.mark.slow
+def test_transformers_loads_an_encoder_without_code_of_the_folder(runs, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    from avtrain.adapters.transformers import convert
+
+    convert(runs / "soft", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.json",
+        "model.safetensors",
+        "preprocessor_config.json",
+    ]
+    assert "auto_map" not in (tmp_path / "out" / "config.json").read_text()
+    model = transformers.AutoModel.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(tmp_path / "out", trust_remote_code=False)
+    inputs = extractor(noise(2.0), sampling_rate=RATE_HZ, return_tensors="pt")
+    with torch.no_grad():
+        made = model(**inputs)
+    encoder = load_encoder(runs / "soft")
+    own, (frames, _) = embed_file(encoder, runs / "a.wav"), embed_file_frames(encoder, runs / "a.wav")
+    np.testing.assert_allclose(made.pooler_output[0].numpy(), own, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(made.last_hidden_state[0].numpy(), frames, rtol=1e-4, atol=1e-5)
+    with pytest.raises(UserError, match="The sounds differ in length"):
+        extractor([noise(1.0), noise(2.0)], sampling_rate=RATE_HZ)
+    with pytest.raises(UserError, match="is not empty; choose another folder"):
+        convert(runs / "soft", tmp_path / "out")

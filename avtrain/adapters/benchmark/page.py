@@ -40,7 +40,7 @@ def write_page(
 
 
 STYLE = """
-td, th { vertical-align: top; white-space: normal; overflow-wrap: anywhere; min-width: 4rem; }
+td, th { vertical-align: top; white-space: normal; overflow-wrap: break-word; min-width: 5rem; }
 .text td, .text th { text-align: left; }
 """
 
