@@ -1,7 +1,7 @@
 """The notebooks of docs/ executed cell by cell, by IPython's shell in this process: no kernel is started.
 
-`python -m tests.docs.notebooks FOLDER` executes them in FOLDER, one after the other as a reader does, and stores what they
-show in them.
+`python -m tests.docs.notebooks FOLDER` executes them in FOLDER, one after the other as a reader does, and stores what
+they show in them.
 """
 
 from __future__ import annotations

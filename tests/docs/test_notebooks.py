@@ -1,4 +1,4 @@
-"""The notebooks of docs/: executed as a reader does, on fewer clips and updates; stored with what their cells show."""
+"""The notebooks of docs/: executed as a reader does, on fewer clips and updates; stored without outputs or with all."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ def test_a_reader_gets_from_clips_to_results(demo_clips, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_stored_with_what_they_show(path):
-    notebook = read(path)
-    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+def test_notebooks_are_stored_without_outputs_or_with_all(path):
+    cells = [cell for cell in read(path)["cells"] if cell["cell_type"] == "code"]
+    assert path.with_suffix(".md").exists()
+    if not any(cell["outputs"] for cell in cells):
+        assert {cell["execution_count"] for cell in cells} == {None}
+        return
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     kinds = [kind for cell in cells for one in cell["outputs"] for kind in one.get("data", {}) if kind != "text/plain"]
     assert {kind: kinds.count(kind) for kind in kinds} == SHOWN[path.stem]
-    assert {one["output_type"] for cell in cells for one in cell["outputs"]} <= {"stream", "display_data"}
     assert path.stat().st_size < 500_000
     assert "/tmp" not in "".join(line for cell in cells for one in cell["outputs"] for line in one.get("text", []))
-    assert path.with_suffix(".md").exists()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
