@@ -6,7 +6,7 @@ import asyncio
 
 from avprep.shared.errors import UserError
 
-CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs")  # their errors are no OSErrors
+CLIENTS = ("aiohttp", "botocore", "aiobotocore", "gcsfs", "azure", "huggingface_hub")  # their errors are no OSErrors
 PASSING = (408, 425, 429)  # as is all from 500 on
 GONE = {404: "no such file", 410: "gone (HTTP 410)", 451: "withheld for legal reasons (HTTP 451)"}
 
@@ -28,7 +28,7 @@ def _status(error: BaseException | None) -> int | None:
     while error is not None:
         response = getattr(error, "response", None)
         known = response.get("ResponseMetadata", {}) if isinstance(response, dict) else {}
-        status = getattr(error, "status", None) or known.get("HTTPStatusCode")
+        status = getattr(error, "status", None) or known.get("HTTPStatusCode") or getattr(response, "status_code", None)
         if status is None and type(error).__module__.startswith("gcsfs"):
             status = getattr(error, "code", None)
         if isinstance(status, int):

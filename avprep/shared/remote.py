@@ -1,4 +1,4 @@
-"""Files behind http(s)://, s3://, gs:// or memory://: whole ones and ranges, many at a time, retried with patience.
+"""Files at http(s)://, s3://, gs://, az://, hf://, memory://: whole ones, ranges, many at a time, retried with patience.
 
 Where the server takes files, also put there: one is there whole, or not at all.
 
@@ -271,12 +271,14 @@ def _file_system(scheme: str, shown: str) -> Any:
     from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
 
     options: dict[str, Any] = {"use_listings_cache": False} if scheme in ("s3", "gs", "gcs") else {}  # others write too
+    if scheme == "hf":
+        options = {"endpoint": os.environ.get("HF_ENDPOINT") or None}
     if scheme == "s3":
         options["config_kwargs"] = {"max_pool_connections": CONCURRENT_REQUESTS}
     try:
         files = fsspec.filesystem(scheme, **options)
     except (ImportError, TypeError, ValueError) as error:
         package = PACKAGES.get(scheme)
-        step = f"pip install {package}" if package else "http, https, s3, gs and memory can be read"
+        step = f"pip install {package}" if package else "http, https, s3, gs, az, hf and memory can be read"
         raise UserError(f"{shown} cannot be opened ({first_line(error)}): {step}.") from None
     return files if files.async_impl else AsyncFileSystemWrapper(files, asynchronous=False)

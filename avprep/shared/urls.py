@@ -11,7 +11,10 @@ WRITABLE = ("s3", "gs", "gcs", "memory")
 ARCHIVES = ("tar", "zip")
 PARQUET = "parquet"
 HUB = "hf://"
-PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+PACKAGES = {
+    "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "hf": "huggingface_hub", "http": "aiohttp",
+    "https": "aiohttp",
+}  # fmt: skip
 
 
 class Address(NamedTuple):

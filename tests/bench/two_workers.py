@@ -81,6 +81,7 @@ def main() -> None:
             write_manifest(folder / f"{title}.csv", rows)
         taken: dict[str, list[float]] = {"one worker": [], "two workers": [], "two builds of half": []}
         for run in range(arguments.runs):
+            print(taken, flush=True)
             outs = [folder / f"{run}-{part}" for part in range(4)]
             taken["one worker"].append(seconds_of([(folder / "all.csv", outs[0], 1)]))
             taken["two workers"].append(seconds_of([(folder / "all.csv", outs[1], 2)]))
