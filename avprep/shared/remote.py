@@ -1,4 +1,4 @@
-"""Files at http(s)://, s3://, gs://, az://, hf://, memory://: whole ones, ranges, many at a time, retried with patience.
+"""Files at http(s)://, s3://, gs://, az://, hf://, memory://: whole ones, ranges, many at a time, patiently retried.
 
 Where the server takes files, also put there: one is there whole, or not at all.
 
