@@ -32,13 +32,17 @@ from avtrain.adapters.benchmark.settings import Score
 SIDES = ("audio",)
 RAN = []
 def known(settings):
-    return ["esc50", "gtzan", "broken", "not_finite"]
+    return ["esc50", "gtzan", "broken", "not_finite", "gone", "refused"]
 def expanded(name, settings):
     return [name]
 def run_task(job):
     RAN.append(job.task)
     (job.work / "scratch").write_text("x")
     print("a line of the suite")
+    if job.task == "gone":
+        raise ConnectionError("no esc50 (OfflineModeIsEnabled)")
+    if job.task == "refused":
+        raise UserError("x has no tar; lay it there.")
     if job.task == "broken":
         raise RuntimeError("no such file\\nmore")
     return Score("accuracy", float("nan") if job.task == "not_finite" else 0.75, {"k-NN": 0.5, "ap": float("nan")})
@@ -119,6 +123,26 @@ def test_a_task_that_fails_is_named_and_the_others_run(runs, tmp_path, suite):
     assert suite.RAN == ["broken", "not_finite", "gtzan", "broken"]
 
 
+def test_data_that_is_not_here_stops_no_other_task(runs, tmp_path, suite):
+    names = ["--tasks", "gone", "--tasks", "refused", "--tasks", "esc50"]
+    done = call(runs, tmp_path, *names)
+    assert done.exit_code == 2
+    assert "esc50: accuracy 0.7500" in done.stdout
+    page = (tmp_path / "out" / "results.html").read_text()
+    assert "OfflineModeIsEnabled); --download fetches data; see" in page
+    assert "x has no tar; lay it there; see" in page
+    assert "--download fetches data" not in call(runs, tmp_path, "--tasks", "gone", "--download").stderr
+
+
+@pytest.mark.parametrize(("name", "what"), [("xares", "audio tars"), ("hear", "task folders")])
+def test_suites_that_read_a_folder_ask_for_it(name, what, runs, tmp_path, suite, monkeypatch):
+    monkeypatch.setitem(jobs.SUITES, name, ("pretended_suite", ("json",)))
+    words = [runs / "soft", "--suite", name, "--tasks", "esc50", "--out", tmp_path / "out", "--device", "cpu"]
+    done = CliRunner().invoke(main, ["benchmark", *map(str, words)])
+    assert done.exit_code == 2
+    assert f"--suite {name} reads {what}; give the folder that holds them as --data." in done.stderr
+
+
 def test_a_kill_costs_the_running_task_alone(runs, tmp_path, suite, monkeypatch):
     assert call(runs, tmp_path, "--tasks", "esc50").exit_code == 0
     monkeypatch.setattr(suite, "run_task", lambda job: (job.work / "half").write_text("x") and sys.exit(9))
@@ -153,8 +177,8 @@ def test_clips_that_changed_are_measured_again(runs, tmp_path, suite):
     ("words", "sentence"),
     [
         (("--tasks", "esc_50"), "--suite xares has no task 'esc_50'; did you mean 'esc50'?"),
-        (("--tasks", "zzz"), "--suite xares has no task 'zzz'; there are esc50, gtzan, broken, not_finite."),
-        ((), "Give --tasks: esc50, gtzan, broken, not_finite."),
+        (("--tasks", "zzz"), "--suite xares has no task 'zzz'; there are esc50, gtzan, broken"),
+        ((), "Give --tasks: esc50, gtzan, broken, not_finite, gone, refused."),
         (("--tasks", "esc50", "--side", "both"), "--suite xares takes sounds alone; leave --side both out."),
         (("--tasks", "esc50", "--projection"), "takes the encoder's own features; leave --projection out."),
         (("--tasks", "esc50", "--data", "nowhere"), "nowhere is no folder; give the one that holds the suite's task"),
@@ -254,17 +278,20 @@ def test_the_real_suites_take_a_manifest(name, runs, tmp_path, monkeypatch):
     for package in jobs.SUITES[name][1]:
         pytest.importorskip(package)
     if name == "hear":
+        stand_in = ModuleType("tensorflow")
+        stand_in.Module = type("Module", (), {})
+        monkeypatch.setitem(sys.modules, "tensorflow", stand_in)
         monkeypatch.setattr("heareval.predictions.task_predictions.PARAM_GRID", short_grid())
     monkeypatch.setattr(run, "map_processes", lambda function, items, _workers, _stopping: map(function, items))
     monkeypatch.setattr(os, "environ", os.environ.copy())
     settings = Settings(suite=name, run="")
-    (result,) = run.benchmark(runs / "soft", tmp_path / "out", [str(runs / "clips.csv")], settings).results
-    assert 0 <= result["score"] <= 1
+    done = run.benchmark(runs / "soft", tmp_path / "out", [str(runs / "clips.csv")], settings)
+    assert done.failures == {}
+    assert 0 <= done.results[0]["score"] <= 1
 
 
 def short_grid():
     """heareval's grid with two epochs."""
-    sys.modules.setdefault("tensorflow", ModuleType("tensorflow"))
     from heareval.predictions.task_predictions import PARAM_GRID
 
     return PARAM_GRID | {"max_epochs": [2], "check_val_every_n_epoch": [1], "hidden_layers": [1], "lr": [1e-3]}

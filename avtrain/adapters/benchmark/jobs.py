@@ -39,7 +39,7 @@ def suite_module(suite: str) -> Any:
 
 
 def run_job(job: Job) -> Score:
-    """The score of a task, or its failure; what the suite prints goes to the job's log. Errors: UserError."""
+    """The score of a task, or its failure; what the suite prints goes to the job's log."""
     job.work.mkdir(parents=True, exist_ok=True)
     if not job.settings.download:
         os.environ.update(OFFLINE)
@@ -50,16 +50,22 @@ def run_job(job: Job) -> Score:
         set_threads(job.settings.threads)
         try:
             score: Score = suite_module(job.settings.suite).run_task(job)
-        except UserError:
-            raise
-        except Exception as error:  # a suite fails in as many ways as it has libraries; the others still run
+        except UserError as error:
+            return Score(failure=str(error).rstrip("."))
+        except Exception as error:  # a suite fails in as many ways as it has libraries; other tasks still run
             import traceback
 
             traceback.print_exc()
-            return Score(failure=f"{type(error).__name__}: {first_line(error)[:300]}")
+            return Score(failure=_failure(error, job))
     if not math.isfinite(score.value):
         return Score(failure=f"its {score.metric} is {score.value}, which is no result")
     return Score(score.metric, score.value, score.further, time.monotonic() - begin)
+
+
+def _failure(error: Exception, job: Job) -> str:
+    line = f"{type(error).__name__}: {first_line(error)[:300]}".rstrip(".")
+    offline = "offline" in line.casefold() and not job.settings.download
+    return f"{line}; --download fetches data" if offline else line
 
 
 @contextlib.contextmanager

@@ -139,11 +139,13 @@ def _checked(names: Sequence[str], suite: Any, settings: Settings) -> list[str]:
         elif ":" in name:
             import_own(name, "a task of your own", "class" if settings.suite == "mteb" else "function")
         else:
+            if settings.suite == "hear" and not settings.data:
+                raise UserError("--suite hear reads task folders; give the folder that holds them as --data.")
             known = known or suite.known(settings)
             if name not in known:
                 raise UserError(_unknown(name, known, settings))
-            if settings.suite != "mteb" and not settings.data:
-                raise UserError(f"--suite {settings.suite} reads its task data from a folder; give it as --data.")
+            if settings.suite == "xares" and not settings.data:
+                raise UserError("--suite xares reads audio tars; give the folder that holds them as --data.")
     if not names:
         raise UserError(f"Give --tasks: {some_of(suite.known(settings), 20) or 'a manifest'}.")
     return list(dict.fromkeys(task for name in names for task in suite.expanded(name, settings)))
@@ -152,9 +154,9 @@ def _checked(names: Sequence[str], suite: Any, settings: Settings) -> list[str]:
 def _unknown(name: str, known: list[str], settings: Settings) -> str:
     where = f"--suite {settings.suite} has no task {name!r}"
     if settings.suite == "hear":
-        where += f" below {settings.data}" if settings.data else ", as no --data is given"
+        where += f" below {settings.data}"
     elif settings.suite == "mteb":
-        where += f" of {settings.side} alone"
+        where += f" for --side {settings.side}"
     folded = {one.casefold(): one for one in known}
     near = [folded[one] for one in difflib.get_close_matches(name.casefold(), list(folded), 3)]
     if near:

@@ -20,6 +20,7 @@ from avtrain.adapters.benchmark.settings import Job, Score, Settings
 SIDES = ("audio",)
 TASK_FILE = re.compile(r"tasks/(\w+)_task\.py")
 READY = ".audio_tar_ready"
+NEIGHBOURS = 10  # of X-ARES' k-NN, which fails on fewer clips to fit on
 
 
 def known(_settings: Settings) -> list[str]:
@@ -100,6 +101,7 @@ def _of_clips(job: Job, encoder: xares.FrameEncoder) -> TaskConfig:
         output_dim=len(own.labels),
         eval_weight=len(own.splits["test"]),
         private=True,
+        do_knn=len(own.splits["train"]) >= NEIGHBOURS,
     )
 
 
