@@ -149,10 +149,10 @@ def test_features_are_those_of_the_encoder_that_was_evaluated(measured):
 def test_neighbours_are_counted_by_class_and_group():
     features = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2], [5.5]]).repeat(4, axis=0)
     label = np.array([0, 0, 0, 1, 1, 1, 0]).repeat(4)
-    taken_for = np.array([1, 0, 0, 1, 1, 1, 1]).repeat(4)
+    taken_for = np.array([1, 1, 0, 1, 1, 1, 1]).repeat(4)
     around = neighbours_of(features, label, taken_for, label)
     assert around.count == 10
-    assert (around.among_own, around.among_predicted) == (4, 4)  # the clips at 0, and those at 5.5
+    assert (around.among_own, around.among_predicted) == (8, 4)  # the clips at 0 and 0.1, and those at 5.5
     assert around.right_alike == 1
     assert around.one_group == pytest.approx((24 + 4 * 0.3) / 28)
 
@@ -160,7 +160,9 @@ def test_neighbours_are_counted_by_class_and_group():
 def test_without_its_checkpoint_an_evaluation_has_no_map(measured, tmp_path):
     root, folder = measured
     shutil.copytree(root / "run", tmp_path / "run")
+    meta = checkpoint.read_meta(tmp_path / "run" / "step_00000007")
     shutil.rmtree(tmp_path / "run" / "step_00000007")
+    checkpoint.save(tmp_path / "run", 7, tower_of(meta["config"], 16, 16), None, meta)  # of other weights
     done = called("errors", tmp_path / "run", "--data", folder, "--out", tmp_path / "e.html", "--clips", 2)
     assert done.exit_code == 0, done.output
     assert "2 shown, 0 with sound; 0 on the map" in done.output
