@@ -9,12 +9,15 @@ import shutil
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
 import avprep
 import avtrain
+from avprep import schema
 from avprep.build.merge import merge
 from avprep.dataset import Dataset
 from avprep.dataset.joined import JoinedDataset
@@ -439,9 +442,6 @@ def others(root):
 
 
 def store_pairs(path):
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"audio": ["a/c0", "b/c1"], "video": ["b/c0", "a/c1"]}), path)
 
 
@@ -476,3 +476,19 @@ def test_the_next_command_measures_on_one_of_the_datasets(root, run):
     result = CliRunner().invoke(main, [*words, *settings])
     assert result.exit_code == 0, result.output
     assert f"next: avtrain evaluate {root}/a --run {run}\n" in result.output
+
+
+def test_probabilities_of_labels_are_1_where_a_dataset_has_no_such_column(root, joined, tmp_path):
+    for name in ("a", "b"):
+        shutil.copytree(root / name, tmp_path / name)
+    ids = Dataset(root / "b").clip_ids
+    columns = {"clip_id": ids[:4], "label": [0] * 4, "probability": [0.5, 0.25, 0.75, 1.0]}
+    table = pa.table(columns, schema.LABELS_SCHEMA.append(pa.field("probability", pa.float32())))
+    path = tmp_path / "b" / schema.labels_path("sure")
+    pq.write_table(table.replace_schema_metadata({schema.LABEL_NAMES_KEY: '["x"]'}), path)
+    dataset = dataset_of([tmp_path / "a", tmp_path / "b"])
+    assert dataset.label_probabilities("sure").tolist() == [1] * 16 + [0.5, 0.25, 0.75, 1] + [1] * 8
+    with pytest.raises(UserError, match="has no probabilities to weight labels by"):
+        joined.label_probabilities("speaker")
+    with pytest.raises(UserError, match="manifest's own labels have no probabilities"):
+        joined.label_probabilities("label")
