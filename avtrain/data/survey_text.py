@@ -64,10 +64,9 @@ def _dataset_lines(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Lines on each of several datasets; none for one."""
     lines = []
     for one in result.get("datasets", []):
-        every = one["weight"] == 1
-        drawn = f"{one['clips']:,} clips" if every else f"{one['clips_per_epoch']:,} of {one['clips']:,} clips an epoch"
+        drawn = "" if one["weight"] == 1 else f", {one['clips_per_epoch']:,} drawn an epoch"
         without = f", {one['clips_without_label']:,} clips without label" if one["clips_without_label"] else ""
-        lines.append(("", f"{one['name']}: {drawn}, {one['labels']:,} labels{without}"))
+        lines.append(("", f"{one['name']}: {one['clips']:,} clips{drawn}, {one['labels']:,} labels{without}"))
     if lines:
         lines[0] = ("datasets", lines[0][1])
         lines.append(("", f"{result['labels_in_all_datasets']:,} labels are in each of them"))

@@ -373,7 +373,7 @@ def test_the_plan_has_a_line_for_each_dataset(root):
     assert result.exit_code == 0, result.output
     assert "a: 12 clips, 3 labels" in result.output
     assert f"next: avtrain pretrain {root}/a {root}/b:0.5 --strategy random" in result.output
-    assert "b: 5 of 10 clips an epoch, 3 labels" in result.output
+    assert "b: 10 clips, 5 drawn an epoch, 3 labels" in result.output
     assert "2 labels are in each of them" in result.output
     planned = avtrain.plan([root / "a", f"{root}/b:0.5"], batch_size=4, epochs=3)
     assert planned["pairs_per_epoch"] == 16
