@@ -98,13 +98,18 @@ def check_outputs(ctx: click.Context) -> None:
         for written in (out, *files):
             for other, path in inputs:
                 if same(written, path):
-                    raise UserError(f"{written} is what the command reads ({other}); choose another {name}.")
+                    raise UserError(f"{written} is what the command reads ({_plain(other)}); choose another {name}.")
         for other_kind, other, path in outputs:
             if other_kind is not kind and same(out, path):
                 raise UserError(f"{out} is given twice, as {other} and as {name}; choose another {name}.")
         folders = [path for _, path in inputs if isinstance(path, Path) and path.is_dir()]
         for written, own in files.items():
             _check_file(written, own, name, folders, bool(ctx.meta.get(OVERWRITE)))
+
+
+def _plain(name: str) -> str:
+    """A name without what may follow it, such as DIR of DIR[:WEIGHT]..."""
+    return name.partition("[:")[0]
 
 
 def same(one: Path | str, other: Path | str) -> bool:

@@ -110,9 +110,10 @@ def evaluate(
     trained_on = overlap_with_training(None if folder is None else folder.parent, dataset, split.test)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
-    with held_for(out, settings), Reader(dataset) as reader:
+    with Reader(dataset) as reader:
         source = source_of(dataset, reader, config, folder, meta, device, column)
-        chosen, probabilities = _measure(encoder, source, split, config)
+        with held_for(out, settings):
+            chosen, probabilities = _measure(encoder, source, split, config)
     shares = probabilities.cpu().numpy()
     lost = split.test[np.unique(np.flatnonzero(~np.isfinite(shares).all(axis=1)) % len(split.test))]
     if len(lost):

@@ -65,14 +65,16 @@ def export(
     TOLERANCE nothing is written.
     """
     _check_packages()
+    taken = out.exists() and not (out.is_dir() and not any(out.iterdir()))
+    if taken and not again:
+        raise UserError(f"{out} is there already; choose another folder.")
     source = encoder_folder(run)
     encoder = _load(source, weights, side, projection)
     files = encoder.description.file
     description = {"format": FORMAT, **configs.to_dict(encoder.description)}
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        if not (again and _is_same(out, encoder)):
-            other = f"holds no encoder of the weights of {run}" if again else "is there already"
-            raise UserError(f"{out} {other}; choose another folder.")
+    if taken:
+        if not _is_same(out, encoder):
+            raise UserError(f"{out} holds no encoder of the weights of {run}; choose another folder.")
         with store.refusals_reported(out):
             return _complete(out, encoder, store.read_json(out / DESCRIPTION)["onnx"], source, card, with_checkpoint)
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}

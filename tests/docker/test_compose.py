@@ -33,6 +33,8 @@ def test_commands_are_those_of_the_programs_and_agree():
         words = ["avprep", *words] if service["image"] == "avprep" else of_ours(words)
         found[name] = parsed(words)
         mounted = [volume.split(":")[1] for volume in service["volumes"]]
+        if isinstance(found[name].get("dataset"), tuple):
+            (found[name]["dataset"],) = found[name]["dataset"]
         paths = [str(found[name][key]) for key in ("manifest_file", "out", "dataset", "run") if found[name].get(key)]
         assert all(path.startswith(tuple(f"{folder}/" for folder in mounted)) for path in paths)
     assert set(found) == {"prep", "plan", "train", "evaluate"}

@@ -18,7 +18,7 @@ from tests.docker.recipes import DOCKER, lint
 
 DOCKERFILES = sorted(DOCKER.glob("*.Dockerfile"))
 EXTRAS = ("s3", "gcs", "cluster", "tensorboard", "pseudo")
-OF_EXTRAS = ("avprep.labels.pseudo_label", "avprep.sharing.hub")
+OF_EXTRAS = ("avprep.labels.pseudo_label", "avprep.shared.hub")
 """Parts of avprep that import what the image for preparing does not have."""
 IMAGE = {"python_version": "3.11", "platform_machine": "x86_64", "platform_system": "Linux", "sys_platform": "linux"}
 

@@ -82,7 +82,8 @@ def test_commands_are_those_of_the_programs(objects):
                 found[container["name"]] = parsed(words)
     assert set(found) == {"prep", "finalize", "plan", "train"}
     assert found["prep"]["partition"] == f"0/{values['PARTITIONS']}"
-    folders = {str(found["prep"]["out"]), str(found["finalize"]["dataset_dir"]), str(found["train"]["dataset"])}
+    (trained,) = found["train"]["dataset"]
+    folders = {str(found["prep"]["out"]), str(found["finalize"]["dataset_dir"]), str(trained)}
     assert folders == {values["DATASET"]}
     shared = found["plan"].keys() & found["train"].keys()
     assert {"dataset", "strategy", "batch_size", "epochs", "seed"} <= shared

@@ -36,6 +36,7 @@ def executed(notebook: Mapping[str, Any], replaced: Mapping[str, str] | None = N
 
     Errors: whatever a cell raises; AssertionError where a text is in no cell.
     """
+    import matplotlib.pyplot as plt
     from IPython.core.interactiveshell import InteractiveShell
     from IPython.utils.capture import capture_output
     from matplotlib_inline.backend_inline import set_matplotlib_formats
@@ -50,6 +51,7 @@ def executed(notebook: Mapping[str, Any], replaced: Mapping[str, str] | None = N
     shell = Shell.instance(config=Config({"HistoryManager": {"enabled": False}}))
     shell.run_line_magic("matplotlib", "inline")
     set_matplotlib_formats("jpeg")
+    plt.close("all")  # those of others in this process would be shown too
     outputs = []
     code = "\0".join(sources(notebook))
     for old, new in (replaced or {}).items():

@@ -45,13 +45,16 @@ OUTPUTS = {
     "avtrain reproduce table1": {"out"},
     "avtrain reproduce table2": {"out"},
     "avtrain bench": {"cache"},
+    "avtrain benchmark": {"out"},
 }
 CHANGING = ("finalize", "pseudo-label", "add-labels", "add-noise", "exclude", "quality", "append", "relabel", "split")
 IN_PLACE = {f"avprep {name}" for name in (*CHANGING, "card")} | {
     f"avtrain {name}" for name in ("average", "clean-labels", "propagate-labels", "hide-labels", "cluster")
 }
 UPLOADING = {"avprep publish"}
-PRINTING = {"avprep verify", "avprep inspect", "avprep doctor", "avtrain plan", "avtrain compare", "avtrain doctor"}
+PRINTING = {f"avprep {name}" for name in ("verify", "inspect", "doctor", "completion")} | {
+    f"avtrain {name}" for name in ("plan", "compare", "doctor", "completion")
+}
 MEANT_FOR_WRITING = {"out", "out_dir", "cache", "run_dir", "output", "report"}
 
 

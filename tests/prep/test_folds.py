@@ -66,17 +66,17 @@ def test_groups_that_come_move_none_that_was_there():
 
 def test_the_command_writes_a_column_and_repeats_itself(data):
     done = run("split", data, "--folds", "3")
-    assert done.output.endswith("labels/folds.parquet: 3 folds of 4, 4, 4 clips\n"), done.output
+    assert done.stdout.endswith("labels/folds.parquet: 3 folds of 4, 4, 4 clips\n"), done.output
     dataset = Dataset(data)
     column = dataset.labels("folds")
     assert column.class_names == ["0", "1", "2"]
     assert all(len(set(column.values[dataset.group_names == name])) == 1 for name in set(dataset.group_names))
     written = (data / "labels" / "folds.parquet").read_bytes()
     assert run("split", data, "--folds", "3").exit_code == 0
-    assert run("split", data, "--folds", "3", "--replace").output.endswith("12 clips keep the fold that they had\n")
+    assert run("split", data, "--folds", "3", "--replace").stdout.endswith("12 clips keep the fold that they had\n")
     assert (data / "labels" / "folds.parquet").read_bytes() == written
     one = run("split", data, "--folds", "2", "--by", "clip", "--split", "train", "--name", "two")
-    assert one.output.endswith("2 folds of 5, 4 clips\n"), one.output
+    assert one.stdout.endswith("2 folds of 5, 4 clips\n"), one.output
     values = Dataset(data).labels("two").values
     assert (values < 0).tolist() == (Dataset(data).split == Dataset(data).splits.index("test")).tolist()
     findings = Findings()

@@ -18,7 +18,7 @@ from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
 from avprep.shared.own_code import code_of
 from avtrain.cli import main
-from avtrain.config import LOSSES, PlanConfig, PretrainConfig
+from avtrain.config import LOSS_NAMES, PlanConfig, PretrainConfig
 from avtrain.config.rules import LOSS_RULES, STRATEGY_RULES
 from avtrain.data import Loader, PlannedBatches, Recipe, strategy_of, training_table
 from avtrain.data.own_strategy import OwnStrategy
@@ -109,7 +109,7 @@ def refused(folder, text):
 
 def test_rules_and_code_have_the_same_names():
     assert {*STRATEGIES, "pairs"} == set(STRATEGY_RULES)
-    assert set(losses.LOSSES) == set(LOSS_RULES) == set(LOSSES)
+    assert set(losses.LOSSES) == set(LOSS_RULES) == set(LOSS_NAMES)
 
 
 def test_help_lists_every_name():

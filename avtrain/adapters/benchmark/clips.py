@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from avprep.audio_features import Sounding, file_samples
 from avprep.errors import ClipError
 from avprep.manifest.clips import Clip
 from avprep.manifest.read_write import read_manifest
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.data.splits import held_out
 
@@ -98,7 +98,7 @@ def as_tar(files: list[tuple[Path, int]], tar: Path) -> None:
     def members() -> Iterator[tuple[str, bytes]]:
         for path, label in files:
             yield path.name, path.read_bytes()
-            yield f"{path.stem}.json", json.dumps({"label": label}).encode()
+            yield f"{path.stem}.json", store.json_text({"label": label}).encode()
 
     with tarfile.open(tar, "w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in members():

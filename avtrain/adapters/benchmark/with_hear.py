@@ -81,7 +81,7 @@ def score_of(results: dict[str, Any], metric: str) -> Score:
 
 
 def _width(made: Path, metadata: dict[str, Any]) -> int:
-    return int(json.loads((made / f"{metadata['splits'][0]}.embedding-dimensions.json").read_text())[1])
+    return int(json.loads((made / f"{metadata['splits'][0]}.embedding-dimensions.json").read_text(encoding="utf-8"))[1])
 
 
 def _of_clips(job: Job) -> Path:
