@@ -39,7 +39,7 @@ OPTIONAL_RUN = click.option(
 
 
 def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
-    """--by, --windows-per-clip, --projection, --checkpoint, --weights."""
+    """--by, --segments, --per-group, --windows-per-clip, --projection, --checkpoint, --weights."""
 
     def add(command: click.decorators.FC) -> click.decorators.FC:
         command = weights_option(command)
@@ -62,6 +62,8 @@ def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
                 default=config.windows_per_clip,
                 help="Windows whose mean features are taken.",
             ),
+            click.option("--per-group", is_flag=True, default=False, help=PER_GROUP),
+            *([click.option("--segments", type=int, default=0, help=SEGMENTS)] if "log-mel" in sides else []),
             click.option("--by", type=click.Choice(sides), default=config.by, help=BY[sides[-1]]),
         ):
             command = option(command)
@@ -70,6 +72,8 @@ def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
     return add
 
 
+PER_GROUP = "Standardise features within each group (speaker, site), so that what a group has in common counts less."
+SEGMENTS = "Of --by log-mel: describe sounds by so many parts of the stretch that sounds; 0: statistics of whole clips."
 BY = {
     "log-mel": "Whose features: of sounds, of pictures, of both, or plain statistics of the log-mel, without a run.",
     "cross": "Whose features judge: of sounds, of pictures, near in both, plain statistics of the log-mel (no run), or "
@@ -119,6 +123,12 @@ def relabel_options(config: CleanConfig) -> Any:
                 ),
                 click.option(
                     "--folds", type=int, default=config.folds, help="Of confident: parts that are judged in turn."
+                ),
+                click.option(
+                    "--inverse-penalty",
+                    type=float,
+                    default=config.inverse_penalty,
+                    help="Of confident: C of the logistic regression; more where given labels are right.",
                 ),
                 click.option("--compare", default="", help="Column of true labels, to print how many are right."),
                 click.option("--seed", type=int, default=config.seed, help="Of the folds."),
@@ -214,6 +224,7 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
     help="Weight of each sound's own picture among its pairs.",
 )
 @click.option("--mutual", is_flag=True, help="Only clips that are each other's neighbours.")
+@click.option("--other-groups", is_flag=True, help="Only clips of other groups (speakers, recordings, sites).")
 @click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @device_options

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from avprep.shared.configs import check
 from avtrain.config.choices import CHECKPOINTS, METHODS, NEAR_BY, SIDES, VOTERS, WEIGHTS
 
+MOST_SEGMENTS = 64
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageConfig:
@@ -22,6 +24,12 @@ class StageConfig:
     """evenly spread windows of each clip whose mean features are taken"""
     projection: bool = False
     """features in the common space, in place of the encoders' own"""
+    segments: int = 0
+    """of `by="log-mel"`: parts of the sounding stretch of a clip, in each the mean of 32 bands; 0: mean, deviation and
+    maximum of each mel band of the whole clip"""
+    per_group: bool = False
+    """standardise features over the clips of a group (a speaker, a site), in place of all clips, so that what a group
+    has in common counts less"""
 
     def __post_init__(self) -> None:
         sides = self._sides()
@@ -29,6 +37,9 @@ class StageConfig:
         check(self.checkpoint in CHECKPOINTS, f"checkpoint must be newest or best, not {self.checkpoint!r}.")
         check(self.weights in WEIGHTS, f"weights must be one of {', '.join(WEIGHTS)}, not {self.weights!r}.")
         check(self.windows_per_clip >= 1, f"windows_per_clip must be 1 or more, not {self.windows_per_clip}.")
+        check(0 <= self.segments <= MOST_SEGMENTS, f"segments are 0 to {MOST_SEGMENTS}, not {self.segments}.")
+        check(not self.segments or self.by == "log-mel", f"segments are of by log-mel, not of by {self.by}.")
+        check(not (self.per_group and self.projection), "per_group and projection exclude each other.")
 
     @staticmethod
     def _sides() -> tuple[str, ...]:
@@ -58,6 +69,8 @@ class CleanConfig(StageConfig):
     """divide each vote by how many clips have its label, so that frequent labels do not outvote rare ones"""
     folds: int = 5
     """of `confident`: parts of the clips, each judged by a classifier that was fitted on the others"""
+    inverse_penalty: float = 1.0
+    """of `confident`: scikit-learn's C of the logistic regression; more, a weaker penalty, where labels are right"""
     seed: int = 0
     """of these folds"""
 
@@ -67,6 +80,7 @@ class CleanConfig(StageConfig):
         check(self.neighbours >= 1, f"neighbours must be 1 or more, not {self.neighbours}.")
         check(0 < self.take <= 1, f"take is a share above 0, to 1, not {self.take}.")
         check(0 <= self.temperature < float("inf"), f"temperature must be 0 or more, not {self.temperature}.")
+        check(0 < self.inverse_penalty < float("inf"), f"inverse_penalty must be above 0, not {self.inverse_penalty}.")
         check(self.folds >= 2, f"folds must be 2 or more, not {self.folds}.")
         check(self.seed >= 0, f"seed must be 0 or more, not {self.seed}.")
 
@@ -103,6 +117,8 @@ class NeighboursConfig(StageConfig):
     """weight of each clip's own picture among its pairs, 0 to below 1"""
     mutual: bool = False
     """only pairs in which each clip is among the other's `neighbours` nearest"""
+    other_groups: bool = False
+    """only clips of other groups (speakers, recordings, sites) are neighbours"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

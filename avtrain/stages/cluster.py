@@ -12,11 +12,10 @@ import numpy as np
 from avprep.dataset import Dataset, LabelColumn, check_single
 from avprep.labels.clusters import cluster_names, clusters_of
 from avprep.labels.columns import claim_column, path_of, write_labels
-from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import ClusterConfig
 from avtrain.stages.features import check_media, features_of, sides_of
-from avtrain.stages.opened import SPLIT, open_run
+from avtrain.stages.opened import SPLIT, open_run, settings_of
 
 
 def cluster_column(
@@ -52,7 +51,7 @@ def cluster_column(
         check_single(column, compare, "--compare")
         truth = column.values
     check_media(dataset, opened, rows, sides)
-    origin = {"command": "cluster", **opened.identity, **configs.to_dict(config), "weights": opened.weights}
+    origin = {"command": "cluster", **opened.identity, **settings_of(config), "weights": opened.weights}
     whole = claim_column(dataset, name, {**origin, "scikit-learn": version("scikit-learn")}, replace)
     if whole is not None:
         options: dict[str, Any] = {"fitted": fitted, "device": device, "stopping": stopping}

@@ -10,20 +10,24 @@ import numpy as np
 from avtrain.stages.verdicts import Verdict
 
 
-def out_of_sample(features: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int) -> np.ndarray:
+def out_of_sample(
+    features: np.ndarray, labels: np.ndarray, fold: np.ndarray, classes: int, inverse_penalty: float = 1.0
+) -> np.ndarray:
     """float64 [N, classes]: `probabilities_of` each clip by a classifier fitted on the other folds, `fold` int [N]."""
     made = np.zeros((len(labels), classes))
     for one in np.unique(fold):
         inside = fold == one
-        made[inside] = probabilities_of(features[~inside], labels[~inside], features[inside], classes)
+        made[inside] = probabilities_of(features[~inside], labels[~inside], features[inside], classes, inverse_penalty)
     return made
 
 
-def probabilities_of(features: np.ndarray, labels: np.ndarray, judged: np.ndarray, classes: int) -> np.ndarray:
+def probabilities_of(
+    features: np.ndarray, labels: np.ndarray, judged: np.ndarray, classes: int, inverse_penalty: float = 1.0
+) -> np.ndarray:
     """float64 [J, classes]: probabilities of features `judged` [J, D] by a logistic regression, 0 of unknown classes.
 
-    It is fitted on `features` [N, D] with `labels` int [N], all of length 1, with scikit-learn's own penalty (C = 1),
-    which is strong on such features: a weak one learns wrong labels by heart.
+    It is fitted on `features` [N, D] with `labels` int [N], all of length 1. `inverse_penalty` is scikit-learn's C: its
+    own, 1, is a strong penalty on such features; a weak one learns wrong labels by heart.
     """
     from sklearn.linear_model import LogisticRegression
 
@@ -31,7 +35,7 @@ def probabilities_of(features: np.ndarray, labels: np.ndarray, judged: np.ndarra
     if len(known) == 1:
         made[:, known] = 1
         return made
-    made[:, known] = LogisticRegression(max_iter=1000).fit(features, labels).predict_proba(judged)
+    made[:, known] = LogisticRegression(C=inverse_penalty, max_iter=1000).fit(features, labels).predict_proba(judged)
     return made
 
 

@@ -17,10 +17,12 @@ from avtrain.evaluation.sides import takes_any_length
 from avtrain.models.encoder import place
 from avtrain.runs.data_spec import check_pictures, check_sounds, normaliser, window_known
 from avtrain.runs.load import check_has_pictures, load_audio_encoder, load_two_tower, load_video_encoder
+from avtrain.stages.log_mel import log_mel_features
 from avtrain.stages.opened import Opened
 
 CLIPS_AT_ONCE = 64
 LEAST_DEVIATION = 1e-6
+LEAST_CLIPS = 10  # of a group that is standardised by itself
 
 Features = dict[str, np.ndarray]
 """float32 [clips, D] by side"""
@@ -66,17 +68,19 @@ def features_of(
 ) -> Features:
     """Features float32 [rows, D] of each side, of length 1: means over windows, the encoders in eval mode.
 
-    Without a run they are `log_mel_statistics` of the sounds. All but those of the common space are standardised by
-    mean and deviation over the clips `fitted` (bool [rows]; None: all). Memory: 4 D bytes a clip and side. Errors:
-    UserError where features are not finite; Interrupted once `stopping()`.
+    Without a run they are `log_mel_features` of the sounds. All but those of the common space are standardised by
+    mean and deviation over the clips `fitted` (bool [rows]; None: all), with `per_group` over those of a group. Memory:
+    4 D bytes a clip and side. Errors: UserError where features are not finite, or a group has too few clips;
+    Interrupted once `stopping()`.
     """
+    group = group_of(dataset, rows, fitted) if config.per_group else None
     if opened is None:
-        return {"audio": unit(standardised(log_mel_statistics(dataset, rows, stopping), fitted))}
+        return {"audio": unit(standardised(log_mel_features(dataset, rows, config.segments, stopping), fitted, group))}
     made = {}
     for side in sides:
         encoder = place(_encoder(dataset, opened, side, config.projection), device)
         means = _means(encoder, dataset, opened, rows, side, config.windows_per_clip, device, stopping)
-        made[side] = unit(means if config.projection else standardised(means, fitted))
+        made[side] = unit(means if config.projection else standardised(means, fitted, group))
     return made
 
 
@@ -127,28 +131,33 @@ def _means(
     return np.concatenate(parts)
 
 
-def standardised(features: np.ndarray, fitted: np.ndarray | None = None) -> np.ndarray:
-    """Features float32 [N, D] less their mean, by their deviation, over the clips `fitted`; constant ones become 0."""
+def standardised(features: np.ndarray, fitted: np.ndarray | None = None, group: np.ndarray | None = None) -> np.ndarray:
+    """Features float32 [N, D] less their mean, by their deviation, over the clips `fitted`; constant ones become 0.
+
+    `group` int [N]: over those of the clip's own group.
+    """
+    if group is not None:
+        made = np.empty_like(features, np.float32)
+        for one in np.unique(group):
+            of_group = group == one
+            made[of_group] = standardised(features[of_group], None if fitted is None else fitted[of_group])
+        return made
     base = features if fitted is None else features[fitted]
     mean, deviation = base.mean(axis=0, dtype=np.float64), base.std(axis=0, dtype=np.float64)
     scale = np.where(deviation > LEAST_DEVIATION, 1 / np.maximum(deviation, LEAST_DEVIATION), 0)
     return ((features - mean) * scale).astype(np.float32)
 
 
-def log_mel_statistics(dataset: Dataset, rows: np.ndarray, stopping: Callable[[], bool] = lambda: False) -> np.ndarray:
-    """float32 [rows, 3 M], dB: mean, deviation and maximum over time of each mel band of whole clips.
-
-    Errors: Interrupted once `stopping()`.
-    """
-    parts = []
-    with Progress(len(rows), "clips", "log-mel statistics") as progress:
-        for row in rows.tolist():
-            if stopping():
-                raise Interrupted("nothing was written; the same command starts again")
-            logmel = dataset.read_logmel(row).astype(np.float32)
-            parts.append(np.concatenate([logmel.mean(axis=0), logmel.std(axis=0), logmel.max(axis=0)]))
-            progress.advance(1)
-    return np.stack(parts)
+def group_of(dataset: Dataset, rows: np.ndarray, fitted: np.ndarray | None = None) -> np.ndarray:
+    """int64 [rows]: the number of each clip's group. Errors: UserError where one has too few clips (`fitted` ones)."""
+    names, group = np.unique(dataset.group_names[rows], return_inverse=True)
+    sizes = np.bincount(group if fitted is None else group[fitted], minlength=len(names))
+    if sizes.min() < LEAST_CLIPS:
+        raise UserError(
+            f"Group {str(names[sizes.argmin()])!r} of {dataset.folder} has {sizes.min()} training clips, too few to "
+            f"standardise features by (at least {LEAST_CLIPS}); leave out --per-group."
+        )
+    return group
 
 
 def unit(features: np.ndarray) -> np.ndarray:

@@ -15,14 +15,16 @@ def nearest(
     bank: Sequence[np.ndarray],
     count: int,
     own: np.ndarray,
+    group: np.ndarray | None = None,
     at_once: int = SIMILARITIES_AT_ONCE,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(positions in the bank int64 [Q, count], similarities float32 [Q, count]) of the nearest to each query.
 
     `queries` are float32 [Q, D] of length 1, one array a side, `bank` [N, D] alike: similarity is the cosine, with two
     sides the smaller of both. `own` int64 [Q] is each query's own position in the bank, which is never its neighbour;
-    -1 where it is not there. The nearest comes first, of equals the lower position. `count` is at most N, or N - 1
-    where queries are in the bank. Cost: Q * N * D; memory beside the arguments: 0.2 to 0.3 GB and 12 bytes a neighbour.
+    -1 where it is not there. `group` int [N], where queries are the bank: nor is a clip of its own group. The nearest
+    comes first, of equals the lower position. `count` is at most the number of clips that may be neighbours. Cost:
+    Q * N * D; memory beside the arguments: 0.2 to 0.3 GB and 12 bytes a neighbour.
     """
     total, size = len(queries[0]), len(bank[0])
     positions, similarities = np.empty((total, count), np.int64), np.empty((total, count), np.float32)
@@ -34,6 +36,8 @@ def nearest(
             np.minimum(similar, side[rows] @ stored.T, out=similar)
         inside = np.flatnonzero(own[rows] >= 0)
         similar[inside, own[rows][inside]] = -np.inf
+        if group is not None:
+            similar[group[rows][:, None] == group] = -np.inf
         chosen = np.argpartition(similar, size - count, axis=1)[:, size - count :]
         values = np.take_along_axis(similar, chosen, axis=1)
         order = np.lexsort((chosen, -values), axis=1)

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep.dataset import Dataset, check_single
-from avprep.shared import configs, store
+from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.config import NEIGHBOURS_KEY, NeighboursConfig
 from avtrain.stages.features import check_has_picture, check_media, features_of, sides_of
 from avtrain.stages.nearest import nearest
-from avtrain.stages.opened import SPLIT, opened_for, record_of
+from avtrain.stages.opened import SPLIT, opened_for, record_of, settings_of
 
 
 def neighbour_pairs(
@@ -41,10 +41,13 @@ def neighbour_pairs(
     dataset = Dataset(dataset_dir)
     opened = opened_for(dataset, run, config)
     rows, sides = dataset.rows_of(SPLIT), sides_of(config.by)
-    if config.neighbours >= len(rows):
+    group = np.unique(dataset.groups[rows], return_inverse=True)[1] if config.other_groups else None
+    most = len(rows) - (1 if group is None else int(np.bincount(group).max()))
+    if config.neighbours > most:
+        which = "other training clips" if group is None else "training clips of groups other than the largest"
         raise UserError(
-            f"{config.neighbours} neighbours are more than the {len(rows) - 1} other training clips of "
-            f"{dataset.folder}; use fewer --neighbours."
+            f"{config.neighbours} neighbours are more than the {most} {which} of {dataset.folder}; use fewer "
+            "--neighbours."
         )
     truth = None
     if compare:
@@ -55,11 +58,11 @@ def neighbour_pairs(
     check_media(dataset, opened, rows, sides)
     features = features_of(dataset, opened, rows, config, sides, device=device, stopping=stopping)
     arrays = [features[side] for side in sides]
-    positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)))
+    positions, similarities = nearest(arrays, arrays, config.neighbours, np.arange(len(rows)), group)
     kept = mutual_of(positions) if config.mutual else np.ones(positions.shape, bool)
     if not kept.any():
         raise UserError(f"No two of the {len(rows)} training clips are left as a pair; use more --neighbours.")
-    origin = {"command": "neighbours", **configs.to_dict(config), **record_of(opened), "dataset_digest": dataset.digest}
+    origin = {"command": "neighbours", **settings_of(config), **record_of(opened), "dataset_digest": dataset.digest}
     pairs = pairs_table(np.array(dataset.ids_of(rows).to_pylist(), object), positions, similarities, config, kept)
     with store.atomic_path(out) as temporary:
         pq.write_table(pairs.replace_schema_metadata({NEIGHBOURS_KEY: store.json_text(origin)}), temporary)

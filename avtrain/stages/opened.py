@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from avprep.dataset import Dataset, LabelColumn, check_single
+from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import PretrainConfig, StageConfig
 from avtrain.data.plans import PAIRS_PREFIX, strategy_of, table_of
@@ -16,6 +17,8 @@ from avtrain.runs.load import checkpoint_of, identity_of, weights_of
 
 SPLIT = "train"
 """the split whose clips stages look at"""
+NEWER = {"segments": 0, "per_group": False, "other_groups": False, "inverse_penalty": 1.0}
+"""settings that older columns and pairs do not record, and what they went by"""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ def opened_for(dataset: Dataset, run: Path | None, config: StageConfig) -> Opene
 def record_of(opened: Opened | None) -> dict[str, Any]:
     """What a stage records of the run that it goes by, if any."""
     return {} if opened is None else {**opened.identity, "weights": opened.weights}
+
+
+def settings_of(config: StageConfig) -> dict[str, Any]:
+    """What a stage records of its settings: of those in NEWER the ones that are others than it has there."""
+    settings = configs.to_dict(config)
+    return {name: value for name, value in settings.items() if name not in NEWER or value != NEWER[name]}
 
 
 def known_labels(dataset: Dataset, opened: Opened | None, labels: str = "") -> tuple[str, LabelColumn]:

@@ -17,7 +17,7 @@ from avtrain.stages.confident import confident, folds_of, out_of_sample, probabi
 from avtrain.stages.counts import counts_of, truth_of
 from avtrain.stages.features import Features, check_media, features_of, sides_of
 from avtrain.stages.nearest import nearest
-from avtrain.stages.opened import SPLIT, known_labels, opened_for, record_of
+from avtrain.stages.opened import SPLIT, known_labels, opened_for, record_of, settings_of
 from avtrain.stages.verdicts import NONE, Verdict, decided, voted
 
 CLEAN, PROPAGATE = "clean-labels", "propagate-labels"
@@ -56,7 +56,7 @@ def relabel(
     judged = np.flatnonzero(given == NONE if command == PROPAGATE else given != NONE)
     _check_labels(dataset, source, column, given, judged, config, command)
     check_media(dataset, opened, rows, sides)
-    settings = {**configs.to_dict(config), "labels": source}
+    settings = {**settings_of(config), "labels": source}
     origin = claim_column(
         dataset,
         name,
@@ -111,9 +111,9 @@ def _by_classifier(
     features, own = np.concatenate(sides, axis=1), given[judged]
     if (own != NONE).all():
         fold = folds_of(own, config.folds, config.seed)
-        return confident(out_of_sample(features[judged], own, fold, classes), own)
+        return confident(out_of_sample(features[judged], own, fold, classes, config.inverse_penalty), own)
     labelled = np.flatnonzero(given != NONE)
-    made = probabilities_of(features[labelled], given[labelled], features[judged], classes)
+    made = probabilities_of(features[labelled], given[labelled], features[judged], classes, config.inverse_penalty)
     return Verdict(made.argmax(axis=1).astype(np.int32), made.max(axis=1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -137,12 +138,15 @@ def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(rea
     (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
     mutual = Row(name="mutual", begin="mutual neighbours", stage="mutual neighbours", rounds=1, finetuned=False)
     early = Row(name="early", labels="noisy", begin="clean", finetuned=False)
-    rows = [row, mutual, early]
+    across = Row(name="across", begin="across groups", finetuned=False)
+    rows = [row, mutual, early, across]
     (line,) = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, rows, workers=1)
     for number in (0, 1):
         pairs = pq.read_table(tmp_path / "runs" / f"{mutual.slug}-0-{number}.parquet")
         made = set(zip(*(pairs.column(name).to_pylist() for name in ("audio", "video")), strict=True))
         assert {(other, one) for one, other in made} == made
+    pairs = pq.read_table(tmp_path / "runs" / f"{across.slug}-0-0.parquet")
+    assert {"per_group", "other_groups", "segments"} <= set(json.loads(pairs.schema.metadata[b"neighbours"]))
     begun = configs.flat(store.read_json(tmp_path / "runs" / f"{early.slug}-0" / "config.json"))
     assert (begun["labels"], begun["strategy"]) == (f"{early.slug}-0-0", "soft-positive:others=skip")
     cell = tmp_path / "runs" / f"{row.slug}-0"

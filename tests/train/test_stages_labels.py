@@ -113,7 +113,8 @@ def test_sound_and_picture_that_disagree_leave_no_label():
 @pytest.mark.parametrize("config", [
     PropagateConfig(neighbours=3), PropagateConfig(by="audio", neighbours=3),
     PropagateConfig(method="confident", take=0.4),
-], ids=["cross", "audio", "classifier"])  # fmt: skip
+    PropagateConfig(method="confident", inverse_penalty=100.0, take=0.8),
+], ids=["cross", "audio", "classifier", "weak penalty"])  # fmt: skip
 def test_few_labels_go_to_their_neighbours(config):
     features, truth = separable()
     given = np.where(np.arange(len(truth)) % EACH < 4, truth, -1).astype(np.int32)
@@ -327,6 +328,7 @@ def test_labels_that_the_run_withheld_are_not_used(data, tmp_path, val_share):
     (["--take", "0"], "take is a share above 0"),
     (["--neighbours", "0"], "neighbours must be 1 or more"),
     (["--labels", "few", "--method", "confident", "--folds", "9"], "9 folds are more than the 8 clips"),
+    (["--labels", "few", "--method", "confident", "--inverse-penalty", "0"], "inverse_penalty must be above 0"),
     (["--name", "label"], "'label' is a column that the command reads"),
     (["--checkpoint", "best"], "was not validated"),
 ])  # fmt: skip

@@ -8,6 +8,10 @@ RANDOM, SOFT = "random, SpecAugment", "soft-positive, SpecAugment"
 NOISY, CLEANED = "soft-positive, 30 % label noise, SpecAugment", "soft-positive, 30 % label noise, cleaned, SpecAugment"
 BY_BOTH = "soft-positive, 30 % label noise, cleaned by both sides, SpecAugment"
 FROM_THE_START = "soft-positive, 30 % label noise, cleaned from the start, SpecAugment"
+BY_SEGMENTS = "soft-positive, 30 % label noise, cleaned by segments, SpecAugment"
+HALF_SEGMENTS, QUARTER_SEGMENTS = (
+    f"soft-positive, {share} % labelled, propagated by segments, SpecAugment" for share in (50, 25)
+)
 HALF_GROWN = "soft-positive, 50 % labelled, propagated, SpecAugment"
 HALF, QUARTER = (f"soft-positive, {share} % labelled, others skipped, SpecAugment" for share in (50, 25))
 COMPARISONS = (
@@ -33,6 +37,13 @@ COMPARISONS = (
     Comparison("wrong labels", FROM_THE_START, NOISY, and_=SOFT),
     Comparison("no labels", "random, then neighbours, SpecAugment", RANDOM),
     Comparison("no labels", "near pairs, no labels, SpecAugment", RANDOM),
+    Comparison("by segments", "pairs across speakers, no labels, SpecAugment", RANDOM),
+    Comparison("by segments", BY_SEGMENTS, NOISY),
+    Comparison("by segments", BY_SEGMENTS, NOISY, and_=SOFT),
+    Comparison("by segments", HALF_SEGMENTS, SOFT, alike=True),
+    Comparison("by segments", HALF_SEGMENTS, RANDOM),
+    Comparison("by segments", QUARTER_SEGMENTS, RANDOM),
+    Comparison("by segments", QUARTER_SEGMENTS, QUARTER),
     Comparison("controls", "soft-positive, shuffled labels, SpecAugment", RANDOM),
     Comparison("controls", RANDOM, "random"),
 )

@@ -141,6 +141,10 @@ BEYOND = (
         labels="half",
         stage="propagate",
     ),
+    _augmented("pairs across speakers, no labels", begin="across groups"),
+    _augmented("soft-positive, 30 % label noise, cleaned by segments", labels="noisy", begin="clean by segments"),
+    _augmented("soft-positive, 50 % labelled, propagated by segments", labels="half", begin="propagate by segments"),
+    _augmented("soft-positive, 25 % labelled, propagated by segments", labels="quarter", begin="propagate by segments"),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)
@@ -157,6 +161,7 @@ CANDIDATES = (
         more={"crop_size": 40, "crop_min_area": 0.5, "colour_jitter": 0.3},
     ),
     _augmented("soft-positive + supcon", strategy="soft-positive", loss="supcon"),
+    _augmented("soft-positive + mask", strategy="soft-positive", loss="mask"),
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""

@@ -9,8 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from avprep.dataset import Dataset
 from avprep.shared import configs
 from avtrain.stages import clean_labels, propagate_labels, write_neighbours
+from avtrain.stages.features import LEAST_CLIPS
 
 SKIPPING = "soft-positive:others=skip"
 
@@ -36,6 +40,19 @@ def cleaned(dataset: Path, run: Path | None, labels: str, out: Path, by: str = "
     return SKIPPING, out.name
 
 
+def segments(dataset: Path) -> dict[str, Any]:
+    """By the parts of what sounds; a group's by its own mean and deviation, where groups are of several clips."""
+    loaded = Dataset(dataset)
+    sizes = np.bincount(loaded.groups[loaded.rows_of("train")])
+    return {"by": "log-mel", "segments": 8, "per_group": bool(sizes[sizes > 0].min() >= LEAST_CLIPS)}
+
+
+def cleaned_by_segments(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
+    """As `cleaned`, by the parts of what sounds."""
+    clean_labels(dataset, None, out.name, labels=labels, device="cpu", neighbours=9, take=0.6, **segments(dataset))
+    return SKIPPING, out.name
+
+
 def cleaned_by_both(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """As `cleaned`, where sound and picture agree."""
     return cleaned(dataset, run, labels, out, by="cross")
@@ -47,10 +64,17 @@ def propagated(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     return SKIPPING, out.name
 
 
+def propagated_by_segments(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
+    """As `propagated`, by a classifier of the parts of what sounds."""
+    classifier: dict[str, Any] = {"method": "confident", "inverse_penalty": 10.0, "take": 0.5}
+    propagate_labels(dataset, None, out.name, labels=labels, device="cpu", **classifier, **segments(dataset))
+    return SKIPPING, out.name
+
+
 def neighbours(dataset: Path, run: Path | None, labels: str, out: Path, settings: dict[str, Any] | None = None) -> Rule:
     """A sound with the picture of a clip whose sound is near; without `settings` by no label."""
     pairs = out.with_name(f"{out.name}.parquet")
-    write_neighbours(dataset, run, pairs, by=_sounds(run), device="cpu", **(settings or {}))
+    write_neighbours(dataset, run, pairs, device="cpu", **{"by": _sounds(run), **(settings or {})})
     return f"pairs:{pairs}:weights=partner", labels
 
 
@@ -63,12 +87,21 @@ def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -
     return neighbours(dataset, run, labels, out, {"neighbours": 3, "mutual": True})
 
 
+def across_groups(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
+    """As `mutual_neighbours`, of five, in other groups alone; before the first update by the parts of what sounds."""
+    by = segments(dataset) if run is None else {"per_group": True}
+    return neighbours(dataset, run, labels, out, {"neighbours": 5, "mutual": True, "other_groups": True, **by})
+
+
 STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
     "clean": cleaned,
     "clean by both": cleaned_by_both,
     "propagate": propagated,
     "neighbours": neighbours,
     "mutual neighbours": mutual_neighbours,
+    "clean by segments": cleaned_by_segments,
+    "propagate by segments": propagated_by_segments,
+    "across groups": across_groups,
 }
 """by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; all
-but "clean by both" may come before the first run, by the log-mel"""
+but "clean by both" may come before the first run, by the log-mel, and those by segments come nowhere else"""
