@@ -26,14 +26,16 @@ from avprep.manifest.read_write import write_manifest
 
 FORM = {"t": 10, "vf": "scale=640:360", "r": 25, "c:v": "libx264", "preset": "superfast", "pix_fmt": "yuv420p"}
 SOUND = {"c:a": "aac", "ar": 44100, "ac": 2}
+SHORTEST_SECONDS = 0.5  # ffmpeg loops some shorter clips for ever
 SCRIPT = "from avprep.cli import main; main()"
 
 
 def real_clips(data: Path, count: int) -> list[Clip]:
-    """The first clips of media.csv that have picture and sound, then those of grid/, all of one class."""
+    """The first clips of media.csv that have picture and sound enough, then those of grid/, all of one class."""
     with open(data / "media.csv", encoding="utf-8", newline="") as file:
         both = [row for row in csv.DictReader(file) if row["ffmpeg_frames"] and row["ffmpeg_audio_seconds"]]
-    paths = [data / row["path"] for row in both if int(row["ffmpeg_frames"]) and float(row["ffmpeg_audio_seconds"])]
+    long = [row for row in both if int(row["ffmpeg_frames"]) and float(row["ffmpeg_audio_seconds"]) >= SHORTEST_SECONDS]
+    paths = [data / row["path"] for row in long]
     paths = [path for path in paths if path.suffix != ".ts"]  # ffmpeg loops one of them for ever
     paths += sorted((data / "grid").rglob("*.mp4"))
     return [Clip(f"c{number}", "clip", video_path=str(path.resolve())) for number, path in enumerate(paths[:count])]
