@@ -33,7 +33,7 @@ from avprep.dataset import integrity
 from avprep.dataset.reading import categories
 from avprep.errors import UserError
 from avprep.shared import names, store
-from avprep.shared.arrow import column_of, table_of
+from avprep.shared.arrow import column_of, numbers_of, table_of
 from avprep.shared.values import speaking_of
 
 STATISTICS_SPLIT = "train"
@@ -230,7 +230,7 @@ def _markers(
 
 def _check(table: pa.Table, plan: dict[str, Any], facts: dict[str, dict[str, Any]], out: Path) -> None:
     """Raise UserError where a done-marker speaks of bytes that its shard does not have."""
-    columns = {name: table.column(name).to_numpy() for name in integrity.NUMBERS}
+    columns = {name: numbers_of(table.column(name)) for name in integrity.NUMBERS}
     shards, shard = categories(table.column("shard"))
     info = {**plan["config"], "class_names": plan["class_names"], "shards": facts}
     integrity.check_index(columns, shards, shard, info, out / "shards")

@@ -34,6 +34,7 @@ from avprep.dataset.reading import (
     source_of,
 )
 from avprep.shared import configs, jpeg, names, store
+from avprep.shared.arrow import integers, numbers_of
 from avprep.shared.errors import UserError, first_line
 from avprep.shared.jpeg import decode_all
 from avprep.shared.remote import RemotePath, path_of
@@ -78,7 +79,7 @@ class Dataset:
             if name in ("shard", "split"):
                 named[name] = categories(column)
             else:
-                numbers[name] = column.to_numpy()
+                numbers[name] = numbers_of(column)
         (self.shards, self.shard), (self.splits, self.split) = named["shard"], named["split"]
         integrity.check_index(numbers, self.shards, self.shard, self.info, self.table_path(schema.INDEX))
         for name, values in numbers.items():
@@ -114,7 +115,7 @@ class Dataset:
     @cached_property
     def sizes_position(self) -> np.ndarray:
         """int64 [rows]: position of a clip's first frame in its shard's frame sizes, -1 for raw frames."""
-        position = self._column("sizes_position").to_numpy()
+        position = numbers_of(self._column("sizes_position"))
         if self.frame_codec == "jpeg":
             facts = [self.info["shards"][shard]["sizes_bytes"] for shard in self.shards]
             held = (np.array(facts, np.int64)[self.shard] - schema.SIZES_HEADER_BYTES) // schema.SIZES_DTYPE.itemsize
@@ -125,14 +126,14 @@ class Dataset:
     @cached_property
     def duration_seconds(self) -> np.ndarray:
         """float64 [rows]: length of each clip."""
-        seconds = self._column("duration_seconds").to_numpy()
+        seconds = numbers_of(self._column("duration_seconds"))
         self._must(np.isfinite(seconds) & (seconds > 0), "duration_seconds", seconds)
         return seconds
 
     @cached_property
     def av_offset_seconds(self) -> np.ndarray:
         """float64 [rows]: how much later the sound started than the picture, before both were cut."""
-        seconds = self._column("av_offset_seconds").to_numpy()
+        seconds = numbers_of(self._column("av_offset_seconds"))
         self._must(np.isfinite(seconds), "av_offset_seconds", seconds)
         return seconds
 
@@ -202,7 +203,7 @@ class Dataset:
 
     def ids_of(self, rows: np.ndarray) -> pa.Array:
         """Clip ids of some rows, read without a Python object for each of the others."""
-        ids = self._column("clip_id").take(pa.array(rows))
+        ids = self._column("clip_id").take(integers(rows))
         return ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
 
     @cached_property
@@ -243,7 +244,7 @@ class Dataset:
             names = [name for name in ("group", "cluster") if name in file.schema_arrow.names]
             table = file.read(["clip_id", *names])
         positions = pc.index_in(self._column("clip_id"), value_set=table.column("clip_id"))
-        return {name: table.column(name).take(positions).to_numpy().astype(str) for name in names}
+        return {name: np.array(table.column(name).take(positions).to_pylist(), str) for name in names}
 
     def labels(self, name: str) -> LabelColumn:
         """The label column `name`: "label" is the manifest's own, others are labels/NAME.parquet (multi-label too).

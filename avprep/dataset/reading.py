@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import schema
+from avprep.shared.arrow import numbers_of
 from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
 
@@ -53,7 +54,7 @@ def categories(column: pa.ChunkedArray) -> tuple[list[str], np.ndarray]:
     encoded = encoded.unify_dictionaries().combine_chunks()
     if isinstance(encoded, pa.ChunkedArray):
         encoded = encoded.chunk(0)
-    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy(zero_copy_only=False)
+    return encoded.dictionary.to_pylist(), numbers_of(encoded.indices)
 
 
 def repair(path: Path | RemotePath) -> str:

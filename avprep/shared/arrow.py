@@ -44,6 +44,17 @@ def table_of(columns: dict[str, Column], schema: pa.Schema) -> pa.Table:
     return pa.table([columns[name].array() for name in schema.names], schema=schema)
 
 
+def numbers_of(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """The values [N] of a column of numbers without nulls; `to_numpy` would import pandas, 0.2 s of each command."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.from_dlpack(whole)
+
+
+def integers(values: np.ndarray) -> pa.Array:
+    """int64 [N]: the whole numbers `values` [N]; `pa.array` would import pandas."""
+    return pa.Array.from_buffers(pa.int64(), len(values), [None, pa.py_buffer(np.ascontiguousarray(values, np.int64))])
+
+
 class _Texts:
     def __init__(self) -> None:
         self._data, self._ends = bytearray(), array("i", [0])

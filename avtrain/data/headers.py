@@ -9,10 +9,10 @@ import io
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
 import avprep.schema as schema
 from avprep.dataset import Dataset, repair
+from avprep.shared.arrow import integers
 from avprep.shared.errors import UserError
 from avtrain.data.byte_ranges import Ranges
 
@@ -43,7 +43,7 @@ class MemberKind:
 
     def check(self, rows: np.ndarray, headers: np.ndarray) -> None:
         """Compare headers uint8 [B, header_bytes] with the index. Errors: UserError naming shard and clip."""
-        keys = self.dataset.keys.take(pa.array(rows)).to_pylist()
+        keys = self.dataset.keys.take(integers(rows)).to_pylist()
         names = np.array([(key + self.suffix).encode() for key in keys], "S100")
         data_bytes = self._data_bytes(rows)
         tar = headers[:, : schema.TAR_BLOCK_BYTES]
