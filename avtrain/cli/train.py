@@ -25,7 +25,16 @@ from avtrain.cli.options import (
     sampling_options,
     window_options,
 )
-from avtrain.config import FREEZES, MODEL_SIZES, OPTIMIZERS, PRECISIONS, PROJECTIONS, SCHEDULES, PlanConfig
+from avtrain.config import (
+    FREEZES,
+    JPEG_DECODERS,
+    MODEL_SIZES,
+    OPTIMIZERS,
+    PRECISIONS,
+    PROJECTIONS,
+    SCHEDULES,
+    PlanConfig,
+)
 from avtrain.config.rules import loss_usages
 
 if TYPE_CHECKING:
@@ -151,6 +160,12 @@ def plan(dataset: tuple[Path | str, ...], as_json: bool, **settings: Any) -> Non
 )
 @click.option("--precision", type=click.Choice(PRECISIONS), default=PRETRAIN.precision, help="Of the encoders.")
 @click.option("--compile", is_flag=True, default=PRETRAIN.compile, help="Train with torch.compile.")
+@click.option(
+    "--jpeg-decoder",
+    type=click.Choice(JPEG_DECODERS),
+    default=PRETRAIN.jpeg_decoder,
+    help="Decode the JPEGs of a dataset on the CPU or on the device, a GPU.",
+)
 @click.option(
     "--log-every",
     type=int,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from avprep.shared.configs import check
 from avtrain.config.choices import (
     FREEZES,
+    JPEG_DECODERS,
     LOSS_NAMES,
     MODEL_SIZES,
     MOST_WIDTH,
@@ -109,6 +110,9 @@ class PretrainConfig:
     """of the encoders: `fp32`, or `bf16` by autocast; the loss is always fp32"""
     compile: bool = False
     """train a model that torch.compile has made faster"""
+    jpeg_decoder: str = "cpu"
+    """of the pictures that are trained on, where the dataset has JPEGs: libjpeg-turbo on the `cpu`, or nvJPEG on the
+    `device`, a GPU; pictures differ a little, since nvJPEG does not interpolate colours"""
     temperature: float = 0.07
     """that similarities are divided by"""
     learn_temperature: bool = False
@@ -168,6 +172,10 @@ class PretrainConfig:
         check(self.schedule in SCHEDULES, f"schedule must be one of {', '.join(SCHEDULES)}, not {self.schedule!r}.")
         check(
             self.precision in PRECISIONS, f"precision must be one of {', '.join(PRECISIONS)}, not {self.precision!r}."
+        )
+        check(
+            self.jpeg_decoder in JPEG_DECODERS,
+            f"jpeg_decoder must be one of {', '.join(JPEG_DECODERS)}, not {self.jpeg_decoder!r}.",
         )
         check(self.warmup_steps >= 0 and self.grad_clip_norm >= 0, "warmup_steps and grad_clip_norm must be 0 or more.")
         _check_augmentation(self)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from avprep.dataset import Dataset
+from avtrain.data.encoded import EncodedPictures
 from avtrain.data.frozen_features import FrozenFeatures
 from avtrain.data.own_strategy import guarded
 from avtrain.data.plans import steps_of
@@ -31,9 +32,12 @@ class Buffers:
         pinned: bool,
         background: bool = False,
         features: FrozenFeatures | None = None,
+        encoded: bool = False,
     ) -> None:
         size = dataset.frame_size
-        self.video = torch.empty((batch, spec.num_frames, size, size, 3), dtype=torch.uint8, pin_memory=pinned)
+        self.encoded = EncodedPictures(dataset, spec.num_frames) if encoded else None
+        pictures = (batch, 0) if encoded else (batch, spec.num_frames, size, size, 3)
+        self.video = torch.empty(pictures, dtype=torch.uint8, pin_memory=pinned)
         sounds = (batch, spec.num_mel_frames, dataset.num_mel_bands)
         self.audio = torch.empty(sounds, dtype=torch.float16, pin_memory=pinned)
         self.background = torch.empty(sounds if background else 0, dtype=torch.float16, pin_memory=pinned)
@@ -57,7 +61,8 @@ class Batch:
     video); weights float32 [b]: how much each pair counts in the loss, None: all alike; `first_item` is its position
     among the `global_size` pairs of all ranks; `waited_seconds` that the trainer waited for it; `background` as
     `audio`, the sound of another pair of the batch for each, where the recipe wants it.
-    Of a frozen encoder whose features are kept, `video` or `audio` are these: float32 [b, D].
+    Of a frozen encoder whose features are kept, `video` or `audio` are these: float32 [b, D]. Where pictures are
+    `encoded`, `to` makes `video` of them.
     """
 
     epoch: int
@@ -70,6 +75,7 @@ class Batch:
     flip: torch.Tensor
     background: torch.Tensor | None = None
     weights: torch.Tensor | None = None
+    encoded: EncodedPictures | None = field(default=None, repr=False)
     waited_seconds: float = 0.0
     buffers: Buffers | None = field(default=None, repr=False)
     copied: torch.cuda.Event | None = field(default=None, repr=False)
@@ -84,13 +90,22 @@ class Batch:
     def without_media(self) -> Batch:
         """The batch without its media, whose memory it no longer holds."""
         none = torch.empty(0)
-        return replace(self, video=none, audio=none, flip=none, background=None, buffers=None, copied=None)
+        return replace(
+            self, video=none, audio=none, flip=none, background=None, encoded=None, buffers=None, copied=None
+        )
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device. Pinned buffers are copied in the background and not used again before."""
+        """The batch on a device, its pictures decoded. Pinned buffers are copied in the background and not used again
+        before.
+        """
         moved = replace(
             self,
-            video=self.video.to(device, non_blocking=True),
+            video=(
+                self.video.to(device, non_blocking=True)
+                if self.encoded is None
+                else self.encoded.decoded(torch.device(device))
+            ),
+            encoded=None,
             audio=self.audio.to(device, non_blocking=True),
             flip=self.flip.to(device, non_blocking=True),
             background=None if self.background is None else self.background.to(device, non_blocking=True),
@@ -124,6 +139,8 @@ class Recipe:
     """evenly spread windows of each clip among which those of a batch are drawn; 0: any"""
     features: FrozenFeatures | None = None
     """of those windows, in place of the media of one side"""
+    encoded: bool = False
+    """pictures of a JPEG dataset are decoded where a batch moves"""
     rank: int = 0
     world_size: int = 1
 
@@ -145,7 +162,10 @@ class Recipe:
     def buffers(self, pinned: bool = False) -> Buffers:
         """Memory for the largest batch of this rank."""
         largest = -(-self.batch_size // self.world_size)
-        return Buffers(largest, self.dataset, self.spec, pinned, self.background, self.features)
+        pictures = self.features is None or self.features.side != "video"
+        return Buffers(
+            largest, self.dataset, self.spec, pinned, self.background, self.features, self.encoded and pictures
+        )
 
     def plans(self, epoch: int, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
         """(step, global plan int64 [batch, 2]) of an epoch from a step on."""
@@ -192,6 +212,7 @@ class Recipe:
             flip=torch.from_numpy(windows.flip[mine]),
             background=buffers.background[: len(mine)] if self.background else None,
             weights=None if weights is None else torch.from_numpy(weights[mine]),
+            encoded=buffers.encoded,
             buffers=buffers,
         )
 
@@ -208,8 +229,9 @@ class Recipe:
         """Read the items `mine` of a global plan into the buffers, of one side as features where these are kept."""
         own, window = plan[mine], windows.take(mine)
         video, audio = buffers.video_array[: len(mine)], buffers.audio_array[: len(mine)]
+        pictures = video if buffers.encoded is None else buffers.encoded
         if self.features is None:
-            reader.read_pairs(own, window, video, audio)
+            reader.read_pairs(own, window, pictures, audio)
             return
         positions = window_positions(plan, self.positions, seed=self.seed, epoch=epoch, step=step)[mine]
         if self.features.side == "video":
@@ -217,4 +239,4 @@ class Recipe:
             reader.read_logmel(own[:, 0], window.mel_frame, audio)
         else:
             audio[:] = self.features.of(own[:, 0], positions[:, 0])
-            reader.read_frames(own[:, 1], window.frame, video, window.frame_stride)
+            reader.read_frames(own[:, 1], window.frame, pictures, window.frame_stride)

@@ -28,7 +28,8 @@ class Loader:
     also has the sound of another of its pairs for each; with `positions`, windows are among that many evenly spread
     ones of each clip. `pinned` buffers make copies to CUDA faster; `cache` keeps shards of a remote dataset;
     `threads` read and decode. Without `window`, windows are the paper's. Memory: 2 * prefetch + 2 batches. With
-    `copies`, batches come on a device, copied there ahead by the thread that reads: there, `prefetch` batches. Errors:
+    `copies`, batches come on a device, copied there ahead by the thread that reads: there, `prefetch` batches. With
+    `encoded`, pictures of a JPEG dataset stay JPEGs until then, or until `Batch.to`, and are decoded there. Errors:
     UserError (a shard is gone, short or damaged; the strategy cannot serve this table, batch size or number of ranks; a
     window longer than each clip).
     """
@@ -52,6 +53,7 @@ class Loader:
         pinned: bool = False,
         cache: CacheConfig | None = None,
         copies: Copies | None = None,
+        encoded: bool = False,
     ) -> None:
         if prefetch < 1 or threads < 1:
             raise ValueError(f"prefetch {prefetch} and threads {threads} must be 1 or more")
@@ -64,6 +66,7 @@ class Loader:
             window=window,
             background=background,
             positions=positions,
+            encoded=encoded,
             rank=rank,
             world_size=world_size,
         )

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avprep.dataset import Dataset, repair
+from avprep.dataset import Dataset
 from avprep.dataset.joined import JoinedDataset
 from avprep.schema import FRAMES_DTYPE, LOGMEL_DTYPE
 from avprep.shared import jpeg, names
-from avprep.shared.errors import UserError
 from avprep.shared.remote import RemotePath
 from avtrain.data.byte_ranges import Ranges, audio_ranges, pictures_there, video_ranges
 from avtrain.data.cache import CacheConfig
+from avtrain.data.encoded import EncodedPictures, damaged
 from avtrain.data.headers import MemberKind, frames_kind, logmel_kind
 from avtrain.data.joined_shards import JoinedShards
 from avtrain.data.jpeg_sizes import FrameSizes
@@ -74,8 +74,13 @@ class Reader:
         self._source.check(shards[~self._checked[shards]])
         self._checked[shards] = True
 
-    def read_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, frame_stride: int = 1) -> None:
-        """Fill `out` uint8 [B, T, H, W, 3] with every `frame_stride`-th picture of `rows` from frames `starts` on."""
+    def read_frames(
+        self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray | EncodedPictures, frame_stride: int = 1
+    ) -> None:
+        """Fill `out` uint8 [B, T, H, W, 3] with every `frame_stride`-th picture of `rows` from frames `starts` on.
+
+        EncodedPictures get the JPEGs as they are.
+        """
         self._read([self._frames(rows, starts, out, frame_stride)])
         self._finish_frames(rows, starts, out, frame_stride)
 
@@ -84,7 +89,9 @@ class Reader:
         self._read([self._logmel(rows, starts, out)])
         self._finish_logmel(rows, starts, out)
 
-    def read_pairs(self, plan: np.ndarray, windows: Windows, video: np.ndarray, audio: np.ndarray) -> None:
+    def read_pairs(
+        self, plan: np.ndarray, windows: Windows, video: np.ndarray | EncodedPictures, audio: np.ndarray
+    ) -> None:
         """Fill `video` and `audio`, as above, with the windows of planned pairs int64 [B, 2]; all are read together."""
         audio_rows, video_rows = plan.T
         stride = windows.frame_stride
@@ -95,22 +102,29 @@ class Reader:
         self._finish_frames(video_rows, first, video, stride)
         self._finish_logmel(audio_rows, windows.mel_frame, audio)
 
-    def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, stride: int) -> _Wanted:
-        size = self._dataset.frame_size
-        _check_buffer(out, (len(rows), out.shape[1], size, size, 3), FRAMES_DTYPE)
-        kind, count = self._kinds["frames"], out.shape[1]
+    def _frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray | EncodedPictures, stride: int) -> _Wanted:
+        size, kind, count = self._dataset.frame_size, self._kinds["frames"], _num_frames(out)
+        if isinstance(out, np.ndarray):
+            _check_buffer(out, (len(rows), count, size, size, 3), FRAMES_DTYPE)
         if self._sizes is None:
+            assert isinstance(out, np.ndarray)
             ranges = video_ranges(self._dataset, rows, starts, count, frame_stride=stride)
             return _Wanted(kind, rows if stride == 1 else np.repeat(rows, count), ranges, views(out, ranges.length))
         self.check_shards(rows)
         self._sizes.load(rows)
         ranges = video_ranges(self._dataset, rows, starts, count, self._sizes, stride)
         ends = np.cumsum(ranges.length)
-        if len(rows) and ends[-1] > len(self._scratch):
-            self._scratch = np.empty(int(ends[-1] * 1.25), np.uint8)
+        num_bytes = int(ranges.length.sum())
+        room = self._room(num_bytes) if isinstance(out, np.ndarray) else out.room(num_bytes)
         begins = (ends - ranges.length).tolist()
-        parts = [self._scratch[begin:end].data for begin, end in zip(begins, ends.tolist(), strict=True)]
+        parts = [room[begin:end].data for begin, end in zip(begins, ends.tolist(), strict=True)]
         return _Wanted(kind, rows, ranges, parts)
+
+    def _room(self, num_bytes: int) -> np.ndarray:
+        """The scratch buffer, of at least so many bytes."""
+        if num_bytes > len(self._scratch):
+            self._scratch = np.empty(int(num_bytes * 1.25), np.uint8)
+        return self._scratch
 
     def _logmel(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray) -> _Wanted:
         _check_buffer(out, (len(rows), out.shape[1], self._dataset.num_mel_bands), LOGMEL_DTYPE)
@@ -141,11 +155,16 @@ class Reader:
             self._kinds[name].check(rows, header)
             self._checked_headers[name][rows] = True
 
-    def _finish_frames(self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray, stride: int) -> None:
-        """Decode what has been read into the scratch buffer, and pad."""
-        have = pictures_there(self._dataset, rows, starts, out.shape[1], stride)
+    def _finish_frames(
+        self, rows: np.ndarray, starts: np.ndarray, out: np.ndarray | EncodedPictures, stride: int
+    ) -> None:
+        """Decode what has been read into the scratch buffer, and pad; EncodedPictures do so later."""
+        have = pictures_there(self._dataset, rows, starts, _num_frames(out), stride)
+        if not isinstance(out, np.ndarray):
+            out.set(rows, have, self._stored_sizes(rows, starts, out.num_frames, stride), stride)
+            return
         if self._sizes is not None:
-            self._decode(rows, starts, have, out, stride)
+            self._decode(rows, self._stored_sizes(rows, starts, out.shape[1], stride), have, out, stride)
         for item in np.flatnonzero(have < out.shape[1]):
             out[item, have[item] :] = out[item, have[item] - 1] if have[item] else 0
 
@@ -154,10 +173,15 @@ class Reader:
         for item in np.flatnonzero(have < out.shape[1]):
             out[item, have[item] :] = out[item, : have[item]].min() if have[item] else 0
 
-    def _decode(self, rows: np.ndarray, starts: np.ndarray, have: np.ndarray, out: np.ndarray, stride: int) -> None:
+    def _stored_sizes(self, rows: np.ndarray, starts: np.ndarray, count: int, stride: int) -> list[np.ndarray]:
+        """Bytes of the JPEGs that have been read for each of `rows`, those between strided pictures too."""
         assert self._sizes is not None
-        stored = pictures_there(self._dataset, rows, starts, (out.shape[1] - 1) * stride + 1)  # as in the ranges
-        sizes = [self._sizes.of(*each) for each in zip(rows.tolist(), starts.tolist(), stored.tolist(), strict=True)]
+        stored = pictures_there(self._dataset, rows, starts, (count - 1) * stride + 1)  # as in the ranges
+        return [self._sizes.of(*each) for each in zip(rows.tolist(), starts.tolist(), stored.tolist(), strict=True)]
+
+    def _decode(
+        self, rows: np.ndarray, sizes: list[np.ndarray], have: np.ndarray, out: np.ndarray, stride: int
+    ) -> None:
         ends = np.cumsum([size.sum() for size in sizes]).tolist()
         data = self._scratch.data
 
@@ -167,12 +191,7 @@ class Reader:
                 try:
                     jpeg.decode(data[begin : ends[item]], sizes[item], out[item, : have[item]], stride)
                 except ValueError as error:
-                    row = rows[item]
-                    shard = self._dataset.shard_path(row)
-                    raise UserError(
-                        f"{shard} holds a damaged picture of clip {self._dataset.clip_ids[row]} ({error}); "
-                        f"{repair(shard)}."
-                    ) from None
+                    raise damaged(self._dataset, int(rows[item]), error) from None
 
         items = np.arange(len(rows))
         if self._pool is None:
@@ -192,6 +211,10 @@ def _source(
     folder = dataset.folder
     sizes = [dataset.info["shards"][shard]["bytes"] for shard in dataset.shards]
     return LocalShards(lambda shard: names.inside(folder, dataset.shards[shard]), sizes, pool, threads)
+
+
+def _num_frames(out: np.ndarray | EncodedPictures) -> int:
+    return out.shape[1] if isinstance(out, np.ndarray) else out.num_frames
 
 
 def _check_buffer(out: np.ndarray, shape: tuple[int, ...], dtype: np.dtype) -> None:

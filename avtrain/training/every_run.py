@@ -116,11 +116,11 @@ def runs_of(run: Path, config: PretrainConfig, seeds: str | None) -> dict[Path, 
 
 def check_runs(dataset: Given, runs: Mapping[Path, PretrainConfig], device: str = "auto", change: bool = False) -> None:
     """Raise the UserError that any of `runs` would before its first update; nothing is written."""
-    device_for(device)
+    device = device_for(device)
     for parent in {run.parent for run in runs}:
         if (parent / run_folder.CONFIG).exists():
             raise UserError(f"{parent} is a run itself; choose another folder for runs of several seeds.")
     for run, config in runs.items():
-        ready = make_ready(dataset, run, config)
+        ready = make_ready(dataset, run, config, device=device)
         course_of(run, ready, config, change)
         run_folder.check_folder(run, ready.identity)

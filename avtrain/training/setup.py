@@ -14,6 +14,7 @@ from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
 from avtrain.data.cache import CacheConfig
 from avtrain.data.device_copies import copies_to
+from avtrain.data.encoded import check_decoder
 from avtrain.data.folds import folded
 from avtrain.data.loader import Loader
 from avtrain.data.own_strategy import OwnStrategy
@@ -68,6 +69,7 @@ def make_ready(
             f"--crop-size {config.crop_size} is larger than the {dataset.frame_size} px of the pictures in "
             f"{dataset.folder}; choose {dataset.frame_size} or less, or build it with a larger --frame-size."
         )
+    check_decoder(config.jpeg_decoder, dataset, device)
     table = training_table(
         dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE, confidence=config.label_confidence
     )
@@ -91,6 +93,7 @@ def make_ready(
         pinned=device.startswith("cuda"),
         cache=cache,
         copies=copies_to(device),
+        encoded=config.jpeg_decoder == "device",
     )
     torch.manual_seed(config.seed)
     model = tower_of(configs.to_dict(config), dataset.frame_size, dataset.num_mel_bands)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
+from avtrain.data import encoded
 from avtrain.data.loader import Loader
 from tests.bench.resident import Resident, seconds
 from tests.gpu.bench import Bench
@@ -15,14 +17,18 @@ MOST = 1.02
 
 
 def loading(bench: Bench) -> Iterator[Row]:
-    """A row for raw pictures and one for jpegs; each round has both loaders in turns."""
+    """A row for raw pictures and two for jpegs, by either decoder; each round has both loaders in turns."""
     for codec, data in (("raw", bench.raw), ("jpeg", bench.jpeg)):
         yield _ratio(bench, codec, data)
+    with patch.object(encoded, "DECODES_ON", ("cuda", "cpu")):
+        yield replace(
+            _ratio(bench, "jpeg, decoder device", bench.jpeg, jpeg_decoder="device"), state=MEASURED, bound=""
+        )
 
 
-def _ratio(bench: Bench, codec: str, data: Path) -> Row:
+def _ratio(bench: Bench, codec: str, data: Path, **settings: object) -> Row:
     updates = bench.size.warm + bench.size.updates
-    config = bench.config(batch_size=bench.batch_size, max_steps=updates, checkpoint_every_steps=updates)
+    config = bench.config(batch_size=bench.batch_size, max_steps=updates, checkpoint_every_steps=updates, **settings)
     taken: dict[type[Loader], float] = {}
     for number in range(2 if bench.cuda else 1):
         for kind in (Loader, Resident) if number else (Resident, Loader):

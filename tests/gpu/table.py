@@ -21,6 +21,7 @@ from tests.gpu.chunks import chunks
 from tests.gpu.copies import copies
 from tests.gpu.downstream import downstream, exported
 from tests.gpu.equal import equal
+from tests.gpu.jpegs import jpegs
 from tests.gpu.loading import loading
 from tests.gpu.parity import parity
 from tests.gpu.ranks import ranks
@@ -33,6 +34,7 @@ CHECKS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "equal": equal,
     "speed": speed,
     "loading": loading,
+    "jpegs": jpegs,
     "downstream": downstream,
     "ranks": ranks,
     "export": exported,

@@ -27,7 +27,7 @@ def toy(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["parity", "copies"])
+@pytest.mark.parametrize("name", ["parity", "copies", "jpegs"])
 def test_a_check_at_toy_size(toy, name):
     torch.set_num_threads(1)
     states = {row["state"] for row in tried(toy, [name])}

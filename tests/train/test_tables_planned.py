@@ -31,6 +31,7 @@ OTHER_WORDS = {
     "loss": ("mask",),
     "schedule": ("cosine",),
     "precision": ("bf16",),
+    "jpeg_decoder": ("device",),
     "protocol": ("knn",),
     "probe": ("standard", "released"),
     "split": ("auto", "group"),
