@@ -121,7 +121,8 @@ def evaluate(
 
     Args:
         dataset: The dataset, a folder or a URL.
-        run: Run folder or URL, or the folder of one checkpoint; None: an encoder without a run, and `out` is needed.
+        run: Run folder or URL, or the folder of one checkpoint; with `out` also an exported encoder, one published at
+            "hf://ORG/NAME[@REVISION]"; None: an encoder without a run, and `out` is needed.
         out: Folder or URL for result.json and predictions.parquet; None: RUN/eval/DATASET-PROTOCOL-sSEED.
         config: The settings of the evaluation.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.

@@ -25,7 +25,12 @@ EVALUATE = EvaluateConfig()
     default=EVALUATE.side,
     help="Whose features: of sounds, of pictures, or of both, one after the other.",
 )
-@click.option("--run", type=DATASET, default=None, help="Run, or one of its checkpoints on this machine, to measure.")
+@click.option(
+    "--run",
+    type=DATASET,
+    default=None,
+    help="Run, checkpoint or exported encoder to measure; hf://ORG/NAME[@REVISION]: a published one.",
+)
 @click.option(
     "--checkpoint", type=click.Choice(CHECKPOINTS), default=EVALUATE.checkpoint, help="Of the run; best in validation."
 )
@@ -35,7 +40,7 @@ EVALUATE = EvaluateConfig()
     type=OUT_FOLDER_OR_URL,
     default=None,
     help="Folder for result.json; default: RUN/eval/DATASET-PROTOCOL-sSEED (-LABELS, -SIDE, -best, -WEIGHTS). "
-    "Needed without --run.",
+    "Needed without --run and for an exported encoder.",
 )
 @click.option(
     "--model-size", type=click.Choice(MODEL_SIZES), default=EVALUATE.model_size, help="Of an encoder without a run."

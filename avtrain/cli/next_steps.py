@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from avprep.shared.answers import NextStep
+from avprep.shared.urls import is_hub, is_url
 
 
 def _after_pretrain(params: Mapping[str, Any]) -> str | None:
@@ -30,6 +31,11 @@ def _after_export(params: Mapping[str, Any]) -> str:
     return f"avtrain embed my-data --run {source}{side} --out embeddings.parquet"
 
 
+def _after_evaluate(params: Mapping[str, Any]) -> str | None:
+    source = "run" if params["run"] and not is_hub(params["run"]) else "out"
+    return None if params[source] is None or is_url(params[source]) else f"avtrain report {{{source}}} --out runs.html"
+
+
 NEXT: dict[str, NextStep] = {
     "plan": "avtrain pretrain {dataset} --strategy {strategy} --labels {labels} --batch-size {batch_size} --run RUN",
     "pretrain": _after_pretrain,
@@ -40,7 +46,7 @@ NEXT: dict[str, NextStep] = {
     "hide-labels": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
     "neighbours": "avtrain plan {dataset} --strategy pairs:{out}:weights=partner",
     "cluster": "avtrain plan {dataset} --strategy soft-positive --labels {name}",
-    "evaluate": lambda params: "avtrain report {run} --out runs.html" if params["run"] else None,
+    "evaluate": _after_evaluate,
     "compare": lambda params: "avtrain report {runs} --out runs.html" if params["runs"] else None,
     "report": None,
     "errors": None,

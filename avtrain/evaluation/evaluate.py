@@ -65,13 +65,14 @@ def evaluate(
     run: Path | None = None,
     out: Path | None = None,
     device: str = "cpu",
+    identity: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Measure the encoder of `run`, or both as config.side has it (linear, knn without a run: an untrained one).
 
     Returns scores (metrics.classification_scores), what was chosen, `encoder` (which one was measured) and `unfitted`
     (unfitted.scores_of_fitted). With `out`, they are also out/result.json, and each test clip's probabilities
-    out/predictions.parquet. Errors: UserError, also where `out` holds the evaluation of another checkpoint or of other
-    settings.
+    out/predictions.parquet. `identity` replaces what load.identity_of returns of the checkpoint. Errors: UserError,
+    also where `out` holds the evaluation of another checkpoint or of other settings.
     """
     dataset = folded(Dataset(dataset_dir), config.fold_column, config.fold)
     column = dataset.labels(config.labels)
@@ -97,7 +98,7 @@ def evaluate(
         models = {name: meta["config"].get(name, "") for name in ("model_size", "audio_model")}
         config = dataclasses.replace(config, **models)
         weights = weights_of(folder, meta, config.weights)
-        measured = identity_of(folder, meta, weights)
+        measured = identity or identity_of(folder, meta, weights)
     config = dataclasses.replace(config, weights=weights)
     check_side(dataset, config, folder, meta)
     settings = {"config": configs.to_dict(config), "dataset_digest": dataset.digest, **measured}
@@ -107,7 +108,8 @@ def evaluate(
         settings["labels_digest"] = labels_digest(column)
     if config.fold_column:
         settings["folds_digest"] = labels_digest(dataset.labels(config.fold_column))
-    trained_on = overlap_with_training(None if folder is None else folder.parent, dataset, split.test)
+    home = None if folder is None else folder.parent
+    trained_on = overlap_with_training(home, dataset, split.test, shown=identity and identity["run"])
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
     with Reader(dataset) as reader:
@@ -226,5 +228,6 @@ def encoder_named(config: EvaluateConfig, measured: dict[str, Any]) -> str:
         average = ", moving average of the weights" if config.weights == "ema" else ""
         if AVERAGED in measured:
             average = f", mean of the checkpoints of steps {', '.join(map(str, measured[AVERAGED]))}"
-        return f"run {measured['run']}, step {measured['step']}{of}{average}"
+        revision = f"@{measured['revision']}" if "revision" in measured else ""
+        return f"run {measured['run']}{revision}, step {measured['step']}{of}{average}"
     return f"{'trained from scratch' if config.protocol == 'supervised' else 'untrained'}, seed {config.seed}{of}"

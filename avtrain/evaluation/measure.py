@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from avprep.shared.errors import UserError
 from avtrain.config import EvaluateConfig
 from avtrain.evaluation.evaluate import RESULT, evaluate
 from avtrain.evaluation.retrieval import Among, retrieve
+from avtrain.inference.as_checkpoint import BOTH, as_checkpoint, check_fits, is_export
 from avtrain.runs.checkpoint import OPTIMISER, is_checkpoint
 from avtrain.runs.load import checkpoint_of
 from avtrain.runs.remote import at_hand
@@ -27,16 +29,29 @@ def measure(
     """(the scores, the file that has them) of the encoder of `run`, or of one without a run.
 
     `settings` are those of EvaluateConfig, whose protocol may also be `retrieval`; MODELS among them must be those of
-    the run. Without `out`, results go to RUN/eval. Errors: UserError; TypeError for a setting that EvaluateConfig does
+    the run. Without `out`, results go to RUN/eval. `run` may also be an export, or one at hf://ORG/NAME[@REVISION],
+    whose results record the commit as `revision`. Errors: UserError; TypeError for a setting that EvaluateConfig does
     not have.
     """
     protocol = settings.get("protocol", EvaluateConfig.protocol)
     config = EvaluateConfig(**{**settings, "protocol": EvaluateConfig.protocol if protocol == RETRIEVAL else protocol})
     with contextlib.ExitStack() as held:
+        published = None
+        if run is not None and is_export(run):
+            if out is None:
+                raise UserError(
+                    f"{run} is an exported encoder, whose results need a folder of their own; give --out OUT."
+                )
+            published = held.enter_context(as_checkpoint(run))
+            check_fits(published, run, BOTH if protocol == RETRIEVAL else config.side, config.weights)
+            if config.weights == EvaluateConfig.weights:
+                config = dataclasses.replace(config, weights=published.weights)
+            run = published.checkpoint
         hands = [
             None if given is None else held.enter_context(at_hand(given, without=OPTIMISER)) for given in (run, out)
         ]
         of_run, results = (None if hand is None else hand.folder for hand in hands)
+        identity = None if published is None else published.identity
         if results is None and of_run is not None:
             results = default_folder(dataset, of_run, protocol, config)
         _check(protocol, config, of_run, results)
@@ -55,9 +70,10 @@ def measure(
                 among=among,
                 weights=config.weights,
                 folds=(config.fold_column, config.fold),
+                identity=identity,
             )
         else:
-            scores = evaluate(dataset, config, run=of_run, out=results, device=device)
+            scores = evaluate(dataset, config, run=of_run, out=results, device=device, identity=identity)
         hand = hands[0] if out is None else hands[1]
         return scores, None if results is None or hand is None else hand.shown(results / RESULT)
 

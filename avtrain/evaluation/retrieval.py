@@ -65,10 +65,12 @@ def retrieve(
     among: Among = WHOLE_SPLIT,
     weights: str = "auto",
     folds: tuple[str, str] = ("", ""),
+    identity: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Scores of both directions among the clips of a split or a list, as in `summary`, by the checkpoint `which`.
 
-    It is measured with its `weights` (load.weights_of); `folds` are fold column and fold (data.folds.folded).
+    It is measured with its `weights` (load.weights_of); `folds` are fold column and fold (data.folds.folded);
+    `identity` replaces what load.identity_of returns of the checkpoint.
 
     Classes are those of the label column `labels` (of several labels a clip, any common one counts); a clip that has
     none there takes no part. With `out`, they are also out/result.json. Errors: UserError, also where `out` holds
@@ -83,7 +85,7 @@ def retrieve(
     rows = some_of_each(dataset, rows, column.values[rows], among) if among.per_class else rows
     loaded = _loaded(dataset, run, rows, which, weights)
     config: dict[str, Any] = {"protocol": "retrieval", "checkpoint": which, "weights": loaded.weights}
-    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **loaded.identity}
+    settings = {"config": config, "split": split, "dataset_digest": dataset.digest, **(identity or loaded.identity)}
     if among.ids:
         config["ids"] = Path(among.ids).name
         settings |= {"split": None, "ids_digest": configs.digest([dataset.clip_ids[row] for row in rows])}
@@ -95,7 +97,8 @@ def retrieve(
     if folds[0]:
         config |= {"fold_column": folds[0], "fold": folds[1]}
         settings["folds_digest"] = labels_digest(dataset.labels(folds[0]))
-    trained_on = overlap_with_training(checkpoint_of(run, which)[0].parent, dataset, rows)
+    home = checkpoint_of(run, which)[0].parent
+    trained_on = overlap_with_training(home, dataset, rows, shown=identity and identity["run"])
     with held_for(out, settings):
         audio, video = _embedded(dataset, loaded, rows, device)
     scores = summary(audio, video, class_labels(table_of(rows, column), len(column.class_names)))

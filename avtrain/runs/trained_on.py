@@ -87,17 +87,21 @@ def clips_of(dataset: Dataset, rows: np.ndarray) -> pa.Table:
     )
 
 
-def overlap_with_training(run: Path | None, dataset: Dataset, rows: np.ndarray) -> dict[str, Any]:
+def overlap_with_training(
+    run: Path | None, dataset: Dataset, rows: np.ndarray, shown: str | None = None
+) -> dict[str, Any]:
     """What a result records of its test clips `rows`: {"known", "clips", "share", "examples"}; warns of overlaps.
 
     `known`: `all`, `part` (the runs that it began from have no record) or `none`; `run` None: an untrained encoder.
-    `clips`: how many of the test clips were trained on, None where nothing is known. Errors: UserError.
+    `clips`: how many of the test clips were trained on, None where nothing is known. Warnings name
+    the run as `shown`, by default by its folder. Errors: UserError.
     """
     if run is None:
         return {"known": "all", "clips": 0, "share": 0.0, "examples": []}
     record = read_record(run)
+    shown = shown or str(run)
     if record is None:
-        log.warning("%s does not record what it was trained on, so whether it has seen test clips is not known", run)
+        log.warning("%s does not record what it was trained on, so whether it has seen test clips is not known", shown)
         return {"known": "none", "clips": None, "share": None, "examples": []}
     mine = clips_of(dataset, rows)
     names = mine.column("clip_id").filter(pa.array(_same(mine, record.clips))).to_pylist()
@@ -109,11 +113,11 @@ def overlap_with_training(run: Path | None, dataset: Dataset, rows: np.ndarray) 
             count,
             len(rows),
             100 * count / len(rows),
-            run,
+            shown,
             some_of(names),
         )
     if not record.whole:
-        log.warning("%s began from weights of which it is not known what they were trained on", run)
+        log.warning("%s began from weights of which it is not known what they were trained on", shown)
     return {"known": known, "clips": count, "share": count / max(1, len(rows)), "examples": names[:3]}
 
 

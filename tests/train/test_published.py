@@ -147,6 +147,81 @@ def test_an_earlier_revision_is_fetched_by_its_commit(published, hub):
     )
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A dataset of 8 clips to fit on and 4 to test."""
+    clips = [Forged("ab"[row % 2], ("train", "test")[row > 7], 1.0, level=-3.0 * (row % 2)) for row in range(12)]
+    return forge_dataset(tmp_path_factory.mktemp("many") / "many", clips, mel_bands=128)
+
+
+def evaluated(data: Path, source: object, out: Path, *options: object) -> dict:
+    """What `avtrain evaluate --json` prints."""
+    words = ("evaluate", data, "--run", source, "--out", out, "--device", "cpu", "--json", "-q", *options)
+    done = run(*words)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return json.loads(done.stdout)
+
+
+OF_THE_HUB = ("run", "revision", "encoder", "seen_in_training")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--protocol", "knn", "--side", "both"), ("--protocol", "linear", "--epochs", 2), ("--protocol", "retrieval")],
+)
+def test_a_published_encoder_measures_as_its_run_and_the_result_has_the_revision(
+    published, hub, many, tmp_path, options
+):
+    _, folder, _ = published
+    theirs = evaluated(many, folder / "soft", tmp_path / "run", *options)
+    ours = evaluated(many, f"{TARGET}@main", tmp_path / "hub", *options)
+    assert (ours["run"], ours["revision"]) == (TARGET, hub.commit("lab/pets"))
+    assert ours.get("encoder", f"run {TARGET}@").startswith(f"run {TARGET}@")
+    assert ours["seen_in_training"]["known"] == "none"
+    left = [{name: value for name, value in one.items() if name not in OF_THE_HUB} for one in (ours, theirs)]
+    assert left[0] == left[1]
+    assert set(hub.fetched) == {"encoder.json", *OF_CHECKPOINT}
+    assert json.loads((tmp_path / "hub" / "result.json").read_text())["revision"] == ours["revision"]
+
+
+def test_one_encoder_alone_is_measured_with_its_own_features(published, hub, many, tmp_path):
+    _, folder, _ = published
+    alone = tmp_path / "alone"
+    shutil.copytree(folder / "encoder", alone, ignore=shutil.ignore_patterns("step_*"))
+    theirs = evaluated(many, folder / "soft", tmp_path / "run", "--protocol", "knn", "--norm", "encoder")
+    ours = evaluated(many, alone, tmp_path / "out", "--protocol", "knn", "--norm", "encoder")
+    tables = [pq.read_table(tmp_path / name / "predictions.parquet") for name in ("run", "out")]
+    assert tables[0].equals(tables[1])
+    assert (ours["run"], ours["step"], "revision" in ours) == (theirs["run"], 7, False)
+    files = json.loads((alone / "encoder.json").read_text())["files"]
+    assert ours["model_sha256"] == files["audio_encoder.safetensors"]["sha256"]
+    again = ("evaluate", many, "--run", alone, "--out", tmp_path / "no")
+    for options in (("--side", "both"), ("--side", "video"), ("--protocol", "retrieval")):
+        assert "has its audio encoder alone; measure it by --side audio" in refused(run(*again, *options))
+    assert "has one set of weights; leave --weights out" in refused(run(*again, "--weights", "ema"))
+    assert "give --out OUT" in refused(run(*again[:4]))
+    path = alone / "audio_encoder.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+    assert "has another sha256 than encoder.json records" in refused(run(*again))
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_tampered_checkpoint_is_not_measured_and_a_revision_that_is_missing_is_named(published, hub, many, tmp_path):
+    evaluate = ("evaluate", many, "--out", tmp_path / "no", "--run")
+    assert "has no revision v9" in refused(run(*evaluate, f"{TARGET}@v9"))
+    assert "give --out OUT" in refused(run("evaluate", many, "--run", TARGET))
+    hub.files["lab/pets"][OF_CHECKPOINT[1]] += b"x"
+    assert f"{OF_CHECKPOINT[1]} has another sha256" in refused(run(*evaluate, TARGET))
+    assert not (tmp_path / "no").exists()
+
+
+def test_the_errors_of_a_published_encoder_have_a_map(published, hub, many, tmp_path):
+    evaluated(many, TARGET, tmp_path / "out", "--protocol", "knn")
+    done = run("errors", tmp_path / "out", "--data", many, "--out", tmp_path / "errors.html", "--device", "cpu")
+    assert done.exit_code == 0, (done.output, done.exception)
+    assert "a map needs 5 test clips" in (tmp_path / "errors.html").read_text()
+
+
 def test_a_run_begins_with_the_published_weights_and_records_the_commit(published, hub, tmp_path):
     _, folder, _ = published
     clips = [Forged("ab"[row % 2]) for row in range(8)]

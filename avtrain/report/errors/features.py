@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,12 +57,11 @@ def features_of(judged: Judged, dataset: Dataset, positions: np.ndarray, device:
 
     if len(positions) < FEWEST:
         raise UserError(f"a map needs {FEWEST} test clips")
-    folder, meta = _checkpoint(judged)
     saved = judged.result["config"]
     known = {name: saved[name] for name in EvaluateConfig.__dataclass_fields__ if name in saved}
     config = EvaluateConfig(**known)
-    encoder = place(encoder_of(dataset, config, folder, meta), device)
-    with Reader(dataset) as reader:
+    with _checkpoint(judged) as (folder, meta), Reader(dataset) as reader:
+        encoder = place(encoder_of(dataset, config, folder, meta), device)
         source = source_of(dataset, reader, config, folder, meta, device)
         features = clip_features(encoder, source, judged.rows[positions]).cpu().numpy()
     deviation = features.std(axis=0)
@@ -71,8 +72,24 @@ def features_of(judged: Judged, dataset: Dataset, positions: np.ndarray, device:
     return (features - features.mean(axis=0)) / np.where(deviation > 0, deviation, 1), what
 
 
-def _checkpoint(judged: Judged) -> tuple[Path, dict[str, Any]]:
-    """The checkpoint that was evaluated, and its meta.json. Errors: UserError where it is not there."""
+@contextlib.contextmanager
+def _checkpoint(judged: Judged) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The checkpoint that was evaluated, and its meta.json; of the hub, that of the revision that was evaluated.
+
+    Errors: UserError where it is not there.
+    """
+    from avtrain.inference.as_checkpoint import as_checkpoint
+    from avtrain.runs.load import checkpoint_of
+
+    result = judged.result
+    if "revision" in result:
+        with as_checkpoint(f"{result['run']}@{result['revision']}") as published:
+            yield checkpoint_of(published.checkpoint)
+        return
+    yield _of_run(judged)
+
+
+def _of_run(judged: Judged) -> tuple[Path, dict[str, Any]]:
     from avtrain.runs import checkpoint
     from avtrain.runs.load import checkpoint_of, identity_of
 
