@@ -15,7 +15,6 @@ from avtrain.config import (
     CHECKPOINTS,
     METHODS,
     NEAR_BY,
-    SIDES,
     VOTERS,
     CleanConfig,
     ClusterConfig,
@@ -30,10 +29,6 @@ REPLACE = click.option(
     "--replace", is_flag=True, default=False, help="Overwrite a column of this name that was made otherwise."
 )
 RUN = click.option(
-    "--run", type=DIRECTORY, required=True, help="Run on this dataset, finished or stopped, or one of its checkpoints."
-)
-
-OPTIONAL_RUN = click.option(
     "--run", type=DIRECTORY, help="Run on this dataset, or one of its checkpoints; --by log-mel needs none."
 )
 
@@ -63,7 +58,7 @@ def feature_options(sides: Sequence[str], config: StageConfig) -> Any:
                 help="Windows whose mean features are taken.",
             ),
             click.option("--per-group", is_flag=True, default=False, help=PER_GROUP),
-            *([click.option("--segments", type=int, default=0, help=SEGMENTS)] if "log-mel" in sides else []),
+            click.option("--segments", type=int, default=config.segments, help=SEGMENTS),
             click.option("--by", type=click.Choice(sides), default=config.by, help=BY[sides[-1]]),
         ):
             command = option(command)
@@ -78,7 +73,6 @@ BY = {
     "log-mel": "Whose features: of sounds, of pictures, of both, or plain statistics of the log-mel, without a run.",
     "cross": "Whose features judge: of sounds, of pictures, near in both, plain statistics of the log-mel (no run), or "
     "sounds and pictures apart and in agreement (cross).",
-    "both": "Whose features: of sounds, of pictures, or of both.",
 }
 
 
@@ -88,7 +82,7 @@ def relabel_options(config: CleanConfig) -> Any:
     def add(command: click.decorators.FC) -> click.decorators.FC:
         for option in reversed(
             (
-                OPTIONAL_RUN,
+                RUN,
                 click.option("--name", required=True, help="Name of the new column."),
                 click.option(
                     "--labels",
@@ -207,7 +201,7 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
 
 @click.command(cls=Command)
 @click.argument("dataset", metavar="DIR", type=DATASET)
-@OPTIONAL_RUN
+@RUN
 @click.option("--out", type=OUT_PAIRS, required=True, help="The pairs, FILE.parquet.")
 @feature_options(NEAR_BY, NEIGHBOURS)
 @click.option("--neighbours", type=int, default=NEIGHBOURS.neighbours, help="Other clips for each clip.")
@@ -258,14 +252,14 @@ def neighbours(
 @RUN
 @click.option("--clusters", type=int, default=CLUSTER.clusters, metavar="K", help="How many.")
 @click.option("--name", required=True, help="Name of the new column.")
-@feature_options(SIDES, CLUSTER)
+@feature_options(NEAR_BY, CLUSTER)
 @click.option("--compare", default="", help="Label column, to print the information in common with it.")
 @click.option("--seed", type=int, default=CLUSTER.seed, help="Of k-means.")
 @REPLACE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @device_options
-def cluster(dataset: Path, run: Path, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
-    """Add a column of clusters (k-means) of a run's features, fitted on the training clips."""
+def cluster(dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+    """Add a column of clusters (k-means) of a run's features, or of the log-mel, fitted on the training clips."""
     from avprep.shared.store import json_text
     from avtrain.stages import cluster_clips
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from avprep.shared.configs import check
-from avtrain.config.choices import CHECKPOINTS, METHODS, NEAR_BY, SIDES, VOTERS, WEIGHTS
+from avtrain.config.choices import CHECKPOINTS, METHODS, NEAR_BY, VOTERS, WEIGHTS
 
 MOST_SEGMENTS = 64
 
@@ -15,7 +15,7 @@ class StageConfig:
     """Which features of a run's encoders a stage goes by."""
 
     by: str = "audio"
-    """`audio`, `video` or `both`"""
+    """`audio`, `video` or `both`; `log-mel`: sounds without a run, by mean, deviation and maximum of each mel band"""
     checkpoint: str = "newest"
     """`newest`, or `best` in validation"""
     weights: str = "auto"
@@ -43,7 +43,7 @@ class StageConfig:
 
     @staticmethod
     def _sides() -> tuple[str, ...]:
-        return SIDES
+        return NEAR_BY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,14 +126,13 @@ class NeighboursConfig(StageConfig):
         check(0 <= self.temperature < float("inf"), f"temperature must be 0 or more, not {self.temperature}.")
         check(0 <= self.exact_share < 1, f"exact_share must be 0 or more and below 1, not {self.exact_share}.")
 
-    @staticmethod
-    def _sides() -> tuple[str, ...]:
-        return NEAR_BY
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConfig(StageConfig):
-    """Clusters of a run's features by k-means; `both` takes the features of both sides, one after the other."""
+    """Clusters of a run's features by k-means; `both` takes the features of both sides, one after the other.
+
+    `by` is also `log-mel`, which needs no run.
+    """
 
     clusters: int = 100
     """how many"""

@@ -158,7 +158,7 @@ def _path(run: AnyPath | None) -> Path | None:
 
 def cluster_clips(
     dataset: AnyPath,
-    run: AnyPath,
+    run: AnyPath | None,
     name: str,
     *,
     compare: str = "",
@@ -176,4 +176,4 @@ def cluster_clips(
     """
     config, where = ClusterConfig(**settings), device_for(device)
     options: dict[str, Any] = {"compare": compare, "replace": replace, "device": where, "stopping": stopping}
-    return cluster_column(Path(dataset), Path(run), name, config, **options)
+    return cluster_column(Path(dataset), _path(run), name, config, **options)

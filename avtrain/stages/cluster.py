@@ -15,12 +15,12 @@ from avprep.labels.columns import claim_column, path_of, write_labels
 from avprep.shared.errors import UserError
 from avtrain.config import ClusterConfig
 from avtrain.stages.features import check_media, features_of, sides_of
-from avtrain.stages.opened import SPLIT, open_run, settings_of
+from avtrain.stages.opened import SPLIT, opened_for, record_of, settings_of
 
 
 def cluster_column(
     dataset_dir: Path | str,
-    run: Path,
+    run: Path | None,
     name: str,
     config: ClusterConfig,
     *,
@@ -31,12 +31,14 @@ def cluster_column(
 ) -> dict[str, Any]:
     """Write the label column `name` of clusters of a run's features; returns how many clips they have.
 
+    `run` is None for `by="log-mel"`, which needs none.
+
     They are fitted on the training clips; others get the nearest centre, clips without what is clustered none. A column
     of this very making is left as it is. `mutual_information` is normalised, 0 to 1, between the clusters of training
     clips and the column `compare`. Errors: UserError; Interrupted once `stopping()`, with nothing written.
     """
     dataset = Dataset(dataset_dir)
-    opened = open_run(dataset, run, config)
+    opened = opened_for(dataset, run, config)
     sides = sides_of(config.by)
     rows = np.arange(len(dataset)) if sides == ("audio",) else np.flatnonzero(dataset.num_frames > 0)
     fitted = np.isin(rows, dataset.rows_of(SPLIT))
@@ -51,7 +53,7 @@ def cluster_column(
         check_single(column, compare, "--compare")
         truth = column.values
     check_media(dataset, opened, rows, sides)
-    origin = {"command": "cluster", **opened.identity, **settings_of(config), "weights": opened.weights}
+    origin = {"command": "cluster", **settings_of(config), **record_of(opened)}
     whole = claim_column(dataset, name, {**origin, "scikit-learn": version("scikit-learn")}, replace)
     if whole is not None:
         options: dict[str, Any] = {"fitted": fitted, "device": device, "stopping": stopping}

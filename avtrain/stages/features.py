@@ -69,11 +69,11 @@ def features_of(
     """Features float32 [rows, D] of each side, of length 1: means over windows, the encoders in eval mode.
 
     Without a run they are `log_mel_features` of the sounds. All but those of the common space are standardised by
-    mean and deviation over the clips `fitted` (bool [rows]; None: all), with `per_group` over those of a group. Memory:
+    mean and deviation over the clips `fitted` (bool [rows]; None: all), with `per_group` over all of a group. Memory:
     4 D bytes a clip and side. Errors: UserError where features are not finite, or a group has too few clips;
     Interrupted once `stopping()`.
     """
-    group = group_of(dataset, rows, fitted) if config.per_group else None
+    group = group_of(dataset, rows) if config.per_group else None
     if opened is None:
         return {"audio": unit(standardised(log_mel_features(dataset, rows, config.segments, stopping), fitted, group))}
     made = {}
@@ -134,13 +134,13 @@ def _means(
 def standardised(features: np.ndarray, fitted: np.ndarray | None = None, group: np.ndarray | None = None) -> np.ndarray:
     """Features float32 [N, D] less their mean, by their deviation, over the clips `fitted`; constant ones become 0.
 
-    `group` int [N]: over those of the clip's own group.
+    `group` int [N]: over all of the clip's own group instead.
     """
     if group is not None:
         made = np.empty_like(features, np.float32)
         for one in np.unique(group):
             of_group = group == one
-            made[of_group] = standardised(features[of_group], None if fitted is None else fitted[of_group])
+            made[of_group] = standardised(features[of_group])
         return made
     base = features if fitted is None else features[fitted]
     mean, deviation = base.mean(axis=0, dtype=np.float64), base.std(axis=0, dtype=np.float64)
@@ -148,13 +148,13 @@ def standardised(features: np.ndarray, fitted: np.ndarray | None = None, group: 
     return ((features - mean) * scale).astype(np.float32)
 
 
-def group_of(dataset: Dataset, rows: np.ndarray, fitted: np.ndarray | None = None) -> np.ndarray:
-    """int64 [rows]: the number of each clip's group. Errors: UserError where one has too few clips (`fitted` ones)."""
+def group_of(dataset: Dataset, rows: np.ndarray) -> np.ndarray:
+    """int64 [rows]: the number of each clip's group. Errors: UserError where one has too few clips."""
     names, group = np.unique(dataset.group_names[rows], return_inverse=True)
-    sizes = np.bincount(group if fitted is None else group[fitted], minlength=len(names))
+    sizes = np.bincount(group)
     if sizes.min() < LEAST_CLIPS:
         raise UserError(
-            f"Group {str(names[sizes.argmin()])!r} of {dataset.folder} has {sizes.min()} training clips, too few to "
+            f"Group {str(names[sizes.argmin()])!r} of {dataset.folder} has {sizes.min()} clips here, too few to "
             f"standardise features by (at least {LEAST_CLIPS}); leave out --per-group."
         )
     return group

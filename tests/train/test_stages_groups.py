@@ -74,7 +74,7 @@ def test_groups_are_standardised_each_by_its_own():
     features = np.array([[0.0], [2.0], [10.0], [30.0]], np.float32)
     np.testing.assert_allclose(standardised(features, group=np.array([0, 0, 1, 1])), [[-1], [1], [-1], [1]])
     fitted = np.array([True, True, True, False])
-    np.testing.assert_allclose(standardised(features, fitted, np.array([0, 0, 1, 1])), [[-1], [1], [0], [0]])
+    np.testing.assert_allclose(standardised(features, fitted, np.array([0, 0, 1, 1])), [[-1], [1], [-1], [1]])
 
 
 def test_a_clip_of_the_own_group_is_no_neighbour():

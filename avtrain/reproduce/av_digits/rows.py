@@ -162,6 +162,7 @@ CANDIDATES = (
     ),
     _augmented("soft-positive + supcon", strategy="soft-positive", loss="supcon"),
     _augmented("soft-positive + mask", strategy="soft-positive", loss="mask"),
+    _augmented("clusters of sounds, no labels", begin="cluster"),
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""

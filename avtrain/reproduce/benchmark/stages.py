@@ -13,7 +13,7 @@ import numpy as np
 
 from avprep.dataset import Dataset
 from avprep.shared import configs
-from avtrain.stages import clean_labels, propagate_labels, write_neighbours
+from avtrain.stages import clean_labels, cluster_clips, propagate_labels, write_neighbours
 from avtrain.stages.features import LEAST_CLIPS
 
 SKIPPING = "soft-positive:others=skip"
@@ -87,6 +87,12 @@ def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -
     return neighbours(dataset, run, labels, out, {"neighbours": 3, "mutual": True})
 
 
+def clustered(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
+    """A sound with the picture of any clip of its cluster, by the parts of what sounds; no label is used."""
+    cluster_clips(dataset, None, out.name, clusters=30, device="cpu", **segments(dataset))
+    return "soft-positive", out.name
+
+
 def across_groups(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
     """As `mutual_neighbours`, of five, in other groups alone; before the first update by the parts of what sounds."""
     by = segments(dataset) if run is None else {"per_group": True}
@@ -102,6 +108,7 @@ STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
     "clean by segments": cleaned_by_segments,
     "propagate by segments": propagated_by_segments,
     "across groups": across_groups,
+    "cluster": clustered,
 }
 """by name, (dataset, run, its label column, a path beside the run for what is written) -> how the next run pairs; all
 but "clean by both" may come before the first run, by the log-mel, and those by segments come nowhere else"""
