@@ -252,9 +252,12 @@ def test_text_and_json_without_media_and_without_torch(folder, tmp_path):
         "4 in column 'pseudo': 6 clips in the smallest, 6 in the median, 8 in the largest",
         "8 pictures (0.5 s), in the middle of 1 s of sound",
         "0 of one clip only; 3 clips without label",
+        "clips without label are exact pairs; others=skip leaves them out",
         "        8  q",
     ):
         assert line in text
+    for strategy in ("soft-positive:others=exact", "random"):
+        assert "others=skip" not in printed({**found, "config": {**found["config"], "strategy": strategy}})
 
 
 @pytest.mark.parametrize(
