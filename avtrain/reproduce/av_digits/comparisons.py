@@ -44,6 +44,7 @@ COMPARISONS = (
     Comparison("by segments", HALF_SEGMENTS, RANDOM),
     Comparison("by segments", QUARTER_SEGMENTS, RANDOM),
     Comparison("by segments", QUARTER_SEGMENTS, QUARTER),
+    Comparison("by segments", "clusters of sounds, no labels, SpecAugment", RANDOM),
     Comparison("controls", "soft-positive, shuffled labels, SpecAugment", RANDOM),
     Comparison("controls", RANDOM, "random"),
 )

@@ -145,6 +145,7 @@ BEYOND = (
     _augmented("soft-positive, 30 % label noise, cleaned by segments", labels="noisy", begin="clean by segments"),
     _augmented("soft-positive, 50 % labelled, propagated by segments", labels="half", begin="propagate by segments"),
     _augmented("soft-positive, 25 % labelled, propagated by segments", labels="quarter", begin="propagate by segments"),
+    _augmented("clusters of sounds, no labels", begin="cluster"),
 )
 """rows beyond the paper, each beside its baselines with the same augmentation"""
 ROWS = (*PAPER, *BEYOND)
@@ -162,8 +163,8 @@ CANDIDATES = (
     ),
     _augmented("soft-positive + supcon", strategy="soft-positive", loss="supcon"),
     _augmented("soft-positive + mask", strategy="soft-positive", loss="mask"),
-    _augmented("clusters of sounds, no labels", begin="cluster"),
+    _augmented("clusters of sounds in stages, no labels", begin="cluster", stage="cluster", first=0.34, rounds=2),
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
-CHOOSING = (*BEYOND[1:3], *CANDIDATES)
+CHOOSING = (*BEYOND[1:3], *CANDIDATES, BEYOND[-1])

@@ -88,8 +88,10 @@ def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -
 
 
 def clustered(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
-    """A sound with the picture of any clip of its cluster, by the parts of what sounds; no label is used."""
-    cluster_clips(dataset, None, out.name, clusters=30, device="cpu", **segments(dataset))
+    """A sound with the picture of any clip of its cluster, before the first update by the parts of what sounds."""
+    by = segments(dataset)
+    by = by if run is None else {"per_group": by["per_group"]}
+    cluster_clips(dataset, run, out.name, clusters=30, device="cpu", **by)
     return "soft-positive", out.name
 
 
