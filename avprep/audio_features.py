@@ -136,16 +136,19 @@ def clip_samples(
     position: float,
     root: Path | str,
     workers: int | None = None,
+    any_source: bool = True,
 ) -> Generator[np.ndarray | ClipError, None, None]:
     """The sound of each clip of a dataset out of its source, in order: float32 [N] at `rate_hz`, or why there is none.
 
     It is the mean of all channels, within the clip's own span; of one longer than `longest_seconds` that much, from
     `position` on (0: the start, 0.5: the middle, 1: the end). A dataset keeps log-mel alone, so the sources are decoded
-    again, as log_mels does; relative paths start at `root`. Errors: UserError where not one source is there.
+    again, as log_mels does; relative paths start at `root`. Errors: UserError, with `any_source`, where not one source
+    is there.
     """
     clips = _sound_clips(dataset, rows, longest_seconds, position)
     start = start_of(schema.PLAN_MANIFEST, root)
-    check_any(clips, start, str(dataset.folder / schema.PLAN_MANIFEST))
+    if any_source:
+        check_any(clips, start, str(dataset.folder / schema.PLAN_MANIFEST))
     decoder = config_of(read_json(dataset.folder / schema.PLAN_BUILD)["config"]).decoder
 
     def task_of(clip: Clip, out: str) -> SamplesTask:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from avprep.shared import configs
+from avprep.shared.side_by_side import SideBySide
 from avprep.shared.urls import path_or_url
 from avtrain.config import CACHE_BYTES, EvaluateConfig, PlanConfig, PretrainConfig
 
@@ -228,11 +229,15 @@ def write_embeddings(
     workers: int | None = None,
     weights: str = "auto",
     device: str = "auto",
+    processes: int = 1,
+    executor: str = "local",
+    address: str | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Embedded:
     """Write embeddings of a dataset, or of the sound of media files, folders and manifests, to a Parquet file.
 
-    Files are decoded in spawned processes, so a script calls this below `if __name__ == "__main__":`.
+    Files are decoded, and clips are shared, by spawned processes, so a script calls this below
+    `if __name__ == "__main__":`.
 
     Args:
         sources: A dataset, a folder or URL; or files, folders of them and manifests.
@@ -246,6 +251,10 @@ def write_embeddings(
         workers: Processes that decode files; None: all cores.
         weights: Of the checkpoint: `raw`, `ema` (their moving average) or `auto` (the average where there is one).
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        processes: Processes that share the clips, on CUDA each with a GPU of its own; with Ray, cores of one started
+            here.
+        executor: `local` or `ray`, where dataset and `out` lie in folders that all nodes see.
+        address: Of a running Ray cluster; None: one is started here.
         stopping: Called between clips; once it returns True, nothing is written.
 
     Raises:
@@ -253,10 +262,12 @@ def write_embeddings(
         Interrupted: `stopping` returned True.
     """
     from avtrain import embed
-    from avtrain.devices import device_for
+    from avtrain.devices import devices_for
 
+    how = SideBySide(processes=processes, executor=executor, address=address)
+    own, of_each = devices_for(device, how)
     load = embed.load_encoder if side == "audio" else embed.load_video_encoder
-    encoder = load(run, device_for(device), weights, projection=projection)
+    encoder = load(run, own, weights, projection=projection)
     given = [sources] if isinstance(sources, str | Path) else list(sources)
     return embed.embed(
         encoder,
@@ -266,6 +277,8 @@ def write_embeddings(
         window_seconds=window_seconds,
         frame_level=frame_level,
         workers=workers,
+        how=how,
+        device=of_each,
         stopping=stopping,
     )
 

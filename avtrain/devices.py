@@ -7,6 +7,7 @@ import os
 import torch
 
 from avprep.shared.errors import UserError, first_line
+from avprep.shared.side_by_side import SideBySide
 
 KINDS = ("cpu", "cuda")
 MOST_READ_THREADS = 32
@@ -29,6 +30,17 @@ def device_for(name: str, local_rank: int | None = None) -> str:
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"Device {name!r} cannot be used here: {first_line(error)}") from None
     return name
+
+
+def devices_for(name: str, how: SideBySide) -> tuple[str, str]:
+    """(the device of this process, that of each process of `how`); where those do the work, this one has the CPU.
+
+    Errors: UserError where there is no such device, or not one for each.
+    """
+    if how.alone:
+        device = device_for(name)
+        return device, device
+    return "cpu", how.device_of(name, torch.cuda.device_count())
 
 
 def own_gpu(local_rank: int, count: int) -> str:

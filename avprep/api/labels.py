@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import os
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,8 @@ from avprep.labels import columns, multi_label, noise
 from avprep.labels import folds as folds_module
 from avprep.labels import relabel as relabel_module
 from avprep.shared.configs import check
-from avprep.shared.urls import is_url
+from avprep.shared.side_by_side import SideBySide
+from avprep.shared.urls import path_or_url
 
 if TYPE_CHECKING:
     from avprep.labels.pseudo_label import SoundInput
@@ -118,17 +121,28 @@ def pseudo_label(
     *,
     root: AnyPath = ".",
     workers: int | None = None,
+    threads: int | None = None,
+    processes: int = 1,
+    executor: str = "local",
+    address: str | None = None,
     replace: bool = False,
     stopping: Callable[[], bool] = lambda: False,
     **settings: Any,
 ) -> Path:
     """Write a label column from a network's view of one frame of each clip, or of its sound; return its path.
 
+    With several processes, a script calls this below `if __name__ == "__main__":`.
+
     Args:
         dataset: The dataset or its folder.
         name: Name of the new column; None: that of the model, with -kK for K clusters.
         root: For sounds: where relative paths of the manifest start.
         workers: For sounds: processes that decode them; None: all cores.
+        threads: CPU threads of a process, which the last bits depend on; None: torch's choice, shared by all.
+        processes: Processes that share the clips, on CUDA each with a GPU of its own; with Ray, cores of one started
+            here.
+        executor: `local` or `ray`, where the dataset lies in a folder that all nodes see.
+        address: Of a running Ray cluster; None: one is started here.
         replace: Overwrite a column of this name that was made otherwise.
         stopping: Called between batches; once it returns True, nothing is written.
         **settings: Fields of `PseudoLabelConfig`, such as `model="efficientnet-lite0"` or `clusters=100`.
@@ -140,21 +154,39 @@ def pseudo_label(
     from avprep.labels import pseudo_label as module
 
     config, dataset = module.PseudoLabelConfig(**settings), _opened(dataset)
-    folder = root if is_url(root) else Path(root)
+    how = SideBySide(processes=processes, executor=executor, address=address)
+    decoders = how.share_of(workers or len(os.sched_getaffinity(0)))
+    folder = path_or_url(root)
+    if isinstance(folder, Path) and not how.alone:
+        folder = folder.absolute()
+    sounds = _ClipSounds(folder, decoders, module.FRAMES[config.frame])
+    name = name or config.column_name
+    return module.pseudo_label(
+        dataset, config, name, sounds=sounds, replace=replace, how=how, threads=threads, stopping=stopping
+    )
 
-    def sounds(rows: np.ndarray, wanted: SoundInput) -> Generator[np.ndarray | ClipError, None, None]:
+
+@dataclass(frozen=True)
+class _ClipSounds:
+    """The sound of clips out of their sources, for a network that takes sounds."""
+
+    root: AnyPath
+    workers: int
+    position: float
+
+    def __call__(
+        self, dataset: Dataset, rows: np.ndarray, wanted: SoundInput, any_source: bool
+    ) -> Generator[np.ndarray | ClipError, None, None]:
         return clip_samples(
             dataset,
             rows,
             rate_hz=wanted.rate_hz,
             longest_seconds=wanted.longest_seconds,
-            position=module.FRAMES[config.frame],
-            root=folder,
-            workers=workers,
+            position=self.position,
+            root=self.root,
+            workers=self.workers,
+            any_source=any_source,
         )
-
-    name = name or config.column_name
-    return module.pseudo_label(dataset, config, name, sounds=sounds, replace=replace, stopping=stopping)
 
 
 def relabel(

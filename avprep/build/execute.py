@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from avprep.build.counters import ClipOutcome, Tally
 from avprep.build.destination import publish_shard
-from avprep.build.executors import map_local, map_ray
 from avprep.build.shards import PlannedShard, ShardJob, ShardReport, build_shard
 from avprep.build.side_by_side import Decoders
+from avprep.build.threads import map_local
 from avprep.build.versions import versions
 from avprep.build.workers import Workers
 from avprep.config import Limits
@@ -22,6 +22,7 @@ from avprep.errors import Interrupted, UserError
 from avprep.manifest.read_write import Clip
 from avprep.shared import configs, store
 from avprep.shared.commands import Progress
+from avprep.shared.ray_tasks import map_ray
 
 
 @dataclass(frozen=True, kw_only=True)

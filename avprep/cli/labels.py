@@ -12,6 +12,7 @@ from avprep.cli.types import DIRECTORY, FILE, FOLDER_OR_URL, LIST
 from avprep.datasets.registry import ADAPTERS
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
+from avprep.shared.side_by_side import side_by_side_options
 from avprep.shared.signals import stop_on_signals
 
 if TYPE_CHECKING:
@@ -76,7 +77,9 @@ REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of th
 )
 @click.option("--batch-size", type=int, default=32, show_default=True, help="Frames or sounds at a time.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--threads", type=click.IntRange(1), default=None, help="CPU threads; default: torch's choice.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of k-means.")
+@side_by_side_options
 @REPLACE
 def pseudo_label(
     dataset_dir: Path,

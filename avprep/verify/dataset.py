@@ -21,10 +21,10 @@ import pyarrow.parquet as pq
 
 from avprep import schema
 from avprep.build import finalize
-from avprep.build.executors import map_local
 from avprep.build.parts import PARTS, Part, manifest_digest, parts_of, shards_of
 from avprep.build.settle import settle
 from avprep.build.shards import PlannedShard, planned_from_json, planned_to_json, read_plan
+from avprep.build.threads import map_local
 from avprep.dataset.history import read_history
 from avprep.errors import UserError
 from avprep.manifest.clips import Clips

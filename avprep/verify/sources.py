@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import IO, cast
 
 from avprep import schema
-from avprep.build.executors import map_local
 from avprep.build.fetch import holds
 from avprep.build.parts import parts_of
 from avprep.build.tasks import ClipTask
+from avprep.build.threads import map_local
 from avprep.build.versions import versions
 from avprep.build.workers import Workers
 from avprep.config import Limits, config_of

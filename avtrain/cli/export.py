@@ -12,9 +12,10 @@ from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
 from avprep.shared.outputs import PathOrUrl
+from avprep.shared.side_by_side import side_by_side_options
 from avprep.shared.signals import stop_on_signals
 from avprep.shared.text import readable_bytes
-from avtrain.cli.options import FILE, OUT_EMBEDDINGS, OUT_FOLDER, device_of, device_options, weights_option
+from avtrain.cli.options import FILE, OUT_EMBEDDINGS, OUT_FOLDER, device_options, set_threads_of, weights_option
 
 if TYPE_CHECKING:
     from avprep.shared.hub import Published
@@ -56,6 +57,7 @@ PROJECTION = click.option(
     "--workers", type=click.IntRange(1), default=None, help="Processes that decode files; default: all cores."
 )
 @device_options
+@side_by_side_options
 @json_option
 def embed(
     sources: tuple[str, ...],
@@ -70,13 +72,21 @@ def embed(
     workers: int | None,
     device: str,
     threads: int | None,
+    processes: int,
+    executor: str,
+    address: str | None,
 ) -> None:
     """Embeddings of a dataset DIR, or of the sound of files, folders of such and manifests, as one Parquet file."""
+    from avprep.shared.side_by_side import SideBySide
+    from avtrain.devices import devices_for
     from avtrain.embed import embed as write
     from avtrain.embed import failures_path, load_encoder, load_video_encoder
 
     load = load_encoder if side == "audio" else load_video_encoder
-    encoder = load(run, device_of(device, threads), weights, projection=projection)
+    how = SideBySide(processes=processes, executor=executor, address=address)
+    set_threads_of(threads)
+    own, of_each = devices_for(device, how)
+    encoder = load(run, own, weights, projection=projection)
     with stop_on_signals() as request:
         written = write(
             encoder,
@@ -86,6 +96,9 @@ def embed(
             window_seconds=window_seconds,
             frame_level=frame_level,
             workers=workers,
+            how=how,
+            device=of_each,
+            threads=threads,
             stopping=lambda: bool(request),
         )
     failed = len(written.failures)

@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from avprep import audio_features
 from avprep.shared import store
 from avprep.shared.commands import Progress
-from avprep.shared.errors import Interrupted, UserError
-from avtrain.embed.clips import clips_of
-from avtrain.embed.rows import Row, rows_of, schema_of, table_of
+from avprep.shared.errors import UserError
+from avprep.shared.side_by_side import SideBySide
+from avtrain.embed.clips import choose
+from avtrain.embed.parts import made_by_parts
+from avtrain.embed.rows import joined, made_of, numbers_of, schema_of
 from avtrain.inference.encoder import AudioEncoder, load_encoder
 from avtrain.inference.video_encoder import VideoEncoder, load_video_encoder
 
@@ -27,6 +30,7 @@ __all__ = ["Embedded", "embed", "embed_file", "embed_file_frames", "load_encoder
 
 ROWS_AT_ONCE = 1024
 NUMBERS_AT_ONCE = 1 << 24
+ALONE = SideBySide()
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,9 @@ def embed(
     window_seconds: float | None = None,
     frame_level: bool = False,
     workers: int | None = None,
+    how: SideBySide = ALONE,
+    device: str = "cpu",
+    threads: int | None = None,
     stopping: Callable[[], bool] = lambda: False,
 ) -> Embedded:
     """Write a row for each clip of a dataset, or of files, folders and manifests, to `out`, in their order.
@@ -74,37 +81,52 @@ def embed(
     list of num_features float32. With `window_seconds`, a row for each window of that length, one after the other; the
     last ends with the clip, a shorter clip is one window. With `frame_level`, the embedding of a clip is a list of T
     such lists, frame k at k times hop_seconds, a column more (AudioEncoder.encode_frames). Clips that cannot be used
-    are in OUT's name with the ending .failures.jsonl. Errors: UserError (nothing to embed, media of another kind, files
-    for an encoder of pictures); Interrupted once `stopping()`.
+    are in OUT's name with the ending .failures.jsonl.
+
+    Several processes have a copy of the encoder each, on `device` (on CUDA, a GPU of its own), with `threads`; the
+    bytes of `out` stay the same. Errors: UserError (nothing to embed, media of another kind, files for an encoder of
+    pictures); Interrupted once `stopping()`.
     """
     _check_frame_level(encoder, frame_level, window_seconds)
     failures: list[dict[str, str]] = []
     clips = rows = 0
-    total, media = clips_of(encoder.description, sources, splits, workers)
-    pending: list[Row] = []
-    schema = schema_of(encoder, frame_level)
-    with contextlib.closing(media), Progress(total, "clips", "embed") as progress, store.atomic_path(out) as temporary:
-        with pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
-            for clip in media:
-                if stopping():
-                    raise Interrupted("nothing was written; the same command starts again")
-                made = clip.failure or rows_of(encoder, clip, window_seconds, frame_level)
-                if isinstance(made, tuple):
-                    failure = {"clip_id": clip.clip_id, "path": clip.path or "", "reason": made[0], "detail": made[1]}
-                    failures.append(failure)
+    chosen, schema = choose(encoder.description, sources, splits), schema_of(encoder, frame_level)
+    pending: list[pa.Table] = []
+    numbers = 0
+    with Progress(len(chosen), "clips", "embed") as progress, store.atomic_path(out) as temporary:
+        if how.alone:
+            made = made_of(encoder, chosen.clips(encoder.description, workers), window_seconds, frame_level, stopping)
+        else:
+            made = made_by_parts(
+                encoder,
+                chosen,
+                out,
+                how,
+                device=device,
+                threads=threads,
+                window_seconds=window_seconds,
+                frame_level=frame_level,
+                workers=workers,
+                stopping=stopping,
+            )
+        with contextlib.closing(made), pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for one in made:
+                if isinstance(one, dict):
+                    failures.append(one)
                 else:
-                    clips, rows = clips + 1, rows + len(made)
-                    pending += made
-                if len(pending) >= ROWS_AT_ONCE or sum(row.features.size for row in pending) >= NUMBERS_AT_ONCE:
-                    writer.write_table(table_of(pending, schema))
-                    pending.clear()
+                    clips, rows = clips + 1, rows + len(one)
+                    pending.append(one)
+                    numbers += numbers_of(one)
+                if sum(map(len, pending)) >= ROWS_AT_ONCE or numbers >= NUMBERS_AT_ONCE:
+                    writer.write_table(joined(pending, schema))
+                    pending, numbers = [], 0
                 progress.advance()
-            writer.write_table(table_of(pending, schema))
+            writer.write_table(joined(pending, schema))
         store.write_json_lines(failures_path(out), failures)
         if not clips:
             one = failures[0]
             raise UserError(
-                f"Not one of {total} clips could be embedded; the first, {one['clip_id']}: {one['reason']}: "
+                f"Not one of {len(chosen)} clips could be embedded; the first, {one['clip_id']}: {one['reason']}: "
                 f"{one['detail']}; {failures_path(out)} has all."
             )
     return Embedded(rows, clips, failures)

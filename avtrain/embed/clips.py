@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from avprep import audio_features
 from avprep.dataset import Dataset
+from avprep.dataset.reopened import reopened
 from avprep.schema import DATASET, LOGMEL_DTYPE
 from avprep.shared import configs
 from avprep.shared.errors import UserError
@@ -40,10 +43,36 @@ class Clip:
 Clips = Generator[Clip, None, None]
 
 
-def clips_of(
-    description: Description, sources: Sequence[Path | str], splits: Sequence[str], workers: int | None
-) -> tuple[int, Clips]:
-    """(how many, each) clip of a dataset, or of the files, folders and manifests given, for an encoder.
+@dataclass(frozen=True)
+class Chosen:
+    """The clips to embed, in order: rows of the dataset `source` with this digest, or files.
+
+    `dataset` is the dataset where it is open: it does not travel to other processes.
+    """
+
+    items: Sequence[Any]
+    source: Path | str = ""
+    digest: str = ""
+    dataset: Dataset | None = None
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def part(self, some: slice) -> Chosen:
+        """Some of the clips, for another process."""
+        return dataclasses.replace(self, items=self.items[some], dataset=None)
+
+    def clips(self, description: Description, workers: int | None) -> Clips:
+        """Each clip, for an encoder. Errors: UserError where the dataset is another one than was chosen from."""
+        if not self.source:
+            return _of_files(description, self.items, workers)
+        dataset = self.dataset or reopened(self.source, self.digest)
+        rows = np.asarray(self.items)
+        return _sounds(dataset, rows) if description.side == "audio" else _pictures(dataset, rows)
+
+
+def choose(description: Description, sources: Sequence[Path | str], splits: Sequence[str]) -> Chosen:
+    """The clips of a dataset, or of the files, folders and manifests given, for an encoder.
 
     Errors: UserError where there is none, or a dataset has media of another kind.
     """
@@ -54,20 +83,21 @@ def clips_of(
         dataset = Dataset(datasets[0])
         _check(description, dataset)
         rows = np.sort(np.concatenate([dataset.rows_of(split) for split in dict.fromkeys(splits or dataset.splits)]))
-        return len(rows), _sounds(dataset, rows) if description.side == "audio" else _pictures(dataset, rows)
+        where = datasets[0] if "://" in str(datasets[0]) else Path(datasets[0]).absolute()
+        return Chosen(rows, where, dataset.digest, dataset)  # type: ignore[arg-type]
     if description.side == "video":
         raise UserError(
             f"{sources[0]} is no dataset; --side video embeds datasets, which 'avprep build-shards' makes of files."
         )
     unique = {
-        (str(sound.root), sound.clip.clip_id): sound
+        (str(sound.root), sound.clip.clip_id): dataclasses.replace(sound, root=sound.root.absolute())
         for source in sources
         for sound in audio_features.soundings(Path(source))
         if not splits or sound.clip.split in splits
     }
     if not unique:
         raise UserError(f"Nothing in {', '.join(map(str, sources))} is of split {', '.join(splits)}.")
-    return len(unique), _of_files(description, list(unique.values()), workers)
+    return Chosen(list(unique.values()))
 
 
 def _is_dataset(source: Path | str) -> bool:
@@ -132,7 +162,7 @@ def _of_row(
     )
 
 
-def _of_files(description: Description, files: list[audio_features.Sounding], workers: int | None) -> Clips:
+def _of_files(description: Description, files: Sequence[audio_features.Sounding], workers: int | None) -> Clips:
     spec = audio_features.as_spec(description.audio)
     with contextlib.closing(audio_features.log_mels(files, spec, workers=workers)) as sounds:
         for sound in sounds:

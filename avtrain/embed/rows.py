@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
 from avprep import audio_features
 from avprep.shared import store
-from avprep.shared.errors import UserError
-from avtrain.embed.clips import Clip
+from avprep.shared.errors import Interrupted, UserError
+from avtrain.embed.clips import Clip, Clips
 from avtrain.inference.encoder import WHOLE_FRAMES, AudioEncoder
 from avtrain.inference.video_encoder import VideoEncoder
 
 METADATA_KEY = b"encoder"
 WINDOWS_AT_ONCE = 64
 PICTURES_AT_ONCE = 512
+
+Made: TypeAlias = pa.Table | dict[str, str]
+"""of a clip: its rows, a table of `schema_of`; or the entry of one that is left out"""
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,40 @@ def _windows(
 
 def _padded(encoder: AudioEncoder | VideoEncoder, media: np.ndarray) -> np.ndarray:
     return audio_features.padded(media) if isinstance(encoder, AudioEncoder) else media
+
+
+def made_of(
+    encoder: AudioEncoder | VideoEncoder,
+    clips: Clips,
+    window_seconds: float | None,
+    frame_level: bool,
+    stopping: Callable[[], bool] = lambda: False,
+) -> Generator[Made, None, None]:
+    """What is made of each clip, in order. Errors: UserError; Interrupted once `stopping()`."""
+    schema = schema_of(encoder, frame_level)
+    with contextlib.closing(clips):
+        for clip in clips:
+            if stopping():
+                raise Interrupted("nothing was written; the same command starts again")
+            made = clip.failure or rows_of(encoder, clip, window_seconds, frame_level)
+            if isinstance(made, tuple):
+                reason, detail = made
+                yield {"clip_id": clip.clip_id, "path": clip.path or "", "reason": reason, "detail": detail}
+            else:
+                yield table_of(made, schema)
+
+
+def joined(tables: list[pa.Table], schema: pa.Schema) -> pa.Table:
+    """The rows of tables as one that has each column in one piece, as `table_of` makes it."""
+    return pa.concat_tables([schema.empty_table(), *tables]).combine_chunks()
+
+
+def numbers_of(table: pa.Table) -> int:
+    """How many numbers the embeddings of a clip are."""
+    embedding = table.column("embedding").combine_chunks()
+    while not pa.types.is_floating(embedding.type):
+        embedding = embedding.flatten()
+    return len(embedding)
 
 
 def schema_of(encoder: AudioEncoder | VideoEncoder, frame_level: bool) -> pa.Schema:

@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes, one of which is lost while it builds: the bytes are those of a build on one machine."""
+"""A Ray cluster writes the bytes of one process: of two nodes, one of which is lost in a build; with a task killed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,17 @@ import time
 
 import pytest
 
+import avprep
+import avtrain
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.cluster.ray_nodes import node
+from tests.conftest import REPOSITORY
 from tests.ports import free_port
 from tests.prep.test_build import start, tree
+from tests.prep.test_pseudo_label_parts import MODEL
+from tests.prep.test_pseudo_label_parts import place as labelled_place  # noqa: F401
 from tests.processes import DECODER, processes_below
+from tests.train.test_embed_parts import killing, place  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
@@ -33,3 +39,22 @@ def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_pat
         _, errors = build.communicate(timeout=DEADLINE_SECONDS)
     assert build.returncode == 0, errors
     assert tree(out) == tree(demo_dataset)
+
+
+def test_embed_and_pseudo_label_write_the_same_bytes(killing, labelled_place, tmp_path, monkeypatch):  # noqa: F811
+    """A task of the first is killed in the middle."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.syspath_prepend(killing)
+    address = f"127.0.0.1:{free_port()}"
+    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    how = {"executor": "ray", "address": address}
+    settings = {"model": MODEL, "weights": labelled_place / "w.safetensors", "batch_size": 2, "device": "cpu"}
+    wanted = avprep.pseudo_label(labelled_place / "data", "ray", **settings).read_bytes()
+    with node(*head, PYTHONPATH=f"{killing}:{REPOSITORY}"):
+        out = tmp_path / "ray.parquet"
+        avtrain.write_embeddings(killing / "data", out, run=killing / "run", device="cpu", **how)
+        made = avprep.pseudo_label(labelled_place / "data", "ray", replace=True, **settings, **how)
+    assert (killing / "killed").exists()
+    assert out.read_bytes() == (killing / "one.parquet").read_bytes()
+    assert made.read_bytes() == wanted

@@ -1,4 +1,4 @@
-"""How shards are mapped over threads or over a Ray cluster; nothing here knows what a shard is."""
+"""A function over items as tasks of a Ray cluster; nothing here knows what an item is."""
 
 from __future__ import annotations
 
@@ -8,31 +8,20 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from avprep.errors import Interrupted, UserError
+from avprep.shared.errors import Interrupted, UserError
 from avprep.shared.signals import STOPPING
 
 RAY_POLL_SECONDS = 0.5
 RAY_RETRIES = 5  # of a task whose process or node died
 REACH_SECONDS = 10
-RAY_TASKS_A_CORE = 2  # queued, so that no core waits for its next task
+RAY_TASKS_A_CORE = 2  # queued, so that no core or GPU waits for its next task
+
+log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def map_local(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Results of function(item) as they come, `threads` at a time; the first error ends it after the running ones."""
-    waiting = iter(items)
-    with ThreadPoolExecutor(threads, thread_name_prefix="shard") as pool:
-        running = {pool.submit(function, item) for _, item in zip(range(threads), waiting, strict=False)}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-                running.update(pool.submit(function, item) for _, item in zip(range(1), waiting, strict=False))
 
 
 def map_ray(
@@ -41,8 +30,9 @@ def map_ray(
     cores: int,
     address: str | None,
     stopping: Callable[[], bool],
+    gpus: int = 0,
 ) -> Iterator[Result]:
-    """Results of function(item) as they come, from tasks of one core on the Ray cluster at `address`.
+    """Results of function(item) as they come, from tasks of one core and `gpus` on the Ray cluster at `address`.
 
     Without an address a local Ray of `cores` is started for the call. A task is run again if its process or node
     dies. Errors: what `function` raises; Interrupted once `stopping()`, the running tasks being cancelled; UserError
@@ -60,13 +50,16 @@ def map_ray(
         else:
             alone: dict[str, Any] = {"address": "local", "num_cpus": cores, "include_dashboard": False}
             ray.init(**alone, log_to_driver=False, logging_level=logging.ERROR)
-    task = ray.remote(num_cpus=1, max_retries=RAY_RETRIES)(_outcome)
+    task = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RAY_RETRIES)(_outcome)
+    scarce = "GPU" if gpus else "CPU"
     shared = ray.put(function)
     waiting = iter(items)
     running: set[Any] = set()
     try:
+        if scarce not in ray.cluster_resources():
+            log.warning("the Ray cluster has no %s; the work waits for a node with one", scarce)
         while True:
-            room = RAY_TASKS_A_CORE * int(ray.cluster_resources().get("CPU", 1)) - len(running)
+            room = RAY_TASKS_A_CORE * int(ray.cluster_resources().get(scarce, 1)) - len(running)
             running.update(task.remote(shared, item) for _, item in zip(range(room), waiting, strict=False))
             if not running:
                 return
