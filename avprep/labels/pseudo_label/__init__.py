@@ -61,8 +61,9 @@ def pseudo_label(
     Labels are the network's own class ids or those of `config.classes`, with class names and the `probability`
     (float32) of each; with clusters, 0 to K - 1 named cluster-N; with top_k, lists of class names. Clips without
     pictures have none, nor, where the network takes `sounds`, clips without a source: a warning counts those. The same
-    dataset, settings, versions and device, on the CPU also `threads`, give the same bytes, whoever shares the work. Clusters keep all features in memory (5 KB a clip for
-    EfficientNets). Errors: UserError; Interrupted once `stopping()`, with nothing written.
+    dataset, settings, versions and device, on the CPU also `threads`, give the same bytes, whoever shares the work.
+    Clusters keep all features in memory (5 KB a clip for EfficientNets). Errors: UserError; Interrupted once
+    `stopping()`, with nothing written.
     """
     if threads is not None:
         torch.set_num_threads(threads)
