@@ -12,7 +12,7 @@ from avprep.cli.types import DIRECTORY, FILE, FOLDER_OR_URL, LIST
 from avprep.datasets.registry import ADAPTERS
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
-from avprep.shared.side_by_side import side_by_side_options
+from avprep.shared.options import side_by_side_options
 from avprep.shared.signals import stop_on_signals
 
 if TYPE_CHECKING:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-import click
-
 from avprep.shared import __version__, configs
 from avprep.shared.errors import Interrupted, UserError
 from avprep.shared.processes import map_processes, worker_number
@@ -134,23 +132,3 @@ class _Task:
             raise UserError(f"A node of the cluster ({os.uname().nodename}) has other versions: {'; '.join(changed)}.")
         number, part = item
         return number, self.function(part)
-
-
-def side_by_side_options(command: click.decorators.FC) -> click.decorators.FC:
-    """--processes, --executor, --address."""
-    for option in (
-        click.option(
-            "--address", default=None, help="Running Ray cluster, host:port or 'auto'; default: one is started here."
-        ),
-        click.option("--executor", type=click.Choice(["local", "ray"]), default="local", show_default=True),
-        click.option(
-            "--processes",
-            type=click.IntRange(1),
-            default=1,
-            show_default=True,
-            metavar="N",
-            help="Processes that share the clips, with --device cuda each on a GPU of its own; of Ray: cores.",
-        ),
-    ):
-        command = option(command)
-    return command

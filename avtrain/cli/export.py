@@ -11,8 +11,8 @@ import click
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
+from avprep.shared.options import side_by_side_options
 from avprep.shared.outputs import PathOrUrl
-from avprep.shared.side_by_side import side_by_side_options
 from avprep.shared.signals import stop_on_signals
 from avprep.shared.text import readable_bytes
 from avtrain.cli.options import FILE, OUT_EMBEDDINGS, OUT_FOLDER, device_options, set_threads_of, weights_option
