@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import shutil
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from avprep.shared import __version__
 from avprep.shared.errors import first_line
 from avprep.shared.machine import Finding, computer, disks, package, shared_memory
 
+TORCHS_PACKAGES = {"torchvision": "torchvision", "torchaudio": "torchaudio.functional"}
+"""packages with libraries of their own that load beside one torch alone, and what loads them"""
 NEEDED_PACKAGES = (
-    "torchvision",
-    "torchaudio",
     "numpy",
     "pyarrow",
     "safetensors",
@@ -33,6 +34,7 @@ def examine(folders: Sequence[Path] = ()) -> list[Finding]:
     return [
         Finding(f"avtrain {__version__}, Python {platform.python_version()}, {platform.platform()}"),
         Finding(f"torch {torch.__version__}, {torch.get_num_threads()} threads"),
+        *(_loaded(name, module) for name, module in TORCHS_PACKAGES.items()),
         *(package(name, needed=True) for name in NEEDED_PACKAGES),
         *(package(name, needed=False) for name in OTHER_PACKAGES),
         _cuda(),
@@ -44,6 +46,19 @@ def examine(folders: Sequence[Path] = ()) -> list[Finding]:
         *disks(folders),
         shared_memory(least_bytes=SHARED_BYTES if gpus > 1 else 0),
     ]
+
+
+def _loaded(name: str, module: str) -> Finding:
+    """The version of a package that must load beside this torch."""
+    installed = package(name, needed=True)
+    if not installed.fine:
+        return installed
+    try:
+        importlib.import_module(module)
+    except (ImportError, OSError, RuntimeError) as error:
+        text = f"{installed.text} does not load beside torch {torch.__version__} ({first_line(error)})"
+        return Finding(text, fine=False, needed=True)
+    return installed
 
 
 def _cuda() -> Finding:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
 from torch import nn
 
 from avprep.dataset import Dataset
+from avprep.shared.errors import UserError, first_line
 from avtrain.config import PretrainConfig
 from avtrain.data.batches import Batch
 from avtrain.data.picture_augment import PICTURE_DRAWS, PictureAugment
@@ -86,10 +88,16 @@ class Normalise(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class SpecAugment:
-    """One mask over up to `bands` mel bands and one over up to `frames` mel frames of each log-mel, set to its mean."""
+    """One mask over up to `bands` mel bands and one over up to `frames` mel frames of each log-mel, set to its mean.
+
+    Errors: UserError where torchaudio does not load.
+    """
 
     bands: int = 16
     frames: int = 20
+
+    def __post_init__(self) -> None:
+        torchaudio_functions()
 
     def mask(self, batch: Batch, seed: int) -> torch.Tensor:
         """1 where sound stays, 0 where it is masked: float [b, 1, F, M]. The same for an item on any rank."""
@@ -99,8 +107,7 @@ class SpecAugment:
 
     def masks(self, count: int, length: int, bands: int, seed: int, epoch: int, step: int) -> torch.Tensor:
         """Masks of `count` log-mels [length, bands], float [count, 1, length, bands]."""
-        import torchaudio.functional as sounds
-
+        sounds = torchaudio_functions()
         seeds = np.random.SeedSequence([seed, epoch, Stream.AUGMENTATION, step + 1])
         state = seeds.generate_state(1, np.uint64)
         with torch.random.fork_rng(devices=[]):
@@ -108,6 +115,18 @@ class SpecAugment:
             high = sounds.mask_along_axis_iid(torch.ones(count, 1, 1, bands), self.bands, 0.0, 3)
             long = sounds.mask_along_axis_iid(torch.ones(count, 1, length, 1), self.frames, 0.0, 2)
         return high * long
+
+
+def torchaudio_functions() -> ModuleType:
+    """torchaudio.functional. Errors: UserError where it does not load, such as beside a torch that is not its own."""
+    try:
+        import torchaudio.functional
+    except (ImportError, OSError) as error:
+        raise UserError(
+            f"torchaudio does not load beside torch {torch.__version__} ({first_line(error)}), "
+            "and --spec-augment needs it; install the torchaudio of that torch, or leave --spec-augment out."
+        ) from None
+    return torchaudio.functional
 
 
 class Augment(nn.Module):

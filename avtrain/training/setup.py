@@ -12,6 +12,7 @@ from avprep.dataset import Dataset
 from avprep.shared import configs
 from avprep.shared.errors import UserError
 from avtrain.config import MODEL_SIZES, READ_THREADS, SOUNDS_ALONE, PretrainConfig
+from avtrain.data.augment import torchaudio_functions
 from avtrain.data.cache import CacheConfig
 from avtrain.data.device_copies import copies_to
 from avtrain.data.encoded import check_decoder
@@ -70,6 +71,8 @@ def make_ready(
             f"{dataset.folder}; choose {dataset.frame_size} or less, or build it with a larger --frame-size."
         )
     check_decoder(config.jpeg_decoder, dataset, device)
+    if config.spec_augment:
+        torchaudio_functions()
     table = training_table(
         dataset, config.labels, sounds_alone=config.loss == SOUNDS_ALONE, confidence=config.label_confidence
     )

@@ -17,6 +17,7 @@ def equal(bench: Bench) -> Iterator[Row]:
     size = bench.size
     options = [
         "--deterministic",
+        "--spec-augment",
         f"--model-size={size.model_size}",
         f"--batch-size={size.equal_batch}",
         f"--max-steps={size.equal_steps}",

@@ -91,13 +91,13 @@ def _corrupt(bench: Bench, encoded: EncodedPictures) -> Row:
 
 def _rate(bench: Bench, dataset: Dataset, name: str, on_device: bool) -> Row:
     """Pairs a second of a loader whose batches come on the device, and that has nothing else to wait for."""
-    updates = bench.size.warm + bench.size.updates
+    count = 5 * bench.size.updates  # many more than are read ahead
     loader = Loader(
         dataset,
         training_table(dataset),
         Random(),
         batch_size=min(bench.batch_size, bench.size.jpeg_clips),
-        epochs=updates,
+        epochs=bench.size.warm + count,
         threads=bench.threads,
         pinned=bench.cuda,
         copies=copies_to(bench.device),
@@ -107,7 +107,7 @@ def _rate(bench: Bench, dataset: Dataset, name: str, on_device: bool) -> Row:
     for batch in itertools.islice(batches, bench.size.warm):
         batch.to(bench.device)
     with bench.timed() as seconds:
-        pairs = sum(len(batch.to(bench.device).video) for batch in itertools.islice(batches, bench.size.updates))
+        pairs = sum(len(batch.to(bench.device).video) for batch in itertools.islice(batches, count))
     batches.close()  # type: ignore[attr-defined]
     rate = pairs / seconds[0]
     value = f"{rate:,.0f} pairs/s, {bench.threads} threads{bench.memory()}"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from avprep.dataset import Dataset
+from avprep.shared.errors import UserError
+from avtrain.config import PretrainConfig
 from avtrain.data.augment import Augment, Normalise, SpecAugment
+from avtrain.training.pretrain import pretrain
 from tests.train.test_loader import loader_of
 
 
@@ -101,3 +106,10 @@ def test_masks_leave_the_generator_of_weights_alone(short_dataset):
     torch.manual_seed(0)
     masked(short_dataset)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_torchaudio_that_does_not_load_is_refused_before_anything_is_written(short_dataset, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchaudio.functional", None)
+    with pytest.raises(UserError, match=r"does not load beside torch .* install the torchaudio of that torch"):
+        pretrain(short_dataset, tmp_path / "run", PretrainConfig(batch_size=2, spec_augment=True))
+    assert not (tmp_path / "run").exists()

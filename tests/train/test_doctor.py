@@ -53,6 +53,14 @@ def test_what_is_missing_is_in_the_json_too(monkeypatch, tmp_path):
     assert "absent  no-other-package is not installed" in lines
 
 
+def test_a_library_that_belongs_to_another_torch_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor, "TORCHS_PACKAGES", {"torchaudio": "torchaudio.no_such_part", "no-such-package": "x"})
+    texts = {finding.text: finding for finding in doctor.examine() if finding.needed and not finding.fine}
+    assert "no-such-package is not installed" in texts
+    (broken,) = (text for text in texts if text.startswith("torchaudio "))
+    assert f"does not load beside torch {torch.__version__} (No module named" in broken
+
+
 def test_a_folder_that_cannot_be_written_to_is_missing():
     done = run("/proc")
     assert done.exit_code == 1
