@@ -22,22 +22,33 @@ SLOW_SECONDS = 3
 """processor time, of the processes that a test starts too, from which on it has the mark `slow`"""
 LONGEST = (
     "tests/cluster/test_slurm.py",
+    "tests/train/test_reproduce_digits.py",
     "tests/train/test_tables.py",
+    "tests/cluster/test_hosts.py",
+    "tests/prep/test_decoders.py",
+    "tests/prep/test_assembly.py",
+    "tests/cluster/test_ray.py",
+    "tests/train/test_torchrun.py",
+    "tests/train/test_distributed.py",
+    "tests/gpu/test_toy.py",
+    "tests/cluster/test_s3.py",
     "tests/train/test_demo.py",
     "tests/docs/test_tutorial.py",
-    "tests/train/test_reproduce_digits.py",
-    "tests/train/test_distributed.py",
-    "tests/prep/test_decoders.py",
-    "tests/train/test_torchrun.py",
-    "tests/prep/test_kills.py",
-    "tests/cluster/test_hosts.py",
-    "tests/cluster/test_s3.py",
-    "tests/prep/test_worker.py",
     "tests/prep/test_build.py",
+    "tests/train/test_real.py",
+    "tests/train/test_reproduce_grid.py",
+    "tests/prep/test_kills.py",
+    "tests/prep/test_lists.py",
     "tests/train/test_golden.py",
+    "tests/cluster/test_s3_ranks.py",
+    "tests/prep/test_worker.py",
+    "tests/prep/test_scale.py",
     "tests/known_issues/test_signals.py",
+    "tests/train/test_tables_planned.py",
+    "tests/docs/test_notebooks.py",
+    "tests/cluster/test_s3_kills.py",
 )
-"""The files that take longest."""
+"""The files that take longest; those that wait for others between those that compute."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -133,6 +144,16 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     config = DemoConfig(clips_per_class=10)
     folder = made_once(tmp_path_factory, "clips", lambda folder: render_demo(folder, config, workers=2))
+    return folder / "manifest.csv"
+
+
+@pytest.fixture(scope="session")
+def demo_clips_without_cue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The manifest of 40 rendered clips, five of each class, whose pictures have nothing of their own sound."""
+    from avprep.synthetic.demo import DemoConfig, render_demo
+
+    config = DemoConfig(clips_per_class=5, instance_cue=0.0)
+    folder = made_once(tmp_path_factory, "clips-without-cue", lambda folder: render_demo(folder, config, workers=2))
     return folder / "manifest.csv"
 
 

@@ -87,9 +87,8 @@ def test_finalize_of_no_build(tmp_path):
     assert "does not exist" in error_of(run("avprep", "finalize", tmp_path))
 
 
-@pytest.mark.slow
 def test_pretrain_on_no_dataset(tmp_path):
-    assert "no finished dataset" in error_of(run("avtrain", "pretrain", tmp_path, "--run", tmp_path / "run"))
+    assert "no finished dataset" in error_here("pretrain", tmp_path, "--run", tmp_path / "run")
 
 
 def test_pretrain_on_a_device_that_is_not_there(tmp_path):

@@ -13,7 +13,6 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from avtrain.evaluation.metrics import by_clusters
 from avtrain.evaluation.resampling import drawn_weights, percentiles
@@ -79,7 +78,9 @@ def mean_average_precision_of(probabilities: np.ndarray, truth: np.ndarray) -> f
 
 def d_prime(auc: float | None) -> float | None:
     """sqrt(2) times the normal quantile of an area under the ROC curve; None where that is not finite."""
-    value = math.nan if auc is None else math.sqrt(2) * float(stats.norm.ppf(auc))
+    from scipy.stats import norm
+
+    value = math.nan if auc is None else math.sqrt(2) * float(norm.ppf(auc))
     return value if math.isfinite(value) else None
 
 
@@ -149,8 +150,10 @@ def weighted(
 
 def label_precision_sums(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """float [N]: the sum over a clip's labels of the precision at each in the clip's ranking; ties count against."""
-    among_all = stats.rankdata(-probabilities, "max", axis=1)
-    among_own = stats.rankdata(np.where(truth, -probabilities, np.inf), "max", axis=1)
+    from scipy.stats import rankdata
+
+    among_all = rankdata(-probabilities, "max", axis=1)
+    among_own = rankdata(np.where(truth, -probabilities, np.inf), "max", axis=1)
     return np.where(truth, among_own / among_all, 0.0).sum(axis=1)
 
 

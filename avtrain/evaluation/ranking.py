@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 CUTS = (1, 5, 10)
 QUERIES_AT_ONCE = 1024
@@ -50,13 +49,15 @@ def class_chance(labels: np.ndarray, k: int) -> float:
 
     Those are int [N], or bool [N, C] where a clip may have several.
     """
+    from scipy.stats import hypergeom
+
     if labels.ndim == 2:
         blocks = range(0, len(labels), QUERIES_AT_ONCE)
         alike = [same_class(labels, slice(first, first + QUERIES_AT_ONCE)).sum(axis=1) for first in blocks]
-        missed_all = stats.hypergeom.pmf(0, len(labels), np.concatenate(alike), min(k, len(labels)))
+        missed_all = hypergeom.pmf(0, len(labels), np.concatenate(alike), min(k, len(labels)))
         return float(np.mean(1 - missed_all))
     of_class = np.unique(labels, return_counts=True)[1]
-    missed = stats.hypergeom.pmf(0, len(labels), of_class, min(k, len(labels)))
+    missed = hypergeom.pmf(0, len(labels), of_class, min(k, len(labels)))
     return float(np.sum(of_class * (1 - missed)) / len(labels))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats
 
 BOOTSTRAP = 0xB009  # the stream of random numbers of resamples; never change it
 
@@ -34,6 +33,8 @@ def percentiles(values: np.ndarray, units: int) -> tuple[float, float]:
     """
     outside = 2.5
     if units > 1:
-        outside = 100 * float(stats.norm.cdf(-stats.t.ppf(0.975, units - 1) * math.sqrt(units / (units - 1))))
+        from scipy.stats import norm, t
+
+        outside = 100 * float(norm.cdf(-t.ppf(0.975, units - 1) * math.sqrt(units / (units - 1))))
     low, high = np.percentile(values, [outside, 100 - outside])
     return float(low), float(high)

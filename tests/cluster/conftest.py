@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from avtrain.runs import folder as run_folder
+from tests import warm
 from tests.conftest import REPOSITORY, made_once
 from tests.docker.recipes import tool
 from tests.train.forge import Forged, forge_dataset
@@ -24,10 +25,10 @@ def environ_of_ranks() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
 
 
-def pretrain_command(dataset: Path, run: Path) -> list[str]:
-    """The command of each rank."""
+def pretrain_command(dataset: Path | str, run: Path | str, program: str = "") -> list[str]:
+    """The command of each rank, by `program`, or by the avtrain that is installed."""
     settings = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
-    return [tool("avtrain"), "pretrain", str(dataset), f"--run={run}", "--device=cpu", *settings, *OPTIONS]
+    return [program or tool("avtrain"), "pretrain", str(dataset), f"--run={run}", "--device=cpu", *settings, *OPTIONS]
 
 
 def losses(run: Path) -> list[tuple[int, float, float]]:
@@ -49,8 +50,8 @@ def uninterrupted(trainable: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     """The losses of two ranks that nothing stops."""
 
     def train(run: Path) -> None:
-        launcher = [tool("torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--"]
-        command = [*launcher, *pretrain_command(trainable, run)]
+        launcher = [str(warm.tools() / "torchrun"), "--standalone", "--nproc-per-node=2", "--no-python", "--"]
+        command = [*launcher, *pretrain_command(trainable, run, str(warm.tools() / "avtrain"))]
         done = subprocess.run(
             command, env=environ_of_ranks(), capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
         )

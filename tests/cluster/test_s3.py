@@ -8,7 +8,6 @@ import json
 import logging
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.errors import UserError
 from avprep.manifest.read_write import Clip, read_manifest, write_manifest
 from avprep.shared.remote import RemotePath, Retry
+from tests import warm
 from tests.cluster.conftest import DEADLINE_SECONDS
 from tests.prep.test_build import COMMAND, CONFIG, start, tree
 from tests.train.servers import bucket_serving, serving
@@ -112,7 +112,7 @@ def test_from_clips_to_a_measured_encoder_by_urls_alone(bucket, clips, built, tm
     said += called(avprep.cli, "build-shards", made, "--out", DATA, *COMMAND)
     assert put(bucket) == locally(built)
     train = ["pretrain", DATA, "--run", RUN, *TRAIN]
-    command = [sys.executable, "-c", "from avtrain.cli import main; main()", *train]
+    command = [*warm.python(), "-c", "from avtrain.cli import main; main()", *train]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     killed_while_it_puts(bucket, "step_00000006/optim.safetensors", process)
     assert "exit.json" not in bucket.files("runs/one/")

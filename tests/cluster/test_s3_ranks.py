@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 
@@ -10,6 +11,7 @@ import pytest
 
 from avtrain.runs import folder as run_folder
 from avtrain.runs.remote import at_hand
+from tests import warm
 from tests.cluster.conftest import DEADLINE_SECONDS, environ_of_ranks, pretrain_command
 from tests.docker.recipes import DOCKER, PATH
 from tests.train.servers import bucket_serving
@@ -36,8 +38,10 @@ def told(bucket):
 
 
 def test_two_ranks_are_stopped_with_the_code_in_exit_json_there(bucket, uninterrupted):
-    command = [DOCKER / "train-node", "1", "2", "localhost:0", RUN, *pretrain_command("s3://bucket/data", RUN)]
-    with subprocess.Popen([*map(str, command)], env=environ_of_ranks() | {"PATH": PATH}) as process:
+    ranks = pretrain_command("s3://bucket/data", RUN, str(warm.tools() / "avtrain"))
+    command = [DOCKER / "train-node", "1", "2", "localhost:0", RUN, *ranks]
+    forked = {"PATH": f"{warm.tools()}{os.pathsep}{PATH}"}
+    with subprocess.Popen([*map(str, command)], env=environ_of_ranks() | forked) as process:
         while not bucket.client.list_objects_v2(Bucket="bucket", Prefix="runs/two/step_00000005/meta")["KeyCount"]:
             assert process.poll() is None
             time.sleep(0.1)

@@ -7,13 +7,13 @@ from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 
 from avprep.config import BuildConfig, Limits, VideoSpec
 from avprep.media import frames
 from avprep.media.clip import decode_clip
+from tests.prep.by_librosa import librosa
 from tests.prep.rendering import decoded, difference, pattern, render, tone
 
 
@@ -127,7 +127,7 @@ def test_odd_sizes_depths_and_chroma_look_alike(encoded, decoder, size, pixels, 
 def test_a_tone_of_any_rate_and_layout_is_that_tone(tmp_path, channels, rate, codec, suffix):
     source = ["-f", "lavfi", "-i", f"sine=f=1000:r={rate}:d=2", "-af", f"aformat=channel_layouts={channels}"]
     path = render(tmp_path / f"a.{suffix}", *source, "-c:a", codec)
-    nearest = np.abs(librosa.mel_frequencies(130, fmin=0, fmax=24_000)[1:-1] - 1000).argmin()
+    nearest = np.abs(librosa().mel_frequencies(130, fmin=0, fmax=24_000)[1:-1] - 1000).argmin()
     for decoder in ("pyav", "ffmpeg", "decord"):
         clip = decode_clip(None, path, None, None, BuildConfig(decoder=decoder), Limits())
         assert abs(len(clip.logmel) - 201) <= 8  # codecs pad

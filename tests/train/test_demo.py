@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import pytest
@@ -27,8 +28,10 @@ def demo(out):
     return done.stdout
 
 
-def test_the_demo_ends_with_its_table_and_report_and_is_kept(tmp_path, monkeypatch):
+def test_the_demo_ends_with_its_table_and_report_and_is_kept(demo_clips_without_cue, tmp_path, monkeypatch):
+    """It finds the clips without a cue rendered, as one that goes on does, and renders the others."""
     out = tmp_path / "out"
+    shutil.copytree(demo_clips_without_cue.parent, out / "cue-0" / "clips")
     table = demo(out)
     rows = json.loads((out / "results.json").read_text())["rows"]
     found = [(row["cue"], row["strategy"], row["updates"]) for row in rows]

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -118,7 +119,7 @@ def test_what_is_done_is_not_done_again_and_comes_to_the_same_table(table):
 
 
 def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_speaker(real_data, tmp_path):
-    settings = dataclasses.replace(MINIATURE, choosing=True)
+    settings = dataclasses.replace(MINIATURE, clips_per_class=2, choosing=True)
     rows = rows_named(["envelope-soft-positive-SpecAugment", "envelope-soft-positive-mlp-SpecAugment"], choosing=True)
     lines = reproduce_digits(tmp_path, Sources(digits=real_data / "fsdd"), settings, rows, workers=1)
     dataset = Dataset(tmp_path / "data" / "envelope-0" / "shards")
@@ -133,7 +134,9 @@ def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_
         rows_named(["envelope-random"], choosing=True)
 
 
-def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(real_data, tmp_path):
+def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(table, real_data, tmp_path):
+    """On the clips of the table, which are kept."""
+    shutil.copytree(table[0] / "data" / "envelope-0", tmp_path / "data" / "envelope-0")
     settings = dataclasses.replace(MINIATURE, epochs=2)
     (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
     mutual = Row(name="mutual", begin="mutual neighbours", stage="mutual neighbours", rounds=1, finetuned=False)

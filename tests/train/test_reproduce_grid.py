@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from avprep.shared import store
 from avprep.shared.errors import UserError
 from avtrain.cli import main
 from avtrain.config import PretrainConfig
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits import rows as av_digits
 from avtrain.reproduce.grid_corpus.data import are_cut, span_of
 from avtrain.reproduce.grid_corpus.folds import folds_of
@@ -27,6 +28,7 @@ from avtrain.reproduce.grid_corpus.page import write_page
 from avtrain.reproduce.grid_corpus.rows import QUICK, ROWS
 from avtrain.reproduce.grid_corpus.run import reproduce_grid, rows_named
 from avtrain.reproduce.grid_corpus.settings import GridSettings
+from tests import warm
 
 SMALL = GridSettings(label="colour", folds=2, runs=2, updates=4, batch_size=4, finetune_epochs=1, window_seconds=2)
 NAMES = ("random", "soft-positive-shuffled-labels")
@@ -184,7 +186,15 @@ def clips(real_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(clips, tmp_path_factory):
+def in_this_process():
+    """Cells are made here, one after the other: the demo's test has them made by processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_grid, "map_processes", lambda run, cells, *_: map(run, cells))
+        yield
+
+
+@pytest.fixture(scope="module")
+def table(clips, in_this_process, tmp_path_factory):
     out = tmp_path_factory.mktemp("table") / "out"
     return out, reproduce_grid(out, clips, SMALL, rows_named(NAMES), workers=1)
 
@@ -222,8 +232,11 @@ def test_a_miniature_has_every_column_and_no_clip_in_two_splits(table):
 
 @pytest.mark.slow
 def test_killed_and_begun_again_it_comes_to_the_same_table(table, clips, tmp_path):
+    """The finished table without one cell stands for what was made before."""
     out, made = table
     again, cell = tmp_path / "again", tmp_path / "again" / "runs" / "random-0"
+    shutil.copytree(out, again)
+    shutil.rmtree(cell)
     code = (
         "from pathlib import Path\n"
         "from tests.train.test_reproduce_grid import NAMES, SMALL, reproduce_grid, rows_named\n"
@@ -232,14 +245,14 @@ def test_killed_and_begun_again_it_comes_to_the_same_table(table, clips, tmp_pat
     )
     script = tmp_path / "again.py"
     script.write_text(code)
-    process = subprocess.Popen(
-        [sys.executable, str(script)], env={**os.environ, "PYTHONPATH": os.getcwd()}, start_new_session=True
-    )
-    while not (cell / "config.json").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with warm.all_gone() as stream:
+        environ = {**os.environ, warm.POOLS: "yes"}
+        process = subprocess.Popen([*warm.python(), str(script)], stdin=stream, env=environ, start_new_session=True)
+        while not (cell / "config.json").exists():
+            assert process.poll() is None
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     assert not (cell / "cell.json").exists()
     assert reproduce_grid(again, clips, SMALL, rows_named(NAMES), workers=1).lines == made.lines
     assert (again / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
