@@ -36,7 +36,7 @@ def draw_clip(
     ground = (0.15 + 0.45 * brightness) * np.array([0.3 + 0.7 * warmth, 0.65, 1 - 0.7 * warmth])
     ground = ground * draw.uniform(0.8, 1.2, 3)
     ground = _textured(ground, y, x, draw) * (1 + 0.5 * flash[:, None, None, None])
-    return _grainy(ground * (1 - inside) + tint * inside, draw)
+    return _grainy(np.where(inside, tint, ground), draw)
 
 
 def draw_digit(
@@ -74,9 +74,12 @@ def _textured(colour: np.ndarray, y: np.ndarray, x: np.ndarray, draw: np.random.
 
 def _grainy(picture: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """The picture, 0 to 1, as uint8 with random grain."""
-    picture = picture.astype(np.float32)
-    picture += draw.standard_normal(picture.shape, np.float32) * np.float32(draw.uniform(0.01, 0.06))
-    return (np.clip(picture, 0, 1) * 255).astype(np.uint8)
+    grain = draw.standard_normal(picture.shape, np.float32)
+    grain *= np.float32(draw.uniform(0.01, 0.06))
+    grain += picture.astype(np.float32)
+    np.clip(grain, 0, 1, out=grain)
+    grain *= 255
+    return grain.astype(np.uint8)
 
 
 def _drift(times: np.ndarray, draw: np.random.Generator) -> np.ndarray:
@@ -85,7 +88,7 @@ def _drift(times: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 
 def coverage(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """1 inside the shape, 0 outside, in its own coordinates u, v of about [-1, 1]."""
+    """Whether a point is inside the shape, bool, in its own coordinates u, v of about [-1, 1]."""
     radius = np.hypot(u, v)
     if shape == "circle":
         inside = radius < 0.85
@@ -105,4 +108,4 @@ def coverage(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
         inside = (radius < 0.95) & (np.hypot(u - 0.45, v) > 0.7)
     else:
         raise ValueError(f"no shape {shape!r}")
-    return inside.astype(np.float64)
+    return inside

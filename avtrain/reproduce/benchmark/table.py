@@ -143,7 +143,7 @@ def write_table(out: Path, results: Sequence[dict[str, Any]], settings: Any, lay
     scores = [
         [cell["link"], cell["name"], cell["run"], column, f"{value:.6f}"]
         for cell in ordered
-        for column, value in cell["scores"].items()
+        for column, value in sorted(cell["scores"].items())  # as in the file of a cell that is read again
     ]
     store.write_bytes(
         out / "results.csv", run_grid.csv_text(["link", "row", "run", "column", "value"], scores).encode()
