@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
 SLOW_SECONDS = 3
 """processor time, of the processes that a test starts too, from which on it has the mark `slow`"""
+GARBAGE = 20_000
+"""objects made and not lost after which garbage is looked for; Python's usual 700 take a second of the imports"""
 LONGEST = (
     "tests/cluster/test_slurm.py",
     "tests/train/test_reproduce_digits.py",
@@ -52,8 +54,9 @@ LONGEST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let pytest-xdist hand out files in the order below, not by their numbers of tests."""
+    """Let pytest-xdist hand out files in the order below, not by their numbers of tests; look for garbage seldom."""
     config.option.loadscopereorder = False
+    gc.set_threshold(GARBAGE, 20, 20)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,8 +11,10 @@ import subprocess
 import pytest
 from click.testing import CliRunner
 
+from avprep.shared import configs
 from avtrain.cli import main
 from avtrain.reproduce import run_grid
+from avtrain.reproduce.demo import DemoSettings
 from tests import warm
 
 pytestmark = pytest.mark.slow
@@ -29,8 +31,10 @@ def demo(out):
 
 
 def test_the_demo_ends_with_its_table_and_report_and_is_kept(demo_clips_without_cue, tmp_path, monkeypatch):
-    """It finds the clips without a cue rendered, as one that goes on does, and renders the others."""
+    """It goes on where the clips without a cue are rendered."""
     out = tmp_path / "out"
+    settings = DemoSettings(clips_per_class=5, seeds=1, epochs=2, batch_size=8, instance_cue=0.5)
+    configs.claim(out / "demo.json", configs.to_dict(settings), "demo")
     shutil.copytree(demo_clips_without_cue.parent, out / "cue-0" / "clips")
     table = demo(out)
     rows = json.loads((out / "results.json").read_text())["rows"]

@@ -135,9 +135,10 @@ def test_choosing_among_rows_measures_the_validation_speaker_and_builds_no_test_
 
 
 def test_a_row_in_stages_goes_on_with_the_labels_that_its_own_features_leave(table, real_data, tmp_path):
-    """On the clips of the table, which are kept."""
-    shutil.copytree(table[0] / "data" / "envelope-0", tmp_path / "data" / "envelope-0")
+    """It goes on where the clips of a run are rendered and built."""
     settings = dataclasses.replace(MINIATURE, epochs=2)
+    configs.claim(tmp_path / "settings.json", configs.to_dict(settings), "table")
+    shutil.copytree(table[0] / "data" / "envelope-0", tmp_path / "data" / "envelope-0")
     (row,) = rows_named(["envelope-soft-positive-30-label-noise-cleaned-SpecAugment"])
     mutual = Row(name="mutual", begin="mutual neighbours", stage="mutual neighbours", rounds=1, finetuned=False)
     early = Row(name="early", labels="noisy", begin="clean", finetuned=False)

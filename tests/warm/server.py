@@ -148,8 +148,10 @@ def _end_after(run: Callable[[], None]) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()
     for each in LOADED:
         importlib.import_module(each)
+    gc.enable()
     gc.collect()
     gc.freeze()
     run = serve(socket.socket(fileno=int(sys.argv[1])))
