@@ -6,7 +6,7 @@ Their answers come in the order of the parts, so that what is made of them does 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -90,8 +90,10 @@ def map_parts(
     *,
     device: str,
     packages: Sequence[str],
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
     """function(part) of each, in their order, from other processes; `function`, parts and answers are pickled.
+
+    Closed, it has ended the work on all other parts.
 
     Errors: what `function` raises; Interrupted once `stopping()`, after which nothing goes on; UserError where a node
     has another version of avprep or of one of `packages`, or as map_processes and map_ray.

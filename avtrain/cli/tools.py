@@ -11,7 +11,7 @@ import click
 from avprep.shared.commands import Command
 from avprep.shared.doctor import doctor_command
 from avprep.shared.signals import stop_on_signals
-from avtrain.cli.options import DATASET, OUT_FOLDER, PRETRAIN, cache_options, window_options
+from avtrain.cli.options import OUT_FOLDER, PRETRAIN, cache_options, datasets_argument, window_options
 
 if TYPE_CHECKING:
     from avprep.shared.machine import Finding
@@ -62,7 +62,7 @@ def demo(
 
 
 @click.command(cls=Command)
-@click.argument("dataset", metavar="DIR", type=DATASET)
+@datasets_argument
 @click.option("--strategy", "strategies", multiple=True, help="One to measure; may be given more than once.")
 @click.option("--batch-size", type=click.IntRange(1), default=PRETRAIN.batch_size, help="Pairs in a batch.")
 @click.option("--batches", type=click.IntRange(1), default=20, help="Batches of a measurement.")
@@ -76,7 +76,7 @@ def demo(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @cache_options
 def bench(
-    dataset: Path | str,
+    dataset: tuple[Path | str, ...],
     strategies: tuple[str, ...],
     threads: int | None,
     as_json: bool,
@@ -84,16 +84,19 @@ def bench(
     cache_bytes: int,
     **settings: float,
 ) -> None:
-    """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds."""
-    from avprep.dataset import Dataset
+    """Pairs a second from where dataset DIR lies, beside bare reading and decoding; which step rate that feeds.
+
+    Of several datasets, together, as pretrain reads them.
+    """
     from avprep.shared.store import json_text
     from avtrain.data.bench import BenchConfig, measure, printed
     from avtrain.data.cache import cache_for
+    from avtrain.data.several import dataset_of
     from avtrain.devices import read_threads_of
 
     chosen = {"strategies": strategies} if strategies else {}
     config = BenchConfig(**chosen, threads=read_threads_of(threads), **settings)  # type: ignore[arg-type]
-    measured = measure(Dataset(dataset), config, cache_for(dataset, cache, cache_bytes))
+    measured = measure(dataset_of(dataset), config, cache_for(dataset, cache, cache_bytes))
     click.echo(json_text(measured, indent=2) if as_json else printed(measured))
 
 

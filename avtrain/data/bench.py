@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from avprep.dataset import Dataset
-from avprep.shared import names
 from avprep.shared.commands import Progress
 from avprep.shared.configs import check
 from avtrain.config import READ_THREADS, PretrainConfig, check_windows
@@ -173,7 +172,7 @@ def loader_seconds(recipe: Recipe, config: BenchConfig, first: int, cache: Cache
 
 def bare_ways(recipe: Recipe, planned: Planned, threads: int) -> dict[str, Callable[[], float]]:
     """Functions that do a part of the loader's work with nothing around it, and return the seconds it took."""
-    if not isinstance(recipe.dataset.folder, Path):
+    if not all(isinstance(recipe.dataset.shard_file(shard), Path) for shard in _shards(planned)):
         return {}
     ways = {
         "bare_preadv": lambda: _preadv_seconds(recipe, planned, threads),
@@ -183,10 +182,14 @@ def bare_ways(recipe: Recipe, planned: Planned, threads: int) -> dict[str, Calla
     return ways | ({"bare_decode": lambda: _decode_seconds(recipe, planned, threads)} if planned.sizes else {})
 
 
+def _shards(planned: Planned) -> list[int]:
+    """Numbers of the shards that some batches are of."""
+    return np.unique(np.concatenate([part.shard for pair in planned.ranges for part in pair])).tolist()
+
+
 def _files(recipe: Recipe, planned: Planned) -> dict[int, int]:
-    folder, shards = recipe.dataset.local_folder, recipe.dataset.shards
-    used = np.unique(np.concatenate([part.shard for pair in planned.ranges for part in pair])).tolist()
-    return {shard: os.open(names.inside(folder, shards[shard]), os.O_RDONLY) for shard in used}
+    """Open handles of those shards, which are on this machine."""
+    return {shard: os.open(str(recipe.dataset.shard_file(shard)), os.O_RDONLY) for shard in _shards(planned)}
 
 
 def _preadv_seconds(recipe: Recipe, planned: Planned, threads: int) -> float:

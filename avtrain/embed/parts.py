@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import secrets
 import shutil
@@ -99,12 +100,14 @@ def made_by_parts(
             how.share_of(workers or usable_cores()),
         )
         parts = [chosen.part(some) for some in how.parts_of(len(chosen))]
-        for path, failures in map_parts(work, parts, how, stopping, device=device, packages=PACKAGES):
-            yield from failures
-            with pa.OSFile(str(path), "rb") as file:
-                batches = pa.ipc.open_file(file)
-                for number in range(batches.num_record_batches):
-                    yield pa.Table.from_batches([batches.get_batch(number)])
-            path.unlink()
+        answers = map_parts(work, parts, how, stopping, device=device, packages=PACKAGES)
+        with contextlib.closing(answers):
+            for path, failures in answers:
+                yield from failures
+                with pa.OSFile(str(path), "rb") as file:
+                    batches = pa.ipc.open_file(file)
+                    for number in range(batches.num_record_batches):
+                        yield pa.Table.from_batches([batches.get_batch(number)])
+                path.unlink()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

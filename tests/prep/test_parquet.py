@@ -19,7 +19,7 @@ from avprep.manifest.read_write import read_manifest, write_manifest
 from avprep.shared import parquet_rows
 from avprep.shared.urls import split_address
 from tests.prep.test_archives import SMALL, SOUNDS, VIDEOS, contents, run, write_tar, write_zip
-from tests.train.servers import bucket_serving
+from tests.train.servers import bucket_serving, serving
 
 MEDIA = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 LABELS = {"label": {"names": ["bunny", "film"], "_type": "ClassLabel"}}
@@ -41,7 +41,7 @@ def media(folder: Path, names: tuple[str, ...]) -> tuple[pa.DataType, list]:
 
 
 @pytest.mark.slow
-def test_clips_in_files_tars_zips_parquet_and_a_bucket_make_one_dataset(videos, sounds, tmp_path):
+def test_clips_in_files_tars_zips_and_parquet_here_and_at_urls_make_one_dataset(videos, sounds, tmp_path):
     """But for the names of the sources."""
     base = tmp_path
     for name in (*VIDEOS, *SOUNDS):
@@ -59,16 +59,20 @@ def test_clips_in_files_tars_zips_parquet_and_a_bucket_make_one_dataset(videos, 
     assert rows[7].audio_path == "parquet://audio/2.ogg::a.parquet"
     write_tar(base / "c.tar", {name: (base / name).read_bytes() for name in (*VIDEOS, *SOUNDS)})
     write_zip(base / "c.zip", {name: (base / name).read_bytes() for name in (*VIDEOS, *SOUNDS)})
-    forms = (
-        "tar://{}::c.tar",
-        "zip://{}::c.zip",
-        "",
-        "s3://bucket/{}",
-        "s3://bucket/",
-    )  # the names of files alone: rows
     mixed, plain = [], []
-    with bucket_serving("bucket") as bucket:
-        for name in (*VIDEOS, *SOUNDS, "v.parquet", "a.parquet"):
+    with bucket_serving("bucket") as bucket, serving(base) as server:
+        forms = (
+            "tar://{}::c.tar",
+            "zip://{}::c.zip",
+            "",
+            "s3://bucket/{}",
+            "s3://bucket/",
+            "zip://{}::s3://bucket/c.zip",
+            f"tar://{{}}::{server.url}/c.tar",
+            f"zip://{{}}::{server.url}/c.zip",
+            "tar://{}::s3://bucket/c.tar",
+        )  # the names of files alone: rows
+        for name in (*VIDEOS, *SOUNDS, "v.parquet", "a.parquet", "c.tar", "c.zip"):
             bucket.put(base / name, name)
         for row, (clip, name) in enumerate(zip(rows, (*VIDEOS, *SOUNDS), strict=True)):
             kind, member, file = split_address(clip.video_path or clip.audio_path)

@@ -43,6 +43,21 @@ def test_every_figure_of_each_strategy_as_json_and_some_as_text(folder):
     assert ("bare decoding" in text) == (folder.name == "jpeg")
 
 
+def test_several_datasets_together(folder, tmp_path):
+    clips = [Forged(label) for label in "bc" for _ in range(4)]
+    other = forge_dataset(tmp_path / "other", clips, 2, folder.name)
+    done = bench(folder, f"{other}:0.5", *OPTIONS, "--batch-size", 14, "--strategy", "random", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["dataset"] == f"{folder} + {other}"
+    assert found["strategies"]["random"]["bare_preadv_pairs_per_second"] > 0
+    with serving(folder) as server:
+        done = bench(server.url, other, *OPTIONS, "--json")
+    assert "bare_preadv_pairs_per_second" not in json.loads(done.stdout)["strategies"]["random"]
+    refused = bench(folder, f"{other}:0.5", *OPTIONS, "--batch-size", 17)
+    assert "cannot be drawn from 16 clips" in refused.output
+
+
 def test_over_http_with_a_cache(folder, tmp_path):
     with serving(folder) as server:
         done = bench(server.url, *OPTIONS, "--cache", tmp_path, "--json")

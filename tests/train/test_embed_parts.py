@@ -144,6 +144,16 @@ def test_stopped_it_leaves_nothing(place, tmp_path):
     assert not processes_below(os.getpid(), DECODER)
 
 
+def test_a_failure_in_the_middle_leaves_nothing(place, tmp_path, monkeypatch):
+    """Of this process, with parts yet to come, all in this process."""
+    monkeypatch.setattr("avtrain.embed.joined", lambda *_: 1 / 0)
+    monkeypatch.setattr("avtrain.embed.parts.map_parts", lambda work, parts, *_, **__: (work(part) for part in parts))
+    monkeypatch.setattr("avtrain.embed.ROWS_AT_ONCE", 3)
+    with pytest.raises(ZeroDivisionError):
+        embed(load_encoder(place / "run"), [place / "data"], tmp_path / "x.parquet", how=SideBySide(processes=2))
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_dataset_that_changes_meanwhile_is_refused(place):
     chosen = choose(load_encoder(place / "run").description, [place / "data"], [])
     other = dataclasses.replace(chosen, digest="other").part(slice(0, 2))

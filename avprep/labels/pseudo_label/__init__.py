@@ -8,6 +8,7 @@ the clips' sources, since log-mel is all that a dataset keeps of them.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -205,7 +206,7 @@ def _by_parts(
     parts = [rows[part] for part in how.parts_of(len(rows), work.config.batch_size)]
     answers = map_parts(work, parts, how, stopping, device=work.device, packages=PACKAGES)
     made = []
-    with Progress(len(rows), "clips", "pseudo-label") as progress:
+    with contextlib.closing(answers), Progress(len(rows), "clips", "pseudo-label") as progress:
         for part, outputs in zip(parts, answers, strict=True):
             made.append(outputs)
             progress.advance(len(part))
