@@ -42,7 +42,14 @@ def labelled(data: Path, name: str, *options: object) -> bytes:
     return (data / "labels" / f"{name}.parquet").read_bytes()
 
 
-@pytest.mark.parametrize("options", [{}, {"clusters": 3}, {"top_k": 3}], ids=["classes", "clusters", "lists"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({}, id="classes"),
+        pytest.param({"clusters": 3}, id="clusters", marks=pytest.mark.slow),
+        pytest.param({"top_k": 3}, id="lists", marks=pytest.mark.slow),
+    ],
+)
 def test_any_number_of_processes_writes_the_same_bytes(place, options):
     settings = {"model": MODEL, "weights": place / "w.safetensors", "batch_size": 2, "device": "cpu"}
     name = "-".join(options) or "one"

@@ -70,7 +70,12 @@ def command(run, out, *options, data=None):
 
 @pytest.mark.parametrize(
     ("processes", "options"),
-    [("2", []), ("3", ["--window-seconds", "0.4"]), ("3", ["--frame-level"]), ("3", ["--side", "video"])],
+    [
+        ("2", []),
+        pytest.param("3", ["--window-seconds", "0.4"], marks=pytest.mark.slow),
+        pytest.param("3", ["--frame-level"], marks=pytest.mark.slow),
+        pytest.param("3", ["--side", "video"], marks=pytest.mark.slow),
+    ],
 )
 def test_any_number_of_processes_writes_the_same_bytes(place, tmp_path, processes, options):
     load = load_video_encoder if "video" in options else load_encoder
