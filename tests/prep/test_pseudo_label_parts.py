@@ -1,9 +1,8 @@
-"""Pseudo-labels by several processes: the bytes of one process, of pictures, of sounds, of clusters."""
+"""Pseudo-labels by several processes: the bytes of one process, of pictures and of clusters."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from avprep.errors import UserError
 from avprep.labels.pseudo_label import PseudoLabelConfig, _Work
 from tests import warm
 from tests.prep.test_pseudo_label import _one_thread, pictures, save_random_weights  # noqa: F401
-from tests.prep.test_zero_shot import classes, media, models  # noqa: F401
 from tests.train.forge import Forged, forge_dataset
 
 MODEL = "shufflenet_v2_x0_5"
@@ -70,16 +68,6 @@ def test_any_number_of_processes_writes_the_same_bytes(place, options):
     for option, value in options.items():
         words += [f"--{option.replace('_', '-')}", value]
     assert labelled(place / "data", name, *words) == wanted
-
-
-@pytest.mark.slow
-def test_sounds_of_sources_too(media, models, classes, tmp_path):  # noqa: F811
-    """One of the sources is gone."""
-    data = Path(shutil.copytree(media / "data", tmp_path / "data"))
-    settings = {"model": f"hf:{models / 'clap'}", "classes": classes, "batch_size": 2, "device": "cpu"}
-    wanted = pseudo_label(data, "heard", root=media, workers=1, **settings).read_bytes()
-    words = ["--model", settings["model"], "--classes", classes, "--batch-size", 2, "--root", media, "--replace"]
-    assert labelled(data, "heard", *words, "--processes", 2, "--workers", 2, "--threads", 1) == wanted
 
 
 def test_another_network_than_the_commands_is_refused(place):

@@ -17,6 +17,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file, save_file
 
+import avprep
 from avprep.audio_features import clip_samples
 from avprep.build.run import build_shards
 from avprep.cli import main
@@ -33,6 +34,7 @@ from avprep.media.with_pyav import open_sound
 from tests.conftest import FIXTURES
 from tests.prep.rendering import pattern, render
 from tests.prep.test_pseudo_label import Touch, by_clip
+from tests.prep.test_pseudo_label_parts import labelled
 from tests.prep.tiny_hf import SOUND_SECONDS, save_clap, save_clip, transformers
 
 pytestmark = pytest.mark.slow  # models of transformers are loaded
@@ -176,6 +178,14 @@ def test_clap_scores_the_sound_of_the_sources(media, data, models, classes, capl
         expected = sound_scores(models / "clap", sound_of(media, clip), prompts)
         assert labels[clip.clip_id]["class_name"] == CLASSES[expected.argmax()]
         assert labels[clip.clip_id]["probability"] == pytest.approx(expected.max(), abs=1e-5)
+
+
+def test_several_processes_write_the_same_bytes_of_sounds(media, data, models, classes):
+    """One of the sources is gone."""
+    settings = {"model": f"hf:{models / 'clap'}", "classes": classes, "batch_size": 2, "device": "cpu"}
+    wanted = avprep.pseudo_label(data, "heard", root=media, workers=1, **settings).read_bytes()
+    words = ["--model", settings["model"], "--classes", classes, "--batch-size", 2, "--root", media, "--replace"]
+    assert labelled(data, "heard", *words, "--processes", 2, "--workers", 2, "--threads", 1) == wanted
 
 
 @pytest.mark.parametrize("model", ["clap", "fusion"])
