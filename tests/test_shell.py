@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -9,6 +10,8 @@ import pty
 import shlex
 import shutil
 import subprocess
+import sys
+import time
 
 import click
 import pytest
@@ -16,6 +19,7 @@ from click.testing import CliRunner
 
 from avprep.cli.next_steps import NEXT as OF_AVPREP
 from avprep.shared import answers, commands
+from avprep.shared.waiting import waiting
 from avtrain.cli.next_steps import NEXT as OF_AVTRAIN
 from tests.docker.recipes import PATH, PROGRAMS, parsed
 from tests.train.forge import Forged, forge_dataset
@@ -126,6 +130,59 @@ def test_a_manifest_as_json_has_what_is_odd_about_it(tmp_path):
     assert written["findings"]
 
 
+WITHOUT_JSON = {"avprep completion", "avtrain completion", "avtrain reproduce table1", "avtrain reproduce table2"}
+"""what prints a script, or the steps of days of work"""
+
+
+def test_every_command_can_print_json():
+    without = set()
+    for program, group in PROGRAMS.items():
+        for name, command in group.commands.items():
+            for words, one in getattr(command, "commands", {"": command}).items():
+                if not any("--json" in param.opts for param in one.params):
+                    without.add(f"{program} {name} {words}".strip())
+    assert without == WITHOUT_JSON
+
+
+@pytest.fixture(scope="module")
+def pets(tmp_path_factory):
+    """A dataset, a table of labels and one of new names of classes."""
+    folder = tmp_path_factory.mktemp("pets")
+    data = forge_dataset(folder / "pets", [Forged("ab"[row % 2], ("train", "test")[row % 3 == 2]) for row in range(12)])
+    (folder / "own.csv").write_text("clip_id,label\n" + "".join(f"c{row},x\n" for row in range(11)))
+    (folder / "map.csv").write_text("from,to\nb,\n")
+    return data
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("avprep inspect DIR", {"finished": True, "num_classes": 2}),
+        ("avprep quality DIR --workers 1", {"clips": 12}),
+        (
+            "avprep add-labels DIR DIR/../own.csv --name own",
+            {"labelled": 11, "unlabelled": 1, "classes": 1, "unused": 0},
+        ),
+        (
+            "avprep add-noise DIR --share 0.5 --name noisy",
+            {"labelled": 12, "unlabelled": 0, "classes": 2, "changed": 4},
+        ),
+        ("avprep relabel DIR --map DIR/../map.csv --name one", {"classes": 1, "dropped": ["b"], "lost": 6, "after": 1}),
+        ("avprep split DIR --folds 3", {"sizes": [4, 4, 4], "kept": 0}),
+        ("avprep preview DIR --out DIR/../preview.html", {"clips": 8, "with_sound": 0}),
+        ("avprep card DIR --license mit", {"clips": 12, "classes": 2, "license": "mit"}),
+        ("avtrain hide-labels DIR --share 0.5 --name few", {"left": 4, "before": 8}),
+        ("avtrain plan DIR --batch-size 2 --epochs 1", {"pairs_per_batch": {"smallest": 2, "mean": 2.0, "largest": 2}}),
+    ],
+)
+def test_json_is_all_that_is_printed(pets, line, wanted):
+    done = run(*line.replace("DIR", str(pets)).split(), "--json")
+    assert done.exit_code == 0, (done.output, done.exception)
+    values = json.loads(done.stdout)
+    assert {name: values[name] for name in wanted} == wanted
+    assert "next:" not in done.stderr
+
+
 def test_an_error_is_red_on_a_terminal_alone(monkeypatch):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -156,6 +213,35 @@ def on_terminal(environ: dict[str, str]) -> bytes:
 )
 def test_lengths_of_time_are_readable(seconds, text):
     assert commands.duration(seconds) == text
+
+
+def test_a_long_step_reports_how_long_it_takes_unless_it_is_quiet(capsys, monkeypatch):
+    for quiet in (False, True):
+        with waiting("ONNX graph", quiet, every_seconds=0.01):
+            deadline = time.monotonic() + 60
+            while not quiet and "so far" not in (printed := capsys.readouterr().err) and time.monotonic() < deadline:
+                time.sleep(0.01)
+    assert printed.startswith("ONNX graph: 0 s so far\n")
+    assert capsys.readouterr().err.count("so far") <= 1  # of the moment before the first block ended
+
+
+def test_a_long_step_has_a_clock_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    monkeypatch.setattr("avprep.shared.waiting.FROM_SECONDS", 0.0)
+    with waiting("map"):
+        time.sleep(0.05)
+    assert "map: 00:0" in terminal.getvalue()
+
+
+def test_joining_a_dataset_shows_progress(tmp_path, monkeypatch):
+    shown: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(commands.Progress, "__exit__", lambda own, *_: shown.append((own.title, own.done, own.total)))
+    forge_dataset(tmp_path / "pets", [Forged("a"), Forged("b", "test")])
+    assert shown == [("join", 2, 2)]
 
 
 def test_what_takes_a_moment_reports_no_progress(capsys):

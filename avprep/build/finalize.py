@@ -34,6 +34,7 @@ from avprep.dataset.reading import categories
 from avprep.errors import UserError
 from avprep.shared import names, store
 from avprep.shared.arrow import column_of, numbers_of, table_of
+from avprep.shared.commands import Progress
 from avprep.shared.values import speaking_of
 
 STATISTICS_SPLIT = "train"
@@ -160,9 +161,11 @@ def _finalize(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> To
 def gather(out: Path, plan: dict[str, Any], shards: list[PlannedShard]) -> Gathered:
     """What the done-markers of all shards make together. Errors: UserError where one is missing or of another plan."""
     gathered = Gathered(out, {clip["clip_id"] for clip in excluded_clips(out)})
-    for shard, marker in _markers(out, plan, shards):
-        with speaking_of(names.inside(out, schema.marker_path(shard.path))):
-            gathered.add(shard, marker)
+    with Progress(len(shards), "shards", "join", from_seconds=2) as progress:
+        for shard, marker in _markers(out, plan, shards):
+            with speaking_of(names.inside(out, schema.marker_path(shard.path))):
+                gathered.add(shard, marker)
+            progress.advance()
     return gathered
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from avprep.cli.build import build_shards, demo, finalize
-from avprep.cli.grow import append, merge
-from avprep.cli.labels import add_labels, add_noise, exclude, pseudo_label, relabel, split
+from avprep.cli.grow import append, exclude, merge
+from avprep.cli.labels import add_labels, add_noise, pseudo_label, relabel, split
 from avprep.cli.look import doctor, inspect, preview, verify
 from avprep.cli.manifests import manifest
 from avprep.cli.next_steps import NEXT

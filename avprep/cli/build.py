@@ -50,6 +50,7 @@ from avprep.shared.signals import stop_on_signals
 @click.option("--size", type=click.IntRange(48, 64), default=None, help="av-digits: of the pictures, default 64 px.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Rendering processes; default: all cores.")
+@json_option
 def demo(
     out_dir: Path,
     kind: str,
@@ -93,7 +94,9 @@ def demo(
         else:
             path = render_digits(out_dir, root, DigitsConfig(**chosen), *rest)
     splits = Counter(clip.split for clip in read_manifest(path))
-    click.echo(f"{path}: {splits.total()} clips, " + ", ".join(f"{count} {split}" for split, count in splits.items()))
+    counts = ", ".join(f"{count} {split}" for split, count in splits.items())
+    values = {"path": path, "clips": splits.total(), "splits": splits}
+    answer(values, [f"{path}: {splits.total()} clips, {counts}"])
 
 
 def _upgraded(saved: dict[str, Any]) -> dict[str, Any]:
@@ -217,7 +220,8 @@ def build_shards(
         if dry_run:
             from avprep.build.dry_run import forecast
 
-            click.echo("\n".join(forecast(manifest_file, out, config, **work).lines()))
+            foreseen = forecast(manifest_file, out, config, **work)
+            answer(foreseen, foreseen.lines())
             return
         result = build(
             manifest_file,

@@ -1,4 +1,4 @@
-"""avprep append, merge: more clips for a dataset that is finished, several datasets as one."""
+"""avprep append, merge, exclude: more clips for a dataset that is finished, several as one, clips out of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from avprep.cli.build import failed_lines
-from avprep.cli.types import FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER_OR_URL
+from avprep.cli.types import DIRECTORY, FILE, FILE_OR_URL, FOLDER_OR_URL, OUT_FOLDER_OR_URL
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
@@ -117,3 +117,24 @@ def merge(datasets: tuple[Path | str, ...], out: Path | str, link: bool) -> None
     if done.unmeasured:
         lines.append(f"  no quality.parquet, since {done.unmeasured[0]} has none; 'avprep quality {out}' makes it")
     answer(done, lines)
+
+
+@click.command(cls=Command)
+@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
+@click.option("--ids", type=FILE, required=True, help="List of clip ids, one a line, or a table with clip_id.")
+@click.option("--reason", required=True, help="Recorded in excluded.jsonl for each clip.")
+@click.option(
+    "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
+)
+@json_option
+def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime | None) -> None:
+    """Take clips out of the index (takedowns); builds and finalize keep them out.
+
+    The shards are not rewritten and still hold the clips.
+    """
+    from avprep.build.exclude import exclude as take_out
+    from avprep.build.exclude import ids_to_exclude
+
+    day = (date or datetime.datetime.now()).date().isoformat()
+    done = take_out(dataset_dir, ids_to_exclude(dataset_dir, ids), reason, day)
+    answer(done, [f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left"])

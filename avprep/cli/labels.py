@@ -1,8 +1,7 @@
-"""avprep pseudo-label, add-labels, add-noise, relabel, split, exclude: columns beside the index, clips out of it."""
+"""avprep pseudo-label, add-labels, add-noise, relabel, split: columns beside the index."""
 
 from __future__ import annotations
 
-import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,6 +80,7 @@ REPLACE = click.option("--replace", is_flag=True, help="Overwrite a column of th
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of k-means.")
 @side_by_side_options
 @REPLACE
+@json_option
 def pseudo_label(
     dataset_dir: Path,
     name: str | None,
@@ -102,7 +102,7 @@ def pseudo_label(
         path = make(
             dataset, name, root=root, workers=workers, replace=replace, stopping=lambda: bool(request), **settings
         )
-    _print_column(dataset, path.stem)
+    answer(*_of_column(dataset, path.stem))
 
 
 @click.command(cls=Command)
@@ -122,6 +122,7 @@ def pseudo_label(
     help="FILE is this public dataset's own table, which makes columns of their own names; in place of --name.",
 )
 @REPLACE
+@json_option
 def add_labels(
     dataset_dir: Path,
     table: Path,
@@ -149,14 +150,15 @@ def add_labels(
 
         added = add_label_lists(dataset, table, name, column=column, separator=separator, replace=replace)
         unused = added.unused
-        _print_lists(dataset, name, added)
+        values, lines = _of_lists(dataset, name, added)
     else:
         from avprep.labels.columns import add_labels as add
 
         unused = add(dataset, table, name, column=column, replace=replace)
-        _print_column(dataset, name)
+        values, lines = _of_column(dataset, name)
     if unused:
-        click.echo(f"  {unused} rows of {table} are of clips that failed or were excluded")
+        lines.append(f"  {unused} rows of {table} are of clips that failed or were excluded")
+    answer(values | {"unused": unused}, lines)
 
 
 def _add_columns_of(dataset: Dataset, table: Path, source: str, replace: bool) -> None:
@@ -166,11 +168,12 @@ def _add_columns_of(dataset: Dataset, table: Path, source: str, replace: bool) -
     columns = ADAPTERS[source].columns
     assert columns is not None
     made = add_columns_of(dataset, table, source, columns, replace=replace)
-    for name, added in made.items():
-        _print_lists(dataset, name, added)
+    columns_made = [_of_lists(dataset, name, added) for name, added in made.items()]
+    lines = [line for _, some in columns_made for line in some]
     unused = max(added.unused for added in made.values())
     if unused:
-        click.echo(f"  {unused} clips of {table} are not in the dataset")
+        lines.append(f"  {unused} clips of {table} are not in the dataset")
+    answer({"columns": [values for values, _ in columns_made], "unused": unused}, lines)
 
 
 @click.command(cls=Command)
@@ -188,6 +191,7 @@ def _add_columns_of(dataset: Dataset, table: Path, source: str, replace: bool) -
     help="Table with class and group: a wrong class is another of the same group; default: any other.",
 )
 @REPLACE
+@json_option
 def add_noise(
     dataset_dir: Path,
     share: float,
@@ -204,9 +208,9 @@ def add_noise(
 
     dataset = Dataset(dataset_dir)
     add(dataset, name, share=share, labels=labels, split=split, seed=seed, within=within, replace=replace)
-    _print_column(dataset, name)
+    values, lines = _of_column(dataset, name)
     changed = int((dataset.labels(name).values != dataset.labels(labels).values).sum())
-    click.echo(f"  {changed} clips of {split} have another label than in {labels}")
+    answer(values | {"changed": changed}, [*lines, f"  {changed} clips of {split} have another label than in {labels}"])
 
 
 @click.command(cls=Command)
@@ -215,6 +219,7 @@ def add_noise(
 @click.option("--name", required=True, help="Name of the new column.")
 @click.option("--labels", default="label", show_default=True, help="Column to start from.")
 @REPLACE
+@json_option
 def relabel(dataset_dir: Path, table: Path, name: str, labels: str, replace: bool) -> None:
     """Add a column in which classes are renamed, merged or dropped; the labels of the index stay."""
     from avprep.dataset import Dataset
@@ -222,9 +227,10 @@ def relabel(dataset_dir: Path, table: Path, name: str, labels: str, replace: boo
 
     dataset = Dataset(dataset_dir)
     done = rename(dataset, table, name, labels=labels, replace=replace)
-    if dataset.labels(name).lists is None:
-        _print_column(dataset, name)
-    click.echo(f"  {done.before} classes of {labels} became {done.after}; {done.unlabelled} clips lost their labels")
+    values, lines = _of_column(dataset, name)
+    changes = {"before": done.before, "after": done.after, "dropped": done.dropped, "lost": done.unlabelled}
+    last = f"  {done.before} classes of {labels} became {done.after}; {done.unlabelled} clips lost their labels"
+    answer(values | changes, [*(lines if dataset.labels(name).lists is None else []), last])
 
 
 @click.command(cls=Command)
@@ -242,6 +248,7 @@ def relabel(dataset_dir: Path, table: Path, name: str, labels: str, replace: boo
 @click.option("--split", default="", help="Fold the clips of this split alone; default: all clips.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Order of groups of one size.")
 @REPLACE
+@json_option
 def split(dataset_dir: Path, folds: int, by: str, name: str, labels: str, split: str, seed: int, replace: bool) -> None:
     """Add a column of folds, for --fold-column of training and evaluation."""
     from avprep import schema
@@ -251,53 +258,37 @@ def split(dataset_dir: Path, folds: int, by: str, name: str, labels: str, split:
     dataset = Dataset(dataset_dir)
     done = split_folds(dataset, name, folds=folds, by=by, labels=labels, split=split, seed=seed, replace=replace)
     sizes = ", ".join(map(str, done.sizes))
-    click.echo(f"{dataset.folder / schema.labels_path(name)}: {folds} folds of {sizes} clips")
-    if done.kept:
-        click.echo(f"  {done.kept} clips keep the fold that they had")
+    path = dataset.folder / schema.labels_path(name)
+    kept = [f"  {done.kept} clips keep the fold that they had"] if done.kept else []
+    answer({"path": path, "sizes": done.sizes, "kept": done.kept}, [f"{path}: {folds} folds of {sizes} clips", *kept])
 
 
-@click.command(cls=Command)
-@click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
-@click.option("--ids", type=FILE, required=True, help="List of clip ids, one a line, or a table with clip_id.")
-@click.option("--reason", required=True, help="Recorded in excluded.jsonl for each clip.")
-@click.option(
-    "--date", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Date for excluded.jsonl; default: today."
-)
-@json_option
-def exclude(dataset_dir: Path, ids: Path, reason: str, date: datetime.datetime | None) -> None:
-    """Take clips out of the index (takedowns); builds and finalize keep them out.
-
-    The shards are not rewritten and still hold the clips.
-    """
-    from avprep.build.exclude import exclude as take_out
-    from avprep.build.exclude import ids_to_exclude
-
-    day = (date or datetime.datetime.now()).date().isoformat()
-    done = take_out(dataset_dir, ids_to_exclude(dataset_dir, ids), reason, day)
-    answer(done, [f"{dataset_dir}: {done.new} clips excluded, {done.already} already were; {done.left} clips left"])
-
-
-def _print_column(dataset: Dataset, name: str) -> None:
-    """One line on what a label column holds."""
+def _of_column(dataset: Dataset, name: str) -> tuple[dict[str, Any], list[str]]:
+    """What a label column holds, as values of JSON and as a line."""
     from avprep import schema
 
     column = dataset.labels(name)
     labelled = int((column.values >= 0).sum())
     numbers = column.values[column.values >= 0] if column.lists is None else column.lists.values
-    click.echo(
-        f"{dataset.folder / schema.labels_path(name)}: {labelled} clips of {len(set(numbers.tolist()))} classes, "
-        f"{len(column.values) - labelled} without a label"
-    )
+    path, classes, without = dataset.folder / schema.labels_path(name), len(set(numbers.tolist())), len(column.values)
+    without -= labelled
+    values = {"path": path, "labelled": labelled, "unlabelled": without, "classes": classes}
+    return values, [f"{path}: {labelled} clips of {classes} classes, {without} without a label"]
 
 
-def _print_lists(dataset: Dataset, name: str, added: AddedLists) -> None:
-    """What a multi-label column holds."""
+def _of_lists(dataset: Dataset, name: str, added: AddedLists) -> tuple[dict[str, Any], list[str]]:
+    """What a multi-label column holds, likewise."""
     from avprep import schema
     from avprep.shared.errors import listed
 
-    click.echo(
-        f"{dataset.folder / schema.labels_path(name)}: {added.labelled} clips with labels, {added.empty} with none, "
-        f"{added.missing} that the table does not have"
-    )
+    path = dataset.folder / schema.labels_path(name)
+    lines = [
+        f"{path}: {added.labelled} clips with labels, {added.empty} with none, {added.missing} that the table does not "
+        "have"
+    ]
     if added.strangers:
-        click.echo(f"  names that are no class of the dataset, {len(added.strangers)} in all:{listed(added.strangers)}")
+        lines.append(
+            f"  names that are no class of the dataset, {len(added.strangers)} in all:{listed(added.strangers)}"
+        )
+    counts = {field: getattr(added, field) for field in ("labelled", "empty", "missing", "strangers")}
+    return {"path": path, **counts}, lines

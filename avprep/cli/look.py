@@ -71,15 +71,14 @@ def verify(
 
 @click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def inspect(dataset_dir: Path, as_json: bool) -> None:
+@json_option
+def inspect(dataset_dir: Path) -> None:
     """Print what the dataset or unfinished build DIR holds; no shard is read."""
     from avprep.inspect import as_text
     from avprep.inspect import inspect as look
-    from avprep.shared.store import json_text
 
     facts = look(dataset_dir)
-    click.echo(json_text(facts, indent=1) if as_json else "\n".join(as_text(facts)))
+    answer(facts, as_text(facts))
 
 
 def _examine(folders: Sequence[Path]) -> list[Finding]:
@@ -108,6 +107,7 @@ doctor = doctor_command(_examine)
     help="Where relative source paths start (the manifest's folder); needed to play the clips.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Chooses the clips.")
+@json_option
 def preview(
     dataset_dir: Path, out: Path, per_class: int | None, split: str | None, root: Path | None, seed: int
 ) -> None:
@@ -116,4 +116,6 @@ def preview(
 
     shown = write_preview(dataset_dir, out, per_class=per_class, split=split, root=root, seed=seed)
     audible = sum(clip.sound is not None for clip in shown.clips)
-    click.echo(f"{out}: {len(shown.clips)} clips, {audible} with sound, {readable_bytes(out.stat().st_size)}")
+    size = out.stat().st_size
+    values = {"path": out, "clips": len(shown.clips), "with_sound": audible, "bytes": size}
+    answer(values, [f"{out}: {len(shown.clips)} clips, {audible} with sound, {readable_bytes(size)}"])

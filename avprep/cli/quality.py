@@ -16,17 +16,18 @@ from avprep.shared.signals import stop_on_signals
 @click.command(cls=Command)
 @click.argument("dataset_dir", metavar="DIR", type=DIRECTORY)
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes that measure; default: all cores.")
+@json_option
 def quality(dataset_dir: Path, workers: int | None) -> None:
     """Measure each clip of the dataset DIR from its stored arrays and write DIR/quality.parquet.
 
     Shards that have been measured before are not read again.
     """
     from avprep.api.quality import measure_quality
-    from avprep.quality.summary import lines_of
+    from avprep.quality.summary import lines_of, summary_of
 
     with stop_on_signals() as request:
         path = measure_quality(dataset_dir, workers=workers, stopping=lambda: bool(request))
-    click.echo("\n".join(lines_of(path)))
+    answer(summary_of(path), lines_of(path))
 
 
 @click.command(cls=Command)

@@ -37,6 +37,7 @@ from avprep.shared.text import readable_bytes
 @click.option(
     "--overwrite", is_flag=True, help="Replace a README.md or croissant.json of somebody else, or one edited since."
 )
+@json_option
 def card(
     dataset_dir: Path,
     license: str,
@@ -68,10 +69,12 @@ def card(
     )
     written = write_card(dataset_dir, config, overwrite)
     facts = written.facts
-    click.echo(
+    values = {"readme": written.readme, "croissant": written.croissant, "clips": facts.clips}
+    line = (
         f"{written.readme}, {written.croissant.name}: {facts.clips} clips of {len(facts.classes)} classes, "
         f"{readable_bytes(facts.bytes)}, licence {license}"
     )
+    answer(values | {"classes": len(facts.classes), "bytes": facts.bytes, "license": license}, [line])
 
 
 @click.command(cls=Command)

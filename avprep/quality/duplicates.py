@@ -16,9 +16,10 @@ from scipy.sparse.csgraph import connected_components
 from avprep.dataset import Dataset
 from avprep.manifest.id_lists import write_ids
 from avprep.quality.hashes import HASHES_PER_SECOND
-from avprep.quality.near import Candidates, Hashes, candidates, distances
+from avprep.quality.near import TABLES, Candidates, Hashes, candidates, distances
 from avprep.quality.table import read_quality
 from avprep.shared import store
+from avprep.shared.commands import Progress
 from avprep.shared.configs import check, to_dict
 
 KINDS = {"both": ("picture", "sound"), "pictures": ("picture",), "sounds": ("sound",)}
@@ -164,13 +165,16 @@ def pairs_of(hashes: dict[str, Hashes], config: DuplicatesConfig) -> tuple[Candi
 
     Each pair once, at its best offset, which is common to both kinds.
     """
-    tried = None
-    for kind, mine in hashes.items():
-        some = candidates(mine, FIRST_STEP[kind] * config.limit(kind))
-        tried = some if tried is None else tried.joined(some)
-    assert tried is not None
-    tried = tried.near()
-    compared = {kind: distances(mine, tried) for kind, mine in hashes.items()}
+    tried, compared = None, {}
+    with Progress(len(hashes) * (TABLES + 1), "steps", "duplicates", from_seconds=2) as progress:
+        for kind, mine in hashes.items():
+            some = candidates(mine, FIRST_STEP[kind] * config.limit(kind), progress.advance)
+            tried = some if tried is None else tried.joined(some)
+        assert tried is not None
+        tried = tried.near()
+        for kind, mine in hashes.items():
+            compared[kind] = distances(mine, tried)
+            progress.advance()
     with np.errstate(invalid="ignore"):
         worst = np.fmax.reduce([values / max(config.limit(kind), 1e-6) for kind, values in compared.items()])
         good = np.flatnonzero(worst <= 1)

@@ -8,6 +8,7 @@ hashes, however many are alike. Then all hashes that two clips share at the cand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,8 +71,11 @@ def unique(pairs: Candidates) -> Candidates:
     return Candidates(first, second, offset - OFFSETS // 2)
 
 
-def candidates(hashes: Hashes, limit: float) -> Candidates:
-    """Pairs of clips with a pair of hashes of which at most `limit` of the bits differ; most such pairs, not all."""
+def candidates(hashes: Hashes, limit: float, step: Callable[[], None] = lambda: None) -> Candidates:
+    """Pairs of clips with a pair of hashes of which at most `limit` of the bits differ; most such pairs, not all.
+
+    `step` is called after each of TABLES parts of the work.
+    """
     clip = np.repeat(np.arange(len(hashes.counts), dtype=np.int32), hashes.counts)
     position = (np.arange(len(clip)) - hashes.begins[clip]).astype(np.int32)
     again = np.zeros(len(clip), bool)  # the same as the hash before
@@ -87,6 +91,7 @@ def candidates(hashes: Hashes, limit: float) -> Candidates:
         one, other = np.where(turned, other, one), np.where(turned, one, other)
         offset = position[one].astype(np.int64) - position[other]
         pairs = pairs.joined(Candidates(clip[one].astype(np.int64), clip[other].astype(np.int64), offset))
+        step()
     return pairs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,14 +17,26 @@ SUSPICIOUS = {
 """what a few clips of many sets are: its column, the clips, and the same as a condition of `avprep select`"""
 
 
-def lines_of(path: Path) -> list[str]:
-    """A line for each kind of suspicious clip that the file may hold."""
-    columns = [column for column, _, _ in SUSPICIOUS.values()]
-    table = pq.read_table(path, columns=columns)
-    lines = [f"{path}: {len(table)} clips"]
+SHARES = (0.05, 0.5, 0.95)
+
+
+def summary_of(path: Path) -> dict[str, Any]:
+    """path, clips; of each kind of suspicious clip that the file may hold how many, and quantiles of the measure."""
+    table = pq.read_table(path, columns=[column for column, _, _ in SUSPICIOUS.values()])
+    kinds = {}
     for name, (column, is_so, condition) in SUSPICIOUS.items():
         values = table.column(column).drop_null().to_numpy()
         if len(values):
-            quarters = ", ".join(f"{value:.3g}" for value in np.quantile(values, [0.05, 0.5, 0.95]))
-            lines.append(f"  {name} ({condition}): {int(is_so(values).sum())}; 5, 50, 95 % of clips: {quarters}")
+            quantiles = dict(zip(map(str, SHARES), np.quantile(values, SHARES).tolist(), strict=True))
+            kinds[name] = {"condition": condition, "clips": int(is_so(values).sum()), "quantiles": quantiles}
+    return {"path": path, "clips": len(table), "suspicious": kinds}
+
+
+def lines_of(path: Path) -> list[str]:
+    """A line for each kind of suspicious clip that the file may hold."""
+    summary = summary_of(path)
+    lines = [f"{path}: {summary['clips']} clips"]
+    for name, kind in summary["suspicious"].items():
+        quantiles = ", ".join(f"{value:.3g}" for value in kind["quantiles"].values())
+        lines.append(f"  {name} ({kind['condition']}): {kind['clips']}; 5, 50, 95 % of clips: {quantiles}")
     return lines

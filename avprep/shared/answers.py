@@ -50,7 +50,7 @@ def print_next(ctx: click.Context, steps: Mapping[str, NextStep]) -> None:
     words = words_of(ctx)
     step = steps.get(" ".join(words), steps.get(words[0]) if words else None)
     quiet = logging.getLogger("avprep").level > logging.INFO
-    if step is None or quiet or ctx.meta.get(AS_JSON) or ctx.params.get("as_json"):
+    if step is None or quiet or ctx.meta.get(AS_JSON):
         return
     click.echo(nl=False)  # what the command has printed
     if getattr(sys.stdout, "failure", None) is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 
 if TYPE_CHECKING:
@@ -26,9 +28,9 @@ def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.
 
     @click.command("doctor", cls=Command)
     @click.argument("folders", metavar="[FOLDER]...", nargs=-1, type=click.Path(path_type=Path, file_okay=False))
-    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @json_option
     @click.pass_context
-    def doctor(ctx: click.Context, folders: tuple[Path, ...], as_json: bool) -> None:
+    def doctor(ctx: click.Context, folders: tuple[Path, ...]) -> None:
         """Print what is installed and what this machine gives; exit code 1 where something needed is missing.
 
         FOLDERs are those whose disks are measured; default: the one for temporary files and the present one.
@@ -36,7 +38,7 @@ def doctor_command(examine: Callable[[Sequence[Path]], list[Finding]]) -> click.
         from avprep.shared import machine
 
         findings = examine(folders)
-        click.echo(machine.as_json(findings) if as_json else machine.as_lines(findings))
+        answer([dataclasses.asdict(one) for one in findings], [machine.as_lines(findings)])
         if machine.is_unusable(findings):
             ctx.exit(1)
 

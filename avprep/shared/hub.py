@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from avprep.shared import store
 from avprep.shared.errors import Interrupted, UserError, first_line
+from avprep.shared.waiting import is_quiet, on_terminal, waiting
 
 DATASET, MODEL = "dataset", "model"
 _NAME = r"[A-Za-z0-9][\w.-]{0,95}"
@@ -93,7 +94,7 @@ class Hub:
         operations: Sequence[Any] = [
             operation(path_in_repo=name, path_or_fileobj=str(path)) for name, path in files.items()
         ]
-        with self._errors(WRITTEN), _no_bars(self._library):
+        with self._errors(WRITTEN), _bars(self._library), _clock(f"upload to {self.name}"):
             self._api.create_commit(**self._known, operations=operations, commit_message=message)
 
     def fetch(self, name: str, revision: str = "") -> Path | None:
@@ -101,7 +102,7 @@ class Hub:
 
         Without network it is what the cache has of that revision. Errors: UserError.
         """
-        with self._errors(READ), _no_bars(self._library):
+        with self._errors(READ), _bars(self._library), _clock(f"fetch {name}"):
             try:
                 return Path(self._api.hf_hub_download(**self._known, filename=name, revision=revision or None))
             except self._library.errors.LocalEntryNotFoundError:
@@ -165,10 +166,18 @@ def _status_of(error: BaseException | None) -> int | None:
     return None
 
 
+def _clock(title: str) -> contextlib.AbstractContextManager[None]:
+    """In a log, how long a transfer has taken; a terminal has the client's bars."""
+    return waiting(title, quiet=on_terminal())
+
+
 @contextlib.contextmanager
-def _no_bars(library: Any) -> Iterator[None]:
-    """Without the client's own progress bars, one for each file."""
+def _bars(library: Any) -> Iterator[None]:
+    """With the client's own progress bars on a terminal alone, and not after -q."""
     shown = not library.utils.are_progress_bars_disabled()
+    if on_terminal() and not is_quiet():
+        yield
+        return
     library.utils.disable_progress_bars()
     try:
         yield

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import resource
 import shutil
@@ -13,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-
-from avprep.shared import store
 
 TEST_BYTES = 64_000_000
 TEST_BLOCK_BYTES = 4_000_000
@@ -38,11 +35,6 @@ def as_lines(findings: Sequence[Finding]) -> str:
     """A line for each, after `ok`, `absent`, or `MISSING` where it is needed."""
     marks = ("ok" if one.fine else "MISSING" if one.needed else "absent" for one in findings)
     return "\n".join(f"{mark:<8}{one.text}" for mark, one in zip(marks, findings, strict=True))
-
-
-def as_json(findings: Sequence[Finding]) -> str:
-    """A list of objects with `text`, `fine` and `needed`."""
-    return store.json_text([dataclasses.asdict(one) for one in findings], indent=1)
 
 
 def package(name: str, needed: bool) -> Finding:

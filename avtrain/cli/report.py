@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from click.core import ParameterSource
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
@@ -44,20 +46,18 @@ def paths_of(text: str) -> list[Path]:
 )
 @click.option("--evaluation", default=None, help="Folder below RUN/eval, where a run has several.")
 @click.option("--seed", type=int, default=0, help="Of the bootstrap.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 def compare(
     runs: tuple[Path, ...],
     base: str | None,
     others: tuple[str, ...],
     evaluation: str | None,
     seed: int,
-    as_json: bool,
 ) -> None:
     """Runs against the first on the same test clips (bootstrap, McNemar); or groups of seeds or folds (paired t).
 
     RUN is a run, a folder of 'avtrain evaluate' or a predictions.parquet. Many comparisons are corrected by Holm.
     """
-    from avprep.shared.store import json_text
     from avtrain.evaluation.compare import compare_groups, compare_runs, printed, without_nan
 
     if base is not None or others:
@@ -66,7 +66,7 @@ def compare(
         compared = compare_groups(paths_of(base) if base else [], [paths_of(group) for group in others], evaluation)
     else:
         compared = compare_runs(runs, evaluation, seed)
-    click.echo(json_text(without_nan(compared), indent=2) if as_json else printed(compared))
+    answer(without_nan(compared), [printed(compared)])
 
 
 @click.command(cls=Command)
@@ -94,6 +94,7 @@ def compare(
     default=None,
     help="For --watch: where relative source paths start (the manifest's folder); needed to play the pairs.",
 )
+@json_option
 @device_options
 def report(
     runs: tuple[Path, ...],
@@ -128,7 +129,9 @@ def report(
     reported = write_report(runs, out, datasets=datasets, folds=folds, title=title, device=chosen_device)
     for sentence in reported.skipped:
         click.echo(f"skipped: {sentence}", err=True)
-    click.echo(f"{reported.runs} runs, {reported.evaluations} evaluations, {readable_bytes(out.stat().st_size)}: {out}")
+    size = out.stat().st_size
+    values = {**dataclasses.asdict(reported), "path": out, "bytes": size}
+    answer(values, [f"{reported.runs} runs, {reported.evaluations} evaluations, {readable_bytes(size)}: {out}"])
 
 
 def _watch(
@@ -154,7 +157,8 @@ def _watch(
             stopping=lambda: bool(stopping),
         )
     left = f"{ended.unfinished:,} of {ended.runs:,} runs go on" if ended.unfinished else "all runs have ended"
-    click.echo(f"{left}; {readable_bytes(out.stat().st_size)}: {out}")
+    values = {**dataclasses.asdict(ended), "path": out, "bytes": out.stat().st_size}
+    answer(values, [f"{left}; {readable_bytes(values['bytes'])}: {out}"])
 
 
 @click.command(cls=Command)
@@ -170,6 +174,7 @@ def _watch(
     help="Where relative source paths start (the manifest's folder); needed to play the clips.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the map.")
+@json_option
 @device_options
 def errors(
     run: Path,
@@ -199,7 +204,9 @@ def errors(
         seed=seed,
         device=device_of(device, threads),
     )
-    click.echo(
+    size = out.stat().st_size
+    line = (
         f"{made.wrong:,} of {made.clips:,} test clips are predicted wrong; {made.shown:,} shown, {made.audible:,} with "
-        f"sound; {made.mapped:,} on the map, {readable_bytes(out.stat().st_size)}: {out}"
+        f"sound; {made.mapped:,} on the map, {readable_bytes(size)}: {out}"
     )
+    answer({**dataclasses.asdict(made), "path": out, "bytes": size}, [line])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, Group
 from avprep.shared.errors import UserError
 from avprep.shared.signals import stop_on_signals
@@ -37,6 +38,7 @@ for command in (table1, table2):
     help="Rows to choose among, measured on the validation speaker; test speakers are not used.",
 )
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
+@json_option
 def av_digits(
     out: Path,
     fsdd: Path | None,
@@ -66,10 +68,8 @@ def av_digits(
     rows = rows_named(names, quick, choose)
     with stop_on_signals() as request:
         lines = reproduce_digits(out, sources, settings, rows, workers=workers, stopping=lambda: bool(request))
-    click.echo(printed(lines, layout))
-    click.echo(
-        f"{write_page(out, settings, lines, layout, sources.corpus)} shows it; {out / 'results.csv'} has every cell."
-    )
+    page, cells = write_page(out, settings, lines, layout, sources.corpus), out / "results.csv"
+    answer({"page": page, "cells": cells}, [printed(lines, layout), f"{page} shows it; {cells} has every cell."])
 
 
 @reproduce.command("grid", cls=Command)
@@ -94,6 +94,7 @@ def av_digits(
 @click.option("--quick", is_flag=True, help="Three rows, runs and few updates: minutes, to see that it runs.")
 @click.option("--row", "names", multiple=True, help="Only this row, such as random; may be given more than once.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
+@json_option
 def grid(
     out: Path,
     root: Path,
@@ -120,6 +121,6 @@ def grid(
     rows = rows_named(names, quick)
     with stop_on_signals() as request:
         table = reproduce_grid(out, root, settings, rows, workers=workers, stopping=lambda: bool(request))
-    click.echo(printed(table.lines, table.layout))
-    page = write_page(out, settings, table.lines, table.layout)
-    click.echo(f"{page} shows it; {out / 'results.csv'} has every cell.")
+    page, cells = write_page(out, settings, table.lines, table.layout), out / "results.csv"
+    shown = printed(table.lines, table.layout)
+    answer({"page": page, "cells": cells}, [shown, f"{page} shows it; {cells} has every cell."])

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.signals import stop_on_signals
 from avtrain.cli.options import DATASET, DIRECTORY, OUT_PAIRS, device_options, set_threads_of, weights_option
@@ -127,7 +128,7 @@ def relabel_options(config: CleanConfig) -> Any:
                 click.option("--compare", default="", help="Column of true labels, to print how many are right."),
                 click.option("--seed", type=int, default=config.seed, help="Of the folds."),
                 REPLACE,
-                click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+                json_option,
                 device_options,
             )
         ):
@@ -140,9 +141,7 @@ def relabel_options(config: CleanConfig) -> Any:
 @click.command("clean-labels", cls=Command)
 @click.argument("dataset", metavar="DIR", type=DIRECTORY)
 @relabel_options(CleanConfig())
-def clean_labels(
-    dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any
-) -> None:
+def clean_labels(dataset: Path, run: Path | None, name: str, threads: int | None, **settings: Any) -> None:
     """Add a column without the labels that a run's features contradict: kept, changed or set aside.
 
     A training clip whose nearest other clips vote for its label keeps it; one of which --take of them vote for another
@@ -153,15 +152,13 @@ def clean_labels(
     set_threads_of(threads)
     with stop_on_signals() as request:
         counts = clean(dataset, run, name, stopping=lambda: bool(request), **settings)
-    _print(counts, ("kept", "changed", "set_aside"), as_json)
+    _print(counts, ("kept", "changed", "set_aside"))
 
 
 @click.command("propagate-labels", cls=Command)
 @click.argument("dataset", metavar="DIR", type=DIRECTORY)
 @relabel_options(PropagateConfig())
-def propagate_labels(
-    dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any
-) -> None:
+def propagate_labels(dataset: Path, run: Path | None, name: str, threads: int | None, **settings: Any) -> None:
     """Add a column in which training clips without a label get that of their labelled neighbours.
 
     Clips with a label keep it. The column has the probability of each label, 1 for these.
@@ -171,7 +168,7 @@ def propagate_labels(
     set_threads_of(threads)
     with stop_on_signals() as request:
         counts = propagate(dataset, run, name, stopping=lambda: bool(request), **settings)
-    _print(counts, ("kept", "added"), as_json)
+    _print(counts, ("kept", "added"))
 
 
 @click.command("hide-labels", cls=Command)
@@ -184,6 +181,7 @@ def propagate_labels(
 @click.option("--split", default="train", help="Other splits keep their labels.")
 @click.option("--seed", type=click.IntRange(0), default=0, help="Chooses clips, as that of pretrain does.")
 @REPLACE
+@json_option
 def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None:
     """Add a column in which few training clips keep their label, to try what few labels can do.
 
@@ -196,7 +194,8 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
     opened = Dataset(dataset)
     rows = opened.rows_of(settings["split"])
     left, before = (int((opened.labels(column).values[rows] >= 0).sum()) for column in (name, settings["labels"]))
-    click.echo(f"{path}: {left} of {before} labels of {settings['split']} stay")
+    values = {"column": path, "left": left, "before": before}
+    answer(values, [f"{path}: {left} of {before} labels of {settings['split']} stay"])
 
 
 @click.command(cls=Command)
@@ -220,31 +219,26 @@ def hide_labels(dataset: Path, share: float, name: str, **settings: Any) -> None
 @click.option("--mutual", is_flag=True, help="Only clips that are each other's neighbours.")
 @click.option("--other-groups", is_flag=True, help="Only clips of other groups (speakers, recordings, sites).")
 @click.option("--compare", default="", help="Label column, to print how many pairs are of one class.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @device_options
-def neighbours(
-    dataset: Path | str, run: Path | None, out: Path, as_json: bool, threads: int | None, **settings: Any
-) -> None:
+def neighbours(dataset: Path | str, run: Path | None, out: Path, threads: int | None, **settings: Any) -> None:
     """Write pairs by neighbours: each training sound with the pictures of the nearest other clips.
 
     'avtrain pretrain --strategy pairs:FILE:weights=partner' draws one of them for each sound.
     """
-    from avprep.shared.store import json_text
     from avtrain.stages import write_neighbours
 
     set_threads_of(threads)
     with stop_on_signals() as request:
         made = write_neighbours(dataset, run, out, stopping=lambda: bool(request), **settings)
-    if as_json:
-        click.echo(json_text(made, indent=2))
-        return
     same = made.get("same_class")
     classes = "" if same is None else f", {100 * same:.1f} % of neighbours of one class in {settings['compare']!r}"
     without = f" ({made['without']} others have no such neighbour)" if made["without"] else ""
-    click.echo(
+    line = (
         f"{out}: {made['pairs']} pairs of {made['clips']} training clips{without}, mean similarity of neighbours "
         f"{made['mean_similarity']:.2f}{classes}"
     )
+    answer(made, [line])
 
 
 @click.command(cls=Command)
@@ -256,46 +250,37 @@ def neighbours(
 @click.option("--compare", default="", help="Label column, to print the information in common with it.")
 @click.option("--seed", type=int, default=CLUSTER.seed, help="Of k-means.")
 @REPLACE
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @device_options
-def cluster(dataset: Path, run: Path | None, name: str, as_json: bool, threads: int | None, **settings: Any) -> None:
+def cluster(dataset: Path, run: Path | None, name: str, threads: int | None, **settings: Any) -> None:
     """Add a column of clusters (k-means) of a run's features, or of the log-mel, fitted on the training clips."""
-    from avprep.shared.store import json_text
     from avtrain.stages import cluster_clips
 
     set_threads_of(threads)
     with stop_on_signals() as request:
         made = cluster_clips(dataset, run, name, stopping=lambda: bool(request), **settings)
-    if as_json:
-        click.echo(json_text(made, indent=2))
-        return
     shared = made.get("mutual_information")
     known = "" if shared is None else f", normalised mutual information with {settings['compare']!r} {shared:.3f}"
-    click.echo(
+    line = (
         f"{made['column']}: {made['clips']} training clips in {made['clusters']} clusters of {made['smallest']} to "
         f"{made['largest']}{known}"
     )
+    answer(made, [line])
 
 
-def _print(counts: dict[str, Any], kinds: tuple[str, ...], as_json: bool) -> None:
+def _print(counts: dict[str, Any], kinds: tuple[str, ...]) -> None:
     """What became of the labels, in all and by class, and the share of right ones where it is known."""
-    if as_json:
-        from avprep.shared.store import json_text
-
-        click.echo(json_text(counts, indent=2))
-        return
     parts = [f"{counts[kind]} {kind.replace('_', ' ')}" for kind in kinds]
-    click.echo(
-        f"{counts['column']}: of {counts['clips']} training clips {', '.join(parts)}, {counts['without']} without"
-    )
+    lines = [f"{counts['column']}: of {counts['clips']} training clips {', '.join(parts)}, {counts['without']} without"]
     right = {kind: share for kind, share in counts.get("right", {}).items() if share is not None}
     if right:
         shares = [f"{kind.replace('_', ' ')} {100 * share:.1f} %" for kind, share in right.items()]
-        click.echo(f"  right by {counts['compare']!r}: {', '.join(shares)}")
+        lines.append(f"  right by {counts['compare']!r}: {', '.join(shares)}")
     classes = sorted(counts["per_class"], key=lambda one: -sum(one[kind] for kind in kinds[1:]))
     width = max(len(one["class"]) for one in classes)
     for one in classes[:CLASSES_PRINTED]:
         numbers = ", ".join(f"{one[kind]} {kind.replace('_', ' ')}" for kind in kinds)
-        click.echo(f"  {one['class']:{width}}  {numbers}")
+        lines.append(f"  {one['class']:{width}}  {numbers}")
     if len(classes) > CLASSES_PRINTED:
-        click.echo(f"  and {len(classes) - CLASSES_PRINTED} more classes; --json has all")
+        lines.append(f"  and {len(classes) - CLASSES_PRINTED} more classes; --json has all")
+    answer(counts, lines)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command
 from avprep.shared.doctor import doctor_command
 from avprep.shared.signals import stop_on_signals
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=click.IntRange(2), default=64)
 @click.option("--seed", type=click.IntRange(0), default=0, help="Of the rendering.")
 @click.option("--workers", type=click.IntRange(1), default=None, help="Processes; default: all cores.")
+@json_option
 def demo(
     out: Path,
     instance_cue: float,
@@ -55,10 +57,9 @@ def demo(
     )
     with stop_on_signals() as request:
         rows = run_demo(out, settings, workers, lambda: bool(request))
-    click.echo(printed(rows))
-    click.echo(
-        f"The clips are synthetic and built to show the effect; {write_demo_page(out, settings, rows)} explains how."
-    )
+    page = write_demo_page(out, settings, rows)
+    note = f"The clips are synthetic and built to show the effect; {page} explains how."
+    answer({"rows": rows, "page": page}, [printed(rows), note])
 
 
 @click.command(cls=Command)
@@ -73,13 +74,12 @@ def demo(
 @click.option("--prefetch", type=click.IntRange(1), default=2, help="Batches read ahead.")
 @window_options
 @click.option("--seed", type=int, default=PRETRAIN.seed)
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@json_option
 @cache_options
 def bench(
     dataset: tuple[Path | str, ...],
     strategies: tuple[str, ...],
     threads: int | None,
-    as_json: bool,
     cache: Path | None,
     cache_bytes: int,
     **settings: float,
@@ -88,7 +88,6 @@ def bench(
 
     Of several datasets, together, as pretrain reads them.
     """
-    from avprep.shared.store import json_text
     from avtrain.data.bench import BenchConfig, measure, printed
     from avtrain.data.cache import cache_for
     from avtrain.data.several import dataset_of
@@ -97,7 +96,7 @@ def bench(
     chosen = {"strategies": strategies} if strategies else {}
     config = BenchConfig(**chosen, threads=read_threads_of(threads), **settings)  # type: ignore[arg-type]
     measured = measure(dataset_of(dataset), config, cache_for(dataset, cache, cache_bytes))
-    click.echo(json_text(measured, indent=2) if as_json else printed(measured))
+    answer(measured, [printed(measured)])
 
 
 def _examine(folders: Sequence[Path]) -> list[Finding]:

@@ -11,6 +11,7 @@ import click
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, config_option
 from avprep.shared.errors import UserError
+from avprep.shared.waiting import waiting
 from avtrain.cli.options import (
     DIRECTORY,
     FILE,
@@ -49,18 +50,18 @@ PLAN = PlanConfig()
 @window_options
 @click.option("--split", default=PLAN.split, help="Split whose clips are paired.")
 @click.option("--world-size", type=int, default=PLAN.world_size, help="Ranks that share a batch.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def plan(dataset: tuple[Path | str, ...], as_json: bool, **settings: Any) -> None:
+@json_option
+def plan(dataset: tuple[Path | str, ...], **settings: Any) -> None:
     """Print what the batches of a pretraining run on dataset DIR will be; reads no media.
 
     Of several datasets, DIR:0.5 has half of its clips in each epoch, DIR:2 each twice.
     """
-    from avprep.shared.store import json_text
     from avtrain.api import plan as survey
     from avtrain.data.survey_text import printed
 
-    surveyed = survey(dataset, **settings)
-    click.echo(json_text(surveyed, indent=2) if as_json else printed(surveyed))
+    with waiting("plan"):
+        surveyed = survey(dataset, **settings)
+    answer(surveyed, [printed(surveyed)])
 
 
 @click.command(cls=Command)
@@ -270,22 +271,27 @@ def _ended(run: str, result: PretrainResult) -> str:
 @click.command(cls=Command)
 @click.argument("run", metavar="RUN", type=DIRECTORY)
 @click.option("--last", type=int, required=True, help="How many of the newest checkpoints; see --keep-checkpoints.")
+@json_option
 def average(run: Path, last: int) -> None:
     """Make one checkpoint of the mean weights of the last checkpoints of RUN, in RUN."""
     from avtrain.runs.average import average as write
 
     folder = write(run, last)
-    click.echo(f"{folder} has the mean weights of {last} checkpoints; evaluate, embed and export take it as --run.")
+    line = f"{folder} has the mean weights of {last} checkpoints; evaluate, embed and export take it as --run."
+    answer({"path": folder, "checkpoints": last}, [line])
 
 
 @click.command("import-released", cls=Command)
 @click.argument("file", metavar="FILE", type=FILE)
 @click.option("--run", type=OUT_FOLDER, required=True, help="Run folder to write.")
+@json_option
 def import_released(file: Path, run: Path) -> None:
     """Make a run of a checkpoint FILE of the authors' released code: both encoders, no projection heads."""
     from avtrain.runs.import_released import import_checkpoint
 
-    click.echo(
-        f"{import_checkpoint(file, run)} holds both encoders; --run {run} and --init-from {run} take them. They were "
+    path = import_checkpoint(file, run)
+    line = (
+        f"{path} holds both encoders; --run {run} and --init-from {run} take them. They were "
         "trained on the log-mel that 'avprep build-shards --logmel-preset released-code' computes."
     )
+    answer({"path": path, "run": run}, [line])

@@ -109,7 +109,7 @@ def evaluate(
     if config.fold_column:
         settings["folds_digest"] = labels_digest(dataset.labels(config.fold_column))
     home = None if folder is None else folder.parent
-    trained_on = overlap_with_training(home, dataset, split.test, shown=identity and identity["run"])
+    trained_on = overlap_with_training(home, dataset, split.test, shown=identity["run"] if identity else None)
     torch.manual_seed(config.seed)
     encoder = place(encoder_of(dataset, config, folder, meta), device)
     with Reader(dataset) as reader:

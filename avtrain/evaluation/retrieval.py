@@ -98,7 +98,7 @@ def retrieve(
         config |= {"fold_column": folds[0], "fold": folds[1]}
         settings["folds_digest"] = labels_digest(dataset.labels(folds[0]))
     home = checkpoint_of(run, which)[0].parent
-    trained_on = overlap_with_training(home, dataset, rows, shown=identity and identity["run"])
+    trained_on = overlap_with_training(home, dataset, rows, shown=identity["run"] if identity else None)
     with held_for(out, settings):
         audio, video = _embedded(dataset, loaded, rows, device)
     scores = summary(audio, video, class_labels(table_of(rows, column), len(column.class_names)))

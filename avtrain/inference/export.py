@@ -15,6 +15,7 @@ from safetensors.torch import save
 
 from avprep.shared import configs, store
 from avprep.shared.errors import UserError, first_line
+from avprep.shared.waiting import waiting
 from avtrain.inference.contents import digests_of, sealed
 from avtrain.inference.description import DESCRIPTION, FORMAT, read_description
 from avtrain.inference.encoder import AudioEncoder, load_encoder
@@ -79,7 +80,8 @@ def export(
             return _complete(out, encoder, store.read_json(out / DESCRIPTION)["onnx"], source, card, with_checkpoint)
     metadata = {METADATA_KEY: store.json_text(description, sort_keys=True)}
     log.info("making the ONNX graph of %s, which takes a minute for the full model", encoder.description.model)
-    graph = _graph(encoder, metadata)
+    with waiting("export: ONNX graph"):
+        graph = _graph(encoder, metadata)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as scratch:
@@ -89,7 +91,8 @@ def export(
             (folder / files("safetensors")).write_bytes(save(tensors, metadata))
             (folder / files("onnx")).write_bytes(graph.SerializeToString(deterministic=True))
             store.write_json(folder / DESCRIPTION, description)
-            checked = check(folder)
+            with waiting("export: ONNX against torch"):
+                checked = check(folder)
             _complete(folder, encoder, checked, source, card, with_checkpoint)
             for path in folder.iterdir():
                 if path.is_file():

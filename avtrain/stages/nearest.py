@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
+
+from avprep.shared.commands import Progress
 
 SIMILARITIES_AT_ONCE = 1 << 24
 """of one chunk; 12 bytes each are in memory at once, 16 where two sides are compared"""
@@ -29,8 +31,7 @@ def nearest(
     total, size = len(queries[0]), len(bank[0])
     positions, similarities = np.empty((total, count), np.int64), np.empty((total, count), np.float32)
     rows_at_once = max(1, at_once // size)
-    for begin in range(0, total, rows_at_once):
-        rows = slice(begin, begin + rows_at_once)
+    for rows in _parts(total, rows_at_once):
         similar = queries[0][rows] @ bank[0].T
         for side, stored in zip(queries[1:], bank[1:], strict=True):
             np.minimum(similar, side[rows] @ stored.T, out=similar)
@@ -44,3 +45,12 @@ def nearest(
         positions[rows] = np.take_along_axis(chosen, order, axis=1)
         similarities[rows] = np.take_along_axis(values, order, axis=1)
     return positions, similarities
+
+
+def _parts(total: int, at_once: int) -> Iterator[slice]:
+    """Rows that are looked at together, with progress."""
+    with Progress(total, "clips", "neighbours", from_seconds=2) as progress:
+        for begin in range(0, total, at_once):
+            rows = slice(begin, min(begin + at_once, total))
+            yield rows
+            progress.advance(rows.stop - rows.start)

@@ -12,6 +12,7 @@ import numpy as np
 
 from avprep.dataset import Dataset
 from avprep.shared.errors import UserError
+from avprep.shared.waiting import waiting
 from avtrain.config import EvaluateConfig
 from avtrain.report.errors.judged import Judged
 from avtrain.runs.folder import CONFIG
@@ -116,7 +117,8 @@ def flat(features: np.ndarray, seed: int) -> np.ndarray:
 
     perplexity = min(PERPLEXITY, (len(features) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", random_state=seed, n_jobs=1)
-    xy = tsne.fit_transform(features).astype(np.float64)
+    with waiting("map of the clips"):
+        xy = tsne.fit_transform(features).astype(np.float64)
     extent = np.ptp(xy, axis=0)
     turned = (xy - xy.min(axis=0))[:, np.argsort(-extent)]  # wider than high
     return turned / max(float(extent.max()), 1e-12)
