@@ -21,6 +21,9 @@ from tests.train.test_embed_parts import killing, place  # noqa: F401
 
 pytestmark = pytest.mark.slow
 
+OFTEN = {"RAY_health_check_period_ms": "500", "RAY_health_check_initial_delay_ms": "500"}
+"""How often the head asks whether a node is there; the time that it gives a slow one to answer stays the usual."""
+
 
 def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
@@ -29,7 +32,7 @@ def test_a_build_outlives_a_node_byte_for_byte(demo_clips, demo_dataset, tmp_pat
     out, limit = tmp_path / "data", time.monotonic() + DEADLINE_SECONDS
     head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
     build_options = ["--executor", "ray", "--address", address]
-    with node(*head), node(f"--address={address}") as other, start(demo_clips, out, *build_options) as build:
+    with node(*head, **OFTEN), node(f"--address={address}") as other, start(demo_clips, out, *build_options) as build:
         while not (processes_below(other.pid, DECODER) and len(list(out.glob("shards/*/*/*.json"))) >= 3):
             assert build.poll() is None, build.communicate()[1]
             assert time.monotonic() < limit

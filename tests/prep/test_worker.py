@@ -56,12 +56,14 @@ def write_and_sleep(path: str) -> None:
 @pytest.mark.slow
 def test_a_good_clip_after_a_crash_and_a_hang(videos, tar):
     good = task(videos, tar, BuildConfig())
-    with Workers(1, Limits(deadline_seconds=4)) as workers:
-        for config, reason in ((Crash(), "crash"), (Hang(), "deadline")):
+    with Workers(1, Limits()) as workers:
+        for config, reason, seconds in ((Crash(), "crash", 120), (Hang(), "deadline", 1)):
+            workers._limits = Limits(deadline_seconds=seconds)
             with pytest.raises(ClipError) as caught:
                 workers.run(task(videos, tar, config))
             assert caught.value.reason == reason
             assert caught.value.clip_id == "a"
+        workers._limits = Limits()
         assert workers.run(good).index["num_frames"] == 32
 
 

@@ -18,6 +18,7 @@ from avprep.shared.errors import UserError
 from avprep.synthetic.av_digits import DigitsConfig, pair_up
 from avprep.synthetic.spoken_digits import CORPORA, recordings_below
 from avtrain.cli import main
+from avtrain.reproduce import run_grid
 from avtrain.reproduce.av_digits.data import Sources
 from avtrain.reproduce.av_digits.run import reproduce_digits, rows_named
 from avtrain.reproduce.av_digits.settings import DigitsSettings
@@ -75,7 +76,8 @@ def test_fsdd_has_the_records_and_the_table_of_before(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_miniature_of_the_table(root, tmp_path):
+def test_a_miniature_of_the_table(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_grid, "map_processes", lambda run, cells, *_: map(run, cells))
     out, settings = tmp_path / "out", DigitsSettings(clips_per_class=2, runs=1, batch_size=4, epochs=1)
     sources = Sources(digits=root, corpus="audiomnist")
     (line,) = reproduce_digits(out, sources, settings, rows_named(["envelope-log-mel-statistics-64-features"]))
