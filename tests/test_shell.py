@@ -233,7 +233,9 @@ def test_a_long_step_has_a_clock_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setattr("avprep.shared.waiting.FROM_SECONDS", 0.0)
     with waiting("map"):
-        time.sleep(0.05)
+        deadline = time.monotonic() + 60
+        while "map: 00:0" not in terminal.getvalue() and time.monotonic() < deadline:
+            time.sleep(0.01)
     assert "map: 00:0" in terminal.getvalue()
 
 

@@ -12,6 +12,7 @@ from avprep.datasets.registry import ADAPTERS
 from avprep.shared.answers import answer, json_option
 from avprep.shared.commands import Command, Group
 from avprep.shared.outputs import may_overwrite
+from avprep.shared.waiting import waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,7 +106,7 @@ def folder(
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not FOLDER=SPLIT, such as dev=val", param_hint="--split-folder")
     _print(
-        manifest_of_folder(
+        lambda: manifest_of_folder(
             root,
             out,
             test_share=test_share,
@@ -169,7 +170,7 @@ def table(
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is not OLD=NEW, such as category=label", param_hint="--rename")
     _print(
-        manifest_of_table(
+        lambda: manifest_of_table(
             table_file,
             out,
             root=root,
@@ -224,7 +225,7 @@ def archive(
     from avprep.api.manifests import manifest_of_archives
 
     _print(
-        manifest_of_archives(
+        lambda: manifest_of_archives(
             files,
             out,
             label=label,
@@ -238,8 +239,10 @@ def archive(
     )
 
 
-def _print(written: WrittenManifest) -> None:
-    """Print what a manifest holds, and what is odd about its clips."""
+def _print(write: Callable[[], WrittenManifest]) -> None:
+    """Write a manifest; print what it holds, and what is odd about its clips."""
+    with waiting("manifest"):
+        written = write()
     counts = ", ".join(f"{n} {s}" for s, n in written.splits.items())
     lists = ""
     if written.listed_labels:
@@ -257,7 +260,7 @@ def command_of(adapter: Adapter) -> click.Command:
     def run(root: Path | str, out: Path | str, **options: Any) -> None:
         from avprep.api.manifests import manifest_of_dataset
 
-        _print(manifest_of_dataset(adapter.name, root, out, overwrite=may_overwrite(), **options))
+        _print(lambda: manifest_of_dataset(adapter.name, root, out, overwrite=may_overwrite(), **options))
 
     options = [
         click.option("--root", type=FOLDER_OR_URL, required=True, help=f"Folder with {_plain(adapter.layout)}."),

@@ -57,7 +57,11 @@ def _lines(title: str, done: threading.Event, every_seconds: float) -> None:
 def _clock(title: str, done: threading.Event, _every_seconds: float) -> None:
     from tqdm import tqdm
 
+    begin = time.time()
+    if done.wait(FROM_SECONDS):
+        return
     bar: Any
-    with tqdm(desc=title, bar_format=CLOCK, leave=False, delay=FROM_SECONDS) as bar:
+    with tqdm(desc=title, bar_format=CLOCK, leave=False) as bar:
+        bar.start_t = begin  # as tqdm counts
         while not done.wait(1.0):
             bar.refresh()
