@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -56,6 +57,21 @@ def wait_for_markers(out: Path, count: int, process: subprocess.Popen[str]) -> N
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < limit
         time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def few(demo_clips, tmp_path_factory) -> tuple[Path, Path]:
+    """(manifest, dataset folder) of the 20 clips of two classes, six shards."""
+    folder, clips = tmp_path_factory.mktemp("few"), read_manifest(demo_clips)
+    some = sorted({clip.label for clip in clips})[:2]
+    near = [
+        dataclasses.replace(clip, video_path=str(demo_clips.parent / clip.video_path))
+        for clip in clips
+        if clip.label in some
+    ]
+    write_manifest(folder / "m.csv", near)
+    build_shards(folder / "m.csv", folder / "built", CONFIG, Limits())
+    return folder / "m.csv", folder / "built"
 
 
 def test_index_offsets_give_the_arrays_of_the_tar(demo_dataset):
@@ -150,15 +166,15 @@ def test_sigterm_discards_the_shard_in_work_and_the_same_command_goes_on(demo_cl
 
 
 @pytest.mark.slow
-def test_partitions_and_worker_counts_give_the_same_bytes(demo_clips, demo_dataset, tmp_path):
-    out = tmp_path / "demo"
+def test_partitions_and_worker_counts_give_the_same_bytes(few, tmp_path):
+    (manifest, built), out = few, tmp_path / "out"
     for part in (2, 0):
-        assert not build_shards(demo_clips, out, CONFIG, Limits(), workers=1, partition=(part, 3)).complete
+        assert not build_shards(manifest, out, CONFIG, Limits(), workers=1, partition=(part, 3)).complete
     with pytest.raises(UserError, match="are not built yet"):
         finalize(out)
-    build_shards(demo_clips, out, CONFIG, Limits(), workers=2, partition=(1, 3))
-    assert finalize(out).clips == 80
-    assert tree(out) == tree(demo_dataset)
+    build_shards(manifest, out, CONFIG, Limits(), workers=2, partition=(1, 3))
+    assert finalize(out).clips == 20
+    assert tree(out) == tree(built)
 
 
 def test_bad_clips_cost_themselves_and_are_listed_with_the_reason(videos, tmp_path):
@@ -263,10 +279,10 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(demo_clips, tmp_path):
 
 
 @pytest.mark.slow
-def test_partitions_that_start_together_agree_on_the_plan(demo_clips, demo_dataset, tmp_path):
-    out = tmp_path / "demo"
+def test_partitions_that_start_together_agree_on_the_plan(few, tmp_path):
+    (manifest, built), out = few, tmp_path / "out"
     script = "from avprep.cli import main; main()"
-    options = [str(demo_clips), "--out", str(out), "--frame-size", "48", "--clips-per-shard", "4", "--workers", "1"]
+    options = [str(manifest), "--out", str(out), "--frame-size", "48", "--clips-per-shard", "4", "--workers", "1"]
     builds = [
         subprocess.Popen(
             [sys.executable, "-c", script, "build-shards", *options, "--partition", f"{part}/4"],
@@ -278,7 +294,7 @@ def test_partitions_that_start_together_agree_on_the_plan(demo_clips, demo_datas
         _, errors = build.communicate(timeout=300)
         assert build.returncode == 0, errors
     finalize(out)
-    assert tree(out) == tree(demo_dataset)
+    assert tree(out) == tree(built)
 
 
 def test_failed_clips_are_tried_again_when_asked(videos, tmp_path):
@@ -332,16 +348,16 @@ def test_what_a_dying_decoder_had_written_is_cut_away(videos, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_plan_is_written_by_one_process_at_a_time(demo_clips, demo_dataset, tmp_path):
-    out = tmp_path / "demo"
+def test_the_plan_is_written_by_one_process_at_a_time(few, tmp_path):
+    (manifest, built), out = few, tmp_path / "out"
     out.mkdir()
     with ThreadPoolExecutor(1) as threads:
         with folder_lock(out, "planning"):
-            build = threads.submit(build_shards, demo_clips, out, CONFIG, Limits(), workers=2)
+            build = threads.submit(build_shards, manifest, out, CONFIG, Limits(), workers=2)
             time.sleep(2)
             assert not (out / "plan").exists()
-        assert build.result().clips == 80
-    assert tree(out) == tree(demo_dataset)
+        assert build.result().clips == 20
+    assert tree(out) == tree(built)
 
 
 def test_an_index_of_an_older_version_is_named_and_repaired(demo_dataset, tmp_path):
