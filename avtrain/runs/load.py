@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from avtrain.models.two_tower import TwoTower, audio_encoder, tower_of, video_en
 from avtrain.runs import checkpoint
 from avtrain.runs.data_spec import num_mel_bands_of
 
+ADDRESS = re.compile(r"[a-z0-9]+:/[^/]")
+"""of a URL that was taken for a path"""
 FILES = {"raw": checkpoint.MODEL, "ema": checkpoint.AVERAGE}
 
 
@@ -29,6 +32,9 @@ def checkpoint_at(path: Path, which: str = "newest", besides: str = "") -> Path:
             raise UserError(f"{path} is one checkpoint; give its run to have the {which}, or leave --checkpoint out.")
         return path
     newest = checkpoint.latest(path)
+    if newest is None and ADDRESS.match(str(path)):
+        address = str(path).replace(":/", "://", 1)
+        raise UserError(f"{address} is an address, and a run on this machine is needed here; copy it to a folder.")
     if newest is None:
         raise UserError(f"{path} holds no checkpoint{besides}; 'avtrain pretrain' writes one.")
     if which == "newest":

@@ -297,6 +297,9 @@ def test_what_cannot_be_fetched_is_refused(published, hub, tmp_path, monkeypatch
     assert "hf://lab/cats does not exist, or this account may not see it" in refused(run(*embed, "hf://lab/cats"))
     assert "give hf://ORG/NAME[@REVISION]" in refused(run(*embed, "hf://datasets/lab/pets"))
     assert "copy the run to this machine, or give hf://ORG/NAME" in refused(run(*embed, "s3://lab/run"))
+    for source in (TARGET, "s3://lab/run"):
+        cluster = ("cluster", folder / "pets", "--clusters", 2, "--name", "x", "--run", source)
+        assert f"{source} is an address, and a run on this machine is needed" in refused(run(*cluster))
     hub.files["lab/pets"] = {"pytorch_model.bin": b"pickle"}
     assert f"{TARGET} holds no encoder.json" in refused(run(*embed, TARGET))
     monkeypatch.setenv("HF_TOKEN", "hf_of_somebody_else")
