@@ -163,7 +163,6 @@ CANDIDATES = (
     ),
     _augmented("soft-positive + supcon", strategy="soft-positive", loss="supcon"),
     _augmented("soft-positive + mask", strategy="soft-positive", loss="mask"),
-    _augmented("clusters of sounds in stages, no labels", begin="cluster", stage="cluster", first=0.34, rounds=2),
 )
 """what may be added to soft-positive with SpecAugment, beside a temperature of 0.2, which was chosen on validation
 speakers (`--choose`) and is among the rows above"""
