@@ -14,16 +14,9 @@ from avprep.shared import __version__
 if TYPE_CHECKING:
     from avprep.dataset import Dataset
     from avprep.shared.errors import Interrupted, UserError
-    from avtrain.api import (
-        compare,
-        compare_groups,
-        evaluate,
-        export,
-        plan,
-        pretrain,
-        write_embeddings,
-        write_report,
-    )
+    from avtrain.api.measuring import compare, compare_groups, evaluate, write_report
+    from avtrain.api.sharing import export, write_embeddings
+    from avtrain.api.training import plan, pretrain
     from avtrain.config import (
         CleanConfig,
         ClusterConfig,
@@ -39,6 +32,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "avprep.dataset": ["Dataset"],
     "avprep.shared.errors": ["Interrupted", "UserError"],
+    "avtrain.api.measuring": ["compare", "compare_groups", "evaluate", "write_report"],
+    "avtrain.api.sharing": ["export", "write_embeddings"],
+    "avtrain.api.training": ["plan", "pretrain"],
     "avtrain.config": [
         "CleanConfig",
         "ClusterConfig",
@@ -84,9 +80,9 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in __all__:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOME.get(name, "avtrain.api")), name)
+    return getattr(import_module(_HOME[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -20,6 +20,11 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def merged(config: Any, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `config`, none for None, with `settings` in their place."""
+    return {**({} if config is None else to_dict(config)), **settings}
+
+
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of nested `values` by their own names (names are unique across our nested configs)."""
     leaves: dict[str, Any] = {}

@@ -56,7 +56,7 @@ def plan(dataset: tuple[Path | str, ...], **settings: Any) -> None:
 
     Of several datasets, DIR:0.5 has half of its clips in each epoch, DIR:2 each twice.
     """
-    from avtrain.api import plan as survey
+    from avtrain.api.training import plan as survey
     from avtrain.data.survey_text import printed
 
     with waiting("plan"):
