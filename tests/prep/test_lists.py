@@ -61,6 +61,7 @@ def test_the_papers_subset_of_vggsound(tmp_path):
     assert sum(clip.split == "train" for clip in left) == 38_007 - len(gone) - 1 - 5
 
 
+@pytest.mark.slow
 def test_a_list_is_taken_by_its_bare_name_unless_there_is_such_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     row = table(MANIFESTS / "vggsound_balanced_38007.csv")[3]

@@ -66,6 +66,7 @@ def test_stopping_ends_running_jobs_at_once():
     assert not processes_below(os.getpid(), DECODER)
 
 
+@pytest.mark.slow
 def test_a_killed_parent_leaves_no_process():
     script = (
         "import time; from avprep.shared.processes import map_processes\n"

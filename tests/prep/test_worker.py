@@ -135,6 +135,7 @@ def test_children_use_one_thread_each(videos, tar, monkeypatch):
     assert not child.is_running()
 
 
+@pytest.mark.slow
 def test_a_decoder_that_hangs_dies_with_its_parent(videos, tar, tmp_path):
     """The pipe's end cannot wake it: only the death signal can."""
     hangs = tmp_path / "hangs"

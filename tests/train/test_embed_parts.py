@@ -71,7 +71,7 @@ def command(run, out, *options, data=None):
 @pytest.mark.parametrize(
     ("processes", "options"),
     [
-        ("2", []),
+        pytest.param("2", [], marks=pytest.mark.slow),
         pytest.param("3", ["--window-seconds", "0.4"], marks=pytest.mark.slow),
         pytest.param("3", ["--frame-level"], marks=pytest.mark.slow),
         pytest.param("3", ["--side", "video"], marks=pytest.mark.slow),

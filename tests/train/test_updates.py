@@ -165,6 +165,7 @@ def test_determinism_is_an_option_that_outlives_no_run(wanted, device, within):
     assert flags() == before
 
 
+@pytest.mark.slow
 def test_a_compiled_model_has_the_same_losses_and_names_of_weights(folder, tmp_path, monkeypatch):
     """Traced, and run by torch's own operators: to generate C++ for it takes a minute."""
     graphs = torch._dynamo.utils.counters["stats"]

@@ -136,6 +136,7 @@ def test_a_run_past_its_epochs_has_pairs_of_the_last(begun, tmp_path):
     (run.folder / "step_00000010" / "meta.json").unlink()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_watching_and_the_page_stays(begun, tmp_path):
     run, folder = begun
     out = tmp_path / "w.html"
