@@ -231,6 +231,17 @@ def test_a_miniature_has_every_column_and_no_clip_in_two_splits(table):
 
 
 @pytest.mark.slow
+def test_a_cell_that_cannot_be_made_ends_no_table(table, clips, tmp_path):
+    out, _ = table
+    again = tmp_path / "again"
+    shutil.copytree(out, again)
+    rows = (av_digits.Row(name="clusters", link="", begin="cluster", finetuned=False), *rows_named(NAMES))
+    with pytest.raises(UserError, match="2 of 6 cells could not be made, such as clusters-0: 30 clusters are more"):
+        reproduce_grid(again, clips, SMALL, rows, workers=1)
+    assert (again / "results.csv").read_bytes() == (out / "results.csv").read_bytes()
+
+
+@pytest.mark.slow
 def test_killed_and_begun_again_it_comes_to_the_same_table(table, clips, tmp_path):
     """The finished table without one cell stands for what was made before."""
     out, made = table

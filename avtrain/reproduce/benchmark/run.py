@@ -12,6 +12,8 @@ from avtrain.reproduce.av_digits.rows import Row
 from avtrain.reproduce.benchmark.cells import Cell, run_cell
 from avtrain.reproduce.benchmark.table import MAIN, Layout, Line, write_table
 
+REFUSED = "refused"
+
 
 def rows_among(rows: tuple[Row, ...], names: Sequence[str], usual: tuple[Row, ...]) -> tuple[Row, ...]:
     """The `rows` of these slugs, in the table's order; without names the `usual` ones.
@@ -43,14 +45,34 @@ def fill(
 ) -> list[Line]:
     """Run the missing cells and return the table's lines (table.summary); the table's files grow cell by cell.
 
-    Errors: Interrupted once `stopping()`.
+    Errors: Interrupted once `stopping()`; UserError after all others are made, where a cell cannot be.
     """
     results: list[dict[str, Any]] = []
-    for result in run_grid.results_of(run_cell, cells, workers, stopping, title, _note):
+    refused: list[str] = []
+    for result in run_grid.results_of(_tried, cells, workers, stopping, title, _note):
+        if REFUSED in result:
+            refused.append(result[REFUSED])
+            continue
         results.append(result)
         write_table(out, results, settings, layout)
-    return write_table(out, results, settings, layout)
+    lines = write_table(out, results, settings, layout)
+    if refused:
+        raise UserError(
+            f"{len(refused)} of {len(cells)} cells could not be made, such as {sorted(refused)[0]} All others are in "
+            f"{out / 'table.md'}."
+        )
+    return lines
+
+
+def _tried(cell: Cell) -> dict[str, Any]:
+    """The result of a cell, or why it cannot be made: one of many ends no table."""
+    try:
+        return run_cell(cell)
+    except UserError as error:
+        return {REFUSED: f"{cell.folder.name}: {error}"}
 
 
 def _note(result: dict[str, Any]) -> str:
+    if REFUSED in result:
+        return str(result[REFUSED])
     return f"{result['name']} {result['run']}: {100 * result['scores'].get(MAIN, 0):.1f} %"

@@ -88,17 +88,15 @@ def mutual_neighbours(dataset: Path, run: Path | None, labels: str, out: Path) -
 
 
 def clustered(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
-    """A sound with the picture of any clip of its cluster, before the first update by the parts of what sounds."""
-    by = segments(dataset)
-    by = by if run is None else {"per_group": by["per_group"]}
-    cluster_clips(dataset, run, out.name, clusters=30, device="cpu", **by)
+    """A sound with the picture of any clip of its cluster, by the parts of what sounds; no label is used."""
+    cluster_clips(dataset, None, out.name, clusters=30, device="cpu", **segments(dataset))
     return "soft-positive", out.name
 
 
 def across_groups(dataset: Path, run: Path | None, labels: str, out: Path) -> Rule:
-    """As `mutual_neighbours`, of five, in other groups alone; before the first update by the parts of what sounds."""
-    by = segments(dataset) if run is None else {"per_group": True}
-    return neighbours(dataset, run, labels, out, {"neighbours": 5, "mutual": True, "other_groups": True, **by})
+    """As `mutual_neighbours`, of five, in other groups alone, by the parts of what sounds."""
+    settings = {"neighbours": 5, "mutual": True, "other_groups": True, **segments(dataset)}
+    return neighbours(dataset, None, labels, out, settings)
 
 
 STAGES: dict[str, Callable[[Path, Path | None, str, Path], Rule]] = {
