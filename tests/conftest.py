@@ -18,7 +18,7 @@ settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIXTURES = REPOSITORY / "tests" / "fixtures"
-SLOW_SECONDS = 3
+SLOW_SECONDS = 2
 """processor time, of the processes that a test starts too, from which on it has the mark `slow`"""
 GARBAGE = 20_000
 """objects made and not lost after which garbage is looked for; Python's usual 700 take a second of the imports"""

@@ -77,6 +77,7 @@ def test_pins_agree_with_each_other(pins):
                 assert asked.specifier.contains(pin, prereleases=True), f"{name} needs {asked}, pinned to {pin}"
 
 
+@pytest.mark.slow
 def test_the_prep_image_has_all_that_avprep_imports_and_no_torch(setup, pins):
     named = requirements((DOCKER / "prep.txt").read_text())
     allowed = requirements(setup["options"]["install_requires"]) | requirements(setup["options.extras_require"]["s3"])

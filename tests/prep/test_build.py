@@ -177,6 +177,7 @@ def test_partitions_and_worker_counts_give_the_same_bytes(few, tmp_path):
     assert tree(out) == tree(built)
 
 
+@pytest.mark.slow
 def test_bad_clips_cost_themselves_and_are_listed_with_the_reason(videos, tmp_path):
     folder = tmp_path / "clips"
     for name in ("good", "bad"):

@@ -108,6 +108,7 @@ def killing(place, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_a_killed_process_changes_nothing(killing, tmp_path):
     out = tmp_path / "out" / "x.parquet"
     (tmp_path / "out" / ".x.parquet.parts").mkdir(parents=True)

@@ -26,6 +26,7 @@ def pretrain(folder, run, *options):
     return CliRunner().invoke(main, ["pretrain", str(folder), "--run", str(run), *OPTIONS, *options])
 
 
+@pytest.mark.slow
 def test_a_profile_has_the_parts_and_a_trace_and_changes_nothing(folder, tmp_path, caplog):
     done = pretrain(folder, tmp_path / "run", "--profile=2")
     assert done.exit_code == 0, done.output

@@ -111,6 +111,7 @@ def test_in_fsspecs_memory_batches_are_the_same(either):
         memory.rm("/kept", recursive=True)
 
 
+@pytest.mark.slow
 def test_from_an_s3_endpoint_batches_are_the_same(either):
     with bucket_serving("bucket") as bucket:
         for path in either.rglob("*"):

@@ -71,6 +71,7 @@ def losses(run):
     return [line["loss"] for line in run_folder.read_metrics(run)]
 
 
+@pytest.mark.slow
 def test_scores_of_the_val_split_are_those_of_retrieval(folder, tmp_path):
     result = trained(folder, tmp_path / "run", val_every=2)
     lines = measured(tmp_path / "run")
@@ -196,6 +197,7 @@ def steps_of(run):
     return [checkpoint.read_meta(folder)["step"] for folder in checkpoint.checkpoints(run)]
 
 
+@pytest.mark.slow
 def test_the_first_best_checkpoint_stays_beside_the_last(folder, tmp_path, monkeypatch):
     run = tmp_path / "run"
     scores_are(monkeypatch, 0.2, 0.6, 0.6, 0.4)
