@@ -50,7 +50,7 @@ def test_embed_and_pseudo_label_write_the_same_bytes(killing, labelled_place, tm
     monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch.syspath_prepend(killing)
     address = f"127.0.0.1:{free_port()}"
-    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false"]
+    head = ["--head", f"--port={address.split(':')[1]}", "--include-dashboard=false", "--num-cpus=1"]
     how = {"executor": "ray", "address": address}
     settings = {"model": MODEL, "weights": labelled_place / "w.safetensors", "batch_size": 2, "device": "cpu"}
     wanted = avprep.pseudo_label(labelled_place / "data", "ray", **settings).read_bytes()
